@@ -1,0 +1,261 @@
+"""The journal's scripts, on a real server: offsets, repeats, unfinished tasks, bounds, epochs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.support.events import event, life, record
+from tests.support.valkey import Valkey
+from watcher.event import Event, decode
+from watcher.journal import (
+    APPEND,
+    BATCH_BYTES,
+    BATCH_EVENTS,
+    BEGIN,
+    Batch,
+    Journal,
+    batches,
+    entry,
+    open_line,
+    parse_live,
+)
+
+
+class Keeper:
+    """A journal on a server, as one writer sees it."""
+
+    def __init__(self, redis: Redis, journal: Journal) -> None:
+        self.redis, self.journal = redis, journal
+        self.script, self.start = redis.register_script(APPEND), redis.register_script(BEGIN)
+        self.number = 0
+
+    def append(self, *told: Event, writer: str = "w", number: int | None = None) -> tuple[str, int, int]:
+        if number is None:
+            self.number += 1
+        keys, arguments = self.journal.append(writer, number or self.number, [record(each) for each in told])
+        epoch, offset, taken = self.script(keys=keys, args=arguments)
+        return epoch.decode(), offset, taken
+
+    def begin(self, rewound: str = "") -> tuple[str, int, int]:
+        keys, arguments = self.journal.begin(rewound)
+        epoch, first, last = self.start(keys=keys, args=arguments)
+        return epoch.decode(), first, last
+
+    def entries(self) -> list[tuple[int, Event]]:
+        return [(offset, decode(text)) for _, offset, text in map(entry, self.redis.xrange(self.journal.stream))]
+
+    def open(self) -> set[str]:
+        return {key.decode() for key in self.redis.hkeys(self.journal.open)}
+
+    def open_lines(self) -> dict[str, tuple[int, bytes]]:
+        return {k.decode(): open_line(v) for k, v in self.redis.hgetall(self.journal.open_lines).items()}
+
+
+@pytest.fixture
+def redis(valkey: Valkey) -> Iterator[Redis]:
+    with valkey.client() as client:
+        yield client
+
+
+def keeper(redis: Redis, **bounds: Any) -> Keeper:
+    return Keeper(redis, Journal(**bounds))
+
+
+def test_offsets_count_without_a_hole_within_one_epoch(redis: Redis) -> None:
+    keep = keeper(redis)
+    epoch, offset, taken = keep.append(*life("a"))
+    assert (offset, taken) == (4, 4)
+    assert keep.append(event("b")) == (epoch, 5, 1)
+    assert [offset for offset, _ in keep.entries()] == [1, 2, 3, 4, 5]
+
+
+def test_a_repeated_batch_is_ignored_and_another_writer_is_not(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(event("a"), number=7)
+    assert keep.append(event("a"), number=7)[2] == 0
+    assert keep.append(event("a"), number=6)[2] == 0
+    assert keep.append(event("b"), number=7, writer="other")[2] == 1
+
+
+def test_a_batch_is_published_at_once_with_its_place(redis: Redis) -> None:
+    keep = keeper(redis)
+    with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(keep.journal.live)
+        keep.append(event("a"))
+        epoch, *_ = keep.append(event("b"), event("c"))
+        told: list[Batch] = []
+        while len(told) < 2:
+            message = pubsub.get_message(timeout=5)
+            if message is not None:
+                told.append(parse_live(message["data"]))
+    assert [(batch.epoch, batch.first, len(batch.lines)) for batch in told] == [(epoch, 1, 1), (epoch, 2, 2)]
+
+
+def test_unfinished_tasks_are_known_by_the_newest_event_of_each_rank(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(*life("done"))
+    keep.append(*life("open")[:3], event("open", "PROGRESS", 4), event("open", "PROGRESS", 5))
+    assert keep.open() == {"open"}
+    assert {key: offset for key, (offset, _) in keep.open_lines().items()} == {
+        "0:open": 5, "1:open": 6, "2:open": 7, "3:open": 9,
+    }  # fmt: skip
+
+
+def test_an_event_behind_the_state_is_marked_late_and_opens_nothing(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(event("a", "SUCCESS", 4))
+    keep.append(event("a", "PENDING", 1))
+    assert [(told.state, told.late) for _, told in keep.entries()] == [("SUCCESS", False), ("PENDING", True)]
+    assert keep.open() == set()
+    assert keep.open_lines() == {}
+
+
+def test_a_late_event_completes_an_unfinished_task(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(event("a", "RECEIVED", 2), event("a", "PENDING", 1))
+    assert set(keep.open_lines()) == {"0:a", "1:a"}
+
+
+def test_the_same_end_of_the_same_try_is_said_once(redis: Redis) -> None:
+    keep = keeper(redis)
+    assert keep.append(event("a", "FAILURE", 1, reason="time_limit"))[2] == 1
+    assert keep.append(event("a", "FAILURE", 2, reason="time_limit"))[2] == 0
+    assert keep.append(event("a", "REVOKED", 3))[2] == 1
+    assert keep.append(event("a", "FAILURE", 4, retries=1))[2] == 1
+
+
+def test_success_supersedes_a_revocation_that_was_not_the_end(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(event("a", "REVOKED", 1), event("a", "STARTED", 2), event("a", "SUCCESS", 3))
+    assert [(told.state, told.late) for _, told in keep.entries()] == [
+        ("REVOKED", False), ("STARTED", True), ("SUCCESS", False),
+    ]  # fmt: skip
+
+
+def test_a_retry_after_an_end_opens_the_task_again(redis: Redis) -> None:
+    keep = keeper(redis)
+    keep.append(event("a", "FAILURE", 1))
+    keep.append(event("a", "STARTED", 2, retries=1))
+    assert keep.open() == {"a"}
+
+
+def test_the_journal_is_bounded_in_events(redis: Redis) -> None:
+    keep = keeper(redis, history=100)
+    for number in range(60):
+        keep.append(*life(f"t{number}"))
+    kept = [offset for offset, _ in keep.entries()]
+    assert kept == list(range(141, 241))
+
+
+def test_the_journal_is_bounded_in_bytes(redis: Redis) -> None:
+    keep = keeper(redis, history_bytes=20_000)
+    size = len(record(event("t000", argsrepr="x" * 200)).line)
+    for number in range(300):
+        keep.append(event(f"t{number:03d}", argsrepr="x" * 200))
+    assert len(keep.entries()) == 20_000 // size
+    assert keep.entries()[-1][0] == 300
+
+
+def test_a_bound_that_was_lowered_is_reached(redis: Redis) -> None:
+    keeper(redis).append(*[event(f"t{number}") for number in range(400)])
+    keep = keeper(redis, history=10, history_bytes=300)
+    keep.append(event("last"), writer="other")
+    assert 1 <= len(keep.entries()) <= 10
+    assert keep.entries()[-1][1].id == "last"
+
+
+def test_an_event_larger_than_the_bound_is_kept_alone(redis: Redis) -> None:
+    keep = keeper(redis, history_bytes=1000)
+    keep.append(event("small"))
+    keep.append(event("large", argsrepr="x" * 5000))
+    assert [told.id for _, told in keep.entries()] == ["large"]
+
+
+def test_what_is_remembered_of_finished_tasks_is_bounded(redis: Redis) -> None:
+    keep = keeper(redis, history=50)
+    for number in range(500):
+        keep.append(event(f"t{number}", "SUCCESS", 2))
+    assert redis.hlen(keep.journal.closed) <= 51
+    assert redis.hlen(keep.journal.closed_older) <= 51
+    keep.append(event("t499", "PENDING", 1))
+    assert keep.entries()[-1][1].late
+
+
+def test_a_journal_begins_with_an_epoch_and_keeps_it(redis: Redis) -> None:
+    keep = keeper(redis)
+    epoch, first, last = keep.begin()
+    assert (first, last) == (1, 0)
+    assert keep.begin() == (epoch, 1, 0)
+    assert keep.append(event("a")) == (epoch, 1, 1)
+    assert keep.begin() == (epoch, 1, 1)
+
+
+def test_a_lost_journal_begins_another_epoch(redis: Redis) -> None:
+    keep = keeper(redis)
+    before, *_ = keep.append(event("a"))
+    redis.delete(keep.journal.stream)
+    after, offset, _ = keep.append(event("b"))
+    assert after != before
+    assert offset == 1
+
+
+def test_a_rewound_journal_gets_a_new_epoch_once_and_keeps_its_offsets(redis: Redis) -> None:
+    keep = keeper(redis, history=2000)
+    for number in range(30):
+        keep.append(*[event(f"t{number}-{index}") for index in range(100)])
+    before, first, last = keep.begin()
+    after = keep.begin(f"{before}-{last}")
+    assert after[0] > before
+    assert after[1:] == (first, last) == (1001, 3000)
+    assert keep.begin(f"{before}-{last}") == after
+    assert keep.append(event("next"))[:2] == (after[0], last + 1)
+    assert [offset for offset, _ in keep.entries()] == list(range(1002, 3002))
+
+
+def test_a_server_without_memory_takes_nothing_of_a_batch(valkey: Valkey, redis: Redis) -> None:
+    from redis.exceptions import OutOfMemoryError
+
+    keep = keeper(redis)
+    keep.append(event("a"))
+    limits = redis.config_get("maxmemory")
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            keep.append(event("b"), event("c"), number=2)
+    finally:
+        redis.config_set("maxmemory", limits["maxmemory"])
+    assert keep.open() == {"a"}
+    assert keep.append(event("b"), event("c"), number=2)[1:] == (3, 2)
+
+
+def test_random_batches_leave_open_exactly_what_is_unfinished(redis: Redis) -> None:
+    """The script's bookkeeping equals a fold of everything that it was given."""
+    chance = random.Random(20)
+    keep = keeper(redis)
+    told = [each for number in range(200) for each in life(f"t{number}")[: chance.randint(1, 4)]]
+    chance.shuffle(told)
+    for start in range(0, len(told), 37):
+        keep.append(*told[start : start + 37])
+    ended = {each.id for each in told if each.state == "SUCCESS"}
+    assert keep.open() == {each.id for each in told} - ended
+    assert {key.partition(":")[2] for key in keep.open_lines()} == keep.open()
+    assert [offset for offset, _ in keep.entries()] == list(range(1, len(told) + 1))
+
+
+def test_batches_are_cut_by_count_and_by_bytes() -> None:
+    many = [record(event(f"t{number}")) for number in range(BATCH_EVENTS * 2 + 1)]
+    assert [len(batch) for batch in batches(many)] == [BATCH_EVENTS, BATCH_EVENTS, 1]
+    large = [record(event(f"t{number}", argsrepr="x" * (BATCH_BYTES // 2))) for number in range(3)]
+    assert [len(batch) for batch in batches(large)] == [1, 1, 1]
+    assert list(batches([])) == []
+
+
+def test_namespaces_and_databases_do_not_meet() -> None:
+    one, other = Journal(namespace="a"), Journal(namespace="b", database=1)
+    assert one.stream != other.stream
+    assert Journal(database=0).live != Journal(database=1).live

@@ -1,0 +1,141 @@
+"""What can go wrong, as one table: each error knows its code on the WebSocket and its status over HTTP.
+
+Foreign errors are translated to these where they arise; only the edges (session, http, command line) turn them into an
+answer. The message is for the person who asked: it names what was wrong and what is accepted.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+__all__ = [
+    "AppError",
+    "BadArguments",
+    "BadRequest",
+    "Conflict",
+    "NoApp",
+    "NoMethod",
+    "NotPermitted",
+    "RedisUnreachable",
+    "Refused",
+    "SettingError",
+    "TaskNotFound",
+    "TooMany",
+    "Unauthorized",
+    "Unavailable",
+    "UnknownTask",
+    "WatcherError",
+]
+
+
+class WatcherError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class SettingError(WatcherError):
+    """A setting has a value that is not accepted; the program stops at start with this one line."""
+
+    def __init__(self, name: str, value: object, accepted: str) -> None:
+        super().__init__(f"{name}={value!r} is not accepted: {accepted}")
+        self.name = name
+
+
+class AppError(WatcherError):
+    """The Celery app that was named can't be imported, or is none."""
+
+
+class RedisUnreachable(WatcherError):
+    """Redis can't be reached at start."""
+
+
+class Refused(WatcherError):
+    """A request can't be carried out; subclasses say why.
+
+    ``code`` is the Centrifuge protocol's error code, ``status`` the HTTP status, ``title`` the problem's short name,
+    ``temporary`` whether the same request may succeed later.
+    """
+
+    code: ClassVar[int] = 100
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "internal error"
+    temporary: ClassVar[bool] = False
+
+
+class BadRequest(Refused):
+    """The request is malformed: not JSON, a field of the wrong type, a field that there is not."""
+
+    code, status, title = 107, 400, "bad request"
+
+
+class Unauthorized(Refused):
+    """No token, or one that is not valid."""
+
+    code, status, title = 101, 401, "unauthorized"
+
+
+class NotPermitted(Refused):
+    """The token doesn't grant this, or the relay is configured to refuse it."""
+
+    code, status, title = 103, 403, "permission denied"
+
+
+class TaskNotFound(Refused):
+    """Nobody knows a task of this id, or it may not be seen: the two look alike."""
+
+    code, status, title = 107, 404, "not found"
+
+
+class NoMethod(Refused):
+    """There is no method or address of this name."""
+
+    code, status, title = 104, 404, "not found"
+
+
+class UnknownTask(Refused):
+    """No task of this name is registered with the app."""
+
+    code, status, title = 104, 422, "unknown task"
+
+
+class BadArguments(Refused):
+    """The arguments don't fit the task's signature, or an option isn't accepted.
+
+    :param argument: name of the argument or option at fault, where there is one.
+    """
+
+    code, status, title = 107, 422, "arguments do not fit"
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
+class Conflict(Refused):
+    """The task id or idempotency key was used for something else."""
+
+    code, status, title = 107, 422, "already used"
+
+
+class TooMany(Refused):
+    """More is asked than the relay does at a time."""
+
+    code, status, title, temporary = 111, 429, "too many requests", True
+
+
+class NoApp(Refused):
+    """The relay runs without a Celery app, so it can neither submit nor revoke."""
+
+    code, status, title = 108, 501, "no Celery app"
+
+
+class Unavailable(Refused):
+    """Broker or Redis is away.
+
+    :param submitted: whether the task may have been queued all the same; None where nothing was being submitted.
+    """
+
+    code, status, title, temporary = 100, 503, "unavailable", True
+
+    def __init__(self, message: str, *, submitted: Literal["no", "unknown"] | None = None) -> None:
+        super().__init__(message)
+        self.submitted = submitted

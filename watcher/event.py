@@ -1,0 +1,280 @@
+"""One change of one task's state: its fields, its JSON, its channels, and the fold of many of them to a task.
+
+This module is the project's vocabulary and does no I/O. An :class:`Event` is made once, in the process where the change
+happened, encoded to one line of JSON there, and from then on travels as those bytes. Whoever needs to know more than
+the bytes decodes the event (under a microsecond, values left alone), and folds events to a :class:`Task`.
+
+Which state of a task is current does not depend on the order of arrival, because the sender, the worker and its pool
+child publish independently: the event with the greatest ``(retries, rank, timestamp)`` wins, see :func:`standing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+__all__ = [
+    "FINAL_STATES",
+    "REPR_LIMIT",
+    "TRACEBACK_LIMIT",
+    "Event",
+    "ExceptionInfo",
+    "InvalidEvent",
+    "Reason",
+    "Task",
+    "decode",
+    "encode",
+    "fold",
+    "is_final",
+    "rank",
+    "standing",
+    "task_of",
+]
+
+#: Texts that stand for values (argsrepr, result repr, exception message) are cut here, in characters.
+REPR_LIMIT: Final = 1024
+#: A traceback keeps this many of its last characters: the end names the error.
+TRACEBACK_LIMIT: Final = 16384
+
+Reason: TypeAlias = Literal["expired", "revoked", "terminated", "worker_lost", "time_limit", "not_sent"]
+
+#: State → rank. A state that is not listed is a custom ``update_state`` name and ranks like PROGRESS.
+_RANKS: Final = {
+    "PENDING": 0,
+    "RECEIVED": 1,
+    "STARTED": 2,
+    "PROGRESS": 3,
+    "RETRY": 4,
+    "FAILURE": 5,
+    "REVOKED": 5,
+    "REJECTED": 5,
+    "IGNORED": 5,
+    "SUCCESS": 6,
+}
+_FINAL_RANK: Final = 5
+FINAL_STATES: Final = frozenset(state for state, value in _RANKS.items() if value >= _FINAL_RANK)
+
+
+class InvalidEvent(ValueError):
+    """Bytes that are not one line of JSON with the fields of an event."""
+
+
+class ExceptionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a task raised. ``traceback`` is absent where Celery has none, as for a lost worker."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one task's state; docs/protocol.md gives the meaning of each field.
+
+    ``args``, ``kwargs``, ``result`` and ``meta`` hold JSON text as it will be sent, because the process that made the
+    value is the only one that must look inside; they are ``UNSET`` where absent, since ``null`` is a value.
+    """
+
+    id: str
+    state: str
+    timestamp: float
+    source: Literal["signal", "backend"]
+    name: str | None = None
+    hostname: str | None = None
+    queue: str | None = None
+    retries: int | None = None
+    eta: str | None = None
+    expires: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    args: Raw | UnsetType = UNSET
+    kwargs: Raw | UnsetType = UNSET
+    tags: tuple[str, ...] | None = None
+    runtime: float | None = None
+    result: Raw | UnsetType = UNSET
+    result_repr: bool = False
+    result_size: int | None = None
+    exception: ExceptionInfo | None = None
+    meta: Raw | UnsetType = UNSET
+    meta_size: int | None = None
+    reason: Reason | None = None
+    late: bool = False
+
+    def channels(self) -> list[str]:
+        """The channels that carry this event, ``tasks`` excepted, which carries all."""
+        return _channels(self)
+
+
+class Task(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of one task: each field's current value, and when the current try entered each state.
+
+    ``times`` maps a state to the timestamp of its first entry in the current try. ``offset`` is that of the last event
+    folded in. The order of the fields is the one in which a reader of the JSON wants to see them.
+    """
+
+    id: str
+    state: str
+    timestamp: float
+    source: Literal["signal", "backend"]
+    final: bool
+    offset: int
+    times: dict[str, float]
+    name: str | None = None
+    hostname: str | None = None
+    queue: str | None = None
+    retries: int | None = None
+    eta: str | None = None
+    expires: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    args: Raw | UnsetType = UNSET
+    kwargs: Raw | UnsetType = UNSET
+    tags: tuple[str, ...] | None = None
+    runtime: float | None = None
+    result: Raw | UnsetType = UNSET
+    result_repr: bool = False
+    result_size: int | None = None
+    exception: ExceptionInfo | None = None
+    meta: Raw | UnsetType = UNSET
+    meta_size: int | None = None
+    reason: Reason | None = None
+
+    def channels(self) -> list[str]:
+        """The channels that carry the task's events, ``tasks`` excepted."""
+        return _channels(self)
+
+
+#: Fields that describe the task whatever its state: a later event that lacks one does not take it away.
+_LASTING: Final = (
+    "name", "hostname", "queue", "retries", "eta", "expires", "root_id", "parent_id", "group_id",
+    "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
+)  # fmt: skip
+#: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
+_OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
+
+_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(Event)
+
+
+def _channels(told: Event | Task) -> list[str]:
+    names = [f"task:{told.id}"]
+    if told.root_id:
+        names.append(f"root:{told.root_id}")
+    if told.group_id:
+        names.append(f"group:{told.group_id}")
+    if told.name:
+        names.append(f"name:{told.name}")
+    if told.tags:
+        names.extend(dict.fromkeys(f"tag:{tag}" for tag in told.tags))
+    return names
+
+
+def rank(state: str) -> int:
+    """How far along ``state`` is within one try: 0 (sent) to 6 (succeeded); custom states rank like PROGRESS."""
+    return _RANKS.get(state, _RANKS["PROGRESS"])
+
+
+def is_final(state: str) -> bool:
+    """Whether a task in ``state`` has ended: SUCCESS, FAILURE, REVOKED, REJECTED or IGNORED."""
+    return state in FINAL_STATES
+
+
+def _order(event: Event | Task) -> tuple[int, int, float]:
+    return (event.retries or 0, rank(event.state), event.timestamp)
+
+
+def standing(event: Event | Task) -> str:
+    """``(retries, rank, timestamp)`` as text of fixed width that sorts the same way, then the state's name.
+
+    The journal's script compares these as strings, so that Redis need not parse an event. Digits only: Lua compares
+    strings by the server's locale, in which digits keep their order.
+    """
+    retries, state_rank, timestamp = _order(event)
+    return f"{min(retries, 999999):06d}{state_rank}{max(timestamp, 0.0):017.6f} {event.state}"
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line of JSON, without a newline inside or at its end."""
+    line = _encoder.encode(event)
+    # JSON strings hold no raw newline, so one can only be white space inside a value that was passed through.
+    return line.replace(b"\n", b" ") if b"\n" in line else line
+
+
+def decode(line: bytes) -> Event:
+    """The event that ``line`` holds; unknown fields are passed over.
+
+    msgspec skips what it isn't asked for without looking at its encoding, and one frame of invalid UTF-8 disconnects
+    each client that it is sent to (RFC 6455, 8.1): so the whole line is checked.
+
+    :raises InvalidEvent: the line is not the JSON of an event, or not UTF-8, or has a newline inside.
+    """
+    try:
+        event = _event_decoder.decode(line)
+        line.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidEvent(str(error)) from None
+    if b"\n" in line or b"\r" in line:
+        raise InvalidEvent("an event is one line")
+    return event
+
+
+def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
+    """Fold ``(offset, event)`` pairs, oldest first, to the task that they tell of; None where there are none."""
+    task: Task | None = None
+    for offset, event in events:
+        task = fold(task, event, offset)
+    return task
+
+
+def fold(task: Task | None, event: Event, offset: int) -> Task:
+    """Fold one event into what is known of its task; ``task`` is changed in place and returned.
+
+    :param task: what was known, or None for the first event.
+    :param offset: the event's offset in the journal.
+    """
+    if task is None:
+        task = Task(
+            id=event.id, state=event.state, timestamp=event.timestamp, source=event.source,
+            final=is_final(event.state), offset=offset, times={},
+        )  # fmt: skip
+        _supersede(task, event)
+    elif _order(event) >= _order(task):
+        if (event.retries or 0) > (task.retries or 0):
+            task.times = {}
+            task.meta, task.meta_size = UNSET, None
+        _supersede(task, event)
+    else:
+        _complete(task, event)
+    if (event.retries or 0) == (task.retries or 0):
+        task.times[event.state] = min(event.timestamp, task.times.get(event.state, event.timestamp))
+    task.offset = max(task.offset, offset)
+    return task
+
+
+def _supersede(task: Task, event: Event) -> None:
+    """``event`` is now the task's state."""
+    task.state, task.timestamp, task.source = event.state, event.timestamp, event.source
+    task.final = is_final(event.state)
+    for field in _LASTING:
+        value = getattr(event, field)
+        if value is not None and value is not UNSET:
+            setattr(task, field, value)
+    for field in _OF_THE_STATE:
+        setattr(task, field, getattr(event, field))
+    if event.meta is not UNSET or event.meta_size is not None:
+        task.meta, task.meta_size = event.meta, event.meta_size
+
+
+def _complete(task: Task, event: Event) -> None:
+    """``event`` stands behind the task's state: take from it only what is not known yet."""
+    for field in _LASTING:
+        if getattr(task, field) in (None, UNSET):
+            setattr(task, field, getattr(event, field))

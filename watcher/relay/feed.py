@@ -1,0 +1,244 @@
+"""The journal as it grows: in order, without a gap, whatever happens to Redis.
+
+Pub/sub forgets a message the moment nobody listens, so it serves as a bell and a fast lane only: the feed subscribes,
+then reads the stream from the last offset that it has, and drops what it has seen. A jump in the offsets is a hole, and
+it reads the stream. After each break it looks whether the last event that it has is still there; where it is another,
+the stream was rewound (a replica that lagged was promoted, a backup restored), and gets a new epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from watcher.errors import Unavailable
+from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
+
+__all__ = ["Feed", "Sink", "Snapshot"]
+
+logger = logging.getLogger(__name__)
+
+#: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
+_PAGE: Final = 1000
+#: A server that doesn't answer for this long is taken for frozen, in seconds …
+_SILENCE: Final = 4.0
+#: … and is asked this often.
+_ASK: Final = 1.0
+_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole journal at one moment.
+
+    :param first: offset of the first of ``lines``, or of the next event where there is none.
+    :param kept: older events of unfinished tasks, ascending by offset.
+    """
+
+    epoch: str
+    first: int
+    kept: Sequence[tuple[int, bytes]]
+    lines: Sequence[bytes]
+
+
+class Sink(Protocol):
+    """Where the feed leads. Both are called on the event loop and must not wait."""
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """Here is the journal; nothing that was handed over before holds any more."""
+
+    def extend(self, lines: Sequence[bytes]) -> None:
+        """Here are the next events."""
+
+
+class _Rewound(Exception):
+    """The stream is not the one that was read before."""
+
+
+class Feed:
+    """Reads the journal into a sink until it is cancelled.
+
+    :param redis: a client that neither decodes nor retries, with short socket time-outs.
+    """
+
+    def __init__(self, redis: Redis, journal: Journal, sink: Sink) -> None:
+        self._redis = redis
+        self._journal = journal
+        self._sink = sink
+        self._begin = redis.register_script(BEGIN)
+        self._epoch = ""
+        self._offset = 0
+        self._newest = b""  # the event at _offset: what tells a rewound stream from one that grew
+        self._heard: list[bytes] = []  # events that wait for the end of this turn of the event loop
+        self._answered = 0.0
+        #: Why the feed is not caught up, or None where it is.
+        self.trouble: str | None = "starting"
+
+    async def run(self) -> None:
+        """Feed the sink; returns never, ends by cancellation. A break is logged once, and its end once."""
+        attempt = 0
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub, anyio.create_task_group() as group:
+                    await self._catch_up(pubsub)
+                    attempt = 0
+                    group.start_soon(self._watch_over, pubsub)
+                    await self._listen(pubsub)
+            except* (RedisError, OSError, TimeoutError) as errors:
+                reason = _first(errors)
+                if self.trouble is None or attempt == 0:
+                    logger.warning("the connection to Redis broke (%s); trying again", reason)
+                self.trouble = f"Redis: {reason}"
+            except* _Rewound:
+                logger.warning("the journal in Redis was rewound; it gets a new epoch")
+                self._heard.clear()
+            await anyio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
+            attempt += 1
+
+    async def newest(self) -> tuple[str, int]:
+        """Epoch and offset of the newest event in the journal.
+
+        :raises Unavailable: Redis doesn't answer.
+        """
+        try:
+            epoch, _, last = await self._position()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis doesn't answer: {error}") from None
+        return epoch, last
+
+    async def _position(self) -> tuple[str, int, int]:
+        keys, arguments = self._journal.begin()
+        epoch, first, last = await self._begin(keys=keys, args=arguments)
+        return epoch.decode("ascii"), first, last
+
+    # Catching up: subscribe, then read, then listen.
+
+    async def _catch_up(self, pubsub: PubSub) -> None:
+        with anyio.fail_after(30):
+            await pubsub.subscribe(self._journal.live)
+            while (message := await pubsub.get_message(timeout=_SILENCE)) is None or message["type"] != "subscribe":
+                if message is None:
+                    raise TimeoutError(f"no answer for {_SILENCE:g} s")
+            epoch, first, last = await self._position()
+            if epoch != self._epoch:
+                await self._restart(epoch, first)
+            else:
+                await self._verify(first, last)
+                await self._read()
+        if self.trouble not in (None, "starting"):
+            logger.info("connected to Redis again")
+        self.trouble = None
+
+    async def _restart(self, epoch: str, first: int) -> None:
+        """Read the whole journal, the unfinished tasks first: one that ends meanwhile ends in the stream.
+
+        :param first: offset of the next event, should the stream be empty.
+        """
+        kept = []
+        async for _, value in self._redis.hscan_iter(self._journal.open_lines, count=_PAGE):
+            kept.append(open_line(value))
+        kept.sort()
+        lines: list[bytes] = []
+        start = epoch
+        while page := await self._page(start):
+            if not lines:
+                first = entry(page[0])[1]
+            lines += [entry(raw)[2] for raw in page]
+            start = f"({page[-1][0].decode('ascii')}"
+        self._heard.clear()
+        self._epoch, self._offset = epoch, first + len(lines) - 1
+        self._newest = lines[-1] if lines else b""
+        self._sink.restart(Snapshot(epoch, first, kept, lines))
+
+    async def _verify(self, first: int, last: int) -> None:
+        """Look whether the event that was read last is still the one at its offset."""
+        if not self._newest or self._offset < first:
+            return  # nothing was read yet, or it was trimmed
+        identity = entry_id(self._epoch, self._offset)
+        found = await self._redis.xrange(self._journal.stream, identity, identity, count=1)
+        if last >= self._offset and found and entry(found[0])[2] == self._newest:
+            return
+        keys, arguments = self._journal.begin(entry_id(self._epoch, last))
+        await self._begin(keys=keys, args=arguments)
+        raise _Rewound
+
+    async def _read(self) -> None:
+        """Read the stream from the last offset on."""
+        while page := await self._page(f"({entry_id(self._epoch, self._offset)}"):
+            epoch, offset, _ = entry(page[0])
+            if epoch != self._epoch or offset != self._offset + 1:
+                # More came than the journal keeps: what follows doesn't follow on what is here.
+                await self._restart(epoch, offset)
+                return
+            self._take([entry(raw)[2] for raw in page])
+
+    async def _page(self, start: str) -> Any:
+        return await self._redis.xrange(self._journal.stream, start, "+", count=_PAGE)
+
+    # Listening.
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        async for message in pubsub.listen():
+            self._answered = anyio.current_time()
+            if message["type"] == "subscribe":
+                raise ConnectionError("the subscription was renewed unasked")  # so something may have been missed
+            if message["type"] != "message":
+                continue
+            try:
+                batch = parse_live(message["data"])
+            except ValueError:
+                logger.warning("passed over a message on %s that is no batch of events", self._journal.live)
+                continue
+            if batch.epoch != self._epoch:
+                await self._restart(batch.epoch, batch.first)
+            elif batch.first > self._offset + 1:
+                await self._read()
+            self._accept(batch)
+
+    def _accept(self, batch: Batch) -> None:
+        """Take what is new in ``batch``, of which a read of the stream may have brought a part already."""
+        fresh = self._offset + 1 - batch.first
+        if batch.epoch == self._epoch and 0 <= fresh < len(batch.lines):
+            self._take(batch.lines[fresh:])
+
+    def _take(self, lines: Sequence[bytes]) -> None:
+        """Hand on ``lines``, with all else that comes in this turn of the event loop.
+
+        What one read of the socket brought is parsed without a wait in between, so the call below comes after all of
+        it: the sink gets it at once, and sends once.
+        """
+        if not self._heard:
+            asyncio.get_running_loop().call_soon(self._hand_on)
+        self._heard += lines
+        self._offset += len(lines)
+        self._newest = lines[-1]
+
+    def _hand_on(self) -> None:
+        if self._heard:
+            heard, self._heard = self._heard, []
+            self._sink.extend(heard)
+
+    async def _watch_over(self, pubsub: PubSub) -> None:
+        """Ask for a sign of life: a frozen server breaks no connection."""
+        self._answered = anyio.current_time()
+        while True:
+            await anyio.sleep(_ASK)
+            if anyio.current_time() - self._answered > _SILENCE:
+                raise TimeoutError(f"no answer for {_SILENCE:g} s")
+            with anyio.fail_after(_SILENCE):
+                await pubsub.ping()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__

@@ -1,0 +1,290 @@
+"""What the relay keeps of the journal: the newest events as bytes, and where to find each channel's and each task's.
+
+Pure data: no I/O, no await. Events are kept in two parts. The *window* holds the newest ones, without a hole, bounded
+in events and bytes. What leaves the window is *kept* one by one while its task is unfinished or still has an event in
+the window, so that a task can always be told whole; the newest event of each rank suffices for that.
+
+A task is not stored: it is folded from its events when somebody asks, which costs less than keeping 100,000 of them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
+from typing import Final, NamedTuple
+
+from watcher.event import Event, InvalidEvent, Task, decode, is_final, rank, task_of
+
+__all__ = ["ALL", "History", "Page", "Piece"]
+
+#: The channel that carries every event.
+ALL: Final = "tasks"
+#: Of this many channels the offset of the last lost event is remembered.
+_REMEMBERED: Final = 200_000
+
+
+class Piece(NamedTuple):
+    """Part of what a client missed: ``(channel, offset, line)`` in order, and the offset up to which it is whole."""
+
+    events: list[tuple[str, int, bytes]]
+    cursor: int
+
+
+class Page(NamedTuple):
+    """Tasks, the one with the newest event first, and the offset to go on before; None where there are no more."""
+
+    tasks: list[Task]
+    next: int | None
+
+
+class _Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
+    """A channel's offsets, ascending, and how many of them lead nowhere any more."""
+
+    __slots__ = ("dead",)
+    dead: int
+
+    @classmethod
+    def of(cls, offsets: Iterable[int]) -> _Offsets:
+        made = cls("Q", offsets)
+        made.dead = 0
+        return made
+
+
+class History:
+    """The newest events and the unfinished tasks.
+
+    :param max_events: bound of the window, in events.
+    :param max_bytes: bound of the window, in bytes of lines.
+    """
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self.reset("", 1)
+
+    def reset(self, epoch: str, first: int) -> None:
+        """Forget everything; the next event has the offset ``first`` in ``epoch``."""
+        self.epoch = epoch
+        #: Offset of the oldest event in the window, and of the newest one; the window is empty where last < first.
+        self.first = first
+        self.last = first - 1
+        self._lines: list[bytes] = []
+        self._start = 0  # index of the window's oldest line: what lies before it has left and is cut off by and by
+        self._bytes = 0
+        self._kept: dict[int, bytes] = {}  # ascending, since events leave the window in order
+        self._index: dict[str, _Offsets] = {}
+        # Channel → offset of its newest event that is gone; of a channel that is not listed, nothing after _forgotten.
+        self._lost: dict[str, int] = {}
+        self._forgotten = first - 1
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    # What comes in.
+
+    def keep(self, offset: int, line: bytes) -> None:
+        """Restore an older event of an unfinished task, after :meth:`reset`, in ascending order of offsets.
+
+        Events that the window is going to hold are passed over, as are lines that are no events.
+        """
+        if offset >= self.first:
+            return
+        try:
+            event = decode(line)
+        except InvalidEvent:
+            return
+        self._kept[offset] = line
+        for channel in event.channels():
+            self._enter(channel, offset)
+
+    def append(self, line: bytes) -> list[str]:
+        """Add the next event; returns its channels, :data:`ALL` excepted.
+
+        :raises InvalidEvent: the line is none. It took its offset all the same, and is not handed to anybody.
+        """
+        self.last += 1
+        try:
+            channels = decode(line).channels()
+        except InvalidEvent:
+            self._lines.append(b"")
+            self._trim()
+            raise
+        self._lines.append(line)
+        self._bytes += len(line)
+        for channel in channels:
+            self._enter(channel, self.last)
+        self._trim()
+        return channels
+
+    # What is asked.
+
+    def line(self, offset: int) -> bytes | None:
+        """The event at ``offset``, or None where it is gone (or was none)."""
+        if self.first <= offset <= self.last:
+            return self._lines[self._start + offset - self.first] or None
+        return self._kept.get(offset)
+
+    def is_whole(self, channel: str, after: int) -> bool:
+        """Whether every event that ``channel`` had after offset ``after`` is still here."""
+        if after > self.last:
+            return False
+        if channel == ALL:
+            return after >= self.first - 1
+        return after >= self._lost.get(channel, self._forgotten)
+
+    def since(self, floors: Mapping[str, int], cursor: int, limit: int) -> Piece:
+        """The next events of some channels, oldest first.
+
+        :param floors: channel → offset after which its events are wanted.
+        :param cursor: offset after which events are wanted of any channel.
+        :param limit: bytes of lines after which the piece ends; one event is always in it where there is one.
+        """
+        streams = [self._pairs(channel, max(cursor, floor)) for channel, floor in floors.items()]
+        events: list[tuple[str, int, bytes]] = []
+        size = 0
+        for offset, channel in merge(*streams):
+            # A piece ends between offsets only: an event on two channels is not torn apart.
+            if size >= limit and offset != events[-1][1]:
+                return Piece(events, events[-1][1])
+            line = self.line(offset)
+            if line is not None:
+                events.append((channel, offset, line))
+                size += len(line)
+        return Piece(events, self.last)
+
+    def newest(self, channel: str, before: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """The events of a channel, newest first, from the one before offset ``before`` on."""
+        offsets = self._offsets(channel)
+        end = len(offsets) if before is None else bisect_left(offsets, before)
+        for index in range(end - 1, -1, -1):
+            line = self.line(offsets[index])
+            if line is not None:
+                yield offsets[index], line
+        if channel == ALL:
+            for offset in reversed(self._kept):
+                if before is None or offset < before:
+                    yield offset, self._kept[offset]
+
+    def task(self, identity: str) -> Task | None:
+        """What is known of a task, or None where nothing is."""
+        return task_of(self._events(identity))
+
+    def tasks(self, channel: str, limit: int) -> list[Task]:
+        """The tasks of a channel, the one with the newest event first, at most ``limit``."""
+        found: dict[str, None] = {}
+        for _, line in self.newest(channel):
+            found[decode(line).id] = None
+            if len(found) >= limit:
+                break
+        return [task for identity in found if (task := self.task(identity)) is not None]
+
+    def page(self, channel: str, before: int | None, limit: int, examine: int, wanted: Callable[[Task], bool]) -> Page:
+        """Tasks of a channel, each where its newest event stands.
+
+        :param before: offset that the tasks' newest events lie before; None for the start.
+        :param limit: how many tasks, at most.
+        :param examine: how many events are looked at, at most.
+        :param wanted: which tasks belong on the page.
+        """
+        tasks: list[Task] = []
+        for looked, (offset, line) in enumerate(self.newest(channel, before), start=1):
+            identity = decode(line).id
+            if self._index[f"task:{identity}"][-1] == offset:
+                task = self.task(identity)
+                if task is not None and wanted(task):
+                    tasks.append(task)
+            if looked >= examine or len(tasks) >= limit:
+                return Page(tasks, offset)
+        return Page(tasks, None)
+
+    # How it is kept.
+
+    def _enter(self, channel: str, offset: int) -> None:
+        offsets = self._index.get(channel)
+        if offsets is None:
+            self._index[channel] = _Offsets.of((offset,))
+        else:
+            offsets.append(offset)
+
+    def _offsets(self, channel: str) -> array[int] | range:
+        if channel == ALL:
+            return range(self.first, self.last + 1)
+        return self._index.get(channel) or range(0)
+
+    def _pairs(self, channel: str, after: int) -> Iterator[tuple[int, str]]:
+        offsets = self._offsets(channel)
+        return ((offset, channel) for offset in islice(offsets, bisect_right(offsets, after), None))
+
+    def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
+        for offset in self._index.get(f"task:{identity}", ()):
+            line = self.line(offset)
+            if line is not None:
+                yield offset, decode(line)
+
+    def _trim(self) -> None:
+        while len(self) > self._max_events or (self._bytes > self._max_bytes and len(self) > 1):
+            self._leave()
+        if self._start > 1024 and self._start * 2 > len(self._lines):
+            del self._lines[: self._start]
+            self._start = 0
+
+    def _leave(self) -> None:
+        """The oldest event leaves the window: it is kept if its task needs it, else lost."""
+        offset, line = self.first, self._lines[self._start]
+        self._lines[self._start] = b""
+        self._start += 1
+        self.first += 1
+        self._bytes -= len(line)
+        if not line:
+            return
+        event = decode(line)
+        own = self._index[f"task:{event.id}"]
+        self._kept[offset] = line
+        if own[-1] == offset and self._has_ended(event):
+            for each in list(own):
+                self._lose(each)
+        else:
+            self._replace(event, offset, own)
+
+    def _has_ended(self, event: Event) -> bool:
+        if is_final(event.state) and not event.late:
+            return True
+        task = self.task(event.id)
+        return task is None or task.final
+
+    def _replace(self, event: Event, offset: int, own: _Offsets) -> None:
+        """Of a task's events outside the window the newest of each rank suffices."""
+        for older in own:
+            if older >= offset:
+                return
+            if rank(decode(self._kept[older]).state) == rank(event.state):
+                self._lose(older)
+                return
+
+    def _lose(self, offset: int) -> None:
+        event = decode(self._kept.pop(offset))
+        for channel in event.channels():
+            self._lost.pop(channel, None)
+            self._lost[channel] = offset
+            self._strike(channel, offset)
+        while len(self._lost) > _REMEMBERED:
+            oldest = next(iter(self._lost))
+            self._forgotten = max(self._forgotten, self._lost.pop(oldest))
+
+    def _strike(self, channel: str, offset: int) -> None:
+        """``offset`` leads nowhere any more. The work is paid for by the offsets struck before: constant on average."""
+        offsets = self._index[channel]
+        if channel.startswith("task:"):
+            offsets.remove(offset)  # a task has few outside the window, and they come first
+            if not offsets:
+                del self._index[channel]
+            return
+        offsets.dead += 1
+        if offsets.dead == len(offsets):
+            del self._index[channel]
+        elif offsets.dead > 32 and offsets.dead * 2 > len(offsets):
+            alive = (each for each in offsets if each >= self.first or each in self._kept)
+            self._index[channel] = _Offsets.of(alive)

@@ -1,0 +1,305 @@
+"""One client's conversation, without I/O: frames in, replies and calls out."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from watcher.errors import Refused, Unauthorized
+from watcher.event import Task
+from watcher.relay import messages
+from watcher.relay.history import ALL
+from watcher.relay.hub import Hub
+from watcher.relay.messages import Command, Disconnect, ErrorReply, SubscribeRequest
+from watcher.relay.subscriptions import Subscriptions
+from watcher.token import Grant
+
+__all__ = ["Call", "Outcome", "Session", "Terms"]
+
+_NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
+#: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
+_REPLY_BYTES: Final = 256 * 1024
+#: Tasks in the reply to a subscription of ``root:`` or ``group:``.
+_REPLY_TASKS: Final = 1000
+_SUBSCRIPTIONS: Final = 1000
+#: Calls that a client may have under way.
+_CALLS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all sessions of a relay share.
+
+    :param ping: seconds between pings.
+    :param admit: the permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`.
+    """
+
+    namespace: str
+    version: str
+    ping: int
+    admit: Callable[[str], Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something to be done elsewhere; :meth:`Session.answer` or :meth:`Session.refuse` takes what came of it.
+
+    ``method`` is an RPC's, or ``subscribe`` where nothing here knows the task of ``request``, or the client has seen
+    more than what is here: the answer is then the :class:`watcher.event.Task` that somebody knows, or None.
+    """
+
+    id: int
+    method: str
+    data: bytes
+    request: SubscribeRequest | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one frame leads to: replies in order, calls to make, and perhaps the end."""
+
+    replies: list[bytes] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    disconnect: Disconnect | None = None
+
+
+class Session:
+    """One client.
+
+    :param hub: where it watches.
+    :param outlet: what the hub knows it by, and hands its publications to.
+    """
+
+    __slots__ = ("_calls", "_hub", "_pending", "_terms", "client", "grant", "subscriptions")
+
+    def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms) -> None:
+        self._hub = hub
+        self._terms = terms
+        self._pending: set[str] = set()  # channels whose task is being looked up before the reply
+        self._calls = 0
+        self.subscriptions = Subscriptions(hub, outlet)
+        self.client = ""
+        self.grant: Grant | None = None
+
+    def expired(self, now: float) -> bool:
+        """Whether the client's token has ended, by Unix time ``now`` in seconds."""
+        return self.grant is not None and self.grant.expires is not None and now >= self.grant.expires
+
+    # Frames in.
+
+    def receive(self, text: bytes) -> Outcome:
+        """Take one text frame."""
+        outcome = Outcome()
+        try:
+            for command in messages.commands(text):
+                self._command(command, outcome)
+                if outcome.disconnect:
+                    break
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            outcome.disconnect = messages.BAD_PROTOCOL
+        return outcome
+
+    def _command(self, command: Command, outcome: Outcome) -> None:
+        if command == messages.PONG:
+            return
+        if command.id <= 0 or (self.grant is None) != (command.connect is not None):
+            outcome.disconnect = messages.BAD_PROTOCOL
+            return
+        try:
+            self._dispatch(command, outcome)
+        except Refused as error:
+            if command.connect and type(error) is Unauthorized and error.code == messages.UNAUTHORIZED.code:
+                outcome.disconnect = messages.INVALID_TOKEN
+            else:
+                outcome.replies.append(self.refuse(command.id, error))
+
+    def _dispatch(self, command: Command, outcome: Outcome) -> None:
+        reply: bytes | None
+        if command.connect is not None:
+            reply = self._connect(command.id, command.connect.token)
+        elif command.subscribe is not None:
+            reply = self._subscribe(command.id, command.subscribe, outcome)
+        elif command.unsubscribe is not None:
+            self._pending.discard(command.unsubscribe.channel)
+            self.subscriptions.remove(command.unsubscribe.channel)
+            reply = messages.reply(command.id, "unsubscribe", {})
+        elif command.history is not None:
+            reply = self._history(command.id, command.history)
+        elif command.rpc is not None:
+            reply = self._call(Call(command.id, command.rpc.method, bytes(command.rpc.data)), outcome)
+        elif command.refresh is not None:
+            reply = self._refresh(command.id, command.refresh.token)
+        elif command.ping is not None:
+            reply = messages.reply(command.id, "ping", {})
+        elif (command.publish, command.presence, command.presence_stats) != (None, None, None):
+            reply = messages.error_reply(command.id, messages.NOT_AVAILABLE)
+        else:
+            reply = messages.error_reply(command.id, messages.METHOD_NOT_FOUND)
+        if reply is not None:
+            outcome.replies.append(reply)
+
+    # Commands.
+
+    def _connect(self, identity: int, token: str) -> bytes:
+        self.grant = self._terms.admit(token)
+        self.client = str(uuid.uuid4())
+        history = self._hub.history
+        where = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
+        expires, ttl = self._lifetime()
+        result = messages.ConnectResult(
+            client=self.client, version=self._terms.version, data=Raw(messages.encode(where)),
+            expires=expires, ttl=ttl, ping=self._terms.ping, pong=True,
+        )  # fmt: skip
+        return messages.reply(identity, "connect", result)
+
+    def _refresh(self, identity: int, token: str) -> bytes:
+        fresh = self._terms.admit(token)
+        if self.grant is not None and fresh.subject != self.grant.subject:
+            return messages.error_reply(identity, messages.UNAUTHORIZED, "the token is another subject's")
+        self.grant = fresh
+        expires, ttl = self._lifetime()
+        result = messages.RefreshResult(client=self.client, version=self._terms.version, expires=expires, ttl=ttl)
+        return messages.reply(identity, "refresh", result)
+
+    def _lifetime(self) -> tuple[bool, int]:
+        if self.grant is None or self.grant.expires is None:
+            return False, 0
+        return True, max(1, int(self.grant.expires - time.time()))
+
+    def _subscribe(self, identity: int, request: SubscribeRequest, outcome: Outcome) -> bytes | None:
+        channel = request.channel
+        error = self._objection(channel, request.token)
+        if error is None and (channel in self.subscriptions or channel in self._pending):
+            error = messages.ALREADY_SUBSCRIBED
+        if error is None and len(self.subscriptions) + len(self._pending) >= _SUBSCRIPTIONS:
+            error = messages.LIMIT_EXCEEDED
+        if error is not None:
+            return messages.error_reply(identity, error)
+        known, history = self._known(channel), self._hub.history
+        # Another relay was ahead of this one when it served the client: what it has seen is about to come here too.
+        ahead = request.recover and request.epoch == history.epoch and request.offset > history.last
+        if known is not None and not ahead:
+            return self._subscribed(identity, request, known)
+        refused = self._call(Call(identity, "subscribe", b"", request), outcome)
+        if refused is None:
+            self._pending.add(channel)
+        return refused
+
+    def _objection(self, channel: str, token: str = "") -> ErrorReply | None:
+        if not channel or len(channel) > messages.CHANNEL_LIMIT:
+            return messages.BAD_REQUEST
+        if channel != ALL and not channel.startswith(_NAMESPACES):
+            return messages.UNKNOWN_CHANNEL
+        if channel.endswith(":"):
+            return messages.BAD_REQUEST
+        allowed = self.grant is not None and self.grant.may_watch(channel)
+        if not allowed and token:
+            allowed = self._terms.admit(token).may_watch(channel)
+        return None if allowed else messages.PERMISSION_DENIED
+
+    def _known(self, channel: str) -> dict[str, Task | list[Task] | None] | None:
+        """The ``data`` of a subscription; None where a task is not known here."""
+        history = self._hub.history
+        kind, _, name = channel.partition(":")
+        if kind == "task":
+            task = history.task(name)
+            return None if task is None else {"task": task}
+        if kind in ("root", "group"):
+            return {"tasks": history.tasks(channel, _REPLY_TASKS)}
+        return {}
+
+    def _subscribed(self, identity: int, request: SubscribeRequest, known: dict[str, Any] | None) -> bytes:
+        history = self._hub.history
+        channel, position = request.channel, history.last
+        data = Raw(messages.encode(known)) if known else None
+        recovered, found = False, list[tuple[str, int, bytes]]()
+        if request.recover:
+            any_epoch = not request.epoch and request.offset == 0
+            same = any_epoch or request.epoch == history.epoch
+            since = request.offset if same else 0
+            recovered = same and history.is_whole(channel, since)
+            if not recovered and request.flag & 2:
+                return messages.error_reply(identity, messages.UNRECOVERABLE)
+            found, position = history.since({channel: since}, 0, _REPLY_BYTES)
+        self.subscriptions.add(channel, position, whole=recovered or not request.recover)
+        result = messages.SubscribeResult(
+            recoverable=True, positioned=True, epoch=history.epoch, offset=position, data=data,
+            was_recovering=request.recover, recovered=recovered,
+            publications=[messages.Publication(Raw(line), offset) for _, offset, line in found],
+        )  # fmt: skip
+        return messages.reply(identity, "subscribe", result)
+
+    def _history(self, identity: int, request: messages.HistoryRequest) -> bytes:
+        error = self._objection(request.channel)
+        if error is not None:
+            return messages.error_reply(identity, error)
+        history, since = self._hub.history, request.since
+        if since is not None and since.epoch not in ("", history.epoch):
+            return messages.error_reply(identity, messages.UNRECOVERABLE)
+        events: Iterable[tuple[int, bytes]]
+        if request.reverse:
+            events = history.newest(request.channel, since.offset if since else None)
+        else:
+            piece = history.since({request.channel: since.offset if since else 0}, 0, _REPLY_BYTES)
+            events = ((offset, line) for _, offset, line in piece.events)
+        publications: list[messages.Publication] = []
+        size = 0
+        for offset, line in islice(events, None if request.limit < 0 else request.limit):
+            if size > _REPLY_BYTES:
+                break
+            publications.append(messages.Publication(Raw(line), offset))
+            size += len(line)
+        result = messages.HistoryResult(publications=publications, offset=history.last, epoch=history.epoch)
+        return messages.reply(identity, "history", result)
+
+    # Calls.
+
+    def _call(self, call: Call, outcome: Outcome) -> bytes | None:
+        if self._calls >= _CALLS:
+            return messages.error_reply(call.id, messages.TOO_MANY)
+        self._calls += 1
+        outcome.calls.append(call)
+        return None
+
+    def answer(self, call: Call, value: Any) -> bytes:
+        """The reply to a call that was carried out."""
+        self._calls -= 1
+        if call.request is None:
+            return messages.reply(call.id, "rpc", {"data": value})
+        channel = call.request.channel
+        if channel not in self._pending:  # unsubscribed while it was looked up
+            return messages.error_reply(call.id, messages.BAD_REQUEST)
+        self._pending.discard(channel)
+        known = self._known(channel)
+        if known is None:
+            known = {"task": value}
+        return self._subscribed(call.id, call.request, known)
+
+    def give_up(self, call: Call, error: Refused) -> bytes:
+        """The reply to a call that could not be carried out."""
+        self._calls -= 1
+        if call.request is not None:
+            self._pending.discard(call.request.channel)
+        return self.refuse(call.id, error)
+
+    def refuse(self, identity: int, error: Refused) -> bytes:
+        """The reply that tells of ``error``."""
+        return messages.error_reply(identity, ErrorReply(error.code, error.title, error.temporary), str(error))
+
+    # The end.
+
+    def restart(self) -> list[bytes]:
+        """The journal is another one: end all subscriptions; returns the pushes that say so."""
+        return self.subscriptions.restart()
+
+    def close(self) -> None:
+        """The connection has ended: watch nothing any more."""
+        self._pending.clear()
+        self.subscriptions.clear()

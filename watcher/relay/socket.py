@@ -1,0 +1,333 @@
+"""One WebSocket: bytes in and out, between a client and its session.
+
+An ``asyncio.Protocol`` around websockets' Sans-I/O ``ServerProtocol``, which does the handshake, control frames and the
+checks of RFC 6455. What the hub hands out goes another way: frames that were built once for all subscribers are written
+straight to the transport, between the protocol's own messages, while the connection is open. An idle connection has no
+task, no queue and no future; one ticker serves all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final, Protocol, cast
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from watcher.errors import Refused
+from watcher.relay import messages
+from watcher.relay.hub import Hub, Publications
+from watcher.relay.messages import Disconnect
+from watcher.relay.session import Call, Session, Terms
+from watcher.token import Grant
+
+__all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
+
+logger = logging.getLogger(__name__)
+
+PATH: Final = "/connection/websocket"
+#: Largest message that a client may send, in bytes.
+_MESSAGE_BYTES: Final = 64 * 1024
+#: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
+_HIGH_WATER: Final = 256 * 1024
+#: What a client that is behind is fed at a time, and about how large a frame gets. In bytes.
+_PIECE: Final = 64 * 1024
+#: A connection that takes no byte for this long is given up, in seconds …
+_STALLED: Final = 60.0
+#: … one that has not said ``connect`` by then too …
+_SILENT: Final = 10.0
+#: … and one that doesn't finish the closing handshake.
+_CLOSING: Final = 3.0
+
+
+class Desk(Protocol):
+    """What a socket needs of the relay."""
+
+    hub: Hub[Any]
+    terms: Terms
+
+    def refusal(self, host: str | None, origin: str | None) -> str | None:
+        """Why a handshake from there is refused, or None."""
+
+    def opened(self, socket: Socket) -> bool:
+        """A connection is open; False where no more are taken."""
+
+    def closed(self, socket: Socket) -> None:
+        """It is gone."""
+
+    def call(self, socket: Socket, call: Call) -> None:
+        """Carry out ``call`` elsewhere, then :meth:`Socket.answer`."""
+
+
+class Socket(asyncio.Protocol):
+    """A client's connection.
+
+    uvicorn makes one where a request asks for an upgrade, and hands it the transport and the bytes of the request.
+
+    :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
+    """
+
+    __slots__ = (
+        "_connections", "_desk", "_fragments", "_opened", "_paused", "_pinged", "_protocol", "_scheduled", "_session",
+        "_stalled", "_transport",
+    )  # fmt: skip
+
+    def __init__(self, desk: Desk, *, server_state: Any, **_: Any) -> None:
+        self._desk = desk
+        self._connections: set[Any] = server_state.connections
+        self._protocol = ServerProtocol(max_size=_MESSAGE_BYTES, logger=logger)
+        self._session: Session | None = None
+        self._fragments = b""
+        self._paused = False
+        self._scheduled = False  # whether the next piece for a client that is behind is on its way
+        self._pinged = False  # whether a pong is due
+        self._opened = 0.0
+        self._stalled: tuple[int, float] = (0, 0.0)  # bytes that waited, and since when that has not changed
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """uvicorn hands over the connection."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._connections.add(self)
+        self._opened = asyncio.get_running_loop().time()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: the request first, frames then."""
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._handshake(event)
+            elif isinstance(event, Frame):
+                self._frame(event)
+        self._send_control()
+
+    def eof_received(self) -> None:
+        """The client sends nothing more."""
+        self._protocol.receive_eof()
+        self._send_control()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._connections.discard(self)
+        if self._session is not None:
+            self._session.close()
+            self._desk.closed(self)
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
+        self._paused = True
+        self._stalled = (self._transport.get_write_buffer_size(), asyncio.get_running_loop().time())
+        if self._session is not None:
+            self._session.subscriptions.fall_behind()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has taken enough to be sent more."""
+        self._paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._schedule()
+
+    # Frames in.
+
+    def _handshake(self, request: Request) -> None:
+        headers = request.headers
+        reason = self._desk.refusal(headers.get("Host"), headers.get("Origin"))
+        if not urlsplit(request.path).path.endswith(PATH):
+            response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
+        elif reason is not None:
+            logger.warning("refused a WebSocket handshake: %s", reason)
+            response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
+        else:
+            response = self._admit(request)
+        self._protocol.send_response(response)
+
+    def _admit(self, request: Request) -> Response:
+        response = self._protocol.accept(request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            if not self._desk.opened(self):
+                return self._protocol.reject(HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n")
+            self._session = Session(self._desk.hub, self, self._desk.terms)
+        return response
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY:
+            self.close(messages.BAD_PROTOCOL)
+        elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self._fragments += frame.data
+            if frame.fin:
+                text, self._fragments = self._fragments, b""
+                self._message(text)
+
+    def _message(self, text: bytes) -> None:
+        if self._session is None or self._protocol.state is not State.OPEN:
+            return
+        self._pinged = False  # whoever talks is there
+        outcome = self._session.receive(text)
+        self._write_text(outcome.replies)
+        for call in outcome.calls:
+            self._desk.call(self, call)
+        if outcome.disconnect is not None:
+            self.close(outcome.disconnect)
+        self._schedule()
+
+    # Frames out.
+
+    def deliver(self, parts: Sequence[Publications]) -> None:
+        """Send what a flush of the hub handed out: frames built once, the same bytes for each subscriber, one write."""
+        for part in parts:
+            if part.frame is None:
+                part.frame = frames(messages.publications(part.channel, part.events))
+        self._write(b"".join([part.frame or b"" for part in parts]) if len(parts) > 1 else parts[0].frame or b"")
+
+    def answer(self, call: Call, value: Any) -> None:
+        """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
+        if self._session is not None and self._protocol.state is State.OPEN:
+            self._write_text([self._session.answer(call, value)])
+            self._schedule()
+
+    def refuse(self, call: Call, error: Refused) -> None:
+        """Send the reply to a call that could not be carried out."""
+        if self._session is not None and self._protocol.state is State.OPEN:
+            self._write_text([self._session.give_up(call, error)])
+
+    @property
+    def grant(self) -> Grant:
+        """What the client may do."""
+        return (self._session.grant if self._session is not None else None) or Grant()
+
+    def restart(self) -> None:
+        """The journal is another one: subscriptions end, and clients subscribe again."""
+        if self._session is not None:
+            self._write_text(self._session.restart())
+
+    def _write_text(self, texts: Sequence[bytes]) -> None:
+        if texts:
+            self._write(frames(texts))
+
+    def _write(self, data: bytes) -> None:
+        if self._protocol.state is State.OPEN and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _send_control(self) -> None:
+        """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
+        for data in self._protocol.data_to_send():
+            if self._transport.is_closing():
+                break
+            if data:
+                self._transport.write(data)
+            elif self._transport.can_write_eof():
+                self._transport.write_eof()
+        if self._protocol.close_expected() and not self._transport.is_closing():
+            # The client ends the TCP connection's other half; if it doesn't, the server does (RFC 6455, 7.1.1).
+            self._abort_after(_CLOSING)
+        if self._protocol.state is State.CLOSED or self._protocol.handshake_exc is not None:
+            self._transport.close()
+
+    def _schedule(self) -> None:
+        """See to it that a client that is behind gets its next piece, if it can take one."""
+        behind = self._session is not None and not self._session.subscriptions.live
+        if behind and not self._paused and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._feed_piece)
+
+    def _feed_piece(self) -> None:
+        self._scheduled = False
+        if self._session is not None and not self._paused and self._protocol.state is State.OPEN:
+            self._write_text(self._session.subscriptions.catch_up(_PIECE))
+            self._schedule()
+
+    # Time and the end.
+
+    def tick(self, now: float, unix: float) -> None:
+        """Ask whether the client is there; called once per ping interval by the relay's ticker.
+
+        :param now: the event loop's time; ``unix``: Unix time, both in seconds.
+        """
+        if self._session is None:
+            return
+        if self._session.expired(unix):
+            self.close(messages.EXPIRED_CONNECTION)
+        elif self._paused:
+            self._give_up_if_stalled(now)
+        elif self._session.grant is not None:
+            if self._pinged:
+                self.close(messages.NO_PONG)
+            else:
+                self._pinged = True
+                self._write(_PING)
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the client still has time to say ``connect``."""
+        return now - self._opened <= _SILENT
+
+    def close_if_silent(self) -> None:
+        """Close the connection if the client has not said ``connect``."""
+        if self._session is None or self._session.grant is None:
+            self.close(messages.STALE)
+
+    def _give_up_if_stalled(self, now: float) -> None:
+        waiting = self._transport.get_write_buffer_size()
+        if waiting != self._stalled[0]:
+            self._stalled = (waiting, now)
+        elif now - self._stalled[1] > _STALLED:
+            self._transport.abort()
+
+    def close(self, reason: Disconnect) -> None:
+        """Close the connection; the client learns why, and whether to come back."""
+        if self._protocol.state is State.OPEN:
+            if self._session is not None:
+                self._session.close()
+            try:
+                self._protocol.send_close(reason.code, reason.reason)
+            except ProtocolError:
+                self._transport.abort()
+                return
+            self._send_control()
+            self._abort_after(_CLOSING)
+        elif self._protocol.state is State.CONNECTING:
+            self._transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops; uvicorn calls this on each connection that is still there."""
+        self.close(messages.SHUTDOWN)
+
+    def _abort_after(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+
+def frame(payload: bytes) -> bytes:
+    """A server's text frame around ``payload`` (RFC 6455, 5.2: unmasked, FIN set)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def frames(texts: Sequence[bytes]) -> bytes:
+    """Text frames that hold ``texts``, a line each, as many in one as make about 64 KiB."""
+    if len(texts) == 1:
+        return frame(texts[0])
+    made, start, size = [], 0, 0
+    for index, text in enumerate(texts):
+        size += len(text) + 1
+        if size >= _PIECE:
+            made.append(frame(b"\n".join(texts[start : index + 1])))
+            start, size = index + 1, 0
+    if start < len(texts):
+        made.append(frame(b"\n".join(texts[start:])))
+    return b"".join(made)
+
+
+_PING: Final = frame(b"{}")

@@ -1,0 +1,228 @@
+"""The settings, each a ``WATCHER_…`` variable and a command-line option of the same name; the option wins.
+
+One table, :data:`SETTINGS`, names them all: the command line makes its options from it, and docs/operating.md its list.
+No I/O here: the environment and the app's configuration are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from watcher.errors import SettingError
+
+__all__ = ["SETTINGS", "Setting", "Settings", "database_of", "masked", "redis_url", "setting"]
+
+Parser = Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its field in :class:`Settings`, how a text becomes its value, and what is accepted."""
+
+    field: str
+    default: Any
+    parse: Parser
+    accepted: str
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable's name."""
+        return f"WATCHER_{self.field.upper()}"
+
+    @property
+    def option(self) -> str:
+        """The command-line option's name."""
+        return f"--{self.field.replace('_', '-')}"
+
+    def read(self, text: str, name: str) -> Any:
+        """The value that ``text`` stands for.
+
+        :param name: what the text came from, variable or option, for the message.
+        :raises SettingError: the text is not accepted.
+        """
+        try:
+            return self.parse(text.strip())
+        except ValueError:
+            # A secret that is refused must not be printed.
+            shown = "…" if self.field in ("secret", "public_key") else masked(text)
+            raise SettingError(name, shown, self.accepted) from None
+
+
+def _integer(least: int, most: int) -> Parser:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.replace(",", " ").split() if part)
+
+
+def _url(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(text)
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not 0 < len(text) <= 64 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+        raise ValueError(text)
+    return text
+
+
+def _path(text: str) -> str:
+    if any(c.isspace() or c in "?#" for c in text):
+        raise ValueError(text)
+    return "/" + text.strip("/")
+
+
+def _host(text: str) -> str:
+    if not text or any(c.isspace() for c in text):
+        raise ValueError(text)
+    return text
+
+
+def _secret(text: str) -> str:
+    # RFC 7518, 3.2: a key for HS256 has at least the size of the hash.
+    if len(text.encode()) < 32:
+        raise ValueError(text)
+    return text
+
+
+_SWITCH: Final = "1 or 0"
+_NAMES: Final = "names separated by spaces or commas"
+
+SETTINGS: Final = (
+    Setting("redis_url", None, _url, "a redis://, rediss:// or unix:// URL (no sentinel:// or cluster for now)",
+            "where journal and live channel are"),
+    Setting("namespace", "watcher", _namespace, "1 to 64 letters, digits, '.', '_' or '-'",
+            "separates installations on one Redis"),
+    Setting("host", "127.0.0.1", _host, "a host name or address", "address that the relay listens on"),
+    Setting("port", 5556, _integer(0, 65535), "a whole number from 0 to 65535 (0: any free port)",
+            "port that the relay listens on"),
+    Setting("root_path", "/", _path, "a path such as /watcher", "path below which a proxy shows the relay"),
+    Setting("history", 100_000, _integer(1_000, 10_000_000), "a whole number from 1000 to 10000000",
+            "events that the journal keeps"),
+    Setting("history_bytes", 64 * 1024 * 1024, _integer(1 << 20, 1 << 34), "a whole number from 1048576 to 17179869184",
+            "bytes of events that the journal keeps"),
+    Setting("max_result", 16384, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
+            "bytes; larger results are not put into events"),
+    Setting("max_args", 4096, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
+            "bytes; larger arguments are not put into events"),
+    Setting("send_args", True, _switch, _SWITCH, "put arguments into events"),
+    Setting("send_results", True, _switch, _SWITCH, "put results into events"),
+    Setting("enabled", True, _switch, _SWITCH, "publish events from this process"),
+    Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
+    Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
+    Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
+            "calls carry a token signed with it (HS256)"),
+    Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
+    Setting("hosts", (), _names, _NAMES, "Host names that an open relay answers to"),
+)  # fmt: skip
+
+_BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
+
+
+def setting(name: str) -> Setting:
+    """The setting of this field name."""
+    return _BY_FIELD[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one process; see :data:`SETTINGS` for what each means."""
+
+    redis_url: str | None = None
+    namespace: str = "watcher"
+    host: str = "127.0.0.1"
+    port: int = 5556
+    root_path: str = "/"
+    history: int = 100_000
+    history_bytes: int = 64 * 1024 * 1024
+    max_result: int = 16384
+    max_args: int = 4096
+    send_args: bool = True
+    send_results: bool = True
+    enabled: bool = True
+    submit: tuple[str, ...] = ("*",)
+    read_only: bool = False
+    secret: str | None = field(default=None, repr=False)
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
+        """Read the settings: an option wins over its variable, an empty variable is none.
+
+        :param environ: the process's environment.
+        :param options: field name → text given on the command line; None where it was not given.
+        :raises SettingError: a value is not accepted; the message names setting, value and what is accepted.
+        """
+        values: dict[str, Any] = {}
+        for entry in SETTINGS:
+            given = (options or {}).get(entry.field)
+            if given is not None:
+                values[entry.field] = entry.read(given, entry.option)
+            elif environ.get(entry.variable, "").strip():
+                values[entry.field] = entry.read(environ[entry.variable], entry.variable)
+        return cls(**values)
+
+
+def redis_url(settings: Settings, *, conf_url: object, result_backend: object, broker_url: object) -> str:
+    """Which Redis holds the journal.
+
+    :param conf_url: ``app.conf.watcher_redis_url``; ``result_backend`` and ``broker_url`` are the app's too. Each is
+        None where there is none.
+    :raises SettingError: none of them names a Redis that can be used.
+    """
+    if settings.redis_url:
+        return settings.redis_url
+    if conf_url:
+        return str(setting("redis_url").read(str(conf_url), "watcher_redis_url"))
+    for candidate in (result_backend, broker_url):
+        # Celery writes a Redis on a socket as redis+socket://, redis-py as unix://.
+        text = str(candidate or "").replace("redis+socket://", "unix://", 1)
+        if urlsplit(text).scheme in ("redis", "rediss", "unix"):
+            return text
+    raise SettingError(
+        "WATCHER_REDIS_URL",
+        "",
+        "neither the app's result backend nor its broker is a Redis, so name one: redis://HOST/DB",
+    )
+
+
+def database_of(url: str) -> int:
+    """Number of the database that a Redis URL names, as redis-py reads it: the path, or ``?db=`` for a socket."""
+    parts = urlsplit(url)
+    for pair in parts.query.split("&"):
+        name, _, value = pair.partition("=")
+        if name in ("db", "virtual_host") and value.strip("/").isdigit():
+            return int(value.strip("/"))
+    path = parts.path.strip("/")
+    return int(path) if parts.scheme != "unix" and path.isdigit() else 0
+
+
+def masked(url: str) -> str:
+    """The URL with its password hidden, fit for a log."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
