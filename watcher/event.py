@@ -227,10 +227,20 @@ def decode(line: bytes) -> Event:
 
 
 def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
-    """Fold ``(offset, event)`` pairs, oldest first, to the task that they tell of; None where there are none."""
+    """Fold ``(offset, event)`` pairs, oldest first, to the task that they tell of.
+
+    None where there are none, or only late ones: those stand behind a state that is not among them.
+    """
     task: Task | None = None
+    late = []
     for offset, event in events:
-        task = fold(task, event, offset)
+        if event.late:
+            late.append((offset, event))
+        else:
+            task = fold(task, event, offset)
+    if task is not None:
+        for offset, event in late:
+            fold(task, event, offset)
     return task
 
 

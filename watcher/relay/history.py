@@ -16,7 +16,7 @@ from heapq import merge
 from itertools import islice
 from typing import Final, NamedTuple
 
-from watcher.event import Event, InvalidEvent, Task, decode, is_final, rank, task_of
+from watcher.event import Event, InvalidEvent, Task, decode, rank, standing, task_of
 
 __all__ = ["ALL", "History", "Page", "Piece"]
 
@@ -243,32 +243,31 @@ class History:
         event = decode(line)
         own = self._index[f"task:{event.id}"]
         self._kept[offset] = line
-        if own[-1] == offset and self._has_ended(event):
+        if own[-1] == offset and self._has_ended(event.id):
             for each in list(own):
                 self._lose(each)
         else:
             self._replace(event, offset, own)
 
-    def _has_ended(self, event: Event) -> bool:
-        if is_final(event.state) and not event.late:
-            return True
-        task = self.task(event.id)
+    def _has_ended(self, identity: str) -> bool:
+        task = self.task(identity)
         return task is None or task.final
 
     def _replace(self, event: Event, offset: int, own: _Offsets) -> None:
-        """Of a task's events outside the window the newest of each rank suffices."""
+        """Of a task's events outside the window the one that stands highest of each rank suffices."""
         for older in own:
             if older >= offset:
                 return
-            if rank(decode(self._kept[older]).state) == rank(event.state):
-                self._lose(older)
+            other = decode(self._kept[older])
+            if rank(other.state) == rank(event.state):
+                self._lose(older if standing(other) <= standing(event) else offset)
                 return
 
     def _lose(self, offset: int) -> None:
         event = decode(self._kept.pop(offset))
         for channel in event.channels():
-            self._lost.pop(channel, None)
-            self._lost[channel] = offset
+            # Taken out and put in again: the dict's order says which channel lost something last.
+            self._lost[channel] = max(self._lost.pop(channel, 0), offset)
             self._strike(channel, offset)
         while len(self._lost) > _REMEMBERED:
             oldest = next(iter(self._lost))

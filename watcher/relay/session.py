@@ -232,7 +232,7 @@ class Session:
         result = messages.SubscribeResult(
             recoverable=True, positioned=True, epoch=history.epoch, offset=position, data=data,
             was_recovering=request.recover, recovered=recovered,
-            publications=[messages.Publication(Raw(line), offset) for _, offset, line in found],
+            publications=tuple(messages.Publication(Raw(line), offset) for _, offset, line in found),
         )  # fmt: skip
         return messages.reply(identity, "subscribe", result)
 

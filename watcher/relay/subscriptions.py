@@ -9,6 +9,8 @@ subscription is ended with a code on which clients subscribe again, and learn th
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from watcher.relay import messages
@@ -82,12 +84,8 @@ class Subscriptions:
             return []
         pushes = self._drop_torn()
         piece = self._hub.history.since(self._floors, self._cursor, limit)
-        run: list[tuple[int, bytes]] = []
-        for (channel, offset, line), following in zip(piece.events, [*piece.events[1:], None], strict=True):
-            run.append((offset, line))
-            if following is None or following[0] != channel:
-                pushes += messages.publications(channel, run)
-                run = []
+        for channel, run in groupby(piece.events, key=itemgetter(0)):
+            pushes += messages.publications(channel, [(offset, line) for _, offset, line in run])
         self._cursor = piece.cursor
         if self._cursor >= self._hub.history.last:
             self._rejoin()

@@ -1,0 +1,217 @@
+"""The feed, on a real server: in order and without a gap, whatever happens to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tests.support.events import event, life, line, record
+from tests.support.processes import free_port
+from tests.support.valkey import Valkey, valkey_server
+from tests.support.waiting import eventually
+from watcher.event import Event
+from watcher.journal import APPEND, Journal
+from watcher.relay.feed import Feed, Snapshot
+
+pytestmark = pytest.mark.anyio
+
+
+class Follower:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+        self.lines: list[bytes] = []
+        self.handed: list[int] = []
+
+    def restart(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+        self.lines = list(snapshot.lines)
+
+    def extend(self, lines: Sequence[bytes]) -> None:
+        self.lines += lines
+        self.handed.append(len(lines))
+
+
+class Running:
+    """A feed at work, and a writer beside it."""
+
+    def __init__(self, valkey: Valkey, journal: Journal) -> None:
+        self.redis = Redis.from_url(
+            valkey.url(), protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
+        self.journal = journal
+        self.sink = Follower()
+        self.feed = Feed(self.redis, journal, self.sink)
+        self.number = 0
+
+    async def append(self, *told: Event) -> None:
+        self.number += 1
+        keys, arguments = self.journal.append("w", self.number, [record(each) for each in told])
+        await self.redis.register_script(APPEND)(keys=keys, args=arguments)
+
+    async def has(self, count: int, timeout: float = 10) -> None:
+        what = f"the feed to hand on {count} events; it has {len(self.sink.lines)}"
+        await eventually(lambda: len(self.sink.lines) == count, timeout=timeout, what=what)
+
+    async def ready(self) -> None:
+        await eventually(lambda: self.feed.trouble is None, what="the feed to be caught up")
+
+    async def break_connections(self) -> None:
+        await self.redis.client_kill_filter(_type="pubsub")
+
+
+@asynccontextmanager
+async def feeding(valkey: Valkey, **bounds: int) -> AsyncIterator[Running]:
+    running = Running(valkey, Journal(**bounds))
+    async with running.redis, anyio.create_task_group() as group:
+        group.start_soon(running.feed.run)
+        yield running
+        group.cancel_scope.cancel()
+
+
+async def test_what_was_there_comes_as_a_whole_and_then_each_batch(valkey: Valkey) -> None:
+    async with feeding(valkey) as before:
+        await before.append(*life("a"), event("open"))
+        await before.has(5)
+    async with feeding(valkey) as running:
+        await running.ready()
+        (snapshot,) = running.sink.snapshots
+        assert (snapshot.first, len(snapshot.lines)) == (1, 5)
+        assert [offset for offset, _ in snapshot.kept] == [5]
+        await before_and(running, event("b"), event("c"))
+        await running.has(7)
+    assert running.sink.lines[5:] == [line("b"), line("c")]
+
+
+async def before_and(running: Running, *told: Event) -> None:
+    running.number += 10
+    await running.append(*told)
+
+
+async def test_an_empty_journal_has_an_epoch_at_once(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.ready()
+        (snapshot,) = running.sink.snapshots
+        assert snapshot.epoch
+        await running.append(event("a"))
+        await running.has(1)
+        assert len(running.sink.snapshots) == 1, "the first event is in the epoch that was announced"
+        assert await running.feed.newest() == (snapshot.epoch, 1)
+
+
+async def test_what_comes_together_is_handed_on_together(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.ready()
+        script = running.redis.register_script(APPEND)
+        await running.append(event("first"))
+        async with running.redis.pipeline(transaction=False) as pipeline:
+            for number in range(2, 502):
+                keys, arguments = running.journal.append("w", number, [record(event(f"t{number}"))])
+                await script(keys=keys, args=arguments, client=pipeline)
+            await pipeline.execute()
+        await running.has(501)
+    assert len(running.sink.handed) < 100, "one call for what one read brought"
+
+
+async def test_a_broken_connection_loses_nothing(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.ready()
+        for number in range(60):
+            await running.append(event(f"t{number}"))
+            if number % 10 == 5:
+                await running.break_connections()
+        await running.has(60)
+        assert [line(f"t{number}") for number in range(60)] == running.sink.lines
+        assert len(running.sink.snapshots) == 1
+
+
+async def test_a_server_that_was_restarted_is_caught_up_with(tmp_path: Path) -> None:
+    port = free_port()
+    with valkey_server(port=port, data=tmp_path) as server:
+        async with feeding(server) as running:
+            await running.append(event("a"))
+            await running.has(1)
+            await running.redis.config_set("appendfsync", "always")
+            await running.append(event("b"))
+            server.kill()
+            await eventually(lambda: running.feed.trouble, what="the feed to notice that the server is gone")
+            with valkey_server(port=port, data=tmp_path):
+                await eventually(lambda: running.feed.trouble is None, what="the feed to be back")
+                await running.append(event("c"))
+                await running.has(3)
+                assert len(running.sink.snapshots) == 1
+
+
+async def test_a_frozen_server_is_noticed_within_five_seconds() -> None:
+    with valkey_server() as server:
+        async with feeding(server) as running:
+            await running.ready()
+            with server.frozen():
+                await eventually(lambda: running.feed.trouble, timeout=5.5, what="the feed to notice the silence")
+            await eventually(lambda: running.feed.trouble is None, what="the feed to be back")
+            await running.append(event("a"))
+            await running.has(1)
+
+
+async def test_a_lost_journal_is_a_new_epoch(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.append(event("a"))
+        await running.has(1)
+        await running.redis.flushall()
+        await running.append(event("b"))
+        await eventually(lambda: len(running.sink.snapshots) == 2, what="a second snapshot")
+        await running.has(1)
+        first, second = running.sink.snapshots
+        assert first.epoch != second.epoch
+        assert running.sink.lines == [line("b")]
+
+
+async def test_a_rewound_journal_is_a_new_epoch(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.append(event("a"))
+        # What a replica that lagged by one event would have, were it promoted.
+        lagging = await running.redis.dump(running.journal.stream)
+        await running.append(event("b"))
+        await running.has(2)
+        await running.redis.restore(running.journal.stream, 0, lagging, replace=True)
+        await running.append(event("c"))
+        await running.break_connections()
+        await eventually(lambda: len(running.sink.snapshots) == 2, what="a second snapshot")
+        first, second = running.sink.snapshots
+        assert second.epoch > first.epoch
+        await running.has(2)
+        assert running.sink.lines == [line("a"), line("c")]
+
+
+async def test_more_than_the_journal_keeps_is_a_fresh_start(valkey: Valkey) -> None:
+    async with feeding(valkey, history=1000) as running:
+        await running.append(event("a"))
+        await running.has(1)
+        script = running.redis.register_script(APPEND)
+        async with running.redis.pipeline(transaction=True) as pipeline:
+            pipeline.client_kill_filter(_type="pubsub")
+            for number in range(1, 7):
+                told = [record(event(f"t{number}-{index}", "SUCCESS")) for index in range(400)]
+                keys, arguments = running.journal.append("x", number, told)
+                await script(keys=keys, args=arguments, client=pipeline)
+            await pipeline.execute()
+        await eventually(lambda: len(running.sink.snapshots) == 2, what="a second snapshot")
+        await running.has(1000)
+        assert running.sink.snapshots[1].first == 1402
+
+
+async def test_strange_messages_on_the_channel_are_passed_over(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.ready()
+        for strange in ("", "nonsense", "a b c", "1 2"):
+            await running.redis.publish(running.journal.live, strange)
+        await running.append(event("a"))
+        await eventually(lambda: line("a") in running.sink.lines, what="the event after them")

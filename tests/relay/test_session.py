@@ -1,0 +1,449 @@
+"""One client's conversation: what is said to what is asked, by the Centrifuge protocol."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.events import life, line
+from watcher.errors import NotPermitted, Unauthorized
+from watcher.event import encode
+from watcher.relay import messages
+from watcher.relay.history import ALL, History
+from watcher.relay.hub import Hub
+from watcher.relay.session import Outcome, Session, Terms
+from watcher.token import OPEN, Grant, TokenExpired
+
+Reply = dict[str, Any]
+
+
+class Client:
+    """Talks to a session and keeps what a real client would keep."""
+
+    def __init__(self, hub: Hub[Any], terms: Terms | None = None) -> None:
+        self.hub = hub
+        self.session = Session(hub, self, terms or Terms("watcher", "1", 25, lambda token: OPEN))
+        self.number = 0
+        self.pushed: list[tuple[str, int]] = []
+
+    def say(self, **command: Any) -> Outcome:
+        self.number += 1
+        return self.session.receive(json.dumps({"id": self.number, **command}).encode())
+
+    def ask(self, **command: Any) -> Reply:
+        outcome = self.say(**command)
+        assert outcome.disconnect is None
+        (reply,) = map(json.loads, outcome.replies)
+        assert reply.pop("id") == self.number
+        return dict(reply)
+
+    def connected(self) -> Client:
+        assert "connect" in self.ask(connect={})
+        return self
+
+    def subscribe(self, channel: str = ALL, **request: Any) -> Reply:
+        reply = self.ask(subscribe={"channel": channel, **request})
+        return dict(reply.get("subscribe", reply))
+
+    def take(self, pushes: list[bytes]) -> list[Reply]:
+        told = [json.loads(push)["push"] for push in pushes]
+        self.pushed += [(push["channel"], push["pub"]["offset"]) for push in told if "pub" in push]
+        return told
+
+    def catch_up(self, limit: int = 1000) -> list[Reply]:
+        told = []
+        while not self.session.subscriptions.live:
+            told += self.take(self.session.subscriptions.catch_up(limit))
+        return told
+
+
+def relay(*lines: bytes, events: int = 1000) -> Hub[Any]:
+    hub: Hub[Any] = Hub(History(events, 1 << 20))
+    hub.reset("e", 1)
+    publish(hub, *lines)
+    return hub
+
+
+def publish(hub: Hub[Any], *lines: bytes) -> None:
+    hub.publish(lines)
+    for client, parts in hub.flush().items():
+        for part in parts:
+            client.take(messages.publications(part.channel, part.events))
+
+
+def offsets(reply: Reply) -> list[int]:
+    return [each["offset"] for each in reply["publications"]]
+
+
+def test_connect_says_who_one_is_and_where_the_journal_stands() -> None:
+    reply = Client(relay(line("a"))).ask(connect={"name": "js", "data": {"x": 1}})["connect"]
+    assert len(reply["client"]) == 36
+    assert (reply["version"], reply["ping"], reply["pong"]) == ("1", 25, True)
+    assert reply["data"] == {"namespace": "watcher", "epoch": "e", "offset": 1}
+    assert "expires" not in reply
+
+
+def test_a_token_that_ends_is_announced_refreshed_and_enforced() -> None:
+    import time
+
+    now = time.time()
+    terms = Terms("w", "1", 25, lambda token: Grant("me", watch=("*",), expires=now + {"": 60.0}.get(token, 600.0)))
+    client = Client(relay(), terms)
+    reply = client.ask(connect={})["connect"]
+    assert reply["expires"]
+    assert 55 <= reply["ttl"] <= 60
+    assert client.session.expired(now + 61)
+    assert client.ask(refresh={"token": "longer"})["refresh"]["ttl"] > 500
+    assert not client.session.expired(now + 61)
+
+
+def test_a_refresh_does_not_change_who_one_is() -> None:
+    client = Client(relay(), Terms("w", "1", 25, lambda token: Grant(token, watch=("*",))))
+    client.ask(connect={"token": "me"})
+    assert client.ask(refresh={"token": "somebody else"})["error"]["code"] == 101
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(Unauthorized("no"), messages.INVALID_TOKEN), (TokenExpired("over"), None)]
+)
+def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_another(error: Any, expected: Any) -> None:
+    def refuse(token: str) -> Grant:
+        raise error
+
+    outcome = Client(relay(), Terms("w", "1", 25, refuse)).say(connect={"token": "x"})
+    assert outcome.disconnect == expected
+    if expected is None:
+        assert json.loads(outcome.replies[0])["error"]["code"] == 109
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"nonsense",
+        b"[]",
+        b'{"id":1,"subscribe":{"channel":5}}',
+        b'{"id":-1,"rpc":{}}',
+        b"\xff",
+        b"[" * 5000,
+        b'{"id":1e400}',
+    ],
+)
+def test_what_is_not_the_protocol_ends_the_connection(text: bytes) -> None:
+    assert Client(relay()).connected().session.receive(text).disconnect == messages.BAD_PROTOCOL
+
+
+def test_connect_comes_first_and_once() -> None:
+    assert Client(relay()).say(subscribe={"channel": ALL}).disconnect == messages.BAD_PROTOCOL
+    assert Client(relay()).connected().say(connect={}).disconnect == messages.BAD_PROTOCOL
+
+
+def test_a_pong_says_nothing_and_a_ping_is_answered() -> None:
+    client = Client(relay()).connected()
+    assert client.session.receive(b"{}").replies == []
+    assert client.session.receive(b"{}\n\n{}\n").disconnect is None
+    assert client.ask(ping={}) == {"ping": {}}
+
+
+def test_several_commands_in_one_frame_are_answered_in_order() -> None:
+    client = Client(relay()).connected()
+    text = b'{"id":7,"ping":{}}\n{"id":8,"subscribe":{"channel":"tasks"}}\n{"id":9,"ping":{}}'
+    assert [json.loads(reply)["id"] for reply in client.session.receive(text).replies] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("command", ["publish", "presence", "presence_stats"])
+def test_what_is_not_served_is_not_available(command: str) -> None:
+    client = Client(relay()).connected()
+    assert client.ask(**{command: {}})["error"]["code"] == 108
+    assert client.ask(**{command: {"channel": "tasks"}})["error"]["code"] == 108
+
+
+@pytest.mark.parametrize(
+    ("channel", "code"),
+    [("", 107), ("task:" + "x" * 251, 107), ("task:", 107), ("news", 102), ("job:1", 102), ("name:secret", 103)],
+)
+def test_a_channel_that_is_not_to_be_had_is_refused_with_the_reason(channel: str, code: int) -> None:
+    terms = Terms("w", "1", 25, lambda token: Grant(watch=("tag:*",)))
+    assert Client(relay(), terms).connected().subscribe(channel)["error"]["code"] == code
+
+
+def test_a_subscription_token_opens_its_channel() -> None:
+    terms = Terms("w", "1", 25, lambda token: Grant(watch=(token,)))
+    client = Client(relay(line("a")), terms).connected()
+    assert client.subscribe("task:a")["error"]["code"] == 103
+    assert client.subscribe("task:a", token="task:a")["data"]["task"]["id"] == "a"
+
+
+def test_a_subscription_comes_once_and_ends() -> None:
+    client = Client(relay()).connected()
+    assert client.subscribe()["recoverable"]
+    assert client.subscribe()["error"]["code"] == 105
+    assert client.ask(unsubscribe={"channel": ALL}) == {"unsubscribe": {}}
+    publish(client.hub, line("a"))
+    assert client.pushed == []
+    assert client.subscribe()["offset"] == 1
+
+
+def test_subscriptions_are_bounded() -> None:
+    client = Client(relay()).connected()
+    for number in range(1000):
+        client.subscribe(f"name:{number}")
+    assert client.subscribe("name:one more")["error"]["code"] == 106
+
+
+def test_a_task_comes_with_its_subscription_and_its_events_follow() -> None:
+    client = Client(relay(line("a", name="n"), line("b"))).connected()
+    reply = client.subscribe("task:a")
+    assert (reply["recoverable"], reply["positioned"], reply["epoch"], reply["offset"]) == (True, True, "e", 2)
+    assert reply["data"]["task"]["state"] == "PENDING"
+    assert "publications" not in reply
+    publish(client.hub, line("b", "STARTED"), line("a", "STARTED"))
+    assert client.pushed == [("task:a", 4)]
+
+
+def test_the_tasks_of_a_workflow_and_of_a_group_come_with_their_subscription() -> None:
+    client = Client(relay(line("a", root_id="a"), line("b", root_id="a", group_id="g"))).connected()
+    assert [task["id"] for task in client.subscribe("root:a")["data"]["tasks"]] == ["b", "a"]
+    assert [task["id"] for task in client.subscribe("group:g")["data"]["tasks"]] == ["b"]
+    assert client.subscribe("group:none")["data"] == {"tasks": []}
+
+
+def test_a_task_that_is_not_known_here_is_looked_up_before_the_answer() -> None:
+    client = Client(relay()).connected()
+    outcome = client.say(subscribe={"channel": "task:a"})
+    (call,) = outcome.calls
+    assert outcome.replies == []
+    assert client.subscribe("task:a")["error"]["code"] == 105
+    publish(client.hub, line("a"))  # it came while we looked
+    reply = json.loads(client.session.answer(call, None))
+    assert reply["subscribe"]["data"]["task"]["state"] == "PENDING"
+    assert reply["id"] == call.id
+    publish(client.hub, line("a", "STARTED"))
+    assert client.pushed == [("task:a", 2)]
+
+
+def test_a_task_that_nobody_knows_is_null_and_watched_all_the_same() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    assert json.loads(client.session.answer(call, None))["subscribe"]["data"] == {"task": None}
+    publish(client.hub, line("a"))
+    assert client.pushed == [("task:a", 1)]
+
+
+def test_a_subscription_that_was_given_up_while_it_was_looked_up_stays_given_up() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    client.ask(unsubscribe={"channel": "task:a"})
+    assert "error" in json.loads(client.session.answer(call, None))
+    publish(client.hub, line("a"))
+    assert client.pushed == []
+
+
+def test_a_lookup_that_fails_says_why_and_can_be_repeated() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    assert json.loads(client.session.give_up(call, NotPermitted("no")))["error"]["code"] == 103
+    assert client.say(subscribe={"channel": "task:a"}).calls
+
+
+def test_what_was_missed_comes_with_the_recovery_and_nothing_twice() -> None:
+    client = Client(relay(*[line("a"), line("b"), line("c")])).connected()
+    reply = client.subscribe(ALL, recover=True, epoch="e", offset=1)
+    assert (reply["was_recovering"], reply["recovered"], reply["offset"]) == (True, True, 3)
+    assert offsets(reply) == [2, 3]
+    publish(client.hub, line("d"))
+    assert client.pushed == [(ALL, 4)]
+
+
+def test_everything_that_is_kept_can_be_asked_for() -> None:
+    assert Client(relay(line("a"))).connected().subscribe(ALL, recover=True, epoch="", offset=0)["recovered"]
+    trimmed = relay(*[line(f"t{n}", "SUCCESS") for n in range(30)], events=10)
+    reply = Client(trimmed).connected().subscribe(ALL, recover=True, epoch="", offset=0)
+    assert "recovered" not in reply
+    assert offsets(reply) == list(range(21, 31))
+
+
+def test_another_epoch_or_a_gap_is_not_recovered() -> None:
+    hub = relay(*[line(f"t{n}", "SUCCESS") for n in range(30)], events=10)
+    assert "recovered" not in Client(hub).connected().subscribe(ALL, recover=True, epoch="old", offset=25)
+    assert "recovered" not in Client(hub).connected().subscribe(ALL, recover=True, epoch="e", offset=19)
+    assert Client(hub).connected().subscribe(ALL, recover=True, epoch="e", offset=20)["recovered"]
+
+
+def test_a_client_that_would_rather_not_is_told_112() -> None:
+    client = Client(relay(line("a"))).connected()
+    assert client.subscribe(ALL, recover=True, epoch="old", offset=1, flag=2)["error"]["code"] == 112
+    assert client.subscribe(ALL)["recoverable"], "it is not subscribed yet"
+
+
+def test_a_quiet_channel_is_recovered_however_much_else_happened() -> None:
+    hub = relay(line("a", "SUCCESS", name="quiet"), *[line(f"t{n}", "SUCCESS") for n in range(50)], events=10)
+    assert Client(hub).connected().subscribe("name:quiet", recover=True, epoch="e", offset=1)["recovered"]
+    assert "recovered" not in Client(hub).connected().subscribe("name:quiet", recover=True, epoch="e", offset=0)
+
+
+def test_a_client_that_has_seen_more_elsewhere_waits_for_this_relay() -> None:
+    client = Client(relay(line("a"))).connected()
+    (call,) = client.say(subscribe={"channel": ALL, "recover": True, "epoch": "e", "offset": 3}).calls
+    publish(client.hub, line("b"), line("c"))
+    reply = json.loads(client.session.answer(call, None))["subscribe"]
+    assert reply["recovered"]
+    assert "publications" not in reply
+    publish(client.hub, line("d"))
+    assert client.pushed == [(ALL, 4)]
+
+
+def test_a_long_recovery_is_a_short_reply_and_pushes() -> None:
+    many = [line(f"t{n}", argsrepr="x" * 1000) for n in range(600)]
+    hub: Hub[Any] = Hub(History(1000, 1 << 22))
+    hub.reset("e", 1)
+    hub.publish(many)
+    client = Client(hub).connected()
+    outcome = client.say(subscribe={"channel": ALL, "recover": True, "epoch": "e", "offset": 0})
+    assert len(outcome.replies[0]) < 300_000
+    reply = json.loads(outcome.replies[0])["subscribe"]
+    assert reply["offset"] == reply["publications"][-1]["offset"] < 600
+    publish(hub, line("meanwhile"))
+    client.catch_up(64_000)
+    publish(hub, line("after"))
+    assert offsets(reply) + [offset for _, offset in client.pushed] == list(range(1, 603))
+
+
+def test_who_falls_behind_is_fed_from_the_history_in_pieces() -> None:
+    client = Client(relay()).connected()
+    client.subscribe(ALL)
+    client.subscribe("name:n")
+    publish(client.hub, line("a", name="n"))
+    client.session.subscriptions.fall_behind()
+    publish(client.hub, *[line(f"t{n}", name="n" if n % 3 else "m") for n in range(50)])
+    assert sorted(client.pushed) == [("name:n", 1), (ALL, 1)]
+    piece = client.session.subscriptions.catch_up(100)
+    assert 0 < len(piece) < 10
+    client.take(piece)
+    client.catch_up()
+    assert [offset for channel, offset in client.pushed if channel == ALL] == list(range(1, 52))
+
+
+def test_who_falls_behind_the_history_is_told_to_subscribe_again() -> None:
+    client = Client(relay(events=10)).connected()
+    client.subscribe(ALL)
+    client.subscribe("name:quiet")
+    client.session.subscriptions.fall_behind()
+    publish(client.hub, *[line(f"t{n}", "SUCCESS") for n in range(50)])
+    told = client.catch_up()
+    assert told == [{"channel": ALL, "unsubscribe": {"code": 2500, "reason": "insufficient state"}}]
+    assert "recovered" not in client.subscribe(ALL, recover=True, epoch="e", offset=0)
+    publish(client.hub, line("q", name="quiet"))
+    assert ("name:quiet", 51) in client.pushed
+
+
+def test_a_new_journal_ends_all_subscriptions() -> None:
+    client = Client(relay(line("a"))).connected()
+    client.subscribe(ALL)
+    client.hub.reset("f", 1)
+    assert [json.loads(push)["push"]["unsubscribe"]["code"] for push in client.session.restart()] == [2500]
+    assert client.subscribe(ALL)["epoch"] == "f"
+
+
+def test_history_is_given_forward_backward_and_in_part() -> None:
+    client = Client(relay(*[line(f"t{n}", name="n" if n % 2 else "m") for n in range(10)])).connected()
+
+    def history(**request: Any) -> list[int]:
+        return offsets(client.ask(history={"channel": "name:n", **request})["history"])
+
+    assert history(limit=-1) == [2, 4, 6, 8, 10]
+    assert history(limit=2) == [2, 4]
+    assert history(limit=2, since={"offset": 4, "epoch": "e"}) == [6, 8]
+    assert history(limit=2, reverse=True) == [10, 8]
+    assert history(limit=9, reverse=True, since={"offset": 6, "epoch": ""}) == [4, 2]
+    assert history() == []
+    assert client.ask(history={"channel": "name:n"})["history"]["offset"] == 10
+    assert client.ask(history={"channel": ALL, "since": {"offset": 1, "epoch": "x"}})["error"]["code"] == 112
+
+
+def test_calls_go_out_with_their_data_and_come_back_with_their_number() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(rpc={"method": "get", "data": {"id": "ü"}}).calls
+    assert (call.method, json.loads(call.data)) == ("get", {"id": "ü"})
+    assert json.loads(client.session.answer(call, {"task": None})) == {"id": call.id, "rpc": {"data": {"task": None}}}
+    (call,) = client.say(rpc={"method": "submit"}).calls
+    assert call.data == b""
+    error = json.loads(client.session.give_up(call, NotPermitted("not this")))["error"]
+    assert error == {"code": 103, "message": "not this"}
+
+
+def test_calls_under_way_are_bounded() -> None:
+    client = Client(relay()).connected()
+    calls = [call for _ in range(1000) for call in client.say(rpc={"method": "get"}).calls]
+    assert client.ask(rpc={"method": "get"})["error"] == {
+        "code": 111, "message": "too many requests", "temporary": True,
+    }  # fmt: skip
+    client.session.answer(calls[0], {})
+    assert client.say(rpc={"method": "get"}).calls
+
+
+class Wanderer:
+    """A client that falls behind, catches up, leaves and comes back, and checks what each channel gives it."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.hub = relay(events=chance.choice([8, 40, 1000]))
+        self.client = Client(self.hub).connected()
+        self.seen: dict[str, int] = {}  # channel → offset that came last; -1: told that something may be missing
+
+    def work(self) -> None:
+        told = life(f"t{self.hub.history.last}", name=self.chance.choice("nm"))
+        publish(self.hub, *map(encode, told[: self.chance.randint(1, 4)]))
+
+    def fall_behind(self) -> None:
+        self.client.session.subscriptions.fall_behind()
+
+    def catch_up(self) -> None:
+        self.ended(self.client.take(self.client.session.subscriptions.catch_up(self.chance.randint(1, 2000))))
+
+    def come(self) -> None:
+        channel = self.chance.choice([ALL, "name:n", "name:m"])
+        if channel in self.seen:
+            self.client.ask(unsubscribe={"channel": channel})
+            del self.seen[channel]
+            return
+        since = self.chance.randint(max(0, self.hub.history.last - 20), self.hub.history.last)
+        reply = self.client.subscribe(channel, recover=True, epoch="e", offset=since)
+        self.seen[channel] = since if reply.get("recovered") else -1
+        self.client.pushed += [(channel, offset) for offset in offsets(reply)] if "publications" in reply else []
+
+    def ended(self, told: list[Reply]) -> None:
+        self.check()
+        for push in told:
+            if "unsubscribe" in push:
+                del self.seen[push["channel"]]
+
+    def check(self) -> None:
+        for channel, offset in self.client.pushed:
+            last = self.seen[channel]
+            assert offset > last
+            assert last < 0 or next_of(self.hub, channel, last) in (None, offset), f"{channel}: {offset} is not due"
+            self.seen[channel] = offset
+        self.client.pushed.clear()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_whatever_happens_each_event_comes_once_and_in_order(seed: int) -> None:
+    chance = random.Random(seed)
+    one = Wanderer(chance)
+    for _ in range(chance.randint(1, 60)):
+        chance.choice([one.work, one.work, one.fall_behind, one.catch_up, one.come, one.come])()
+        one.check()
+    one.ended(one.client.catch_up())
+    for channel, offset in one.seen.items():
+        assert offset < 0 or next_of(one.hub, channel, offset) is None, f"{channel} is not complete"
+
+
+def next_of(hub: Hub[Any], channel: str, after: int) -> int | None:
+    events = hub.history.since({channel: after}, 0, 1).events
+    return events[0][1] if events else None
