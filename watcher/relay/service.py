@@ -12,7 +12,7 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
 import anyio
@@ -24,6 +24,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from watcher.relay.gateway import Gateway, Submitted
+from watcher.relay.http import application
 
 import watcher
 from watcher.errors import BadRequest, NoMethod, RedisUnreachable, Refused
@@ -31,9 +33,7 @@ from watcher.event import Task
 from watcher.journal import Journal
 from watcher.relay.access import refusal
 from watcher.relay.feed import Feed, Snapshot
-from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
-from watcher.relay.http import application
 from watcher.relay.hub import Hub
 from watcher.relay.messages import SubscribeRequest
 from watcher.relay.session import Call, Terms
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two pings of a client.
 _PING: Final = 25
+#: A flush hands each client no more than this at once, in bytes, so that one that can't take it is noticed soon.
+_PIECE: Final = 128 * 1024
 #: A relay is behind the journal by milliseconds; it is waited for this long, in seconds.
 _LAG: Final = 1.0
 #: The end takes at most so long, in seconds: calls under way, then clients that are asked to leave.
@@ -129,9 +131,10 @@ class Relay:
 
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
-        self._count_invalid(self.hub.publish(lines))
-        for subscriber, parts in self.hub.flush().items():
-            subscriber.deliver(parts)
+        for piece in _pieces(lines, _PIECE):
+            self._count_invalid(self.hub.publish(piece))
+            for subscriber, parts in self.hub.flush().items():
+                subscriber.deliver(parts)
         self._grown.set()
         self._grown = anyio.Event()
 
@@ -233,6 +236,18 @@ class Relay:
                     client.shutdown()
                     self.closed(client)
                 await anyio.sleep(0.1)
+
+
+def _pieces(lines: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
+    """``lines`` in pieces of about ``limit`` bytes."""
+    start = size = 0
+    for index, line in enumerate(lines):
+        size += len(line)
+        if size >= limit:
+            yield lines[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(lines):
+        yield lines[start:]
 
 
 class _Get(msgspec.Struct):

@@ -1,0 +1,119 @@
+"""A public client of the protocol that nobody here wrote: centrifuge-python."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from centrifuge import (
+    CentrifugeError,
+    Client,
+    PublicationContext,
+    SubscribedContext,
+    SubscriptionEventHandler,
+    SubscriptionState,
+)
+
+from tests.support.processes import Relay, free_port, relay, worker
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def env(_valkey: Valkey) -> dict[str, str]:
+    return {"CELERY_BROKER_URL": _valkey.url(15), "CELERY_RESULT_BACKEND": _valkey.url(14)}
+
+
+@pytest.fixture(scope="module")
+def running(env: dict[str, str]) -> Iterator[Relay]:
+    with worker("tasks", env=env), relay("tasks", env=env) as serving:
+        yield serving
+
+
+class Listener(SubscriptionEventHandler):
+    """Keeps what a subscription says."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, dict[str, Any]]] = []
+        self.subscribed: list[SubscribedContext] = []
+
+    async def on_subscribed(self, ctx: SubscribedContext) -> None:
+        self.subscribed.append(ctx)
+
+    async def on_publication(self, ctx: PublicationContext) -> None:
+        self.events.append((ctx.pub.offset, ctx.pub.data))
+
+    def has(self, identity: str, state: str) -> bool:
+        return any(event["id"] == identity and event["state"] == state for _, event in self.events)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Client]:
+    client = Client(url)
+    await client.connect()
+    await client.ready()
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+
+
+async def test_it_connects_subscribes_and_calls(running: Relay) -> None:
+    async with connected(running.ws_url) as client:
+        listener = Listener()
+        subscription = client.new_subscription("tasks", listener)
+        await subscription.subscribe()
+        await subscription.ready()
+        answer = await client.rpc("submit", {"task": "tasks.add", "args": [2, 2]})
+        identity = answer.data["id"]
+        await eventually(lambda: listener.has(identity, "SUCCESS"), what="the task's end on the SDK's subscription")
+        registry = (await client.rpc("registry", {})).data["tasks"]
+        assert "tasks.add" in [task["name"] for task in registry]
+        with pytest.raises(CentrifugeError, match="nonsense"):
+            await client.rpc("nonsense", {})
+        history = await subscription.history(limit=2, reverse=True)
+        assert len(history.publications) == 2
+        await subscription.unsubscribe()
+        assert subscription.state == SubscriptionState.UNSUBSCRIBED
+
+
+async def test_cut_off_it_comes_back_and_has_missed_nothing(env: dict[str, str], running: Relay) -> None:
+    port = free_port()
+    with relay("tasks", port=port, env=env) as first:
+        async with connected(first.ws_url) as client:
+            listener = Listener()
+            subscription = client.new_subscription("tasks", listener, recoverable=True)
+            await subscription.subscribe()
+            await subscription.ready()
+            before = (await client.rpc("submit", {"task": "tasks.add", "args": [1, 2]})).data["id"]
+            await eventually(lambda: listener.has(before, "SUCCESS"), what="the first task's end")
+            first.kill()
+            async with connected(running.ws_url) as other:
+                missed = [
+                    (await other.rpc("submit", {"task": "tasks.add", "args": [n, 1]})).data["id"] for n in range(9)
+                ]
+            with relay("tasks", port=port, env=env):
+                for identity in missed:
+                    await eventually(
+                        lambda identity=identity: listener.has(identity, "SUCCESS"),  # type: ignore[misc]  # bound now
+                        timeout=20,
+                        what=f"task {identity}, which ended while the relay was away",
+                    )
+            assert listener.subscribed[-1].was_recovering
+            assert listener.subscribed[-1].recovered
+            offsets = [offset for offset, _ in listener.events]
+            assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+
+
+async def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str], running: Relay) -> None:
+    port = free_port()
+    with relay("tasks", port=port, env=env) as first:
+        async with connected(first.ws_url) as client:
+            assert first.stop() == 0
+            with relay("tasks", port=port, env=env):
+                await client.ready(timeout=20)
+                assert (await client.rpc("get", {"id": "nobody"})).data == {"task": None}

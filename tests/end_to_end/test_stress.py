@@ -1,0 +1,85 @@
+"""The main road under load: many tasks, many watchers, each end exactly once, no hole in the offsets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import anyio
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.processes import program, relay, worker
+from tests.support.valkey import Valkey
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+TASKS = 10_000
+WATCHERS = 50
+#: What bounds the whole, in seconds: on two cores the worker needs about 20.
+LIMIT = 120
+
+_SUBMIT = f"""
+from celery import group
+from tasks import add
+with add.app.producer_pool.acquire(block=True) as producer:
+    for number in range({TASKS}):
+        add.apply_async((number, number), producer=producer)
+"""
+
+
+class Watcher:
+    """Counts ends and follows the offsets, without keeping 40,000 events fifty times."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.holes: list[tuple[int, int]] = []
+        self.ends: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
+
+    async def watch(self, url: str, ready: anyio.Semaphore) -> None:
+        async with connect(url, max_size=None, ping_interval=None, compression=None) as socket:
+            await socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
+            async for frame in socket:
+                for text in str(frame).split("\n"):
+                    message = json.loads(text)
+                    if "push" in message:
+                        self.take(message["push"]["pub"])
+                    elif "subscribe" in message:
+                        self.last = message["subscribe"].get("offset", 0)
+                        ready.release()
+                    elif not message:
+                        await socket.send("{}")
+                if len(self.ends) == TASKS:
+                    return
+
+    def take(self, publication: dict[str, object]) -> None:
+        offset, event = int(str(publication["offset"])), publication["data"]
+        if offset != self.last + 1:
+            self.holes.append((self.last, offset))
+        self.last = offset
+        assert isinstance(event, dict)
+        self.states[event["state"]] += 1
+        if event["state"] == "SUCCESS":
+            self.ends[event["id"]] += 1
+
+
+async def test_ten_thousand_tasks_before_fifty_watchers(valkey: Valkey, tasks_env: dict[str, str]) -> None:
+    watchers = [Watcher() for _ in range(WATCHERS)]
+    ready = anyio.Semaphore(0)
+    with worker("tasks", "-l", "warning", env=tasks_env), relay("tasks", env=tasks_env) as serving:
+        with anyio.fail_after(LIMIT):
+            async with anyio.create_task_group() as group:
+                for watcher in watchers:
+                    group.start_soon(watcher.watch, serving.ws_url, ready)
+                for _ in watchers:
+                    await ready.acquire()
+                with program("python", "-c", _SUBMIT, env=tasks_env) as script:
+                    assert await anyio.to_thread.run_sync(script.wait, LIMIT) == 0, script.output
+    for watcher in watchers:
+        assert watcher.holes == []
+        assert len(watcher.ends) == TASKS
+        assert set(watcher.ends.values()) == {1}
+        assert watcher.states == watchers[0].states
+    with valkey.client(14) as redis:
+        assert redis.hlen("{watcher}:open") == 0
