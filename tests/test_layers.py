@@ -1,0 +1,153 @@
+"""The layers of the design: what each module may import, read from its source."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+# What every module may use of ours, being plain data and plain decisions.
+FREE = {"watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.token"}
+
+# What does input and output: a pure module imports none of it.
+IO = {
+    "aiohttp", "anyio", "asyncio", "celery", "click", "concurrent", "gevent", "hiredis", "http", "httptools", "httpx",
+    "kombu", "multiprocessing", "redis", "requests", "select", "selectors", "signal", "socket", "ssl", "starlette",
+    "subprocess", "threading", "urllib.request", "uvicorn", "uvloop", "websockets",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What modules below a name import: of ours only `ours` (and FREE), never what is in `never`."""
+
+    ours: frozenset[str] = frozenset()
+    never: frozenset[str] = frozenset()
+
+
+def rule(ours: str = "", never: str = "", *, pure: bool = False) -> Rule:
+    return Rule(frozenset(ours.split()), frozenset(never.split()) | (frozenset(IO) if pure else frozenset()))
+
+
+RELAY = "watcher.journal watcher.relay"
+# The relay's core: data and decisions.
+PURE = "watcher.relay.history watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
+
+# The longest name that fits a module decides. It is the table of docs/architecture.md.
+RULES = {
+    "watcher": rule("watcher.worker"),
+    "watcher.errors": rule(pure=True),
+    "watcher.event": rule(pure=True),
+    "watcher.settings": rule(pure=True),
+    "watcher.token": rule(pure=True),
+    "watcher.journal": rule(never="celery websockets"),
+    "watcher.worker": rule("watcher.worker watcher.journal", never="websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.publisher": rule("watcher.worker watcher.journal", never="celery websockets starlette uvicorn"),
+    "watcher.relay": rule(RELAY),
+    "watcher.relay.feed": rule("watcher.journal", never="websockets celery"),
+    "watcher.relay.history": rule(PURE, pure=True),
+    "watcher.relay.hub": rule(PURE, pure=True),
+    "watcher.relay.messages": rule(pure=True),
+    "watcher.relay.session": rule(PURE, pure=True),
+    "watcher.relay.subscriptions": rule(PURE, pure=True),
+    "watcher.relay.socket": rule(RELAY, never="redis celery"),
+    "watcher.relay.access": rule(pure=True),
+    "watcher.relay.signature": rule(pure=True),
+    "watcher.relay.submission": rule(pure=True),
+    "watcher.relay.query": rule(PURE, pure=True),
+    # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
+    "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
+    "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
+    "watcher.relay.stored": rule("watcher.worker", never="redis websockets"),
+    "watcher.relay.broker": rule(RELAY, never="redis websockets"),
+    "watcher.relay.connections": rule(RELAY, never="redis websockets"),
+    "watcher.relay.claims": rule(RELAY, never="celery websockets"),
+    "watcher.relay.door": rule(RELAY, never="redis celery"),
+    "watcher.relay.pages": rule(RELAY, never="redis celery"),
+    "watcher.relay.problems": rule(RELAY, never="redis celery"),
+    "watcher.relay.backend": rule(RELAY, never="websockets"),
+    "watcher.relay.http": rule(RELAY, never="redis"),
+    "watcher.client": rule("watcher.client watcher.journal watcher.relay.messages", never="celery"),
+    "watcher.ready": rule(never="redis websockets starlette uvicorn"),
+    "watcher.guard": rule(never="anyio celery click redis starlette uvicorn websockets"),
+    "watcher.guarded": rule("watcher.guard", never="celery redis websockets starlette uvicorn"),
+    "watcher.embedded": rule("watcher.guarded", never="celery websockets starlette uvicorn"),
+    "watcher.cli": rule("watcher"),
+    "watcher.__main__": rule("watcher.cli"),
+    "tasks": rule("watcher tasks", never="watcher.relay watcher.client"),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Names of all modules that a file imports, wherever in it, those for types included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            # `from watcher.relay import hub` imports the module watcher.relay.hub.
+            files = {alias.name: ROOT / module.replace(".", "/") / alias.name for alias in node.names}
+            below = {
+                f"{module}.{name}" for name, file in files.items() if file.with_suffix(".py").exists() or file.is_dir()
+            }
+            found |= below or {module}
+    return found
+
+
+def within(name: str, roots: frozenset[str] | set[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def is_ours(name: str) -> bool:
+    return within(name, {"watcher", "tasks", "tests", "bench"})
+
+
+def rule_of(module: str) -> Rule:
+    return RULES[max((name for name in RULES if within(module, {name})), key=len)]
+
+
+def violations(module: str, imported: set[str], allowed: Rule) -> list[str]:
+    forbidden = [f"{module} imports {name}, which it never may" for name in imported if within(name, allowed.never)]
+    strange = [
+        f"{module} imports {name}, which is no layer of its own"
+        for name in imported
+        if is_ours(name) and name not in FREE and not within(name, allowed.ours)
+    ]
+    return sorted(forbidden + strange)
+
+
+FILES = sorted([*(ROOT / "watcher").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_module_imports_only_its_layers(path: Path) -> None:
+    module = module_name(path)
+    found = violations(module, imports(path), rule_of(module))
+    assert not found, "\n".join(found)
+
+
+def test_a_breach_would_be_seen() -> None:
+    hub = rule_of("watcher.relay.hub")
+    assert violations("watcher.relay.hub", {"asyncio", "watcher.relay.socket", "watcher.event"}, hub) == [
+        "watcher.relay.hub imports asyncio, which it never may",
+        "watcher.relay.hub imports watcher.relay.socket, which is no layer of its own",
+    ]
+    assert violations("tasks.new", {"watcher.relay.hub", "watcher"}, rule_of("tasks.new"))
+
+
+def test_every_rule_but_those_of_later_parts_names_a_module() -> None:
+    later = {"watcher.client", "watcher.relay.backend"}
+    modules = {module_name(path) for path in FILES}
+    assert {name for name in RULES if name not in modules} <= later | {"watcher.relay", "watcher.worker"}

@@ -1,0 +1,95 @@
+"""What is handed out: the wheel, the image's files, the compose file, and the list of settings in the docs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from fnmatch import fnmatch
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.processes import ROOT
+from watcher.settings import SETTINGS
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Names of the files in the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, timeout=100)
+    (path,) = folder.glob("celery_watcher-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_has_one_package(wheel: set[str]) -> None:
+    top = {name.split("/")[0] for name in wheel}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"watcher"}
+
+
+def test_wheel_has_every_module_and_the_page(wheel: set[str]) -> None:
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "watcher").rglob("*.py")}
+    page = {f"watcher/web/{path.relative_to(ROOT / 'web')}" for path in (ROOT / "web").rglob("*") if path.is_file()}
+    assert page
+    assert modules | page | {"watcher/py.typed"} <= wheel
+
+
+def dockerfile() -> list[str]:
+    return (ROOT / "Dockerfile").read_text().splitlines()
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    rules = (ROOT / ".dockerignore").read_text().split()
+    kept = {rule[1:].strip("/") for rule in rules if rule.startswith("!")}
+    copied = [line.split()[1:-1] for line in dockerfile() if line.startswith("COPY ") and "--from" not in line]
+    sources = {source.strip("/") for sources in copied for source in sources}
+    assert sources == kept
+    assert all((ROOT / source).exists() for source in sources)
+
+
+def test_image_does_not_run_as_root() -> None:
+    last_user = [line.split()[1] for line in dockerfile() if line.startswith("USER ")][-1]
+    assert last_user != "0"
+    assert fnmatch(last_user, "[1-9]*"), "a number, so that Kubernetes can tell (runAsNonRoot)"
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return loaded
+
+
+def test_every_service_has_a_health_check_and_is_restarted(compose: dict[str, Any]) -> None:
+    assert set(compose["services"]) == {"valkey", "worker", "relay"}
+    for service in compose["services"].values():
+        assert service["healthcheck"]["test"][0] == "CMD"
+        assert service["restart"] == "unless-stopped"
+
+
+def test_data_outlives_the_containers(compose: dict[str, Any]) -> None:
+    valkey = compose["services"]["valkey"]
+    assert "--appendonly yes" in " ".join(valkey["command"])
+    (volume,) = valkey["volumes"]
+    assert volume.split(":") == ["valkey", "/data"]
+    assert "valkey" in compose["volumes"]
+
+
+def test_compose_demands_a_secret_and_says_how_to_make_one(compose: dict[str, Any]) -> None:
+    secret = compose["services"]["relay"]["environment"]["WATCHER_SECRET"]
+    demanded = re.fullmatch(r"\$\{WATCHER_SECRET:\?([^$}]+)\}", secret)
+    assert demanded is not None
+    assert "openssl rand -hex 32" in demanded[1]
+
+
+def test_every_setting_is_in_the_docs_with_its_default() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    rows = dict(re.findall(r"^\| `(WATCHER_\w+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
+    assert set(rows) == {setting.variable for setting in SETTINGS}
+    for setting in SETTINGS:
+        if isinstance(setting.default, int):
+            assert rows[setting.variable] == f"`{int(setting.default)}`"

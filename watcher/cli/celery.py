@@ -1,0 +1,29 @@
+"""`celery -A proj watcher`: the relay as a subcommand of Celery's own command line.
+
+Celery imports this with every command of its own, `celery worker` included, so nothing here may be expensive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from watcher.cli.options import configure_logging, ending, import_tasks, load_settings, relay_options
+from watcher.cli.running import leave_quietly
+from watcher.cli.serve import serve_app
+
+__all__ = ["command"]
+
+
+@click.command("watcher")
+@relay_options
+@click.pass_context
+def command(context: click.Context, /, insecure: bool, loglevel: str, **options: Any) -> None:
+    """Run celery-watcher's relay for this app: page, WebSocket and HTTP API."""
+    leave_quietly()
+    configure_logging(loglevel)
+    with ending():
+        app = context.obj.app
+        import_tasks(app)
+        serve_app(load_settings(options, insecure=insecure), app)

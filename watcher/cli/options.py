@@ -1,0 +1,159 @@
+"""What the commands share: an option for each setting, the app, and how an error ends a program."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, ParamSpec, TypeVar
+
+import click
+from celery import Celery
+from celery.app.utils import find_app
+
+from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
+from watcher.settings import SETTINGS, Setting, Settings, setting
+
+__all__ = [
+    "app_option",
+    "configure_logging",
+    "ending",
+    "import_tasks",
+    "is_loopback",
+    "load_app",
+    "load_settings",
+    "relay_options",
+    "say",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+app_option = click.option(
+    "-A", "--app", metavar="PROJ", help="The Celery app, as for celery -A: proj, proj.celery:app."
+)
+
+
+def relay_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add an option for each setting (they arrive by their field's name), `--insecure` and `--loglevel`."""
+    level = click.Choice(_LEVELS, case_sensitive=False)
+    command = click.option("-l", "--loglevel", type=level, default="info", help="Least level that is logged.")(command)
+    insecure = "Listen on an address that others reach, although there is no WATCHER_SECRET."
+    command = click.option("--insecure", is_flag=True, help=insecure)(command)
+    for entry in reversed(SETTINGS):
+        command = _option(entry)(command)
+    return command
+
+
+def _option(entry: Setting) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    # Values stay text here: Settings reads them, whether they come from the command line or from the environment.
+    if entry.default is None or entry.default == ():
+        default = ""
+    elif isinstance(entry.default, tuple):
+        default = " ".join(entry.default)
+    else:
+        default = str(int(entry.default)) if isinstance(entry.default, bool) else str(entry.default)
+    text = entry.meaning[0].upper() + entry.meaning[1:] + "."
+    shown = f"[{entry.variable}{f'; default: {default}' if default else ''}]"
+    return click.option(entry.option, entry.field, metavar="VALUE", help=f"{text}  {shown}")
+
+
+def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
+    """Settings from the environment and these options.
+
+    :raises SettingError: one is not accepted; so is an address that others reach, for a relay that is open to all.
+    """
+    settings = Settings.load(os.environ, options)
+    if settings.secret is None and not insecure and not is_loopback(settings.host):
+        accepted = "without WATCHER_SECRET only a loopback address, unless --insecure"
+        name = setting("host")
+        raise SettingError(name.variable if options.get("host") is None else name.option, settings.host, accepted)
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or host name reaches this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_app(name: str) -> Celery:
+    """The Celery app that `-A` names, with all its tasks registered.
+
+    :raises AppError: there is none, or importing it fails; in one line.
+    """
+    with _importing(name):
+        app: object = find_app(name)
+    if not isinstance(app, Celery):
+        raise AppError(f"{name!r} is no Celery app, but a {type(app).__name__}: name it as in -A proj.celery:app")
+    import_tasks(app)
+    return app
+
+
+def import_tasks(app: Celery) -> None:
+    """Import the modules that the app includes or discovers, as a worker does, so that it knows all its tasks.
+
+    :raises AppError: importing one of them fails.
+    """
+    with _importing(str(app.main)):
+        app.loader.import_default_modules()
+
+
+@contextmanager
+def _importing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a user's module raises when it is imported
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AppError(f"the Celery app {name!r} can't be imported: {text}") from error
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error, as programs do whose output others collect."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, on standard error."""
+    click.echo(f"watcher: {text}", err=True)
+
+
+class _Ended(click.ClickException):
+    """Ends the program with one line, and the exit code of its class."""
+
+    def show(self, file: Any = None) -> None:
+        """Say the line on standard error."""
+        click.echo(f"watcher: {self.format_message()}", err=True, file=file)
+
+
+class _Failed(_Ended):
+    exit_code = 1
+
+
+class _Misused(_Ended):
+    exit_code = 2
+
+
+class _NoRedis(_Ended):
+    exit_code = 3
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn the errors that stop a program at its start into their line and exit code."""
+    try:
+        yield
+    except RedisUnreachable as error:
+        raise _NoRedis(str(error)) from error
+    except (SettingError, AppError) as error:
+        raise _Misused(str(error)) from error
+    except WatcherError as error:
+        raise _Failed(str(error)) from error

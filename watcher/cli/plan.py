@@ -1,0 +1,154 @@
+"""Which Redis `watcher up` uses for what: a decision over URLs, without I/O.
+
+An app has up to three uses of Redis: broker, result backend and journal. For development on one machine a Redis is used
+only where it is on loopback, or where the user has named it (`--redis-url`). An app that is configured for production
+must not have its queues emptied because somebody typed `watcher up`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from watcher.cli.options import is_loopback
+from watcher.settings import database_of, masked
+
+__all__ = ["Address", "Plan", "Urls", "plan"]
+
+#: What a URL of the app's is overridden by. Celery's own variables win over any configuration of the app's.
+_VARIABLES: Final = {
+    "broker": ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"),
+    "result backend": ("CELERY_RESULT_BACKEND",),
+    "journal": ("WATCHER_REDIS_URL",),
+}
+_REDIS: Final = ("redis", "rediss", "redis+socket", "unix", "socket", "sentinel")
+_DEFAULT_PORT: Final = 6379
+_DATABASES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """What app and user have configured; None where there is none.
+
+    :param named: ``--redis-url`` or ``WATCHER_REDIS_URL``.
+    :param journal: what the journal would use without any plan; None where nothing names a Redis.
+    """
+
+    named: str | None
+    broker: str | None
+    backend: str | None
+    journal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an embedded server is to listen, so that the app's own URL reaches it."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    databases: int = _DATABASES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, and what to override.
+
+    :param stand_ins: addresses of the app's own where nothing answers.
+    :param elsewhere: number of databases of one more embedded server, on a free port; None where none is needed.
+    :param moved: use → database on the server elsewhere.
+    :param notes: a line for each use that says which Redis it has.
+    """
+
+    stand_ins: tuple[Address, ...]
+    elsewhere: int | None
+    moved: dict[str, int]
+    notes: tuple[str, ...]
+
+    def environment(self, url: Callable[[int], str]) -> dict[str, str]:
+        """Variables that point the moved uses at the server elsewhere, whose databases have these URLs."""
+        return {name: url(database) for use, database in self.moved.items() for name in _VARIABLES[use]}
+
+
+def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
+    """Decide for each use.
+
+    :param answers: whether a Redis answers at a URL; asked for loopback addresses only.
+    """
+    stand_ins: dict[tuple[str, int], Address] = {}
+    moved: dict[str, int] = {}
+    notes: dict[str, None] = {}
+    uses = {"broker": urls.broker, "result backend": urls.backend, "journal": urls.journal}
+    for use, url in uses.items():
+        if url is None:
+            if use == "journal":
+                moved[use] = 0
+                notes["the app names no Redis, so the journal is in an embedded Valkey"] = None
+            continue
+        if not _is_redis(url):
+            notes[f"the app's {use} is {_shown(url)}, and is used as it is"] = None
+        elif _is_named(url, urls.named):
+            continue
+        elif _is_local(url) and answers(url):
+            notes[f"{use}: Redis at {_shown(url)}"] = None
+        elif (address := _address(url)) is not None:
+            known = stand_ins.get((address.host, address.port))
+            stand_ins[address.host, address.port] = _wider(address, known)
+            notes[f"{use}: no Redis answers at {_shown(url)}, so an embedded Valkey listens there"] = None
+        else:
+            moved[use] = database_of(url.split(";")[0])
+            why = "doesn't answer" if _is_local(url) else "is not on this machine; --redis-url would name one to use"
+            notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {why}"] = None
+    elsewhere = _count(moved.values()) if moved else None
+    return Plan(tuple(stand_ins.values()), elsewhere, moved, tuple(notes))
+
+
+def _is_redis(url: str) -> bool:
+    return urlsplit(url).scheme in _REDIS
+
+
+def _is_local(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme in ("unix", "socket", "redis+socket"):
+        return True
+    # Several, separated by ";", are Celery's list to fail over to: judged by all.
+    return all(is_loopback(urlsplit(each).hostname or "localhost") for each in url.split(";"))
+
+
+def _is_named(url: str, named: str | None) -> bool:
+    if named is None:
+        return False
+    ours, theirs = urlsplit(url), urlsplit(named)
+    if ours.scheme in ("unix", "socket", "redis+socket"):
+        return theirs.scheme == "unix" and ours.path == theirs.path
+    same_host = (ours.hostname or "localhost") == (theirs.hostname or "localhost")
+    return same_host and (ours.port or _DEFAULT_PORT) == (theirs.port or _DEFAULT_PORT)
+
+
+def _address(url: str) -> Address | None:
+    """Where a plain loopback URL points; None for what an embedded server can't stand in for."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis" or ";" in url or not _is_local(url):
+        return None
+    return Address(
+        host=parts.hostname or "localhost",
+        port=parts.port or _DEFAULT_PORT,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        databases=_count([database_of(url)]),
+    )
+
+
+def _wider(address: Address, other: Address | None) -> Address:
+    return address if other is None or other.databases < address.databases else other
+
+
+def _count(databases: Iterable[int]) -> int:
+    return max(_DATABASES, *(number + 1 for number in databases))
+
+
+def _shown(url: str) -> str:
+    return "; ".join(masked(each) for each in url.split(";"))

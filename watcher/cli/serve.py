@@ -1,0 +1,63 @@
+"""`watcher serve`, and the same as `celery -A proj watcher`: the relay alone."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import click
+from celery import Celery
+
+from watcher.cli.listening import address_of, listen
+from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options
+from watcher.cli.running import leave_quietly, run, until_signalled
+from watcher.settings import Settings, redis_url
+
+__all__ = ["serve", "serve_app"]
+
+
+@click.command()
+@app_option
+@relay_options
+def serve(app: str | None, insecure: bool, loglevel: str, **options: Any) -> None:
+    """Run the relay: page, WebSocket and HTTP API.
+
+    Prints its address on standard output when it is ready. Without -A it relays, and refuses submissions.
+    """
+    leave_quietly()
+    configure_logging(loglevel)
+    with ending():
+        settings = load_settings(options, insecure=insecure)
+        serve_app(settings, load_app(app) if app else None)
+
+
+def serve_app(settings: Settings, app: Celery | None) -> None:
+    """Run the relay until SIGINT or SIGTERM.
+
+    :raises SettingError: there is no Redis to be found in settings and app, or the port is taken.
+    :raises RedisUnreachable: the Redis doesn't answer.
+    """
+    url = journal_url(settings, app)
+    with listen(settings.host, settings.port) as sock:
+        from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
+
+        async def main() -> None:
+            started = functools.partial(click.echo, address_of(sock, settings.host))
+            async with until_signalled() as end:
+                await service.serve(settings, app=app, redis_url=url, sock=sock, started=started, stop=end.asked)
+
+        run(main)
+
+
+def journal_url(settings: Settings, app: Celery | None) -> str:
+    """Which Redis holds the journal, by settings and app.
+
+    :raises SettingError: none of them names one.
+    """
+    conf = app.conf if app else {}
+    return redis_url(
+        settings,
+        conf_url=conf.get("watcher_redis_url"),
+        result_backend=app.conf.result_backend if app else None,
+        broker_url=app.conf.broker_url if app else None,
+    )

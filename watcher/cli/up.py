@@ -1,0 +1,152 @@
+"""`watcher up`: worker, relay and page for any Celery app on one machine, for development."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import anyio
+import click
+from anyio import to_thread
+from celery import Celery
+
+from watcher.cli.listening import address_of, listen_nearby
+from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
+from watcher.cli.provide import provide_redis
+from watcher.cli.running import Ending, leave_quietly, run, until_signalled
+from watcher.cli.serve import journal_url
+from watcher.cli.worker import Worker, WorkerOptions
+from watcher.errors import WatcherError
+from watcher.guarded import Guarded
+from watcher.settings import Settings, setting
+
+__all__ = ["up"]
+
+# What the relay may take to send its clients away, while the worker finishes its tasks.
+_DRAIN_SECONDS: Final = 8.0
+_SLOW_START_SECONDS: Final = 15.0
+
+
+class ChildEnded(WatcherError):
+    """Worker or embedded server has left without having been asked to."""
+
+
+@click.command()
+@app_option
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Where an embedded Valkey keeps its data; without it, it forgets at the end.")  # fmt: skip
+@click.option("-c", "--concurrency", type=click.IntRange(1), help="Worker processes or threads, as for celery worker.")
+@click.option("-P", "--pool", help="The worker's pool: prefork, threads, solo, gevent.")
+@click.option("-Q", "--queues", help="Queues that the worker takes tasks from, separated by commas.")
+@relay_options
+def up(
+    *,
+    app: str | None,
+    data: Path | None,
+    concurrency: int | None,
+    pool: str | None,
+    queues: str | None,
+    insecure: bool,
+    loglevel: str,
+    **options: str | None,
+) -> None:
+    """Run a worker, the relay and the page for a Celery app on this machine.
+
+    Prints the page's address on standard output when it is ready to take a task. A Redis is used only where it is on
+    loopback or named by --redis-url; where none answers, an embedded Valkey takes its place.
+    """
+    leave_quietly()
+    configure_logging(loglevel)
+    if app is None:
+        raise click.UsageError("name the Celery app: watcher up -A proj")
+    worker_options = WorkerOptions(concurrency, pool, queues, loglevel)
+    with ending(), ExitStack() as stack:
+        settings = load_settings(options, insecure=insecure)
+        celery = load_app(app)
+        sock = stack.enter_context(_listen(settings))
+        servers = provide_redis(settings, celery, data, stack)
+        settings = load_settings(options, insecure=insecure)  # again: the journal may be in an embedded server now
+        url = journal_url(settings, celery)
+        environment = {**os.environ, **_as_variables(options), setting("redis_url").variable: url}
+        guarded = [server.process for server in servers]
+        worker = stack.enter_context(Worker(app, worker_options, env=environment, outlived_by=guarded))
+        run(lambda: _supervise(settings, celery, url, sock=sock, worker=worker, servers=guarded))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    sock = listen_nearby(settings.host, settings.port)
+    taken: int = sock.getsockname()[1]
+    if settings.port not in (0, taken):
+        say(f"port {settings.port} is in use; the next free one is {taken}")
+    return sock
+
+
+def _as_variables(options: Mapping[str, str | None]) -> dict[str, str]:
+    """The settings that were given as options, as the worker reads them."""
+    return {setting(name).variable: value for name, value in options.items() if value is not None}
+
+
+async def _supervise(
+    settings: Settings,
+    app: Celery,
+    url: str,
+    *,
+    sock: socket.socket,
+    worker: Worker,
+    servers: Sequence[Guarded],
+) -> None:
+    """Run the relay beside the worker until a signal, or until one of them fails.
+
+    :raises ChildEnded: worker or embedded server has left by itself.
+    :raises RedisUnreachable: the relay finds no Redis at its start.
+    """
+    from watcher.relay import service  # noqa: PLC0415 - only now is it needed, and it takes a while
+
+    failures: list[str] = []
+    relay_ready = anyio.Event()
+    relay = anyio.CancelScope()
+
+    async def watch(child: Guarded, name: str) -> None:
+        code = await to_thread.run_sync(child.wait, abandon_on_cancel=True)
+        if not end.asked.is_set():
+            failures.append(f"the {name} has ended by itself, with exit code {code}; what it said last is above")
+            end.asked.set()
+
+    async with until_signalled() as end, anyio.create_task_group() as group:
+        group.start_soon(watch, worker, "worker")
+        for server in servers:
+            group.start_soon(watch, server, "embedded Valkey")
+        group.start_soon(_announce, relay_ready, worker, address_of(sock, settings.host))
+        group.start_soon(_stop, end, worker, relay)
+        with relay:
+            await service.serve(settings, app=app, redis_url=url, sock=sock, started=relay_ready.set, stop=end.asked)
+        await to_thread.run_sync(worker.close)
+        group.cancel_scope.cancel()
+    if failures:
+        raise ChildEnded(failures[0])
+
+
+async def _announce(relay_ready: anyio.Event, worker: Worker, address: str) -> None:
+    """Print the address once relay and worker are ready to take a task."""
+    await relay_ready.wait()
+    with anyio.move_on_after(_SLOW_START_SECONDS) as patience:
+        is_ready = await worker.ready()
+    if patience.cancelled_caught:
+        say("the worker is not ready yet; its log says what it is waiting for")
+        is_ready = await worker.ready()
+    if is_ready:
+        click.echo(address)
+
+
+async def _stop(end: Ending, worker: Worker, relay: anyio.CancelScope) -> None:
+    """When an end is asked for, end worker and relay side by side; at a second signal, at once."""
+    await end.asked.wait()
+    worker.release()
+    relay.deadline = anyio.current_time() + _DRAIN_SECONDS
+    await end.urgent.wait()
+    worker.hurry()
+    relay.cancel()
