@@ -1,0 +1,227 @@
+"""The outbox: order, bound, batches, repeats; with an `append` that the test controls, and no Redis."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from tests.support.waiting import wait_for
+from watcher.journal import BATCH_EVENTS, Record
+from watcher.worker.appender import BatchRefused, JournalAway
+from watcher.worker.outbox import Item, Outbox, Pace
+
+
+def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}", retries: int = 0) -> Item:
+    return Item(task_id, retries, state, time.time(), line)
+
+
+class Journal:
+    """Takes batches, or raises what the test sets; remembers every attempt."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[int, list[str]]] = []
+        self.ids: list[str] = []
+        self.lines: list[bytes] = []
+        self.error: Exception | None = None
+        self.held = threading.Event()
+        self.held.set()
+
+    def append(self, number: int, batch: Sequence[Record]) -> None:
+        self.attempts.append((number, [record.id for record in batch]))
+        assert self.held.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.ids += [record.id for record in batch]
+        self.lines += [record.line for record in batch]
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def outbox(journal: Journal) -> Iterator[Outbox]:
+    made = Outbox(journal.append, bound=1000)
+    yield made
+    journal.held.set()
+    made.stop()
+
+
+def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journal, outbox: Outbox) -> None:
+    for number in range(100):
+        outbox.put(item(str(number)))
+    assert outbox.flush(5)
+    assert journal.ids == [str(number) for number in range(100)]
+    assert outbox.unsent() == 0
+
+
+def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=1 << 20)
+    journal.held.clear()
+    outbox.put(item("first"))
+    wait_for(lambda: journal.attempts, what="the first batch to be on its way")
+    for number in range(BATCH_EVENTS + 10):
+        outbox.put(item(str(number)))
+    journal.held.set()
+    assert outbox.flush(5)
+    assert [len(ids) for _, ids in journal.attempts] == [1, BATCH_EVENTS, 10]
+    outbox.stop()
+
+
+def test_beyond_the_bound_the_newest_is_dropped_counted_and_told_once(
+    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.held.clear()
+    outbox.put(item("0", "SUCCESS", line=b"x" * 100))
+    wait_for(lambda: journal.attempts, what="the first batch to be on its way")
+    for number in range(1, 20):
+        outbox.put(item(str(number), line=b"x" * 100))
+    assert outbox.unsent() == 1000
+    journal.held.set()
+    assert outbox.flush(5)
+    assert journal.ids == [str(number) for number in range(10)]
+    wait_for(lambda: caplog.messages, what="a line in the log")
+    assert ["events lost: 10 (buffer full: 10, refused: 0)" in message for message in caplog.messages] == [True]
+    outbox.put(item("again"))
+    assert outbox.flush(5)
+    assert journal.ids[-1] == "again"
+
+
+def test_an_outage_repeats_the_same_batch_under_the_same_number(
+    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    journal.error = JournalAway("TimeoutError: no answer")
+    outbox.put(item("a", "SUCCESS"))
+    wait_for(lambda: len(journal.attempts) >= 3, what="three attempts")
+    outbox.put(item("b", "SUCCESS"))
+    journal.error = None
+    assert outbox.flush(5)
+    assert {number for number, ids in journal.attempts if ids == ["a"]} == {1}
+    assert journal.attempts[-1] == (2, ["b"])
+    assert journal.ids == ["a", "b"]
+    away, back = caplog.messages
+    assert "TimeoutError: no answer" in away
+    assert "publishing again" in back
+
+
+def test_a_refused_batch_is_dropped_and_does_not_hold_up_the_next(
+    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.error = BatchRefused("ResponseError: WRONGTYPE")
+    outbox.put(item("a", "SUCCESS"))
+    assert outbox.flush(5)
+    outbox.put(item("b", "SUCCESS"))
+    assert outbox.flush(5)
+    journal.error = None
+    outbox.put(item("c", "SUCCESS"))
+    assert outbox.flush(5)
+    assert journal.ids == ["c"]
+    assert outbox.unsent() == 0
+    assert len(caplog.messages) == 2
+    assert "refused: 2" in caplog.messages[1]
+
+
+def test_an_unexpected_error_costs_its_batch_but_not_the_thread(
+    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.error = ZeroDivisionError()
+    outbox.put(item("a", "SUCCESS"))
+    wait_for(lambda: caplog.messages, what="a line in the log")
+    journal.error = None
+    outbox.put(item("b", "SUCCESS"))
+    assert outbox.flush(5)
+    assert journal.ids == ["b"]
+    assert outbox.unsent() == 0
+
+
+def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox) -> None:
+    journal.held.clear()
+    outbox.put(item("a", "SUCCESS"))
+    start = time.monotonic()
+    assert not outbox.flush(5)
+    assert 0.2 < time.monotonic() - start < 0.4
+
+
+def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(journal: Journal, outbox: Outbox) -> None:
+    for number in range(10):
+        outbox.put(item("a", "PROGRESS", line=b"%d" % number))
+    outbox.put(item("a", "SUCCESS", line=b"end"))
+    assert outbox.flush(5)
+    assert journal.lines == [b"0", b"9", b"end"]
+    assert outbox.unsent() == 0
+
+
+def test_a_report_that_was_kept_back_is_sent_by_itself_when_its_time_has_come(journal: Journal, outbox: Outbox) -> None:
+    for number in range(10):
+        outbox.put(item("a", "PROGRESS", line=b"%d" % number))
+    wait_for(lambda: len(journal.lines) == 2, what="the newest report")
+    assert journal.lines == [b"0", b"9"]
+
+
+def test_flush_takes_kept_reports_along(journal: Journal, outbox: Outbox) -> None:
+    for number in range(10):
+        outbox.put(item("a", "CUSTOM", line=b"%d" % number))
+    assert outbox.flush(5)
+    assert journal.lines == [b"0", b"9"]
+
+
+def test_many_threads_lose_nothing_and_keep_their_order(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=1 << 24)
+
+    def work(name: str) -> None:
+        for number in range(500):
+            outbox.put(item(f"{name}:{number}", "SUCCESS" if number % 7 == 0 else "STARTED"))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outbox.flush(10)
+    assert len(journal.ids) == 2000
+    for name in "abcd":
+        own = [task_id for task_id in journal.ids if task_id.startswith(name)]
+        assert own == [f"{name}:{number}" for number in range(500)]
+    assert outbox.unsent() == 0
+    outbox.stop()
+
+
+def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=1000, threaded=False)
+    before = threading.active_count()
+    outbox.put(item("a"))
+    assert journal.ids == ["a"]
+    journal.error = JournalAway("away")
+    for name in "bcd":
+        outbox.put(item(name))
+    assert len(journal.attempts) == 2, "after a failure, others don't try for a while"
+    journal.error = None
+    outbox._not_before = 0
+    outbox.put(item("e"))
+    assert journal.ids == list("abcde")
+    assert [number for number, _ in journal.attempts] == [1, 2, 2, 3]
+    assert threading.active_count() == before
+
+
+def pace_at(rate: float, seconds: float = 2.0) -> float:
+    """How long the thread rests at a steady rate of events, each round taking 1 ms besides."""
+    pace, now, rest, left = Pace(), 0.0, 0.0, 0.0
+    while now < seconds:
+        now += max(rest + 0.001, 1 / rate)
+        left += max(rest + 0.001, 1 / rate) * rate
+        rest = pace.rest(int(left), now)
+        left -= int(left)
+    return rest
+
+
+@pytest.mark.parametrize(
+    ("rate", "check"), [(1, lambda rest: rest == 0), (300, lambda rest: rest == 0), (3000, lambda rest: rest >= 0.01)]
+)
+def test_the_thread_rests_under_load_only(rate: float, check: Callable[[float], bool]) -> None:
+    assert check(pace_at(rate))

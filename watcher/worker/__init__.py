@@ -1,0 +1,149 @@
+"""The worker side: publishes what happens to tasks, from worker and producer processes.
+
+``watcher.install(app)`` beside the app does it for every process that imports the app. ``celery -A proj worker -I
+watcher.worker`` does it for a worker without a line of code: importing this module installs nothing by itself, it waits
+for the signal that only a worker sends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from celery._state import get_current_app
+from celery.signals import (
+    celeryd_after_setup,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
+
+from watcher.errors import SettingError
+from watcher.journal import Journal
+from watcher.settings import Settings, database_of, masked, redis_url
+from watcher.worker.publisher import Publisher
+from watcher.worker.signals import Reporter
+from watcher.worker.tagging import tags
+from watcher.worker.values import Rendering
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from watcher.event import Event
+
+__all__ = ["install", "silence", "tags"]
+
+logger = logging.getLogger("watcher")
+
+
+class _Plugin:
+    """What is installed in this process: one app's settings, and the publisher once it is needed."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._publisher: Publisher | None = None
+        self._off = False
+
+    def connect(self) -> None:
+        rendering = Rendering(
+            max_result=self._settings.max_result,
+            max_args=self._settings.max_args,
+            send_args=self._settings.send_args,
+            send_results=self._settings.send_results,
+        )
+        Reporter(self.app, self.publish, rendering).connect()
+        # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
+        # atexit doesn't see, and where the pool's children still wait for the main process.
+        celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
+        for signal in (worker_process_shutdown, worker_shutdown):
+            signal.connect(self.finish, weak=False, dispatch_uid="watcher:finish")
+
+    def publish(self, event: Event) -> None:
+        if self._off or _silenced:
+            return
+        publisher = self._publisher or self.resolve()
+        if publisher is not None:
+            publisher.publish(event)
+
+    def resolve(self, **_: Any) -> Publisher | None:
+        """The publisher, made from the app's configuration when it is first needed; None where there is no Redis."""
+        with self._lock:
+            if self._publisher is not None or self._off or _silenced:
+                return self._publisher
+            conf = self.app.conf
+            try:
+                url = redis_url(
+                    self._settings,
+                    conf_url=conf.get("watcher_redis_url"),
+                    result_backend=conf.result_backend,
+                    broker_url=conf.broker_url,
+                )
+            except SettingError as error:
+                self._off = True
+                _say_why(error)
+                return None
+            journal = Journal(
+                self._settings.namespace, database_of(url), self._settings.history, self._settings.history_bytes
+            )
+            self._publisher = Publisher(url, journal)
+            logger.info("watcher: publishing to %s, namespace %s", masked(url), self._settings.namespace)
+            return self._publisher
+
+    def finish(self, **_: Any) -> None:
+        if self._publisher is not None:
+            self._publisher.finish()
+
+
+_installed: _Plugin | None = None
+_silenced = False
+
+
+def install(app: Celery) -> None:
+    """Publish what happens to tasks, from this process and those that it forks.
+
+    It opens no connection and starts no thread before the first event, and never raises: a setting that is wrong is
+    logged, and nothing is published then. Calling it again changes nothing; one process publishes to one Redis, that of
+    the app that was first.
+
+    :param app: its ``watcher_redis_url``, else its result backend, else its broker says where to publish to.
+    """
+    global _installed  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens to them
+    if _installed is not None:
+        return
+    try:
+        settings = Settings.load(os.environ)
+    except SettingError as error:
+        _say_why(error)
+        return
+    if not settings.enabled:
+        return
+    _installed = _Plugin(app, settings)
+    _installed.connect()
+
+
+def silence() -> None:
+    """Publish nothing from this process, whatever is or gets installed: a relay publishes in its own way."""
+    global _silenced  # noqa: PLW0603 - one switch for the process
+    _silenced = True
+
+
+def _say_why(error: SettingError) -> None:
+    logger.error("watcher: no events are published: %s", error)
+
+
+def _on_worker_init(sender: Any, **_: Any) -> None:
+    install(sender.app)
+
+
+def _on_worker_process_init(**_: Any) -> None:
+    # A child that was spawned, not forked, imports the modules anew and hears no worker_init.
+    install(get_current_app())
+
+
+worker_init.connect(_on_worker_init, weak=False, dispatch_uid="watcher:worker_init")
+worker_process_init.connect(_on_worker_process_init, weak=False, dispatch_uid="watcher:worker_process_init")

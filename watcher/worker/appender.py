@@ -1,0 +1,131 @@
+"""One process's connection to the journal: it appends one batch at a time, and tells why where it can't."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
+
+from redis import ConnectionPool, exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from watcher.journal import APPEND, Journal, Record
+
+__all__ = ["Appender", "BatchRefused", "JournalAway"]
+
+
+_SHA: Final = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+
+
+class JournalAway(Exception):
+    """Redis doesn't answer, or takes no writes for now. Whether the batch was appended is unknown: send it again."""
+
+
+class BatchRefused(Exception):
+    """Redis will never take this batch: sending it again would only hold up those behind it."""
+
+
+# Redis refuses everybody's writes while it is in such a state; the batch is not to blame. redis-py has classes for some
+# of them. Up to Redis 6.2 an error inside a script arrives as a generic one, with the code somewhere in its text.
+_STATES: Final = (
+    exceptions.AuthorizationError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.NoPermissionError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
+)
+_CODES: Final = re.compile(
+    r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNKILLABLE|WRONGPASS)\b"
+)
+
+
+class _Connection(Protocol):
+    """What is used of redis-py's connections, whatever their kind, which have no types of their own."""
+
+    def send_command(self, *args: str | bytes | int) -> None: ...
+    def read_response(self) -> object: ...
+    def can_read(self) -> bool: ...
+    def disconnect(self) -> None: ...
+
+
+class Appender:
+    """Appends batches to the journal, under a writer id of its own; for one thread of one process.
+
+    It connects at the first batch and whenever the connection was lost, and never tries again by itself: the caller
+    knows how long to wait, and sends the same batch under the same number, which the journal ignores where it has it.
+
+    :param timeout: seconds for connecting, and for each answer.
+    """
+
+    def __init__(self, url: str, journal: Journal, *, timeout: float = 2.0) -> None:
+        self._url = url
+        self._journal = journal
+        self._timeout = timeout
+        self._writer = secrets.token_hex(8)
+        self._connection: _Connection | None = None
+
+    def append(self, number: int, batch: Sequence[Record]) -> None:
+        """Append ``batch``, all of it or nothing.
+
+        :param number: greater than that of the batch before it; the same where the same batch is sent again.
+        :raises JournalAway: it may be sent again later.
+        :raises BatchRefused: it must not be sent again.
+        """
+        keys, arguments = self._journal.append(self._writer, number, batch)
+        try:
+            self._run(keys, arguments)
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *_STATES) as error:
+            self.close()
+            raise JournalAway(_reason(error)) from None
+        except exceptions.RedisError as error:
+            if isinstance(error, exceptions.ResponseError) and _CODES.search(str(error)):
+                raise JournalAway(_reason(error)) from None
+            raise BatchRefused(_reason(error)) from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _run(self, keys: list[str], arguments: list[str | int | bytes]) -> None:
+        # Not through Redis.register_script: what redis.Redis does around each command, its pool above all, takes more
+        # time than sending it, and takes it from the tasks.
+        connection = self._connected()
+        try:
+            connection.send_command("EVALSHA", _SHA, len(keys), *keys, *arguments)
+            connection.read_response()
+        except exceptions.NoScriptError:
+            connection.send_command("EVAL", APPEND, len(keys), *keys, *arguments)
+            connection.read_response()
+
+    def _connected(self) -> _Connection:
+        """The connection, made anew where the server has closed it in the meantime; it connects when it is used."""
+        if self._connection is not None:
+            try:
+                closed = self._connection.can_read()  # there is nothing to read but the end
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
+                closed = True
+            if closed:
+                self.close()
+        if self._connection is None:
+            pool = ConnectionPool.from_url(
+                self._url,
+                protocol=2,  # a reply is a short list: RESP3 would only add to the handshake
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+                client_name="watcher-publisher",
+            )
+            self._connection = cast(_Connection, pool.make_connection())
+        return self._connection
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,49 @@
+"""What a task's message, or the request that Celery makes of it, tells of the task: the fields of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from numbers import Real
+from typing import Any
+
+from watcher.worker import tagging
+
+__all__ = ["about", "identity", "next_eta", "schedule"]
+
+
+def identity(headers: dict[str, Any], body: Any) -> Mapping[str, Any]:
+    """Where a message says which task it is for: protocol 2 in its headers, protocol 1 in its body."""
+    return headers if "task" in headers or not isinstance(body, Mapping) else body
+
+
+def about(task_id: str | None, headers: tagging.Headers, name: str, *, queue: str | None = None) -> dict[str, Any]:
+    """The fields that say which task it is, where and in which try."""
+    delivery = headers.get("delivery_info") or {}
+    return {
+        "id": str(task_id),
+        "name": name,
+        "hostname": headers.get("hostname"),
+        "queue": queue or delivery.get("routing_key"),
+        "retries": headers.get("retries") or 0,
+        "root_id": headers.get("root_id"),
+        "parent_id": headers.get("parent_id"),
+        "group_id": headers.get("group"),
+        "tags": tagging.of_task(headers),
+    }
+
+
+def schedule(headers: tagging.Headers) -> dict[str, Any]:
+    """When the task may run, ISO 8601 as Celery sends it."""
+    return {"eta": _iso(headers.get("eta")), "expires": _iso(headers.get("expires"))}
+
+
+def _iso(moment: Any) -> str | None:
+    return moment.isoformat() if isinstance(moment, datetime) else str(moment) if moment else None
+
+
+def next_eta(when: Any) -> str | None:
+    """``Retry.when``: seconds from now, or a moment."""
+    if isinstance(when, Real):
+        return (datetime.now(UTC) + timedelta(seconds=float(when))).isoformat()
+    return _iso(when)

@@ -1,0 +1,303 @@
+"""What one process has yet to publish: a bounded queue, and the thread that empties it into the journal in batches.
+
+A task's thread never waits for Redis here, and a signal handler, a finalizer or a soft time limit may strike anywhere:
+so the lock that it takes is reentrant and guards a few counters, and ``put`` of the queue may be entered again while it
+runs (``queue.SimpleQueue``). A forked child makes an outbox of its own: a lock may be held by a thread that it lacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple, Protocol
+
+from watcher.event import rank, standing
+from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Record, batches
+from watcher.worker.appender import BatchRefused, JournalAway
+from watcher.worker.throttle import Throttle
+
+__all__ = ["Item", "Outbox", "Pace"]
+
+logger = logging.getLogger("watcher")
+
+#: Whoever waits for the outbox to be emptied gives up when nothing was appended for this long, in seconds.
+PATIENCE: Final = 0.25
+_PROGRESS: Final = rank("PROGRESS")
+#: Seconds between two attempts to reach the journal: the first, and the longest.
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 2.0
+
+
+class Append(Protocol):
+    """What :meth:`watcher.worker.appender.Appender.append` does."""
+
+    def __call__(self, number: int, batch: Sequence[Record]) -> None: ...
+
+
+class Item(NamedTuple):
+    """An event on its way, with what is still needed of it beside its line."""
+
+    id: str
+    retries: int | None
+    state: str
+    timestamp: float
+    line: bytes
+
+
+class Pace:
+    """How long the thread rests between two sends: not at all when events are few, milliseconds when they are many.
+
+    Each send wakes the thread and takes the interpreter away from the tasks for a moment (measured: 0.2 ms of CPU in
+    all), so under load it pays to send more at a time. The rest grows with the rate of events.
+
+    :param longest: seconds.
+    :param few: events a second up to which there is no rest.
+    :param many: events a second from which on it is the longest.
+    """
+
+    _MEMORY: Final = 0.25  # seconds over which the rate is averaged
+
+    def __init__(self, longest: float = 0.02, few: float = 500.0, many: float = 1500.0) -> None:
+        self._longest = longest
+        self._few = few
+        self._many = many
+        self._rate = 0.0
+        self._last = -math.inf
+
+    def rest(self, events: int, now: float) -> float:
+        """Seconds to rest now that ``events`` were sent at ``now``."""
+        elapsed = max(now - self._last, 1e-3)
+        self._last = now
+        share = 1 - math.exp(-elapsed / self._MEMORY)
+        self._rate += (events / elapsed - self._rate) * share
+        load = (self._rate - self._few) / (self._many - self._few)
+        return min(max(load, 0.0), 1.0) * self._longest
+
+
+class Outbox:
+    """The events that one process has yet to append, in order.
+
+    :param append: appends one batch; raises JournalAway or BatchRefused.
+    :param bound: bytes of lines that may wait; the newest is dropped when there are more, and counted.
+    :param threaded: False where no thread can run: then each :meth:`put` sends by itself, and after a failure no other
+        does for a while, so that what ``append`` may take is taken rarely.
+    """
+
+    def __init__(self, append: Append, *, bound: int, threaded: bool = True) -> None:
+        self._append = append
+        self._bound = bound
+        self._threaded = threaded
+        self._lock = threading.RLock()
+        self._queue: SimpleQueue[Item | threading.Event] = SimpleQueue()
+        self._hurry = threading.Event()  # somebody waits for the outbox to be emptied
+        self._thread: threading.Thread | None = None
+        self._claimed = False
+        self._stopped = False
+        self._bytes = 0
+        self._dropped = 0
+        # From here on the thread's own, or of whoever sends inline and holds this lock.
+        self._sending = threading.Lock()
+        self._throttle: Throttle[Item] = Throttle()
+        self._pace = Pace()
+        self._pending: deque[tuple[int, Sequence[Record]]] = deque()
+        self._marks: list[threading.Event] = []
+        self._number = 0
+        self._appended = 0
+        self._refused = 0
+        self._away_since: float | None = None
+        self._wait = _FIRST_WAIT
+        self._not_before = -math.inf
+
+    def put(self, item: Item) -> None:
+        """Queue an event, or drop it where the bound is reached."""
+        size = len(item.line)
+        with self._lock:
+            if self._bytes + size > self._bound:
+                self._dropped += 1
+                return
+            self._bytes += size
+            self._queue.put(item)
+            if self._thread is None and self._threaded:
+                self._start()
+        if not self._threaded:
+            self._send_inline()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that is queued by now is appended, and tell whether it is.
+
+        It gives up after ``timeout`` seconds, and already when nothing was appended for 250 ms.
+        """
+        if not self._threaded:
+            self._send_inline()
+            return not self._bytes
+        done = threading.Event()
+        with self._lock:
+            if self._thread is None:
+                return True
+            self._queue.put(done)
+        self._hurry.set()
+        end = time.monotonic() + timeout
+        seen = self._appended
+        while not done.wait(max(min(PATIENCE, end - time.monotonic()), 0)):
+            if self._appended == seen or time.monotonic() >= end:
+                return False
+            seen = self._appended
+        return True
+
+    def stop(self) -> None:
+        """End the thread; what is still queued is lost. It may yet be in a call of ``append`` for its time-out."""
+        with self._lock:
+            self._stopped = True
+            self._queue.put(threading.Event())
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join(PATIENCE)
+
+    def unsent(self) -> int:
+        """Bytes of lines that wait, about."""
+        return self._bytes
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="watcher-publisher", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        with self._lock:
+            # There may be another thread: a soft time limit that strikes in _start leaves one that nobody knows.
+            if self._claimed:
+                return
+            self._claimed = True
+        while not self._stopped:
+            try:
+                self._round()
+            except Exception:  # a thread that died would end all publishing of this process
+                logger.exception("watcher: events were lost")
+                self._lose_pending()
+
+    def _round(self) -> None:
+        """Wait for records, append them, rest."""
+        sent = self._collect(self._first())
+        while not self._deliver() and not self._stopped:
+            self._hurry.wait(self._wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects, hides nothing
+            self._hurry.clear()
+            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        for mark in self._marks:
+            mark.set()
+        self._marks.clear()
+        rest = self._pace.rest(sent, time.monotonic())
+        if rest >= 1e-3:
+            self._hurry.wait(rest)
+        self._hurry.clear()
+
+    def _send_inline(self) -> None:
+        if time.monotonic() < self._not_before or not self._sending.acquire(blocking=False):
+            return
+        try:
+            self._collect(None)
+            if not self._deliver():
+                self._not_before = time.monotonic() + self._wait * 10
+                self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        finally:
+            self._sending.release()
+
+    def _first(self) -> Item | threading.Event | None:
+        """Wait for the next item; None when a report that was kept back is due before."""
+        due = self._throttle.next_due()
+        try:
+            return self._queue.get(timeout=None if due is None else max(due - time.monotonic(), 0))
+        except Empty:
+            return None
+
+    def _collect(self, item: Item | threading.Event | None) -> int:
+        """Move ``item`` and what is queued behind it, up to one batch, to where batches wait to be sent.
+
+        Returns the number of events moved.
+        """
+        items: list[Item] = []
+        size = 0
+        with suppress(Empty):
+            while len(items) < BATCH_EVENTS and size < BATCH_BYTES:
+                for passed in self._passed(item or self._queue.get_nowait()):
+                    items.append(passed)
+                    size += len(passed.line)
+                item = None
+        items += self._throttle.due(time.monotonic())
+        for batch in batches([Record(one.id, standing(one), one.line) for one in items]):
+            self._number += 1
+            self._pending.append((self._number, batch))
+        return len(items)
+
+    def _passed(self, item: Item | threading.Event) -> list[Item]:
+        """The events that ``item`` lets pass."""
+        if not isinstance(item, Item):
+            self._marks.append(item)
+            return self._throttle.release_all()
+        if rank(item.state) != _PROGRESS:
+            kept = self._throttle.release(item.id)
+            return [item] if kept is None else [kept, item]
+        passed, replaced = self._throttle.offer(item.id, item, time.monotonic())
+        if replaced is not None:
+            self._forget(len(replaced.line))
+        return [] if passed is None else [passed]
+
+    def _deliver(self) -> bool:
+        """Append what is pending, oldest first; False where the journal can't take it now."""
+        while self._pending:
+            number, batch = self._pending[0]
+            try:
+                self._append(number, batch)
+            except JournalAway as error:
+                self._outage(error)
+                return False
+            except BatchRefused as error:
+                self._refusal(error, len(batch))
+            else:
+                self._appended += len(batch)
+                self._success()
+            self._pending.popleft()
+            self._forget(sum(len(record.line) for record in batch))
+        return True
+
+    def _forget(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+
+    def _lose_pending(self) -> None:
+        while self._pending:
+            _, batch = self._pending.popleft()
+            self._forget(sum(len(record.line) for record in batch))
+
+    def _outage(self, error: JournalAway) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.warning("watcher: can't publish for now, tasks go on: %s", error)
+
+    def _refusal(self, error: BatchRefused, count: int) -> None:
+        if not self._refused:
+            logger.error("watcher: Redis refuses events, which are lost: %s", error)
+        self._refused += count
+
+    def _success(self) -> None:
+        """The journal takes events: what went wrong before is over, and told once."""
+        self._wait = _FIRST_WAIT
+        if self._away_since is None and not self._refused and not (self._dropped and self._queue.empty()):
+            return
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        seconds = time.monotonic() - self._away_since if self._away_since is not None else 0.0
+        logger.warning(
+            "watcher: publishing again after %.1f s; events lost: %d (buffer full: %d, refused: %d)",
+            seconds, dropped + self._refused, dropped, self._refused,
+        )  # fmt: skip
+        self._away_since, self._refused = None, 0

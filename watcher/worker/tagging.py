@@ -1,0 +1,89 @@
+"""The tags of a task: from ``with watcher.tags(…)``, the ``watcher_tags`` header and Celery's stamps, and inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+__all__ = ["HEADER", "Headers", "combined", "current", "of_header", "of_headers", "of_task", "tags"]
+
+#: The message header that carries a task's tags. Celery takes it along on a retry, as all headers that it doesn't know.
+HEADER: Final = "watcher_tags"
+#: A task has at most this many tags; the first ones count.
+_MOST: Final = 64
+#: A longer tag has no channel: a name has at most 255 characters there, and ``tag:`` goes before it.
+_LONGEST: Final = 251
+
+
+class Headers(Protocol):
+    """A task's message headers: a mapping, or what Celery makes of it (``celery.app.task.Context``)."""
+
+    def get(self, key: str, /) -> Any:
+        """The value of one header, None where it is absent."""
+
+
+_current: ContextVar[tuple[str, ...]] = ContextVar("watcher_tags", default=())
+
+
+@contextmanager
+def tags(*names: str) -> Iterator[None]:
+    """Tag every task that is sent within this block, and all that those tasks send in turn; blocks may be nested.
+
+    It belongs to the thread or asyncio task that enters it.
+
+    :param names: 1 to 251 characters each, for example ``"user:42"``; each is then a channel ``tag:user:42``.
+    :raises TypeError: a name is no string.
+    :raises ValueError: a name is empty or too long.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a tag is a string, not {name!r}")
+        if not 0 < len(name) <= _LONGEST:
+            raise ValueError(f"a tag has 1 to {_LONGEST} characters: {name!r}")
+    token = _current.set((*_current.get(), *names))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> tuple[str, ...]:
+    """The tags of the blocks that the caller is in."""
+    return _current.get()
+
+
+def of_header(headers: Headers) -> list[str]:
+    """What the ``watcher_tags`` header has: a list of names, or one name."""
+    own = headers.get(HEADER)
+    return [own] if isinstance(own, str) else list(own) if isinstance(own, list | tuple) else []
+
+
+def of_headers(headers: Headers) -> list[str]:
+    """The tags that a task's message headers tell of: the header of our own, then the stamps as ``key=value``."""
+    names = of_header(headers)
+    stamps, stamped = headers.get("stamps"), headers.get("stamped_headers")
+    if isinstance(stamps, Mapping) and isinstance(stamped, Iterable):
+        for key in stamped:
+            value = stamps.get(key)
+            values = value if isinstance(value, list | tuple | set | frozenset) else [value]
+            names += [f"{key}={one}" for one in values if one is not None]
+    return names
+
+
+def of_task(headers: Headers) -> tuple[str, ...] | None:
+    """A task's tags as its events carry them; None where it has none."""
+    if not headers.get(HEADER) and not headers.get("stamps"):
+        return None
+    return combined(of_headers(headers)) or None
+
+
+def combined(*sources: Iterable[object]) -> tuple[str, ...]:
+    """The tags of several sources, each once, in their order; what can't be a tag is left out."""
+    kept: dict[str, None] = {}
+    for source in sources:
+        for name in source:
+            if isinstance(name, str) and 0 < len(name) <= _LONGEST and len(kept) < _MOST:
+                kept[name] = None
+    return tuple(kept)

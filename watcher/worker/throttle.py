@@ -1,0 +1,81 @@
+"""Of a task that reports its progress too often, the newest report: pure, the caller brings the time."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+__all__ = ["Throttle"]
+
+T = TypeVar("T")
+
+
+class Throttle(Generic[T]):
+    """Lets one report per task and interval through, and keeps the newest of the others until its time has come.
+
+    It keeps at most ``limit`` reports, one a task; beyond that, reports pass at once, so what it costs is bounded and
+    nothing is lost by it.
+
+    :param interval: seconds between two reports of one task.
+    :param limit: how many reports it keeps.
+    """
+
+    def __init__(self, interval: float = 0.1, limit: int = 1000) -> None:
+        self._interval = interval
+        self._limit = limit
+        # Oldest first: an entry is taken out and put in again when it gets a new time.
+        self._passed: dict[str, float] = {}
+        self._kept: dict[str, T] = {}
+
+    def __len__(self) -> int:
+        """How many reports are kept."""
+        return len(self._kept)
+
+    def offer(self, task_id: str, report: T, now: float) -> tuple[T | None, T | None]:
+        """A task reports: what passes now, and what is not needed any more because a newer one took its place.
+
+        :param now: seconds on any clock that doesn't go back.
+        """
+        self._forget(now)
+        if task_id in self._passed and (task_id in self._kept or len(self._kept) < self._limit):
+            replaced = self._kept.get(task_id)
+            self._kept[task_id] = report
+            return None, replaced
+        self._passed.pop(task_id, None)
+        self._passed[task_id] = now
+        return report, None
+
+    def release(self, task_id: str) -> T | None:
+        """Another event of the task is about to pass: the report that must go before it, where one is kept."""
+        self._passed.pop(task_id, None)
+        return self._kept.pop(task_id, None)
+
+    def due(self, now: float) -> list[T]:
+        """The reports whose time has come."""
+        ready = []
+        for task_id in [task_id for task_id in self._kept if self._passed[task_id] + self._interval <= now]:
+            ready.append(self._kept.pop(task_id))
+            del self._passed[task_id]
+            self._passed[task_id] = now
+        self._forget(now)
+        return ready
+
+    def release_all(self) -> list[T]:
+        """All kept reports, oldest task first: nothing will call :meth:`due` any more."""
+        ready = list(self._kept.values())
+        self._kept.clear()
+        self._passed.clear()
+        return ready
+
+    def next_due(self) -> float | None:
+        """When :meth:`due` will have something to give, on the clock of ``now``; None where nothing is kept."""
+        if not self._kept:
+            return None
+        return min(self._passed[task_id] for task_id in self._kept) + self._interval
+
+    def _forget(self, now: float) -> None:
+        """Drop the times that say nothing any more."""
+        while self._passed:
+            task_id = next(iter(self._passed))
+            if task_id in self._kept or self._passed[task_id] + self._interval > now:
+                return
+            del self._passed[task_id]
