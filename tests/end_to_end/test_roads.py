@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -62,7 +63,7 @@ async def test_by_delay_in_another_process(running: Relay, env: dict[str, str]) 
     code = "from tasks import test; r = test.delay(7); print(r.id); assert r.get(timeout=10) == 8; assert r.ready()"
     async with client(running.ws_url) as watching:
         await watching.subscribe("tasks")
-        with program("python", "-c", code, env=env) as script:
+        with program(sys.executable, "-c", code, env=env) as script:
             assert script.wait() == 0, script.output
             identity = script.stdout.strip()
         await ends_well(watching, identity, 8)
@@ -166,7 +167,7 @@ async def test_a_worker_without_a_line_of_code_in_the_app_is_watched(running: Re
         code = "from tests.support.plain import double; print(double.apply_async((4,), queue='plain').id)"
         async with client(running.ws_url) as watching:
             await watching.subscribe("name:plain.double")
-            with program("python", "-c", code, env=env) as script:
+            with program(sys.executable, "-c", code, env=env) as script:
                 assert script.wait() == 0, script.output
                 identity = script.stdout.strip()
             await watching.until_final(identity, "name:plain.double")

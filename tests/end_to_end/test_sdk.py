@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 from centrifuge import (
     CentrifugeError,
     Client,
+    ClientState,
     PublicationContext,
     SubscribedContext,
     SubscriptionEventHandler,
@@ -113,7 +115,8 @@ async def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str], runnin
     port = free_port()
     with relay("tasks", port=port, env=env) as first:
         async with connected(first.ws_url) as client:
-            assert first.stop() == 0
+            assert await anyio.to_thread.run_sync(first.stop) == 0
+            await eventually(lambda: client.state == ClientState.CONNECTING, what="the SDK to be told")
             with relay("tasks", port=port, env=env):
                 await client.ready(timeout=20)
                 assert (await client.rpc("get", {"id": "nobody"})).data == {"task": None}

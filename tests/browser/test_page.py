@@ -1,0 +1,135 @@
+"""The page: what people see of the tasks, and what it does when the relay is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.pages import ADD, ERROR, details, rows
+from tests.browser.stage import Refusal, Stage
+from tests.support.waiting import wait_for
+
+_HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007\u0000 http://example.org/"
+
+
+def test_what_is_known_is_shown_newest_first(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "SUCCESS", name="tasks.add", argsrepr="(2, 3)", kwargsrepr="{}", runtime=0.25, result=5)
+    play.emit("b", "FAILURE", name="tasks.fail", exception=ERROR)
+    page = open_page(play.url)
+    expect(rows(page)).to_have_count(2)
+    expect(rows(page).nth(0)).to_contain_text("Failuretasks.failValueError: no such thing")
+    expect(rows(page).nth(1)).to_contain_text("Successtasks.add(2, 3)5250 ms")
+    play.emit("c", "PROGRESS", name="tasks.count", meta={"current": 2, "total": 5})
+    expect(rows(page).nth(0)).to_contain_text("40 %")
+    assert rows(page).nth(0).get_by_role("progressbar").evaluate("bar => bar.value / bar.max") == 0.4
+    expect(page.get_by_role("button", name="Running 1")).to_be_visible()
+
+
+def test_the_whole_of_a_task(open_page: OpenPage, play: Stage) -> None:
+    known = {"name": "tasks.add", "root_id": "r", "group_id": "g", "tags": ["user:42"], "queue": "celery"}
+    args = {"args": [1], "kwargs": {"y": 2}, "argsrepr": "(1,)", "kwargsrepr": "{'y': 2}"}
+    play.emit("a", "PENDING", timestamp=100.0, **args, **known)
+    play.emit("a", "STARTED", hostname="celery@here", timestamp=100.5, **known)
+    play.emit("a", "RETRY", exception=ERROR, timestamp=101.0, **known)
+    play.emit("a", "STARTED", retries=1, timestamp=103.0, **known)
+    page = open_page(play.url)
+    rows(page).first.click()
+    region = details(page)
+    play.emit("a", "SUCCESS", retries=1, timestamp=104.0, runtime=1.0, result={"sum": [3]}, **known)
+    expect(region.get_by_text('"sum"')).to_have_text('{\n  "sum": [\n    3\n  ]\n}')
+    timeline = [item.split("\n") for item in region.get_by_role("listitem").all_inner_texts()]
+    assert [words[0] for words in timeline] == ["Pending", "Started", "Retry", "Started", "Success"]
+    deltas = [next((word for word in words if word.startswith("+")), "") for words in timeline]
+    assert deltas == ["", "+500 ms", "+500 ms", "+2.00 s", "+1.00 s"]
+    for fact in ("celery@here", "user:42", "Retries", "Root", "Group"):
+        expect(region.get_by_text(fact, exact=True).first).to_be_visible()
+    region.get_by_role("button", name="user:42").click()
+    expect(page.get_by_role("searchbox", name="Filter tasks")).to_have_value("tag:user:42")
+    region.get_by_role("button", name="Run again").click()
+    expect(rows(page).first).to_contain_text("(1, y=2)")
+    region.get_by_role("button", name="Close").click()
+    expect(region).to_be_hidden()
+    wait_for(lambda: len(play.sent("unsubscribe")) == 2, what="both tasks to be left")
+
+
+def test_an_error_with_its_traceback(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "FAILURE", name="tasks.fail", exception=ERROR, argsrepr="('***',)", kwargsrepr="{}")
+    page = open_page(play.url)
+    rows(page).first.click()
+    region = details(page)
+    expect(region.get_by_label("Traceback", exact=True)).to_have_text(ERROR["traceback"], use_inner_text=True)
+    expect(region.get_by_role("button", name="Run again")).to_be_disabled()
+    expect(region.get_by_text("Only their text is known")).to_be_visible()
+    expect(region.get_by_role("button", name="Revoke")).to_be_hidden()
+
+
+def test_hostile_texts_are_texts(open_page: OpenPage, play: Stage) -> None:
+    play.registry = [{**ADD, "name": f"tasks.{_HOSTILE}", "doc": _HOSTILE, "signature": _HOSTILE}]
+    error = {"type": _HOSTILE, "message": _HOSTILE, "traceback": _HOSTILE * 100}
+    args = {"args": [_HOSTILE], "kwargs": {_HOSTILE: _HOSTILE}, "argsrepr": _HOSTILE, "kwargsrepr": _HOSTILE}
+    places = {"hostname": _HOSTILE, "queue": _HOSTILE, "tags": [_HOSTILE], "group_id": _HOSTILE}
+    names = {"name": f"tasks.{_HOSTILE}", **places}
+    play.emit("a", "PENDING", **names, **args)
+    play.emit("a", "FAILURE", **names, exception=error)
+    play.emit("b", "SUCCESS", **names, **args, result={_HOSTILE: [_HOSTILE * 1000]})
+    play.emit("c", _HOSTILE, **names, meta=_HOSTILE)
+    page = open_page(play.url)
+    markup = page.locator("body :is(img, script, b, a[href^='http'])")
+    for index in range(3):
+        rows(page).nth(index).click()
+        expect(details(page).get_by_role("heading", level=2)).to_have_text(f"tasks.{_HOSTILE}", use_inner_text=False)
+        expect(markup).to_have_count(0)
+
+
+def test_the_address_names_the_open_task(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a/b c", "SUCCESS", name="tasks.sleep")
+    page = open_page(play.url)
+    rows(page).first.click()
+    expect(details(page)).to_be_visible()
+    page.reload()
+    expect(details(page).get_by_role("heading", level=2)).to_have_text("tasks.sleep")
+    page.go_back()
+    expect(page.locator("#detail")).to_be_hidden()
+    page.goto(f"{play.url}/#task/nobody")
+    expect(page.get_by_text("Nobody knows this task")).to_be_visible()
+
+
+def test_a_lost_connection_is_said_and_made_good(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "STARTED", name="tasks.sleep")
+    page = open_page(play.url)
+    expect(rows(page)).to_have_count(1)
+    play.token = "changed"
+    page.evaluate("Math.random = () => 0.999")
+    play.drop()
+    expect(page.get_by_text("Not permitted")).to_be_visible()
+    play.emit("a", "SUCCESS", name="tasks.sleep")
+    page.get_by_role("textbox", name="Token").fill("changed")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
+    expect(rows(page).first).to_contain_text("Success")
+    assert page.evaluate("[sessionStorage.length, localStorage.length, location.search + location.hash]") == [1, 0, ""]
+    assert [path for path in play.paths if "api" in path] == ["/api/tasks?limit=200"]
+
+
+def test_a_new_epoch_begins_anew(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "STARTED", name="tasks.sleep")
+    page = open_page(play.url)
+    expect(rows(page)).to_have_count(1)
+    play.lose_journal("e2")
+    play.happen("b", "STARTED", name="tasks.other")
+    play.drop()
+    expect(page.get_by_role("main").get_by_text("Some events could not be had")).to_be_visible()
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page).first).to_contain_text("tasks.other")
+
+
+def test_without_an_app_it_only_watches(open_page: OpenPage, play: Stage) -> None:
+    def no_app(_: dict[str, Any]) -> dict[str, Any]:
+        raise Refusal(108, "not available")
+
+    play.methods["registry"] = no_app
+    page = open_page(play.url)
+    expect(page.get_by_text("This relay only watches")).to_be_visible()
+    expect(page.get_by_text("Nothing has run yet")).to_be_visible()

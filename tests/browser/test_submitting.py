@@ -1,0 +1,93 @@
+"""The page: submitting, submitting again, revoking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.pages import calls, choose, details, follows, rows, submit
+from tests.browser.stage import Refusal, Stage
+
+
+def test_submitting(open_page: OpenPage, play: Stage) -> None:
+    page = open_page(play.url)
+    form = choose(page, "tasks.add")
+    expect(form.get_by_label("y", exact=True)).to_have_value("2")
+    form.get_by_label("x", exact=True).fill("40")
+    before = form.get_by_role("button", name="Submit").bounding_box()
+    submit(form)
+    expect(rows(page).first).to_contain_text("Pendingtasks.add(40, 2)")
+    expect(rows(page).first).to_have_attribute("data-mine", "")
+    expect(form).to_be_visible()
+    assert form.get_by_role("button", name="Submit").bounding_box() == before
+    [sent] = calls(play, "submit")
+    identity = sent["options"]["task_id"]
+    assert sent == {"task": "tasks.add", "args": [40, 2], "kwargs": {}, "options": {"task_id": identity}}
+    play.emit(identity, "SUCCESS", name="tasks.add", result=42)
+    expect(page.get_by_role("status")).to_have_text("tasks.add: Success, 42")
+
+
+def test_a_mistake_is_shown_at_its_field(open_page: OpenPage, play: Stage) -> None:
+    page = open_page(play.url)
+    form = choose(page, "tasks.add")
+    form.get_by_label("x", exact=True).fill("forty")
+    submit(form)
+    field = form.get_by_label("x", exact=True)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description("This takes a whole number")
+    expect(field).to_be_focused()
+    assert not [call for call in play.sent("rpc") if call["method"] == "submit"]
+    field.fill("40")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_what_the_relay_refuses_is_shown_where_it_belongs(open_page: OpenPage, play: Stage) -> None:
+    answers = iter([Refusal(107, "argument 'y': too many"), Refusal(100, "the broker is away", temporary=True)])
+
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise next(answers)
+
+    play.methods["submit"] = refuse
+    page = open_page(play.url)
+    form = choose(page, "tasks.add")
+    form.get_by_label("x", exact=True).fill("1")
+    submit(form)
+    expect(form.get_by_label("y", exact=True)).to_have_accessible_description("argument 'y': too many")
+    expect(form.get_by_label("y", exact=True)).to_be_focused()
+    submit(form)
+    expect(form.get_by_role("alert")).to_have_text("the broker is away")
+
+
+def test_revoking_and_terminating(open_page: OpenPage, play: Stage) -> None:
+    play.methods["revoke"] = lambda _: {}
+    play.emit("a", "STARTED", name="tasks.sleep")
+    page = open_page(play.url)
+    rows(page).first.click()
+    for terminate in (False, True):
+        details(page).get_by_role("button", name="Revoke…").click()
+        dialog = page.get_by_role("dialog", name="Revoke this task?")
+        expect(dialog.get_by_role("checkbox")).not_to_be_checked()
+        if terminate:
+            dialog.get_by_role("checkbox").check()
+        dialog.get_by_role("button", name="Revoke and terminate" if terminate else "Revoke", exact=True).click()
+    details(page).get_by_role("button", name="Revoke…").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    revoked = calls(play, "revoke")
+    assert revoked == [{"id": "a"}, {"id": "a", "terminate": True}]
+
+
+def test_submitting_on_a_phone_leads_to_the_task(open_page: OpenPage, play: Stage) -> None:
+    page = open_page(play.url, width=360, height=740, has_touch=True)
+    follows(page)
+    page.get_by_role("button", name="Run a task").tap()
+    form = choose(page, "tasks.word_count")
+    form.get_by_label("text", exact=True).fill("one two\nthree")
+    form.get_by_role("button", name="Submit").tap()
+    expect(form).to_be_hidden()
+    rows(page).first.tap()
+    expect(details(page)).to_contain_text('"one two\\nthree"')
+    details(page).get_by_role("button", name="Close").tap()
+    expect(rows(page).first).to_be_visible()

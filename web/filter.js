@@ -1,0 +1,74 @@
+/**
+ * Which tasks the table shows: a kind of state, and what the search box says. Pure.
+ *
+ * The search box understands words (looked for in name, id, arguments and tags) and `key:value` pairs; a value with
+ * blanks stands in double quotes. All of them must hold.
+ *
+ * @typedef {import("./task.js").Task} Task
+ * @typedef {"all" | "waiting" | "running" | "succeeded" | "failed" | "other"} Kind
+ * @typedef {{key: string, value: string, text: string}} Term  the value in lower case, and as it was typed
+ * @typedef {{kind: Kind, terms: Term[]}} Filter
+ */
+
+/** @type {Record<string, Kind>} */
+const KINDS = {
+  PENDING: "waiting", RECEIVED: "waiting", RETRY: "waiting",
+  SUCCESS: "succeeded", FAILURE: "failed",
+  REVOKED: "other", REJECTED: "other", IGNORED: "other",
+}; // prettier-ignore
+
+/** @type {Record<string, (task: Task) => string | undefined>} */
+const FIELDS = {
+  id: (task) => task.id,
+  name: (task) => task.name,
+  state: (task) => task.state,
+  queue: (task) => task.queue,
+  worker: (task) => task.hostname,
+  root: (task) => task.root_id ?? task.id,
+  parent: (task) => task.parent_id,
+  group: (task) => task.group_id,
+};
+
+/** The kinds in the order in which the page offers them, and what it calls them. @type {[Kind, string][]} */
+export const KIND_NAMES = [
+  ["all", "All"],
+  ["waiting", "Waiting"],
+  ["running", "Running"],
+  ["succeeded", "Succeeded"],
+  ["failed", "Failed"],
+  ["other", "Other"],
+];
+
+/** Which kind a state is of; started, in progress and custom states are all `running`. @returns {Kind} */
+export function kindOf(/** @type {string} */ state) {
+  return KINDS[state] ?? "running";
+}
+
+const TERM = /(?:(\w+):)?(?:"([^"]*)"?|(\S+))/g;
+
+/** Split the text of the search box into terms. @returns {Term[]} */
+export function parseQuery(/** @type {string} */ text) {
+  const terms = [];
+  for (const [whole, key = "", quoted, bare = ""] of text.matchAll(TERM)) {
+    const known = key in FIELDS || key === "tag";
+    const value = known ? (quoted ?? bare) : whole.replaceAll('"', "");
+    if (value) terms.push({ key: known ? key : "", value: value.toLowerCase(), text: value });
+  }
+  return terms;
+}
+
+/** One term as it stands in the search box. */
+export function termText(/** @type {string} */ key, /** @type {string} */ value) {
+  return /[\s"]/.test(value) ? `${key}:"${value.replaceAll('"', "")}"` : `${key}:${value}`;
+}
+
+/** Whether a task passes the filter. `call` is its name and arguments as the table shows them. */
+export function matches(/** @type {Task} */ task, /** @type {string} */ call, /** @type {Filter} */ { kind, terms }) {
+  if (kind !== "all" && kindOf(task.state) !== kind) return false;
+  return terms.every(({ key, value }) => {
+    if (key === "tag") return task.tags?.some((/** @type {string} */ tag) => tag.toLowerCase() === value) ?? false;
+    if (key === "name") return task.name?.toLowerCase().includes(value) ?? false;
+    if (key) return FIELDS[key](task)?.toLowerCase() === value;
+    return `${task.id} ${call} ${task.tags?.join(" ") ?? ""}`.toLowerCase().includes(value);
+  });
+}

@@ -1,0 +1,351 @@
+/**
+ * The page: every effect is here. Events of the relay and of the user change the model; the views draw it.
+ *
+ * @typedef {import("./form.js").Registered} Registered
+ * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./watcher.js").Status} Status
+ */
+
+import { askRevoke, askToken, installTheme } from "./dialogs.js";
+import { byId } from "./dom.js";
+import { termText } from "./filter.js";
+import { word } from "./format.js";
+import { installKeys } from "./keys.js";
+import { ListControl } from "./list.js";
+import { clockSkew, followTask, followTasks, keepToken, keptToken, socketAddress } from "./relay.js";
+import { Tasks } from "./state.js";
+import { Composer } from "./submit.js";
+import { History } from "./timeline.js";
+import { FormView, RegistryView } from "./view-compose.js";
+import { DetailView } from "./view-detail.js";
+import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./view-status.js";
+import { TableView } from "./view-table.js";
+import { Connection, RelayError } from "./watcher.js";
+
+/** While events pour in the page is drawn this often; a single one shows up in the next frame. */
+const BUSY_INTERVAL = 100;
+const TICK = 1000;
+
+const model = {
+  tasks: new Tasks(),
+  status: /** @type {Status} */ ({ phase: "connecting" }),
+  loading: true,
+  registry: { tasks: /** @type {Registered[]} */ ([]), note: "" },
+  history: /** @type {History | null} */ (null),
+  notice: "",
+};
+
+const connection = new Connection({
+  url: socketAddress(document.baseURI),
+  getToken: keptToken,
+  onStatus,
+  name: "page",
+});
+/** The subscription of the details. @type {import("./watcher.js").Subscription | undefined} */ let watched;
+/** Whether the details were opened from the keyboard, which then goes back to where it was. */
+let openedByKey = false;
+
+const list = new ListControl(model.tasks, { draw, changed, table: () => views.table });
+const composer = new Composer({
+  connection,
+  draw,
+  changed,
+  focusMistake: () => views.form.focus(),
+  sending: (id) => model.tasks.claim(id),
+  sent: (name) => announce(`${name} submitted`),
+});
+
+// Drawing
+
+const views = {
+  connection: new ConnectionView(() => connectNow()),
+  toolbar: new ToolbarView({ select: (kind) => list.select({ kind }), toggleFollow: () => list.toggleFollow() }),
+  notice: new NoticeView(() => notify("")),
+  empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose }),
+  table: new TableView({
+    open,
+    activate: (index) => list.activate(index),
+    scrolled: (away) => list.scrolled(away),
+    follow: () => list.follow(),
+  }),
+  registry: new RegistryView(composeActions()),
+  form: new FormView(composeActions()),
+  detail: new DetailView({ close, filter: filterBy, copy, revoke, again, edit }),
+};
+
+let scheduled = false;
+let drawnAt = 0;
+
+function changed() {
+  if (scheduled) return;
+  scheduled = true;
+  const wait = drawnAt + BUSY_INTERVAL - performance.now();
+  if (wait > 0) setTimeout(() => requestAnimationFrame(draw), wait);
+  else requestAnimationFrame(draw);
+}
+
+/** Draw everything that changed; each view leaves alone what is as it should be. */
+function draw() {
+  scheduled = false;
+  drawnAt = performance.now();
+  const { tasks, status, loading, history, registry } = model;
+  const time = now();
+  views.connection.update(status);
+  views.toolbar.update(model);
+  views.notice.update(model.notice);
+  views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
+  views.empty.update({ tasks, loading, status });
+  views.registry.update({ ...registry, hidden: composer.draft !== null });
+  views.form.update(composer.draft);
+  views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task) });
+  byId("layout").dataset.detail = history ? "open" : "closed";
+  tickIfNeeded();
+}
+
+/** @type {any} */ let ticker;
+
+/** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
+function tickIfNeeded() {
+  const counts = model.tasks.isRunning || model.status.phase === "waiting" || model.history?.task?.final === false;
+  if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
+  else {
+    clearInterval(ticker);
+    ticker = undefined;
+  }
+}
+
+function tick() {
+  views.table.tick(now());
+  views.detail.tick(now());
+  views.connection.update(model.status);
+}
+
+/** Unix seconds on the relay's clock. */
+function now() {
+  return Date.now() / 1000 - clockSkew();
+}
+
+function notify(/** @type {string} */ text) {
+  model.notice = text;
+  if (text) announce(text);
+  changed();
+}
+
+// The relay
+
+function onStatus(/** @type {Status} */ status) {
+  const before = model.status.phase;
+  model.status = status;
+  if (status.phase === "connected") {
+    if (before !== "connected" && !model.loading) announce("Connected again");
+    if (model.loading) sync();
+    loadRegistry();
+  } else if (status.phase === "waiting" && before === "connected") announce("Connection lost");
+  else if (status.phase === "refused") announce("The relay refused the connection");
+  else if (status.phase === "unauthorized") connectNow();
+  if (status.phase === "connected" || before === "connected") draw();
+  else changed();
+}
+
+async function connectNow() {
+  if (model.status.phase === "unauthorized") {
+    const given = await askToken(keptToken() ? `The relay does not take the one it was given: ${model.status.reason}.` : "");
+    if (!given) return;
+    keepToken(given);
+  }
+  connection.open();
+}
+
+/** Take over what the relay knows, then follow from exactly there. */
+function sync() {
+  followTasks(connection, model.tasks, {
+    changed() {
+      model.loading = false;
+      changed();
+    },
+    ended: announceEnd,
+    gap: () => notify("Some events could not be had. What is shown is what the relay still knows."),
+    refused(reason) {
+      model.loading = false;
+      notify(`The relay does not show the list of tasks: ${reason}`);
+    },
+  });
+}
+
+function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, state, id }, outcome }) {
+  announce(`${name ?? id}: ${word(state)}${outcome ? `, ${outcome}` : ""}`);
+}
+
+async function loadRegistry() {
+  try {
+    const { tasks } = await connection.rpc("registry", {}, { repeatable: true });
+    model.registry = { tasks, note: tasks.length ? "" : "The app registers no task that may be submitted." };
+  } catch (error) {
+    if (!(error instanceof RelayError)) throw error;
+    const note = error.code === 108 ? "This relay only watches: it was started without an app." : `No list of tasks: ${error.message}`;
+    if (error.code) model.registry = { tasks: [], note };
+  }
+  changed();
+}
+
+// The details
+
+function open(/** @type {string} */ id, byKey = false) {
+  const address = `#task/${encodeURIComponent(id)}`;
+  if (location.hash !== address) history.pushState(null, "", address);
+  if (model.history?.id !== id) {
+    watched?.end();
+    model.history = new History(id);
+    watched = followTask(connection, model.history, changed);
+  }
+  openedByKey = byKey;
+  draw();
+  const covers = matchMedia("(max-width: 40rem)").matches;
+  byId("tasks").inert = covers;
+  if (byKey || covers) views.detail.focus();
+}
+
+function close() {
+  if (!model.history) return;
+  const { id } = model.history;
+  const hadFocus = byId("detail").contains(document.activeElement);
+  watched?.end();
+  model.history = null;
+  byId("tasks").inert = false;
+  if (location.hash) history.pushState(null, "", location.pathname + location.search);
+  draw();
+  if (!hadFocus) return;
+  views.table.focus();
+  if (openedByKey) list.activateTask(id);
+}
+
+/** Show the tasks that have something in common with one, and let the search box say so. */
+function filterBy(/** @type {string} */ key, /** @type {string} */ value) {
+  if (matchMedia("(max-width: 40rem)").matches) close();
+  list.select({ kind: "all", query: termText(key, value) });
+}
+
+function route() {
+  const [, id] = location.hash.match(/^#task\/(.+)$/) ?? [];
+  if (id) open(decodeURIComponent(id));
+  else close();
+}
+
+async function copy(/** @type {string} */ text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce("Copied");
+  } catch {
+    notify("The browser does not let this page copy. Select the text instead."); // as on plain http beyond this machine
+  }
+}
+
+async function revoke(/** @type {string} */ id) {
+  const answer = await askRevoke();
+  if (!answer) return;
+  try {
+    await connection.rpc("revoke", { id, ...(answer.terminate && { terminate: true }) });
+    announce("The workers are told to revoke it");
+  } catch (error) {
+    notify(`It was not revoked: ${/** @type {Error} */ (error).message}`);
+  }
+}
+
+// Submitting
+
+function composeActions() {
+  return {
+    choose,
+    back,
+    submit,
+    show: (/** @type {string} */ id) => open(id),
+    edited: (/** @type {string} */ name) => composer.edited(name),
+  };
+}
+
+function compose() {
+  if (matchMedia("(max-width: 60rem)").matches) close();
+  byId("layout").dataset.compose = "open";
+  byId("compose-button").setAttribute("aria-expanded", "true");
+  if (composer.draft) views.form.focus();
+  else views.registry.focus();
+}
+
+function closeCompose() {
+  byId("layout").dataset.compose = "closed";
+  byId("compose-button").setAttribute("aria-expanded", "false");
+}
+
+function choose(/** @type {Registered} */ task) {
+  composer.choose(task);
+  views.form.focus();
+}
+
+function back() {
+  const name = composer.draft?.task.name ?? "";
+  composer.back();
+  views.registry.focusTask(name);
+}
+
+/** @param {Record<string, string>} texts @param {Record<string, string>} options */
+async function submit(texts, options) {
+  await composer.submit(texts, options);
+  if (!composer.draft?.sentId) return;
+  closeCompose();
+  list.show(composer.draft.sentId);
+}
+
+async function again(/** @type {Task} */ { name, args, kwargs }) {
+  try {
+    const id = await composer.send({ task: name, args, kwargs, options: {} });
+    open(id);
+    list.show(id);
+  } catch (error) {
+    notify(`It was not submitted: ${/** @type {Error} */ (error).message}`);
+  }
+}
+
+function edit(/** @type {Task} */ task) {
+  const registered = model.registry.tasks.find(({ name }) => name === task.name);
+  if (!registered) return;
+  if (matchMedia("(max-width: 60rem)").matches) close();
+  byId("layout").dataset.compose = "open";
+  composer.edit(registered, task);
+  views.form.focus();
+}
+
+/** Why a task can't be submitted again from here; empty where it can. */
+function obstacleTo(/** @type {Task | null} */ task) {
+  if (!task?.name) return "It can't be run again from here: its name is not known.";
+  if (!task.args || !task.kwargs) {
+    return task.argsrepr === undefined
+      ? "It can't be run again from here: nobody told its arguments."
+      : "It can't be run again from here: its arguments were cut, masked or are no JSON. Only their text is known.";
+  }
+  if (model.registry.tasks.some(({ name }) => name === task.name)) return "";
+  return "It can't be run again from here: the app does not offer this task.";
+}
+
+// The start
+
+installTheme();
+installKeys({
+  compose,
+  toggleFollow: () => list.toggleFollow(),
+  escape() {
+    if (byId("layout").dataset.compose === "open" && byId("compose").contains(document.activeElement)) closeCompose();
+    else if (model.history) close();
+    else list.follow();
+  },
+  table(event) {
+    views.table.focus();
+    byId("table").dispatchEvent(new KeyboardEvent("keydown", { key: event.key }));
+  },
+});
+byId("compose-button").addEventListener("click", () => (byId("layout").dataset.compose === "open" ? closeCompose() : compose()));
+byId("compose-close").addEventListener("click", closeCompose);
+addEventListener("popstate", route);
+document.addEventListener("visibilitychange", tickIfNeeded);
+connection.open();
+route();
+draw();

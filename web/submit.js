@@ -1,0 +1,111 @@
+/**
+ * From a chosen task to a submitted one: what is filled in, what is wrong with it, and how it is sent exactly once.
+ *
+ * @typedef {import("./form.js").Registered} Registered
+ * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./view-compose.js").Draft} Draft
+ *
+ * @typedef {object} Page  what the composer needs of the page
+ * @property {import("./watcher.js").Connection} connection
+ * @property {() => void} draw
+ * @property {() => void} changed  draw soon
+ * @property {() => void} focusMistake
+ * @property {(id: string) => void} sending  called before and after a submission: the task is this page's
+ * @property {(name: string) => void} sent
+ */
+
+import { argumentIn, arrange, fieldsOf, OPTIONS, read, readOptions, textsFor } from "./form.js";
+import { newId } from "./relay.js";
+
+/** How long a submission may take, the time to find a lost relay again included. */
+const TIME_LIMIT = 60_000;
+
+export class Composer {
+  #page;
+  /** What is being filled in. @type {Draft | null} */
+  draft = null;
+
+  constructor(/** @type {Page} */ page) {
+    this.#page = page;
+  }
+
+  /** Begin to fill in the arguments of a task. */
+  choose(/** @type {Registered} */ task, texts = {}) {
+    this.draft = { task, fields: fieldsOf(task.parameters), texts, errors: {}, error: "", sending: false, sentId: "" };
+    this.#page.draw();
+  }
+
+  /** Begin from the arguments of a task that was submitted before. */
+  edit(/** @type {Registered} */ task, /** @type {Task} */ { args, kwargs }) {
+    this.choose(task, textsFor(fieldsOf(task.parameters), args, kwargs));
+  }
+
+  back() {
+    this.draft = null;
+    this.#page.draw();
+  }
+
+  /** A field was changed: what was said about it holds no more. */
+  edited(/** @type {string} */ name) {
+    if (!this.draft) return;
+    delete this.draft.errors[name];
+    this.draft.error = "";
+    this.#page.changed();
+  }
+
+  /**
+   * Submit what was typed, or say what is wrong with it.
+   * @param {Record<string, string>} texts
+   * @param {Record<string, string>} optionTexts
+   */
+  async submit(texts, optionTexts) {
+    const { draft } = this;
+    if (!draft) return;
+    const given = read(draft.fields, texts);
+    const options = readOptions(optionTexts);
+    const { args, kwargs, errors } = arrange(draft.fields, given.values);
+    draft.errors = { ...errors, ...given.errors };
+    for (const [name, message] of Object.entries(options.errors)) draft.errors[`option:${name}`] = message;
+    draft.error = "";
+    draft.sentId = "";
+    if (Object.keys(draft.errors).length) return this.#show();
+    draft.sending = true;
+    this.#page.draw();
+    try {
+      draft.sentId = await this.send({ task: draft.task.name, args, kwargs, options: options.values });
+    } catch (error) {
+      blame(draft, /** @type {Error} */ (error).message);
+    }
+    draft.sending = false;
+    this.#show();
+  }
+
+  /**
+   * Submit, once, whatever happens to the connection meanwhile: the page chooses the task's id, and a repeat under the
+   * same id sends nothing again.
+   * @param {{task: string, args: any[], kwargs: Record<string, any>, options: Record<string, any>}} request
+   * @returns {Promise<string>} the task's id; rejects with RelayError
+   */
+  async send(request) {
+    const id = request.options.task_id ?? newId();
+    const data = { ...request, options: { ...request.options, task_id: id } };
+    this.#page.sending(id);
+    await this.#page.connection.rpc("submit", data, { timeout: TIME_LIMIT, repeatable: true });
+    this.#page.sending(id);
+    this.#page.sent(request.task);
+    return id;
+  }
+
+  #show() {
+    this.#page.draw();
+    if (Object.keys(this.draft?.errors ?? {}).length) this.#page.focusMistake();
+  }
+}
+
+/** Put a refusal where it belongs: at the field that it names, else at the form. */
+function blame(/** @type {Draft} */ draft, /** @type {string} */ message) {
+  const name = argumentIn(message);
+  if (draft.fields.some((field) => field.name === name)) draft.errors[`${name}`] = message;
+  else if (OPTIONS.some((option) => option.name === name)) draft.errors[`option:${name}`] = message;
+  else draft.error = message;
+}
