@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from watcher.errors import SettingError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "database_of", "masked", "redis_url", "setting"]
+__all__ = ["SETTINGS", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
 
 Parser = Callable[[str], Any]
 
@@ -197,10 +197,8 @@ def redis_url(settings: Settings, *, conf_url: object, result_backend: object, b
     if conf_url:
         return str(setting("redis_url").read(str(conf_url), "watcher_redis_url"))
     for candidate in (result_backend, broker_url):
-        # Celery writes a Redis on a socket as redis+socket://, redis-py as unix://.
-        text = str(candidate or "").replace("redis+socket://", "unix://", 1)
-        if urlsplit(text).scheme in ("redis", "rediss", "unix"):
-            return text
+        if (found := as_redis(candidate)) is not None:
+            return found
     raise SettingError(
         "WATCHER_REDIS_URL",
         "",
@@ -208,12 +206,21 @@ def redis_url(settings: Settings, *, conf_url: object, result_backend: object, b
     )
 
 
+def as_redis(url: object) -> str | None:
+    """A URL of Celery's as redis-py has it, where it names one Redis; else None."""
+    # Celery writes a Redis on a socket as redis+socket://PATH?virtual_host=DB, redis-py as unix://PATH?db=DB.
+    text = str(url or "")
+    if text.startswith("redis+socket://"):
+        text = text.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
+    return text if urlsplit(text).scheme in ("redis", "rediss", "unix") else None
+
+
 def database_of(url: str) -> int:
     """Number of the database that a Redis URL names, as redis-py reads it: the path, or ``?db=`` for a socket."""
     parts = urlsplit(url)
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
-        if name in ("db", "virtual_host") and value.strip("/").isdigit():
+        if name == "db" and value.strip("/").isdigit():
             return int(value.strip("/"))
     path = parts.path.strip("/")
     return int(path) if parts.scheme != "unix" and path.isdigit() else 0

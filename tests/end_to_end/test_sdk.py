@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -101,7 +102,7 @@ async def test_cut_off_it_comes_back_and_has_missed_nothing(env: dict[str, str],
             with relay("tasks", port=port, env=env):
                 for identity in missed:
                     await eventually(
-                        lambda identity=identity: listener.has(identity, "SUCCESS"),  # type: ignore[misc]  # bound now
+                        functools.partial(listener.has, identity, "SUCCESS"),
                         timeout=20,
                         what=f"task {identity}, which ended while the relay was away",
                     )

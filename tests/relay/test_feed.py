@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -69,7 +70,7 @@ class Running:
 
 
 @asynccontextmanager
-async def feeding(valkey: Valkey, **bounds: int) -> AsyncIterator[Running]:
+async def feeding(valkey: Valkey, **bounds: Any) -> AsyncIterator[Running]:
     running = Running(valkey, Journal(**bounds))
     async with running.redis, anyio.create_task_group() as group:
         group.start_soon(running.feed.run)
@@ -178,7 +179,7 @@ async def test_a_rewound_journal_is_a_new_epoch(valkey: Valkey) -> None:
     async with feeding(valkey) as running:
         await running.append(event("a"))
         # What a replica that lagged by one event would have, were it promoted.
-        lagging = await running.redis.dump(running.journal.stream)
+        lagging: Any = await running.redis.dump(running.journal.stream)
         await running.append(event("b"))
         await running.has(2)
         await running.redis.restore(running.journal.stream, 0, lagging, replace=True)
@@ -197,7 +198,7 @@ async def test_more_than_the_journal_keeps_is_a_fresh_start(valkey: Valkey) -> N
         await running.has(1)
         script = running.redis.register_script(APPEND)
         async with running.redis.pipeline(transaction=True) as pipeline:
-            pipeline.client_kill_filter(_type="pubsub")
+            _ = pipeline.client_kill_filter(_type="pubsub")  # only queued: there is nothing to wait for
             for number in range(1, 7):
                 told = [record(event(f"t{number}-{index}", "SUCCESS")) for index in range(400)]
                 keys, arguments = running.journal.append("x", number, told)

@@ -87,10 +87,10 @@ async def serving() -> AsyncIterator[Counter]:
     with sockets.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         desk.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        made: Any = functools.partial(Socket, desk)  # a factory serves; uvicorn's types say class
         config = uvicorn.Config(
-            nothing, ws=functools.partial(Socket, desk), http="httptools", lifespan="off", log_config=None,
-            timeout_graceful_shutdown=1,
-        )  # type: ignore[arg-type]  # fmt: skip
+            nothing, ws=made, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+        )
         server = Server(config)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
@@ -165,9 +165,13 @@ async def test_each_subscriber_gets_each_event_in_few_frames() -> None:
         before = one.frames
         desk.publish([line(f"t{number}") for number in range(100)])
         for each in (one, two):
-            await each.until(lambda each=each: len(each.publications()) == 100, "100 events")
+            await each.until(functools.partial(has, each, 100), "100 events")
             assert [offset for offset, _ in each.publications()] == list(range(1, 101))
         assert one.frames == before + 1
+
+
+def has(speaking: Client, count: int) -> bool:
+    return len(speaking.publications()) == count
 
 
 async def test_an_event_on_several_channels_of_a_client_comes_on_each() -> None:
@@ -288,4 +292,4 @@ def parsed(data: bytes) -> list[bytes]:
     protocol.receive_data(data)
     events = protocol.events_received()
     assert all(isinstance(each, Frame) and each.opcode is Opcode.TEXT and each.fin for each in events)
-    return [each.data for each in events if isinstance(each, Frame)]
+    return [bytes(each.data) for each in events if isinstance(each, Frame)]

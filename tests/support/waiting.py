@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import anyio
 
@@ -27,7 +27,11 @@ def wait_for(predicate: Callable[[], T | None], *, timeout: float = 10.0, what: 
     return value
 
 
-async def eventually(predicate: Callable[[], T | Awaitable[T | None] | None], *, timeout: float = 10.0, what: str) -> T:
+@overload
+async def eventually(predicate: Callable[[], Awaitable[T | None]], *, timeout: float = 10.0, what: str) -> T: ...
+@overload
+async def eventually(predicate: Callable[[], T | None], *, timeout: float = 10.0, what: str) -> T: ...
+async def eventually(predicate: Callable[[], Any], *, timeout: float = 10.0, what: str) -> Any:
     """The same for async tests; `predicate` may be a coroutine function."""
     end = time.monotonic() + timeout
     while True:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from watcher.errors import Unavailable
 from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
+from watcher.relay.listening import confirmed, listen
 
 __all__ = ["Feed", "Sink", "Snapshot"]
 
@@ -28,10 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
 _PAGE: Final = 1000
-#: A server that doesn't answer for this long is taken for frozen, in seconds …
-_SILENCE: Final = 4.0
-#: … and is asked this often.
-_ASK: Final = 1.0
+#: Reading all of a journal takes less than this, in seconds.
+_CATCH_UP: Final = 30.0
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
@@ -78,7 +77,6 @@ class Feed:
         self._offset = 0
         self._newest = b""  # the event at _offset: what tells a rewound stream from one that grew
         self._heard: list[bytes] = []  # events that wait for the end of this turn of the event loop
-        self._answered = 0.0
         #: Why the feed is not caught up, or None where it is.
         self.trouble: str | None = "starting"
 
@@ -87,11 +85,10 @@ class Feed:
         attempt = 0
         while True:
             try:
-                async with self._redis.pubsub() as pubsub, anyio.create_task_group() as group:
+                async with self._redis.pubsub() as pubsub:
                     await self._catch_up(pubsub)
                     attempt = 0
-                    group.start_soon(self._watch_over, pubsub)
-                    await self._listen(pubsub)
+                    await listen(pubsub, self._hear)
             except* (RedisError, OSError, TimeoutError) as errors:
                 reason = _first(errors)
                 if self.trouble is None or attempt == 0:
@@ -122,11 +119,9 @@ class Feed:
     # Catching up: subscribe, then read, then listen.
 
     async def _catch_up(self, pubsub: PubSub) -> None:
-        with anyio.fail_after(30):
+        with anyio.fail_after(_CATCH_UP):
             await pubsub.subscribe(self._journal.live)
-            while (message := await pubsub.get_message(timeout=_SILENCE)) is None or message["type"] != "subscribe":
-                if message is None:
-                    raise TimeoutError(f"no answer for {_SILENCE:g} s")
+            await confirmed(pubsub)
             epoch, first, last = await self._position()
             if epoch != self._epoch:
                 await self._restart(epoch, first)
@@ -163,7 +158,7 @@ class Feed:
         if not self._newest or self._offset < first:
             return  # nothing was read yet, or it was trimmed
         identity = entry_id(self._epoch, self._offset)
-        found = await self._redis.xrange(self._journal.stream, identity, identity, count=1)
+        found: Any = await self._redis.xrange(self._journal.stream, identity, identity, count=1)
         if last >= self._offset and found and entry(found[0])[2] == self._newest:
             return
         keys, arguments = self._journal.begin(entry_id(self._epoch, last))
@@ -185,23 +180,17 @@ class Feed:
 
     # Listening.
 
-    async def _listen(self, pubsub: PubSub) -> None:
-        async for message in pubsub.listen():
-            self._answered = anyio.current_time()
-            if message["type"] == "subscribe":
-                raise ConnectionError("the subscription was renewed unasked")  # so something may have been missed
-            if message["type"] != "message":
-                continue
-            try:
-                batch = parse_live(message["data"])
-            except ValueError:
-                logger.warning("passed over a message on %s that is no batch of events", self._journal.live)
-                continue
-            if batch.epoch != self._epoch:
-                await self._restart(batch.epoch, batch.first)
-            elif batch.first > self._offset + 1:
-                await self._read()
-            self._accept(batch)
+    async def _hear(self, message: dict[str, Any]) -> None:
+        try:
+            batch = parse_live(message["data"])
+        except ValueError:
+            logger.warning("passed over a message on %s that is no batch of events", self._journal.live)
+            return
+        if batch.epoch != self._epoch:
+            await self._restart(batch.epoch, batch.first)
+        elif batch.first > self._offset + 1:
+            await self._read()
+        self._accept(batch)
 
     def _accept(self, batch: Batch) -> None:
         """Take what is new in ``batch``, of which a read of the stream may have brought a part already."""
@@ -225,16 +214,6 @@ class Feed:
         if self._heard:
             heard, self._heard = self._heard, []
             self._sink.extend(heard)
-
-    async def _watch_over(self, pubsub: PubSub) -> None:
-        """Ask for a sign of life: a frozen server breaks no connection."""
-        self._answered = anyio.current_time()
-        while True:
-            await anyio.sleep(_ASK)
-            if anyio.current_time() - self._answered > _SILENCE:
-                raise TimeoutError(f"no answer for {_SILENCE:g} s")
-            with anyio.fail_after(_SILENCE):
-                await pubsub.ping()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from typing import Final, NamedTuple
@@ -171,6 +171,15 @@ class History:
     def task(self, identity: str) -> Task | None:
         """What is known of a task, or None where nothing is."""
         return task_of(self._events(identity))
+
+    def state(self, identity: str) -> Event | None:
+        """The event that made a task's current state: the newest one that the journal's script did not mark as late."""
+        offsets: Sequence[int] = self._index.get(f"task:{identity}") or ()
+        for offset in reversed(offsets):
+            event = decode(self.line(offset) or b"")
+            if not event.late:
+                return event
+        return None
 
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""

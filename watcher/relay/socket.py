@@ -94,7 +94,7 @@ class Socket(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """uvicorn hands over the connection."""
+        """The connection is handed over."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._connections.add(self)

@@ -1,0 +1,187 @@
+"""The safety net, on a real server and with Celery's own result backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from celery import Celery
+from redis.asyncio import Redis
+
+from tests.support.events import event, record
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
+from watcher.event import Event, Task
+from watcher.journal import APPEND, Journal
+from watcher.relay.appender import Appender
+from watcher.relay.backend import SafetyNet
+from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.history import History
+from watcher.relay.stored import event_of
+from watcher.worker.values import Rendering
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex"),  # Celery 5.7 does
+]
+
+RENDERING = Rendering(max_result=1000, max_args=1000, send_args=True, send_results=True)
+
+
+class Watched:
+    """A relay's history, fed from the journal, with the safety net beside it."""
+
+    def __init__(self, valkey: Valkey) -> None:
+        self.app = Celery("watched", backend=valkey.url(14), set_as_current=False)
+        self.redis = Redis.from_url(valkey.url(), protocol=2)
+        self.results = Redis.from_url(valkey.url(14), protocol=2)
+        self.journal = Journal()
+        self.history = History(1000, 1 << 20)
+        self.appender = Appender(self.redis, self.journal)
+        self.feed = Feed(self.redis, self.journal, self)
+        self.net = SafetyNet(
+            results=self.results,
+            prefix="celery-task-meta-",
+            redis=self.redis,
+            journal=self.journal,
+            history=self.history,
+            read=lambda identity, payload: event_of(identity, payload, RENDERING, 5.0),
+            append=self.appender.append,
+        )
+
+    def restart(self, snapshot: Snapshot) -> None:
+        self.history.reset(snapshot.epoch, snapshot.first)
+        self.extend(snapshot.lines)
+
+    def extend(self, lines: Any) -> None:
+        for line in lines:
+            self.history.append(line)
+
+    async def store(self, identity: str, result: Any, state: str = "SUCCESS") -> None:
+        await anyio.to_thread.run_sync(self.app.backend.store_result, identity, result, state)
+
+    async def has(self, identity: str, state: str, timeout: float = 10) -> Task:
+        def found() -> Task | None:
+            task = self.history.task(identity)
+            return task if task is not None and task.state == state else None
+
+        return await eventually(found, timeout=timeout, what=f"task {identity} to be {state}")
+
+
+@asynccontextmanager
+async def watching(valkey: Valkey, *told: Event, net: bool = True) -> AsyncIterator[Watched]:
+    watched = Watched(valkey)
+    async with watched.redis, watched.results, anyio.create_task_group() as group:
+        group.start_soon(watched.feed.run)
+        await eventually(lambda: watched.feed.trouble is None, what="the feed to be caught up")
+        if told:
+            await watched.appender.append(told)
+        if net:
+            group.start_soon(watched.net.run)
+            await eventually(lambda: listening(watched.results), what="the safety net to listen")
+        yield watched
+        group.cancel_scope.cancel()
+    watched.app.close()
+
+
+async def listening(redis: Redis) -> bool | None:
+    return bool(await redis.pubsub_numpat())
+
+
+async def test_what_no_plugin_tells_is_told_from_the_backend(valkey: Valkey) -> None:
+    async with watching(valkey) as watched:
+        await watched.store("a", {"pid": 1, "hostname": "w"}, "STARTED")
+        await watched.has("a", "STARTED", timeout=1.5)
+        await watched.store("a", {"current": 1, "total": 2}, "PROGRESS")
+        task = await watched.has("a", "PROGRESS", timeout=1.5)
+        assert json.loads(bytes(task.meta)) == {"current": 1, "total": 2}  # type: ignore[arg-type]  # it is there
+        await watched.store("a", {"answer": 42})
+        task = await watched.has("a", "SUCCESS", timeout=1.5)
+        assert (task.source, bytes(task.result)) == ("backend", b'{"answer":42}')  # type: ignore[arg-type]
+
+
+async def test_a_failure_is_told_with_its_error(valkey: Valkey) -> None:
+    async with watching(valkey) as watched:
+        await watched.store("a", ValueError("no luck"), "FAILURE")
+        task = await watched.has("a", "FAILURE")
+        assert task.exception is not None
+        assert (task.exception.type, task.exception.message) == ("ValueError", "no luck")
+
+
+async def test_the_plugin_is_given_time_to_tell_it_better(valkey: Valkey) -> None:
+    async with watching(valkey, event("a", "STARTED", 1.0), event("lost", "STARTED", 1.0)) as watched:
+        for identity in ("a", "lost"):
+            await watched.store(identity, 3)
+        await watched.appender.append([event("a", "SUCCESS", 2.0, runtime=1.0)])
+        task = await watched.has("lost", "SUCCESS")
+        assert task.source == "backend"
+        task = await watched.has("a", "SUCCESS")
+        assert (task.source, task.runtime) == ("signal", 1.0)
+        assert watched.net.completed == 1
+
+
+async def test_what_ended_while_nobody_listened_is_found(valkey: Valkey) -> None:
+    told = [event(f"t{number}", "STARTED", 1.0, retries=2) for number in range(700)]
+    async with watching(valkey, *told, net=False) as watched, watched.results.pipeline() as pipeline:
+        for each in told:
+            stored = {"status": "SUCCESS", "result": 1, "traceback": None, "date_done": "2026-01-01T00:00:00+00:00"}
+            _ = pipeline.set(f"celery-task-meta-{each.id}", json.dumps(stored))
+        await pipeline.execute()
+    async with watching(valkey) as watched:
+        await eventually(lambda: watched.net.completed == 700, what="700 ends to be found")
+        await watched.has("t699", "SUCCESS")
+        assert await watched.redis.hlen(watched.journal.open) == 0
+
+
+async def test_another_database_is_another_app(valkey: Valkey) -> None:
+    other = Celery("other", backend=valkey.url(13), set_as_current=False)
+    async with watching(valkey) as watched:
+        await anyio.to_thread.run_sync(other.backend.store_result, "theirs", 1, "SUCCESS")
+        await watched.store("ours", 1)
+        await watched.has("ours", "SUCCESS")
+        assert watched.history.task("theirs") is None
+    other.close()
+
+
+async def test_what_is_not_json_is_left_alone(valkey: Valkey) -> None:
+    import pickle
+
+    async with watching(valkey) as watched:
+        for payload in (pickle.dumps({"status": "SUCCESS"}), b"nonsense", b"[]", b'{"status": 5}', b"[" * 100_000):
+            await watched.results.set("celery-task-meta-strange", payload)
+            await watched.results.publish("celery-task-meta-strange", payload)
+        await watched.store("a", 1)
+        await watched.has("a", "SUCCESS")
+        assert watched.history.task("strange") is None
+
+
+async def test_one_of_several_relays_does_it_and_another_follows(valkey: Valkey) -> None:
+    async with watching(valkey) as one, watching(valkey, net=False) as other, anyio.create_task_group() as group:
+        group.start_soon(other.net.run)
+        await one.store("a", 1)
+        await other.has("a", "SUCCESS")
+        assert (one.net.completed, other.net.completed) == (1, 0)
+        group.cancel_scope.cancel()
+    async with watching(valkey) as third:
+        await third.store("b", 1)
+        await third.has("b", "SUCCESS")
+
+
+async def test_a_broken_connection_costs_only_time(valkey: Valkey) -> None:
+    async with watching(valkey, event("a", "STARTED", 1.0)) as watched:
+        await watched.redis.client_kill_filter(_type="pubsub")
+        await watched.store("a", 1)
+        await watched.has("a", "SUCCESS")
+
+
+async def test_a_repeated_end_is_appended_once(valkey: Valkey) -> None:
+    async with watching(valkey) as watched:
+        for _ in range(3):
+            await watched.store("a", 1)
+        await watched.has("a", "SUCCESS")
+        keys, arguments = watched.journal.append("x", 1, [record(event("a", "SUCCESS", 9.0))])
+        assert (await watched.redis.register_script(APPEND)(keys=keys, args=arguments))[2] == 0

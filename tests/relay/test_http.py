@@ -1,0 +1,572 @@
+"""The HTTP API and the page's files, over a real relay with a real journal and broker."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from celery import Celery
+from redis.asyncio import Redis
+
+from tests.support.events import event, record
+from tests.support.processes import ROOT, free_port
+from tests.support.valkey import Valkey, valkey_server
+from tests.support.waiting import eventually
+from watcher.journal import APPEND, Journal
+from watcher.relay.http import application
+from watcher.relay.pages import Pages, folder
+from watcher.relay.relay import Relay
+from watcher.settings import Settings
+from watcher.token import issue
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "s" * 32
+JOURNAL = Journal()
+BASE = "http://localhost:5556"
+
+
+def celery_app(broker: str, backend: str | None = None) -> Celery:
+    app = Celery("tasks", broker=broker, backend=backend, set_as_current=False)
+
+    @app.task(name="tasks.add", shared=False)
+    def add(x: float, y: float) -> float:
+        """Return the sum."""
+        raise NotImplementedError
+
+    return app
+
+
+@asynccontextmanager
+async def serving(
+    redis_url: str, app: Celery | None = None, settings: Settings | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    """A running relay, and a client to it that needs no socket."""
+    redis = Redis.from_url(redis_url, protocol=2, socket_timeout=2, socket_connect_timeout=2)
+    relay = Relay(settings or Settings(), JOURNAL, redis, app)
+    transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
+    async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        group.start_soon(relay.run)
+        await relay.loaded.wait()
+        try:
+            yield client, relay
+        finally:
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await relay.gateway.aclose()
+                await redis.aclose()
+
+
+@pytest.fixture
+def app(valkey: Valkey) -> Celery:
+    return celery_app(valkey.url(15), valkey.url(14))
+
+
+def append(valkey: Valkey, *events: Any) -> None:
+    """Write events into the journal as a worker does."""
+    with valkey.client() as redis:
+        keys, arguments = JOURNAL.append(f"writer-{events[0].id}-{events[0].timestamp}", 1, list(map(record, events)))
+        redis.register_script(APPEND)(keys, arguments)
+
+
+async def known(relay: Relay, identity: str, state: str) -> None:
+    def is_so() -> bool:
+        task = relay.hub.history.task(identity)
+        return task is not None and task.state == state
+
+    await eventually(is_so, what=f"the relay to know {identity} as {state}")
+
+
+def is_problem(response: httpx.Response, status: int, detail: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:celery-watcher:")
+    assert detail in body["detail"]
+    assert "nosniff" in response.headers["x-content-type-options"]
+    return body
+
+
+# Submitting.
+
+
+async def test_submit_answers_with_where_the_task_is(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, relay):
+        response = await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]})
+        assert response.status_code == 202
+        body = response.json()
+        assert body == {
+            "id": body["id"], "channel": f"task:{body['id']}", "epoch": relay.hub.history.epoch, "offset": 1,
+        }  # fmt: skip
+        assert response.headers["location"] == f"/api/tasks/{body['id']}"
+        task = await client.get(response.headers["location"])
+        assert task.status_code == 200
+        assert task.json()["state"] == "PENDING"
+        assert (task.headers["watcher-epoch"], task.headers["watcher-offset"]) == (body["epoch"], "1")
+        assert task.headers["cache-control"] == "no-store"
+
+
+async def test_submit_again_with_the_same_key_is_the_same_task(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+
+        async def submit(*args: int, key: str = "k") -> httpx.Response:
+            body = {"task": "tasks.add", "args": args}
+            return await client.post("/api/tasks", json=body, headers={"Idempotency-Key": key})
+
+        first = await submit(1, 2)
+        assert (await submit(1, 2)).json() == first.json()
+        body = is_problem(await submit(1, 3), 422, "'k' was used for another request")
+        assert body["title"] == "already used"
+        is_problem(await submit(1, 2, key=""), 400, "idempotency key")
+
+
+async def test_prefer_wait_answers_with_the_task_once_it_is_final(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, relay):
+        answers: list[httpx.Response] = []
+
+        async def submit(wait: str) -> None:
+            body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "t"}}
+            answers.append(await client.post("/api/tasks", json=body, headers={"Prefer": wait}))
+
+        await submit("respond-async, wait=0")
+        assert answers.pop().status_code == 202
+        async with anyio.create_task_group() as group:
+            group.start_soon(submit, "respond-async, wait=20")
+            await eventually(relay.hub.subscribers, what="the request to wait")
+            append(valkey, event("t", "STARTED", 9e9, root_id="t"))
+            append(valkey, event("t", "SUCCESS", 9e9 + 1, root_id="t"))
+        (response,) = answers
+        assert response.status_code == 200
+        assert (response.json()["state"], response.json()["final"]) == ("SUCCESS", True)
+        assert response.headers["preference-applied"] == "wait=20"
+        assert response.headers["location"] == "/api/tasks/t"
+        assert not relay.hub.subscribers()
+
+
+@pytest.mark.parametrize("prefer", ["", "wait", "wait=abc", "wait=-1", "await=5", "respond-async"])
+async def test_a_preference_that_cannot_be_read_is_none(valkey: Valkey, app: Celery, prefer: str) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+        body = {"task": "tasks.add", "args": [1, 2]}
+        response = await client.post("/api/tasks", json=body, headers={"Prefer": prefer})
+    assert response.status_code == 202
+    assert "preference-applied" not in response.headers
+
+
+async def test_what_is_wrong_with_a_submission_is_a_problem(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+
+        async def post(content: str | bytes, **headers: str) -> httpx.Response:
+            told = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+            return await client.post("/api/tasks", content=content, headers=told)
+
+        is_problem(await post("{"), 400, "expected")
+        is_problem(await post(""), 400, "expected")
+        is_problem(await post('{"task": "tasks.add", "foo": 1}'), 400, "unknown field `foo`")
+        assert is_problem(await post('{"task": "nope"}'), 422, "'nope'")["title"] == "unknown task"
+        body = is_problem(await post('{"task": "tasks.add", "args": [1]}'), 422, "argument 'y': is required")
+        assert body["argument"] == "y"
+        is_problem(await post('{"task": "tasks.add", "args": [1, 2], "options": {"exchange": "x"}}'), 422, "'exchange'")
+        is_problem(await post("a=1", Content_Type="application/x-www-form-urlencoded"), 415, "application/json")
+        is_problem(await post("{}", Content_Type="text/plain"), 415, "application/json")
+        is_problem(await post(b"[" + b" " * (1024 * 1024)), 413, "1048576")
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                yield b" " * 10_000
+
+        response = await client.post("/api/tasks", content=endless(), headers={"Content-Type": "application/json"})
+        is_problem(response, 413, "1048576")
+        assert (
+            await post('{"task": "tasks.add", "args": [1, 2]}', Content_Type="application/json; charset=utf-8")
+        ).is_success
+
+
+async def test_without_an_app_there_is_nothing_to_submit_to(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, _):
+        is_problem(await client.post("/api/tasks", json={"task": "x"}), 501, "without a Celery app")
+        is_problem(await client.get("/api/registry"), 501, "without a Celery app")
+        is_problem(await client.post("/api/tasks/x/revoke"), 501, "without a Celery app")
+        assert (await client.get("/api/tasks")).json()["tasks"] == []
+
+
+async def test_broker_away_is_a_503_that_says_what_became_of_the_task(valkey: Valkey) -> None:
+    app = celery_app(f"redis://127.0.0.1:{free_port()}/15")
+    async with serving(valkey.url(), app) as (client, _):
+        response = await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]})
+        assert is_problem(response, 503, "broker")["submitted"] == "no"
+        assert response.headers["retry-after"] == "1"
+        body = is_problem(await client.post("/api/tasks/x/revoke"), 503, "broker")
+        assert "submitted" not in body
+
+
+async def test_redis_away_is_a_503_within_three_seconds(valkey: Valkey, app: Celery) -> None:
+    with valkey_server() as other:
+        async with serving(other.url(), app) as (client, _):
+            with other.frozen():
+                start = anyio.current_time()
+                response = await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]})
+                assert anyio.current_time() - start < 3
+            assert is_problem(response, 503, "Redis")["submitted"] == "no"
+
+
+# Looking.
+
+
+async def test_get_waits_for_the_end(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, relay):
+        append(valkey, event("a/b", "STARTED", 1.0))
+        await known(relay, "a/b", "STARTED")
+        answers: list[httpx.Response] = []
+
+        async def get(path: str) -> None:
+            answers.append(await client.get(path))
+
+        await get("/api/tasks/a/b?wait=0.05")
+        assert answers.pop().json()["state"] == "STARTED"
+        async with anyio.create_task_group() as group:
+            group.start_soon(get, "/api/tasks/a%2Fb?wait=20")
+            await eventually(relay.hub.subscribers, what="the request to wait")
+            append(valkey, event("a/b", "PROGRESS", 2.0))
+            append(valkey, event("a/b", "FAILURE", 3.0))
+        assert (answers[0].status_code, answers[0].json()["state"]) == (200, "FAILURE")
+        assert answers[0].headers["watcher-offset"] == "3"
+        assert not relay.hub.subscribers()
+        start = anyio.current_time()
+        assert (await client.get("/api/tasks/a/b?wait=60")).json()["state"] == "FAILURE"
+        assert anyio.current_time() - start < 1
+
+
+async def test_a_waiting_request_is_answered_when_the_relay_stops(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, relay):
+        append(valkey, event("t", "STARTED", 1.0))
+        await known(relay, "t", "STARTED")
+        answers: list[httpx.Response] = []
+
+        async def get() -> None:
+            answers.append(await client.get("/api/tasks/t?wait=60"))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(get)
+                await eventually(relay.hub.subscribers, what="the request to wait")
+                relay.draining = True
+                for subscriber in relay.hub.subscribers():
+                    subscriber.restart()
+        assert answers[0].json()["state"] == "STARTED"
+
+
+async def test_an_unknown_task_is_not_found_and_not_waited_for(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+        start = anyio.current_time()
+        assert is_problem(await client.get("/api/tasks/x?wait=30"), 404, "no such task")["title"] == "not found"
+        assert anyio.current_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("wait=abc", "'wait'"),
+        ("wait=-1", "'wait'"),
+        ("wait=", "'wait'"),
+        ("wait=1e5", "'wait'"),
+        ("wait=nan", "'wait'"),
+        ("wait=1&wait=2", "'wait'"),
+        ("foo=1", "'foo'"),
+    ],
+)
+async def test_a_bad_wait_is_a_problem(valkey: Valkey, query: str, detail: str) -> None:
+    async with serving(valkey.url()) as (client, _):
+        is_problem(await client.get(f"/api/tasks/x?{query}"), 400, detail)
+
+
+async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, relay):
+        for number in range(10):
+            name, tag = ("even" if number % 2 == 0 else "odd"), f"third:{number % 3}"
+            append(
+                valkey, event(f"t{number}", timestamp=float(number), name=name, tags=(tag,), root_id=f"r{number // 5}")
+            )
+        append(valkey, event("t0", "SUCCESS", 20.0, name="even", tags=("third:0",), root_id="r0", group_id="g"))
+        await known(relay, "t0", "SUCCESS")
+
+        async def ids(query: str = "") -> list[str]:
+            response = await client.get(f"/api/tasks{query}")
+            assert response.status_code == 200
+            return [task["id"] for task in response.json()["tasks"]]
+
+        assert await ids() == ["t0", "t9", "t8", "t7", "t6", "t5", "t4", "t3", "t2", "t1"]
+        assert await ids("?name=odd") == ["t9", "t7", "t5", "t3", "t1"]
+        assert await ids("?state=SUCCESS") == ["t0"]
+        assert len(await ids("?state=SUCCESS&state=PENDING")) == 10
+        assert await ids("?tag=third:0") == ["t0", "t9", "t6", "t3"]
+        assert await ids("?root=r1&name=even") == ["t8", "t6"]
+        assert await ids("?group=g") == ["t0"]
+        assert await ids("?name=nothing") == []
+        first = (await client.get("/api/tasks?limit=4")).json()
+        assert [task["id"] for task in first["tasks"]] == ["t0", "t9", "t8", "t7"]
+        assert (first["epoch"], first["offset"]) == (relay.hub.history.epoch, 11)
+        assert await ids(f"?before={first['next']}") == ["t6", "t5", "t4", "t3", "t2", "t1"]
+        assert (await client.get("/api/tasks")).json()["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("limit=0", "parameter 'limit': takes a whole number from 1 to 1000, not '0'"),
+        ("limit=1001", "'limit'"),
+        ("limit=x", "'limit'"),
+        ("limit=1&limit=2", "parameter 'limit': is accepted once"),
+        ("limit=" + "1" * 5000, "'limit'"),
+        ("before=-1", "'before'"),
+        ("before=١", "'before'"),
+        ("sate=SUCCESS", "parameter 'sate': is not accepted; state, "),
+        ("state=", "parameter 'state': is empty"),
+        ("name=a&name=b", "'name'"),
+    ],
+)
+async def test_a_bad_parameter_is_named(valkey: Valkey, query: str, detail: str) -> None:
+    async with serving(valkey.url()) as (client, _):
+        is_problem(await client.get(f"/api/tasks?{query}"), 400, detail)
+
+
+async def test_registry(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+        (task,) = (await client.get("/api/registry")).json()["tasks"]
+    assert (task["name"], task["signature"], task["doc"]) == (
+        "tasks.add", "(x: float, y: float) -> float", "Return the sum.",
+    )  # fmt: skip
+    assert task["parameters"][0] == {
+        "name": "x", "kind": "positional_or_keyword", "required": True, "annotation": "float",
+    }  # fmt: skip
+
+
+async def test_revoke(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, _):
+        assert ((await client.post("/api/tasks/x/revoke")).status_code) == 202
+        response = await client.post("/api/tasks/x/revoke", json={"terminate": True})
+        assert (response.status_code, response.json()) == (202, {})
+        is_problem(await client.post("/api/tasks/x/revoke", json={"signal": "KILL"}), 400, "unknown field `signal`")
+        is_problem(await client.post("/api/tasks/x/revoke", json={"terminate": "yes"}), 400, "Expected `bool`")
+
+
+async def test_health_and_readiness(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, relay):
+        for path in ("/healthz", "/readyz"):
+            # A load balancer asks by address.
+            assert (await client.get(path, headers={"Host": "10.1.2.3:5556"})).status_code == 200
+        relay.draining = True
+        assert (await client.get("/healthz")).status_code == 200
+        is_problem(await client.get("/readyz"), 503, "draining")
+
+
+async def test_the_router_answers_with_problems_too(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, _):
+        for path in ("/nothing", "/api/nothing", "/index.html/x", "/..%2fpyproject.toml", "/api/tasks/"):
+            is_problem(await client.get(path), 404, "")
+        response = await client.delete("/api/tasks/x")
+        is_problem(response, 405, "DELETE is not for this address")
+        assert "GET" in response.headers["allow"]
+        is_problem(await client.post("/"), 405, "POST")
+        is_problem(await client.put("/api/registry"), 405, "PUT")
+
+
+async def test_what_nobody_foresaw_is_a_problem_without_a_traceback(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, relay):
+        del relay.feed
+        response = await client.get("/readyz")
+        is_problem(response, 500, "its log says why")
+        assert "feed" not in response.text
+        assert "content-security-policy" in response.headers
+
+
+# Who may.
+
+
+async def test_tokens_open_what_they_grant(valkey: Valkey, app: Celery) -> None:
+    def bearer(**claims: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {issue(SECRET, **claims)}"}
+
+    submit = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "mine"}}
+    async with serving(valkey.url(), app, Settings(secret=SECRET)) as (client, relay):
+        for method, path in (
+            ("GET", "/api/tasks"),
+            ("GET", "/api/registry"),
+            ("GET", "/api/tasks/x"),
+            ("POST", "/api/tasks"),
+        ):
+            response = await client.request(method, path)
+            is_problem(response, 401, "a token is needed")
+            assert response.headers["www-authenticate"].startswith("Bearer")
+        for token in ("x", "", issue("t" * 32), issue(SECRET, ttl=-60)):
+            response = await client.get("/api/tasks", headers={"Authorization": f"bearer {token}"})
+            is_problem(response, 401, "token")
+        is_problem(
+            await client.post("/api/tasks", json=submit, headers=bearer(watch=["tasks"])), 403, "may not be submitted"
+        )
+        made = await client.post("/api/tasks", json=submit, headers=bearer(submit=["tasks.*"]))
+        assert made.status_code == 202
+        own = {"Authorization": f"Bearer {made.json()['token']}"}
+        assert (await client.get("/api/tasks/mine", headers=own)).status_code == 200
+        append(valkey, event("theirs", "STARTED", 1.0, name="other"))
+        await known(relay, "theirs", "STARTED")
+        # What one may not see looks like what there is not.
+        hidden = await client.get("/api/tasks/theirs", headers=own)
+        missing = await client.get("/api/tasks/nothing", headers=own)
+        assert (hidden.status_code, hidden.json()) == (missing.status_code, missing.json()) == (404, missing.json())
+
+        async def listed(**claims: Any) -> list[str]:
+            response = await client.get("/api/tasks", headers=bearer(**claims))
+            return [task["id"] for task in response.json()["tasks"]]
+
+        assert await listed(watch=["name:other"]) == ["theirs"]
+        assert await listed(watch=["tasks"]) == ["theirs", "mine"]
+        assert await listed() == []
+        is_problem(await client.post("/api/tasks/mine/revoke", headers=own), 403, "revoke")
+        assert (await client.post("/api/tasks/mine/revoke", headers=bearer(revoke=True))).status_code == 202
+        assert (await client.get("/api/registry", headers=bearer())).json() == {"tasks": []}
+        for path in ("/", "/watcher.js", "/healthz", "/readyz"):
+            assert (await client.get(path)).status_code == 200
+
+
+async def test_a_foreign_host_is_refused_at_an_open_relay(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(valkey.url()) as (client, _):
+        with caplog.at_level(logging.WARNING, "watcher.relay.door"):
+            for path in ("/", "/api/tasks", "/watcher.js"):
+                is_problem(await client.get(path, headers={"Host": "evil.example"}), 403, "WATCHER_HOSTS=evil.example")
+        assert "refused GET '/api/tasks'" in caplog.text
+        assert "WATCHER_HOSTS=evil.example" in caplog.text
+    async with serving(valkey.url(), settings=Settings(hosts=("relay.example",))) as (client, _):
+        assert (await client.get("/api/tasks", headers={"Host": "relay.example"})).status_code == 200
+
+
+async def test_a_foreign_page_may_not_use_the_api(
+    valkey: Valkey, app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = {"Origin": "https://evil.example"}
+    body = {"task": "tasks.add", "args": [1, 2]}
+    async with serving(valkey.url(), app) as (client, relay):
+        with caplog.at_level(logging.WARNING, "watcher.relay.door"):
+            is_problem(await client.post("/api/tasks", json=body, headers=foreign), 403, "WATCHER_ORIGINS")
+        assert "WATCHER_ORIGINS=https://evil.example allows it" in caplog.text
+        is_problem(await client.post("/api/tasks", json=body, headers={"Origin": "null"}), 403, "'null'")
+        is_problem(await client.get("/api/tasks", headers=foreign), 403, "evil.example")
+        is_problem(
+            await client.options("/api/tasks", headers={**foreign, "Access-Control-Request-Method": "POST"}), 403, ""
+        )
+        assert relay.hub.history.last == 0
+        page = await client.get("/", headers=foreign)
+        assert page.status_code == 200
+        assert "access-control-allow-origin" not in page.headers
+        module = await client.get("/watcher.js", headers=foreign)
+        assert module.headers["access-control-allow-origin"] == "*"
+        assert module.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert (await client.post("/api/tasks", json=body, headers={"Origin": BASE})).status_code == 202
+
+
+async def test_allowed_origins_get_cors(valkey: Valkey, app: Celery) -> None:
+    origin = {"Origin": "https://app.example"}
+    async with serving(valkey.url(), app, Settings(origins=("https://app.example",))) as (client, _):
+        preflight = await client.options(
+            "/api/tasks",
+            headers={**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x"},
+        )
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        for name in ("authorization", "content-type", "idempotency-key", "prefer"):
+            assert name in preflight.headers["access-control-allow-headers"].lower()
+        response = await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]}, headers=origin)
+        assert response.status_code == 202
+        assert response.headers["access-control-allow-origin"] == "https://app.example"
+        assert "Location" in response.headers["access-control-expose-headers"]
+        assert "origin" in response.headers["vary"].lower()
+        wrong = await client.post("/api/tasks", json={}, headers=origin)
+        assert wrong.headers["access-control-allow-origin"] == "https://app.example"
+        plain = await client.get("/api/tasks")
+        assert "access-control-allow-origin" not in plain.headers
+        assert "origin" in plain.headers["vary"].lower()
+
+
+async def test_below_a_root_path(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app, Settings(root_path="/watch")) as (client, _):
+        for path in ("/watch/api/tasks", "/api/tasks", "/watch/watch/api/tasks", "/watch/", "/watch/watcher.js"):
+            assert (await client.get(path)).status_code == 200, path
+        bare = await client.get("/watch")
+        assert (bare.status_code, bare.headers["location"]) == (307, "/watch/")
+        is_problem(await client.get("/watcher/"), 404, "")
+        made = await client.post("/watch/api/tasks", json={"task": "tasks.add", "args": [1, 2]})
+        assert made.headers["location"] == f"/watch/api/tasks/{made.json()['id']}"
+
+
+# The page.
+
+
+async def test_the_page_and_its_files(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, _):
+        page = await client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.content == (ROOT / "web" / "index.html").read_bytes()
+        policy = page.headers["content-security-policy"].split("; ")
+        assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "form-action 'none'"} <= set(
+            policy
+        )
+        assert "unsafe" not in page.headers["content-security-policy"]
+        assert page.headers["referrer-policy"] == "no-referrer"
+        kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+        for path in (ROOT / "web").iterdir():
+            if path.suffix[1:] in kinds:
+                response = await client.get(f"/{path.name}")
+                assert response.status_code == 200
+                assert response.headers["content-type"].startswith(kinds[path.suffix[1:]])
+                assert response.content == path.read_bytes()
+        assert (await client.head("/watcher.js")).status_code == 200
+
+
+async def test_files_are_not_sent_again_unless_they_changed(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("one")
+    (tmp_path / "secret.py").write_text("no")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.js").write_text("js")
+    from starlette.applications import Starlette
+
+    pages = Starlette(routes=Pages(tmp_path).routes())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url=BASE) as client:
+        first = await client.get("/")
+        assert (first.text, first.headers["cache-control"]) == ("one", "no-cache")
+        for header in (first.headers["etag"], f"W/{first.headers['etag']}", '"x", ' + first.headers["etag"], "*"):
+            again = await client.get("/", headers={"If-None-Match": header})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+        (tmp_path / "index.html").write_text("two!")
+        changed = await client.get("/", headers={"If-None-Match": first.headers["etag"]})
+        assert (changed.status_code, changed.text) == (200, "two!")
+        assert (await client.get("/parts/a.js")).text == "js"
+        assert (await client.get("/secret.py")).status_code == 404
+
+
+def test_the_folder_is_found_in_a_checkout() -> None:
+    assert folder() == ROOT / "web"
+
+
+async def test_missing_files_leave_the_api(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    assert Pages(None).routes() == []
+    assert "only the API is served" in caplog.text
+
+
+async def test_values_of_tasks_are_passed_on_as_they_are(valkey: Valkey) -> None:
+    from msgspec import Raw
+
+    value = Raw(json.dumps({"markup": "<script>alert(1)</script>", "big": 2**60}).encode())
+    async with serving(valkey.url()) as (client, relay):
+        append(valkey, event("t", "SUCCESS", 1.0, result=value))
+        await known(relay, "t", "SUCCESS")
+        response = await client.get("/api/tasks/t")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["result"] == {"markup": "<script>alert(1)</script>", "big": 2**60}

@@ -1,0 +1,185 @@
+"""The safety net: what Celery's result backend knows and the journal doesn't is appended, with ``source: backend``.
+
+Celery's Redis result backend stores each result under ``celery-task-meta-ID`` and publishes it on a channel of the same
+name, in one transaction. So a result whose event never came (the child was killed between the two, the worker has no
+plugin, the publisher's buffer was full) can be made good, by one relay at a time: it listens, gives the plugin's own
+event some time, and reads what is stored where that did not come.
+
+A channel's name says nothing about databases, so what is published is taken for a bell only: what counts is the key in
+our own database. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final
+
+import anyio
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from watcher.event import Event, Task, is_final, rank, standing
+from watcher.journal import Journal
+from watcher.relay.history import History
+from watcher.relay.lease import Lease, LeaseLost
+from watcher.relay.listening import confirmed, listen
+
+__all__ = ["SafetyNet"]
+
+logger = logging.getLogger(__name__)
+
+#: What the plugin is given to tell of a change itself, in seconds …
+_PATIENCE: Final = 2.0
+#: … and where no worker's plugin has told of the task yet.
+_NO_PLUGIN: Final = 0.2
+#: Tasks are looked at this often, in seconds, and so many at a time.
+_TURN: Final = 0.1
+_AT_ONCE: Final = 200
+#: So many changes may wait to be looked at; what comes on top is found by the sweep of unfinished tasks.
+_WAITING: Final = 200_000
+#: The unfinished tasks are looked up on taking over, and then once in this many seconds.
+_SWEEP: Final = 30.0
+_AGAIN: Final = 1.0
+
+
+class SafetyNet:
+    """Completes the journal from the result backend, while this relay holds the lease.
+
+    :param results: the result backend's Redis, ``redis`` the journal's; clients that don't decode.
+    :param prefix: of the keys that results are stored under.
+    :param read: makes an event of what is stored under a task's id; None where it can't be told.
+    :param append: appends events to the journal.
+    """
+
+    def __init__(
+        self,
+        *,
+        results: Redis,
+        prefix: str,
+        redis: Redis,
+        journal: Journal,
+        history: History,
+        read: Callable[[str, bytes], Event | None],
+        append: Callable[[Sequence[Event]], Awaitable[Any]],
+    ) -> None:
+        self._results = results
+        self._prefix = prefix
+        self._redis = redis
+        self._journal = journal
+        self._history = history
+        self._read = read
+        self._append = append
+        self._lease = Lease(redis, journal.lease)
+        # Task → when to look it up, by the event loop's clock. Two queues, each in order of time.
+        self._soon: dict[str, float] = {}
+        self._later: dict[str, float] = {}
+        #: How many events were appended from the backend.
+        self.completed = 0
+
+    async def run(self) -> None:
+        """Take the lease when it is free, and work; returns never, ends by cancellation."""
+        while True:
+            try:
+                await self._lease.hold(self._work)
+            except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
+                logger.debug("the result backend is not being watched: %s", errors.exceptions)
+            await anyio.sleep(_AGAIN)
+
+    async def _work(self) -> None:
+        async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:
+            await pubsub.psubscribe(f"{_literally(self._prefix)}*")
+            await confirmed(pubsub)
+            group.start_soon(self._sweep)
+            group.start_soon(self._complete)
+            await listen(pubsub, self._hear)
+
+    async def _hear(self, message: dict[str, Any]) -> None:
+        identity = message["channel"].decode(errors="replace").removeprefix(self._prefix)
+        if identity in self._soon or identity in self._later or len(self._soon) + len(self._later) >= _WAITING:
+            return
+        now = anyio.current_time()
+        if self._plugin_has_told_of(identity):
+            self._later[identity] = now + _PATIENCE
+        else:
+            self._soon[identity] = now + _NO_PLUGIN
+
+    def _plugin_has_told_of(self, identity: str) -> bool:
+        """Whether a worker's plugin has announced the task, so that it is going to tell how it ends too."""
+        newest = self._history.state(identity)
+        return newest is not None and newest.source == "signal" and newest.state != "PENDING"
+
+    async def _complete(self) -> None:
+        """Look at each task when its time has come."""
+        while True:
+            now = anyio.current_time()
+            due = [*_due(self._soon, now), *_due(self._later, now)]
+            for start in range(0, len(due), _AT_ONCE):
+                await self._look_up(due[start : start + _AT_ONCE])
+            await anyio.sleep(_TURN)
+
+    async def _sweep(self) -> None:
+        """Look up all unfinished tasks: what was published while nobody listened is still stored."""
+        while True:
+            unfinished: list[str] = []
+            async for field, _ in self._redis.hscan_iter(self._journal.open, count=_AT_ONCE):
+                unfinished.append(field.decode(errors="replace"))
+                if len(unfinished) == _AT_ONCE:
+                    await self._look_up(unfinished)
+                    unfinished = []
+            await self._look_up(unfinished)
+            await anyio.sleep(_SWEEP)
+
+    async def _look_up(self, identities: Iterable[str]) -> None:
+        """Append what the backend knows and the journal doesn't."""
+        unfinished = [identity for identity in identities if not self._has_ended(identity)]
+        if not unfinished:
+            return
+        stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in unfinished])
+        found = (self._missing(*each) for each in zip(unfinished, stored, strict=True) if each[1] is not None)
+        events = [event for event in found if event is not None]
+        if events:
+            await self._append(events)
+            self.completed += len(events)
+
+    def _has_ended(self, identity: str) -> bool:
+        newest = self._history.state(identity)
+        return newest is not None and is_final(newest.state)
+
+    def _missing(self, identity: str, payload: bytes) -> Event | None:
+        """The event that ``payload`` tells of, where the journal doesn't have it."""
+        event = self._read(identity, payload)
+        task = self._history.task(identity)
+        return event if event is None or task is None else _following(event, task)
+
+
+def _following(event: Event, task: Task) -> Event | None:
+    """``event`` as the next one of ``task``, or None where it says nothing new."""
+    if event.retries is None and task.retries is not None:
+        event = msgspec.structs.replace(event, retries=task.retries)  # stored only with result_extended
+    if event.state == task.state and (rank(event.state) != rank("PROGRESS") or _meta(event) == _meta(task)):
+        return None
+    return event if standing(event) > standing(task) else None
+
+
+def _meta(told: Event | Task) -> bytes:
+    return bytes(told.meta) if isinstance(told.meta, msgspec.Raw) else b""
+
+
+def _due(waiting: dict[str, float], now: float) -> list[str]:
+    """Take out what has waited long enough; ``waiting`` is in order of time."""
+    due = []
+    for identity, moment in waiting.items():
+        if moment > now:
+            break
+        due.append(identity)
+    for identity in due:
+        del waiting[identity]
+    return due
+
+
+def _literally(text: str) -> str:
+    """``text`` as a pattern of Redis that matches nothing else."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)

@@ -1,0 +1,201 @@
+"""Once per task id and idempotency key: what was submitted under which, remembered in Redis for a day.
+
+A submission claims its id before it is sent, and the claim says then how that ended:
+
+- *claimed*: it is being sent. Where the relay died over it nobody knows whether it was; after a few seconds a repeat of
+  the same request takes the claim over and sends again, under the same id.
+- *sent*: a repeat gets the same task, and sends nothing.
+- *refused*: the broker didn't take it. The same subject may use the id again.
+
+An idempotency key is a subject's own, and leads to the id that was chosen for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from redis.asyncio import Redis
+
+from watcher.errors import Conflict, NotPermitted, Refused
+from watcher.journal import Appended, Journal
+
+__all__ = ["Busy", "Claim", "Claims", "Known", "Taken", "Verdict", "subject_digest"]
+
+#: A claim is remembered for so long, in milliseconds.
+_TTL: Final = 24 * 3600 * 1000
+#: A claim that was neither confirmed nor given back within this time is a dead relay's, in milliseconds: longer than
+#: any submission takes.
+_PATIENCE: Final = 5000
+
+# A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`.
+_CLAIMED, _SENT, _REFUSED = "c", "s", "r"
+
+#: KEYS: the claim, then the journal's hashes of known tasks. ARGV: the value, its TTL, the patience, and the id where
+#: it must be new to the journal. Replies "taken", "known", or the value that is in the way.
+_TAKE: Final = """
+local held = redis.call('GET', KEYS[1])
+local value, ttl, patience, id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+if held then
+  local given_back = string.sub(held, 1, 1) == 'r' and string.sub(held, 3, 18) == string.sub(value, 3, 18)
+  local abandoned = held == value and ttl - redis.call('PTTL', KEYS[1]) > patience
+  if not (given_back or abandoned) then return held end
+elseif id ~= '' then
+  for i = 2, #KEYS do
+    if redis.call('HEXISTS', KEYS[i], id) == 1 then return 'known' end
+  end
+end
+redis.call('SET', KEYS[1], value, 'PX', ttl)
+return 'taken'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one submission claims.
+
+    :param id: the task's; ``chosen``: whether the client chose it.
+    :param subject: see :func:`subject_digest`.
+    :param digest: of the request, 32 characters.
+    :param key: idempotency key, where there is one.
+    """
+
+    id: str
+    chosen: bool
+    subject: str
+    digest: str
+    key: str | None = None
+
+    @property
+    def body(self) -> str:
+        """What its value says besides the state."""
+        return f"{self.subject} {self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The submission may be sent, under this id."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """It was sent before, under this id; PENDING stands there in the journal."""
+
+    id: str
+    epoch: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """It is being sent right now, by another request or by a relay that has just died."""
+
+    id: str
+
+
+_Command: TypeAlias = tuple[str | int, ...]
+Verdict: TypeAlias = Taken | Known | Busy | Refused
+
+
+def subject_digest(subject: str) -> str:
+    """A token's ``sub`` as claims hold it."""
+    return hashlib.sha256(subject.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+class Claims:
+    """The claims of one installation.
+
+    :param guarded: whether subjects are to be kept apart: then an id that a client chooses must be new to the journal
+        too, so that nobody gains sight of a task by submitting under its id.
+    """
+
+    def __init__(self, redis: Redis, journal: Journal, *, guarded: bool) -> None:
+        self._redis = redis
+        self._journal = journal
+        self._guarded = guarded
+
+    async def take(self, claims: Sequence[Claim]) -> list[Verdict]:
+        """Claim all of these, in two round trips at most; the verdicts are in their order.
+
+        :raises redis.RedisError: Redis is away or refuses; nobody knows which of them are claimed.
+        """
+        verdicts: dict[int, Verdict] = {}
+        ids = [claim.id for claim in claims]
+        keyed = [index for index, claim in enumerate(claims) if claim.key is not None]
+        if keyed:
+            for index, held in zip(keyed, await self._take_keys([claims[i] for i in keyed]), strict=True):
+                digest, _, ids[index] = held.partition(" ")
+                claim = claims[index]
+                if digest != claim.digest or (claim.chosen and ids[index] != claim.id):
+                    verdicts[index] = Conflict(f"the idempotency key {claim.key!r} was used for another request")
+        rest = [index for index in range(len(claims)) if index not in verdicts]
+        answers = await self._take_ids([(ids[index], claims[index]) for index in rest])
+        for index, answer in zip(rest, answers, strict=True):
+            verdicts[index] = _verdict(ids[index], claims[index], answer)
+        return [verdicts[index] for index in range(len(claims))]
+
+    async def _take_keys(self, claims: Sequence[Claim]) -> list[str]:
+        commands: list[_Command] = []
+        for claim in claims:
+            key = self._key(claim)
+            commands += ("SET", key, f"{claim.digest} {claim.id}", "PX", _TTL, "NX"), ("GET", key)
+        return [_text(reply) for reply in (await self._execute(commands))[1::2]]
+
+    async def _take_ids(self, claims: Sequence[tuple[str, Claim]]) -> list[str]:
+        commands: list[_Command] = []
+        for identity, claim in claims:
+            keys = [self._id(identity), self._journal.open, self._journal.closed, self._journal.closed_older]
+            new = identity if self._guarded and claim.chosen else ""
+            value = f"{_CLAIMED} {claim.body}"
+            commands.append(("EVAL", _TAKE, len(keys), *keys, value, _TTL, _PATIENCE, new))
+        return [_text(reply) for reply in await self._execute(commands)]
+
+    async def settle(self, sent: Sequence[tuple[str, Claim, Appended]], refused: Sequence[tuple[str, Claim]]) -> None:
+        """Say how it ended for those that were taken, by the id that :class:`Taken` gave.
+
+        :param sent: with where PENDING stands.
+        :param refused: those that the broker did not take: their idempotency keys are free again.
+        """
+        commands: list[_Command] = []
+        for identity, claim, at in sent:
+            commands.append(("SET", self._id(identity), f"{_SENT} {claim.body} {at.epoch} {at.offset}", "PX", _TTL))
+        for identity, claim in refused:
+            commands.append(("SET", self._id(identity), f"{_REFUSED} {claim.body}", "PX", _TTL))
+            if claim.key is not None:
+                commands.append(("DEL", self._key(claim)))
+        await self._execute(commands)
+
+    async def _execute(self, commands: Sequence[_Command]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                _ = pipe.execute_command(*command)  # only queued: there is nothing to wait for
+            return await pipe.execute()
+
+    def _id(self, identity: str) -> str:
+        return self._journal.claim(f"id:{identity}")
+
+    def _key(self, claim: Claim) -> str:
+        return self._journal.claim(f"key:{claim.subject}:{claim.key}")
+
+
+def _verdict(identity: str, claim: Claim, answer: str) -> Verdict:
+    if answer == "taken":
+        return Taken(identity)
+    if answer == "known":
+        return NotPermitted(f"the task id {identity!r} is in use")
+    state, subject, digest, *at = answer.split(" ")
+    if subject != claim.subject:
+        return NotPermitted(f"the task id {identity!r} is in use")
+    if digest != claim.digest:
+        return Conflict(f"the task id {identity!r} was used for another request")
+    if state == _SENT:
+        return Known(identity, at[0], int(at[1]))
+    return Busy(identity)
+
+
+def _text(reply: Any) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

@@ -1,0 +1,118 @@
+"""What every HTTP request passes before it is looked at: its path, its Host, its Origin, and what browsers are told.
+
+An ASGI application around another, so that what goes wrong inside is told with the same headers.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from watcher.relay.access import host_refusal, origin_refusal
+from watcher.relay.problems import problem
+from watcher.settings import Settings
+
+__all__ = ["Door"]
+
+logger = logging.getLogger(__name__)
+
+#: What the page may do (CSP Level 3; ``'self'`` in connect-src covers the WebSocket at the page's own host and port).
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_ALWAYS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+#: Load balancers ask these by address, and they say nothing about anybody.
+_ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
+_METHODS: Final = "GET, POST"
+_ASKED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
+_TOLD: Final = "Location, Preference-Applied, Retry-After, Watcher-Epoch, Watcher-Offset"
+_PREFLIGHT_SECONDS: Final = "600"
+
+
+class Door:
+    """Lets in whom :mod:`watcher.relay.access` allows, and answers preflights (CORS)."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._root = settings.root_path.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = self._below_root(scope["path"])
+        headers = Headers(scope=scope)
+        host, origin = _host(headers), headers.get("origin")
+        foreign = origin_refusal(self._settings, host=host, origin=origin)
+        why = None if path in _ANY_HOST else host_refusal(self._settings, host)
+        # Pages of other origins may fetch the files, as they may from anywhere, and nothing else.
+        if path.startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
+            why = why or foreign
+        allowed = origin if foreign is None else None
+        answer: ASGIApp
+        if why is not None:
+            logger.warning("refused %s %s: %s", scope["method"], ascii(path[:200]), why)
+            answer = problem(403, "permission denied", why)
+        elif not path:
+            answer = RedirectResponse(f"{self._root}/", 307)
+        elif scope["method"] == "OPTIONS" and allowed is not None and "access-control-request-method" in headers:
+            answer = _preflight()
+        else:
+            answer = self._app
+        scope = {**scope, "root_path": self._root, "path": self._root + path}
+        await answer(scope, receive, _telling(send, allowed))
+
+    def _below_root(self, path: str) -> str:
+        """The path without the root path, however often proxy and server put it before; empty for the bare root."""
+        for _ in range(2):
+            if self._root and (path == self._root or path.startswith(f"{self._root}/")):
+                path = path.removeprefix(self._root)
+        return path
+
+
+def _host(headers: Headers) -> str | None:
+    """The Host header; of several, nobody knows which one is meant."""
+    hosts = headers.getlist("host")
+    return hosts[0] if len(hosts) == 1 else None
+
+
+def _preflight() -> Response:
+    told = {
+        "Access-Control-Allow-Methods": _METHODS,
+        "Access-Control-Allow-Headers": _ASKED,
+        "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+    }
+    return Response(status_code=204, headers=told)
+
+
+def _telling(send: Send, allowed: str | None) -> Send:
+    """``send`` that adds what browsers are to be told.
+
+    :param allowed: origin of the page that may read the answer.
+    """
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.add_vary_header("Origin")
+            if allowed is not None and "access-control-allow-origin" not in headers:
+                headers["Access-Control-Allow-Origin"] = allowed
+                headers["Access-Control-Expose-Headers"] = _TOLD
+        await send(message)
+
+    return tell

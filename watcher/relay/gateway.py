@@ -1,0 +1,288 @@
+"""Submit, revoke, look up: the doors from the relay to the Celery app, the same for a WebSocket call and a request.
+
+A submission is checked, claimed, announced and sent, in this order: whoever watches sees PENDING before anything else,
+and whoever asks again gets the same task. Whatever happens, the client hears within three seconds, and hears whether
+the task may have been queued. What has begun is finished, even if whoever asked has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+from celery import Celery
+from celery import Task as CeleryTask
+from celery.result import denied_join_result
+from redis.asyncio import Redis
+
+from watcher import worker
+from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable, UnknownTask
+from watcher.event import Event, Task, fold
+from watcher.journal import Journal
+from watcher.relay import submission
+from watcher.relay.appender import Appender
+from watcher.relay.broker import Broker, Message
+from watcher.relay.claims import Busy, Claim, Claims, subject_digest
+from watcher.relay.dispatch import Dispatch, Order, Submitted
+from watcher.relay.lanes import Lanes
+from watcher.relay.signature import Registered, Signature, describe
+from watcher.relay.stored import Stored, event_of
+from watcher.relay.submission import Submission
+from watcher.relay.threads import Threads
+from watcher.settings import Settings
+from watcher.token import Grant, issue
+from watcher.worker.values import Rendering
+
+__all__ = ["Gateway", "Registered", "Submitted"]
+
+logger = logging.getLogger(__name__)
+
+#: A submission is answered within this time, in seconds: 0.2 more where it failed, and 3 are promised.
+_LIMIT: Final = 2.6
+#: A revoke and a look-up too.
+_CALL: Final = 2.5
+#: So many submissions are carried at a time, in batches; and so many may wait.
+_LANES: Final = 4
+_BOUND: Final = 10_000
+#: Result backend look-ups at a time.
+_LOOKUPS: Final = 8
+#: A submission that another request is just carrying out is looked at again after this time, in seconds.
+_AGAIN: Final = 0.1
+#: The token that comes with a submission is valid for so long, in seconds.
+_TOKEN_TTL: Final = 24 * 3600
+#: Closing waits this long for what is under way, in seconds.
+_CLOSE: Final = 3.0
+
+
+class _Revoke(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    terminate: bool = False
+
+
+class Gateway:
+    """The Celery app, for clients.
+
+    It needs no start, and loads the app's tasks when they are first asked for; :meth:`start` does it before.
+
+    :param app: None for a relay that only shows.
+    :param redis: of the journal; it is used, and not closed.
+    """
+
+    def __init__(self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis) -> None:
+        self._settings = settings
+        self._rendering = Rendering(
+            max_result=settings.max_result, max_args=settings.max_args,
+            send_args=settings.send_args, send_results=settings.send_results,
+        )  # fmt: skip
+        self._broker = None if app is None else Broker(app, _LANES + 1)
+        self._stored = None if app is None else Stored(app)
+        self._calls = Threads(_LANES + 1)
+        self._lookups = Threads(_LOOKUPS)
+        self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
+        self._loading = anyio.Lock()
+        self._loaded = False
+        self._under_way = 0
+        self._idle = anyio.Event()
+        self._closing = False
+        self._exits = contextlib.ExitStack()
+        if self._broker is None:
+            return
+        claims = Claims(redis, journal, guarded=settings.secret is not None)
+        dispatch = Dispatch(self._broker, claims, Appender(redis, journal), self._rendering, self._calls)
+        self._lanes = Lanes(dispatch.carry, lanes=_LANES, bound=_BOUND)
+        # The relay announces by itself what it sends.
+        worker.silence()
+        # Nobody joins results in a relay. Were it allowed, Celery would subscribe to each task's result as it is sent.
+        self._exits.enter_context(denied_join_result())
+
+    async def start(self) -> None:
+        """Load the app's tasks, unless that has been done."""
+        async with self._loading:
+            if not self._loaded and self._broker is not None:
+                await anyio.to_thread.run_sync(self._load, self._broker)
+                self._loaded = True
+
+    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+        """Submit a task.
+
+        Cancelled, it may have been submitted all the same.
+
+        :param data: JSON, ``{"task", "args"?, "kwargs"?, "options"?}``; see docs/protocol.md.
+        :param key: idempotency key.
+        :raises Refused: it is not permitted, or not right, or (Unavailable) broker or Redis are away.
+        """
+        broker = await self._open()
+        if self._settings.read_only:
+            raise NotPermitted("this relay is read-only")
+        asked = submission.parse(data, datetime.now(UTC), broker.app.timezone)
+        if key is not None:
+            submission.check_key(key)
+        task = self._permitted_task(broker, asked.task, grant)
+        signature = self._known(task)[1]
+        if signature is not None:
+            signature.check(asked.args, asked.kwargs)
+        with self._working():
+            return await self._carry(asked, task, grant, key)
+
+    async def _carry(self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None) -> Submitted:
+        deadline = anyio.current_time() + _LIMIT
+        while True:
+            order = _order(asked, task, grant, key)
+            await self._lanes.run(order, deadline)
+            outcome = order.conclude()
+            if isinstance(outcome, Refused):
+                raise outcome
+            if not isinstance(outcome, Busy):
+                return self._submitted(outcome.id, outcome.epoch, outcome.offset)
+            if anyio.current_time() + _AGAIN >= deadline:
+                raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
+            await anyio.sleep(_AGAIN)
+
+    def _submitted(self, identity: str, epoch: str, offset: int) -> Submitted:
+        channel = f"task:{identity}"
+        secret = self._settings.secret
+        token = issue(secret, ttl=_TOKEN_TTL, watch=[channel]) if secret is not None else None
+        return Submitted(identity, channel, epoch, offset, token)
+
+    async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
+        """Revoke a task: workers that have it will not run it.
+
+        :param data: JSON, ``{"id", "terminate"?}``; ``terminate`` also ends it where it is running, by SIGTERM.
+        :raises Refused: as for :meth:`submit`.
+        """
+        if self._settings.read_only:
+            raise NotPermitted("this relay is read-only")
+        if not grant.revoke:
+            raise NotPermitted("the token doesn't grant revoke")
+        broker = await self._open()
+        asked = _revoke(data)
+        revoke = functools.partial(broker.revoke, asked.id, terminate=asked.terminate)
+        with self._working():
+            try:
+                await self._calls.run(revoke, _CALL)
+            except TimeoutError:
+                raise Unavailable("the broker doesn't answer") from None
+        return {}
+
+    async def registry(self, grant: Grant) -> list[Registered]:
+        """The tasks that the holder of ``grant`` may submit here, by name."""
+        broker = await self._open()
+        if self._settings.read_only:
+            return []
+        return [self._known(task)[2] for task in broker.tasks() if self._may_submit(str(task.name), grant)]
+
+    async def get(self, identity: str) -> Task | None:
+        """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.
+
+        :raises Unavailable: the backend doesn't answer.
+        """
+        if self._stored is None:
+            return None
+        try:
+            payload = await self._lookups.run(functools.partial(self._stored.read, identity), _CALL)
+        except TimeoutError:
+            raise Unavailable("the result backend doesn't answer") from None
+        except Exception as error:  # each kind of backend has a driver with errors of its own
+            raise Unavailable(f"the result backend doesn't answer: {error}") from error
+        event = self.read_stored(identity, payload) if payload else None
+        return None if event is None else fold(None, event, 0)
+
+    def read_stored(self, identity: str, payload: bytes) -> Event | None:
+        """The event that the result backend's ``payload`` tells of; None where it can't be read safely."""
+        return event_of(identity, payload, self._rendering, time.time())
+
+    async def aclose(self) -> None:
+        """Take no more, wait for what is under way, and close the connections to the broker."""
+        self._closing = True
+        with anyio.move_on_after(_CLOSE, shield=True):
+            while self._under_way:
+                await self._idle.wait()
+            if self._broker is not None:
+                await anyio.to_thread.run_sync(self._broker.close, abandon_on_cancel=True)
+        self._exits.close()
+
+    # What is known of the app.
+
+    async def _open(self) -> Broker:
+        """The app's broker, its tasks loaded."""
+        if self._broker is None:
+            raise NoApp("this relay was started without a Celery app: it only shows")
+        if self._closing:
+            raise Unavailable("the relay is stopping", submitted="no")
+        if not self._loaded:
+            await self.start()
+        if self._broker.app.conf.task_always_eager:
+            raise NoApp("the app is set to run tasks eagerly (task_always_eager), so nothing can be sent")
+        return self._broker
+
+    def _load(self, broker: Broker) -> None:
+        broker.load()
+        for task in broker.tasks():
+            self._known(task)
+
+    def _permitted_task(self, broker: Broker, name: str, grant: Grant) -> CeleryTask[Any, Any]:
+        if not self._may_submit(name, grant):
+            raise NotPermitted(f"tasks named {name!r} may not be submitted here")
+        task = broker.task(name)
+        if task is None:
+            raise UnknownTask(f"no task is registered as {name!r}")
+        return task
+
+    def _may_submit(self, name: str, grant: Grant) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self._settings.submit) and grant.may_submit(name)
+
+    def _known(self, task: CeleryTask[Any, Any]) -> tuple[object, Signature | None, Registered]:
+        """A task's signature, for checks and for people; read once, and again where another task took the name."""
+        name = str(task.name)
+        known = self._signatures.get(name)
+        if known is None or known[0] is not task:
+            known = self._signatures[name] = (task, Signature.of(task), describe(task))
+        return known
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+                self._idle = anyio.Event()
+
+
+def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None) -> Order:
+    options = asked.options
+    identity = options.task_id or str(uuid.uuid4())
+    expires = options.expires
+    if expires is None and task.expires is not None:  # the task's own default
+        own = task.expires
+        expires = own if isinstance(own, datetime) else datetime.now(UTC) + timedelta(seconds=float(own))
+    return Order(
+        claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
+        message=Message(
+            task, identity, asked.args, asked.kwargs,
+            eta=options.eta, expires=expires, priority=options.priority, tags=options.tags,
+        ),
+        queue=options.queue,
+    )  # fmt: skip
+
+
+def _revoke(data: bytes) -> _Revoke:
+    try:
+        asked = msgspec.json.decode(data, type=_Revoke)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f'expected {{"id", "terminate"?}}: {error}') from None
+    if not asked.id:
+        raise BadRequest("the task's id is empty")
+    return asked

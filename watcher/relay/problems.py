@@ -1,0 +1,70 @@
+"""Errors as HTTP tells them: ``application/problem+json`` (RFC 9457), for everything that is not right."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable
+
+__all__ = ["HANDLERS", "problem", "refused"]
+
+#: Seconds after which whoever was refused for the moment may try again.
+_RETRY_AFTER: Final = "1"
+
+
+def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:
+    """A problem.
+
+    :param title: the same for all problems of a type, and what their ``type`` is made of.
+    :param members: further ones, such as ``submitted``.
+    """
+    kind = title.lower().replace(" ", "-")
+    body = {"type": f"urn:celery-watcher:{kind}", "title": title, "status": status, "detail": detail, **members}
+    told = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(body), status, told, media_type="application/problem+json")
+
+
+def refused(error: Refused) -> Response:
+    """The problem that tells of an error of ours."""
+    headers: dict[str, str] = {}
+    members: dict[str, Any] = {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="celery-watcher"'
+    if error.temporary:
+        headers["Retry-After"] = _RETRY_AFTER
+    if isinstance(error, Unavailable) and error.submitted is not None:
+        members["submitted"] = error.submitted
+    if isinstance(error, BadArguments) and error.argument is not None:
+        members["argument"] = error.argument
+    return problem(error.status, error.title, str(error), headers=headers, **members)
+
+
+async def _on_refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    return refused(error)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """What the router says: there is no such address, or it doesn't take this method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    phrase = HTTPStatus(error.status_code).phrase
+    details = {404: "there is nothing at this address", 405: f"{request.method} is not for this address"}
+    headers = dict(error.headers or {})
+    return problem(error.status_code, phrase.lower(), details.get(error.status_code, error.detail), headers=headers)
+
+
+async def _on_error(_request: Request, _error: Exception) -> Response:
+    """What nobody foresaw. Starlette raises it again, so that the server logs it; the client learns nothing of it."""
+    return problem(500, "internal error", "the relay failed to answer; its log says why")
+
+
+#: For Starlette's ``exception_handlers``.
+HANDLERS: Final[dict[Any, Any]] = {Refused: _on_refused, HTTPException: _on_http, Exception: _on_error}

@@ -1,0 +1,266 @@
+"""What sockets, routes, feed and safety net have in common: the hub, the calls under way, and who is connected."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from celery import Celery
+from redis.asyncio import Redis
+
+import watcher
+from watcher.errors import BadRequest, NoMethod, Refused
+from watcher.event import Task
+from watcher.journal import Journal
+from watcher.relay.access import refusal
+from watcher.relay.appender import Appender
+from watcher.relay.backend import SafetyNet
+from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.gateway import Gateway, Submitted
+from watcher.relay.history import ALL, History
+from watcher.relay.hub import Hub
+from watcher.relay.messages import SubscribeRequest
+from watcher.relay.session import Call, Terms
+from watcher.relay.socket import Socket
+from watcher.settings import Settings
+from watcher.token import Grant, grant
+
+__all__ = ["Relay", "Results"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two pings of a client.
+_PING: Final = 25
+#: A flush hands each client no more than this at once, in bytes, so that one that can't take it is noticed soon.
+_PIECE: Final = 128 * 1024
+#: A relay is behind the journal by milliseconds; it is waited for this long, in seconds.
+_LAG: Final = 1.0
+#: The end takes at most so long, in seconds: calls under way, then clients that are asked to leave.
+_FINISH: Final = 4.0
+_LEAVE: Final = 3.0
+#: So many clients are asked to leave at once, ten times a second, so that they don't all arrive elsewhere together.
+_LEAVE_AT_ONCE: Final = 250
+
+
+class Results(NamedTuple):
+    """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
+
+    redis: Redis
+    prefix: str
+
+
+class Relay:
+    """What sockets, the HTTP routes and the feed have in common."""
+
+    def __init__(
+        self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
+    ) -> None:
+        self.settings = settings
+        self.journal = journal
+        self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
+        self.gateway = Gateway(app, settings, journal, redis)
+        self.feed = Feed(redis, journal, self)
+        self.net = None if results is None else SafetyNet(
+            results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
+            read=self.gateway.read_stored, append=Appender(redis, journal).append,
+        )  # fmt: skip
+        self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit)
+        self.draining = False
+        self.loaded = anyio.Event()
+        self._grown = anyio.Event()
+        self._sockets: set[Socket] = set()
+        self._slots: list[set[Socket]] = [set() for _ in range(_PING)]
+        self._next_slot = itertools.cycle(self._slots)
+        self._fresh: dict[Socket, None] = {}
+        self._calls = 0
+        self._finished = anyio.Event()
+        self._group: TaskGroup | None = None
+
+    # For everyone.
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the relay is not ready, or None where it is."""
+        return "draining" if self.draining else self.feed.trouble
+
+    def admit(self, token: str | None) -> Grant:
+        """The permissions that a token grants here."""
+        return grant(token, self.settings.secret)
+
+    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+        """Submit a task; when this returns, whoever asks this relay for the task learns of it.
+
+        :param data: JSON as in section 4 of docs/protocol.md. ``key``: an idempotency key.
+        :raises Refused: it was not submitted, or nobody knows; see :class:`watcher.errors.Unavailable`.
+        """
+        submitted = await self.gateway.submit(data, grant, key=key)
+        await self._reached(submitted.epoch, submitted.offset)
+        return submitted
+
+    async def lookup(self, identity: str) -> Task | None:
+        """What is known of a task: in the history, else by the result backend."""
+        if (task := self.hub.history.task(identity)) is not None:
+            return task
+        # It may have been sent a moment ago, by way of another relay.
+        await self._reached(*await self.feed.newest())
+        return self.hub.history.task(identity) or await self.gateway.get(identity)
+
+    async def _reached(self, epoch: str, offset: int) -> None:
+        """Wait until the history has reached an offset that the journal has, but not for long."""
+        history = self.hub.history
+        with anyio.move_on_after(_LAG):
+            while history.epoch == epoch and history.last < offset:
+                await self._grown.wait()
+
+    # For the feed.
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """Take a whole journal; who watched the one before is told."""
+        subscribers = self.hub.subscribers() | self._sockets
+        self.hub.reset(snapshot.epoch, snapshot.first)
+        for offset, line in snapshot.kept:
+            self.hub.history.keep(offset, line)
+        self._count_invalid(self.hub.publish(snapshot.lines))
+        self.hub.flush()  # nobody is handed this: they are told to ask
+        for subscriber in subscribers:
+            subscriber.restart()
+        self.loaded.set()
+
+    def extend(self, lines: Sequence[bytes]) -> None:
+        """Take the next events, and hand each subscriber what it watches, once."""
+        for piece in _pieces(lines, _PIECE):
+            self._count_invalid(self.hub.publish(piece))
+            for subscriber, parts in self.hub.flush().items():
+                subscriber.deliver(parts)
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    def _count_invalid(self, count: int) -> None:
+        if count:
+            logger.warning("passed over %d entries of %s that are no events", count, self.journal.stream)
+
+    # For sockets.
+
+    def refusal(self, host: str | None, origin: str | None) -> str | None:
+        """Why a request from there is refused, or None."""
+        return refusal(self.settings, host=host, origin=origin)
+
+    def opened(self, socket: Socket) -> bool:
+        """A client has come; False where it can't stay."""
+        if self.draining:
+            return False
+        self._sockets.add(socket)
+        next(self._next_slot).add(socket)
+        self._fresh[socket] = None
+        return True
+
+    def closed(self, socket: Socket) -> None:
+        """A client has gone."""
+        self._sockets.discard(socket)
+        self._fresh.pop(socket, None)
+        for slot in self._slots:
+            slot.discard(socket)
+
+    def call(self, socket: Socket, call: Call) -> None:
+        """Carry out a client's call beside everything else."""
+        if self._group is None:
+            raise RuntimeError("the relay is not running")
+        self._calls += 1
+        self._group.start_soon(self._carry_out, socket, call)
+
+    async def _carry_out(self, socket: Socket, call: Call) -> None:
+        try:
+            socket.answer(call, await self._do(call, socket.grant))
+        except Refused as error:
+            socket.refuse(call, error)
+        except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
+            logger.exception("the call %r failed", call.method)
+            socket.refuse(call, Refused("internal server error"))
+        finally:
+            self._calls -= 1
+            self._finished.set()
+            self._finished = anyio.Event()
+
+    async def _do(self, call: Call, grant: Grant) -> Any:
+        if call.method == "submit":
+            return await self.submit(call.data, grant)
+        if call.method == "revoke":
+            return await self.gateway.revoke(call.data, grant)
+        if call.method == "registry":
+            return {"tasks": await self.gateway.registry(grant)}
+        if call.request is not None:
+            return await self._before_subscription(call.request)
+        if call.method != "get":
+            raise NoMethod(f"there is no method {call.method!r}: submit, revoke, registry and get are served")
+        task = await self.lookup(_identity(call.data))
+        return {"task": task if task and grant.may_see([ALL, *task.channels()]) else None}
+
+    async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
+        """What a session can't know by itself; that the client may subscribe was found before."""
+        if request.recover:
+            await self._reached(request.epoch, request.offset)
+        kind, _, name = request.channel.partition(":")
+        return await self.lookup(name) if kind == "task" else None
+
+    # Time and the end.
+
+    async def run(self) -> None:
+        """Feed and tick until cancelled."""
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self.feed.run)
+            if self.net is not None:
+                self._group.start_soon(self.net.run)
+            await self._tick()
+
+    async def _tick(self) -> None:
+        for slot in itertools.cycle(self._slots):
+            await anyio.sleep(1)
+            now, unix = anyio.current_time(), time.time()
+            for client in list(slot):
+                client.tick(now, unix)
+            for client in list(self._fresh):
+                if not client.is_fresh(now):
+                    del self._fresh[client]
+                    client.close_if_silent()
+
+    async def drain(self) -> None:
+        """Take no more, finish what is under way, and ask the clients to leave."""
+        self.draining = True
+        with anyio.move_on_after(_FINISH):
+            while self._calls:
+                await self._finished.wait()
+        with anyio.move_on_after(_LEAVE):
+            while leaving := list(self._sockets)[:_LEAVE_AT_ONCE]:
+                for client in leaving:
+                    client.shutdown()
+                    self.closed(client)
+                await anyio.sleep(0.1)
+
+
+def _pieces(lines: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
+    """``lines`` in pieces of about ``limit`` bytes."""
+    start = size = 0
+    for index, line in enumerate(lines):
+        size += len(line)
+        if size >= limit:
+            yield lines[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(lines):
+        yield lines[start:]
+
+
+class _Get(msgspec.Struct):
+    id: str
+
+
+def _identity(data: bytes) -> str:
+    try:
+        return msgspec.json.decode(data, type=_Get).id
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f'expected {{"id": TASK_ID}}: {error}') from None

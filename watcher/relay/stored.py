@@ -1,0 +1,157 @@
+"""What Celery's result backend has stored of a task, as an event.
+
+It is read as JSON, and nothing else is ever made of it: a pickled result is code, and whoever can write to the backend
+chose it. A backend that keeps its results otherwise (a database, RPC) is not asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from celery import Celery
+from celery.app import backends
+from celery.backends import base
+from celery.backends.base import BaseKeyValueStoreBackend
+from msgspec import UNSET
+
+from watcher.event import Event, Reason, rank
+from watcher.settings import as_redis
+from watcher.worker.reprs import clean
+from watcher.worker.values import Rendering
+
+__all__ = ["Stored", "event_of", "redis_of"]
+
+#: A read takes at most this long where the backend is Redis, in seconds.
+_TIMEOUT: Final = 2.0
+_FAILED: Final = ("FAILURE", "RETRY", "REVOKED")
+_REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "terminated", "expired": "expired"}
+
+
+class Stored:
+    """An app's result backend, read with time-outs of our own; the app's own backend is left alone.
+
+    Reading blocks.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._backend: BaseKeyValueStoreBackend | Literal[False] | None = None
+
+    def read(self, identity: str) -> bytes | None:
+        """What is stored of a task, undecoded; None where nothing is, or where it isn't JSON.
+
+        Whatever the backend's driver raises when it can't be reached comes out.
+        """
+        if self._backend is None:
+            self._backend = self._open()
+        if not self._backend or not identity:
+            return None
+        payload = self._backend.get(self._backend.get_key_for_task(identity))
+        # Results may be compressed since Celery 5.7.
+        decompress: Any = getattr(base, "decompress_payload", bytes)
+        if isinstance(payload, str):
+            return payload.encode()
+        return decompress(payload) if payload else None
+
+    def _open(self) -> BaseKeyValueStoreBackend | Literal[False]:
+        found: Any = backends.by_url(self._app.conf.result_backend, self._app.loader)
+        made, url = found
+        if not issubclass(made, BaseKeyValueStoreBackend):
+            return False
+        backend: Any = made(app=self._app, url=url)
+        if backend.serializer != "json":
+            return False
+        parameters = getattr(backend, "connparams", {})  # of the Redis backends
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            if name in parameters:
+                parameters[name] = _TIMEOUT
+        return backend  # type: ignore[no-any-return]  # it is one, as was just seen
+
+
+def redis_of(app: Celery) -> tuple[str, str] | None:
+    """URL and key prefix of an app's result backend, where that is one Redis and keeps JSON; else None."""
+    url = as_redis(app.conf.result_backend)
+    backend: Any = app.backend
+    if url is None or backend.serializer != "json":
+        return None
+    return url, bytes(backend.task_keyprefix).decode()
+
+
+def event_of(identity: str, payload: bytes, rendering: Rendering, now: float) -> Event | None:
+    """The event that a stored result tells of; None where it is not what Celery stores.
+
+    :param now: Unix seconds, for a state that is stored without its time.
+    """
+    try:
+        meta = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
+        return None
+    state: str = meta["status"]
+    retries = meta.get("retries")
+    return Event(
+        id=identity,
+        state=state,
+        timestamp=_timestamp(meta.get("date_done"), now),
+        source="backend",
+        name=_text(meta.get("name")),
+        hostname=_text(meta.get("worker")),
+        queue=_text(meta.get("queue")),
+        retries=retries if type(retries) is int else None,
+        parent_id=_text(meta.get("parent_id")),
+        group_id=_text(meta.get("group_id")),
+        **_explanation(state, meta, rendering),
+    )
+
+
+def _explanation(state: str, meta: Mapping[str, Any], rendering: Rendering) -> dict[str, Any]:
+    """The fields that come with the state."""
+    value = _plain(meta.get("result"))
+    if state == "SUCCESS":
+        shown = rendering.result(value)
+        return {"result": shown.value, "result_repr": shown.is_repr, "result_size": shown.size}
+    if state in _FAILED:
+        return _failure(state, value, meta.get("traceback"), rendering)
+    if rank(state) == rank("PROGRESS") and value is not None:
+        shown = rendering.meta(value)
+        return {"meta": shown.value if not shown.is_repr else UNSET, "meta_size": shown.size}
+    return {}
+
+
+def _failure(state: str, value: Any, traceback: Any, rendering: Rendering) -> dict[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("exc_type"), str):
+        return {}
+    message = value.get("exc_message")
+    if isinstance(message, list):
+        message = message[0] if len(message) == 1 else ", ".join(map(str, message))
+    text = "" if message is None else str(message)
+    if state == "REVOKED":
+        return {"reason": _REASONS[text]} if text in _REASONS else {}
+    return {"exception": rendering.exception(Exception(text), _text(traceback), name=clean(value["exc_type"]))}
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with a plain string in place of each ``__type__`` envelope of kombu's JSON."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        if value.keys() == {"__type__", "__value__"}:
+            inner = value["__value__"]
+            return inner if isinstance(inner, str) else json.dumps(inner)
+        return {key: _plain(each) for key, each in value.items()}
+    return value
+
+
+def _timestamp(moment: Any, now: float) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return now
+
+
+def _text(value: Any) -> str | None:
+    return clean(value) if isinstance(value, str) and value else None

@@ -1,0 +1,188 @@
+"""What a client asks for when it submits: its JSON, strictly read, and the options that it may set.
+
+Pure. What a client may not set (headers, exchange, serializer, …) is refused by name rather than passed over: someone
+who misspells an option should hear of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final
+
+import msgspec
+
+from watcher.errors import BadArguments, BadRequest
+
+__all__ = ["MAX_KEY", "MAX_TAGS", "Options", "Submission", "check_key", "parse"]
+
+#: Longest idempotency key, in characters.
+MAX_KEY: Final = 255
+#: Most tags of a task, and the longest one in characters: ``tag:`` and it make a channel's name.
+MAX_TAGS: Final = 64
+_LONGEST_TAG: Final = 251
+_TASK_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of a submission."""
+
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the task is to be sent; None and empty where the client said nothing. Moments are aware."""
+
+    task_id: str | None = None
+    queue: str | None = None
+    eta: datetime | None = None
+    expires: datetime | None = None
+    priority: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request to submit a task.
+
+    ``digest`` is the same for two requests that ask for the same, whatever their white space and order of keys, and
+    whatever id they ask for.
+    """
+
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    options: Options
+    digest: str
+
+
+def parse(data: bytes, now: datetime, zone: tzinfo) -> Submission:
+    """Read a submission.
+
+    :param data: JSON text, ``{"task", "args"?, "kwargs"?, "options"?}``.
+    :param now: what ``countdown`` and a relative ``expires`` count from; aware.
+    :param zone: of moments that come without one.
+    :raises BadRequest: it is malformed.
+    :raises BadArguments: an option is not accepted; names it.
+    """
+    try:
+        request = msgspec.json.decode(data, type=_Request)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f'expected {{"task", "args"?, "kwargs"?, "options"?}}: {error}') from None
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply") from None
+    if not request.task:
+        raise BadRequest("the task's name is empty")
+    options = _options(request.options, now, zone)
+    return Submission(request.task, request.args, request.kwargs, options, _digest(request))
+
+
+def check_key(key: str) -> str:
+    """An idempotency key as a client gave it.
+
+    :raises BadRequest: it is empty, too long, or not printable ASCII.
+    """
+    if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
+        raise BadRequest(f"an idempotency key has 1 to {MAX_KEY} printable ASCII characters")
+    return key
+
+
+def _digest(request: _Request) -> str:
+    options = {name: value for name, value in request.options.items() if name != "task_id"}
+    text = json.dumps([request.task, request.args, request.kwargs, options], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _options(given: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
+    read: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _READERS:
+            raise _refuse(name, f"is not accepted; {', '.join(_READERS)} are")
+        if value is not None:
+            read[name] = _READERS[name](name, value)
+    if "countdown" in read and "eta" in read:
+        raise _refuse("countdown", "and 'eta' exclude each other")
+    if "countdown" in read:
+        read["eta"] = read.pop("countdown")
+    for name in ("eta", "expires"):
+        if name in read:
+            read[name] = _moment(name, read[name], now, zone)
+    return Options(**read)
+
+
+def _moment(name: str, value: timedelta | datetime, now: datetime, zone: tzinfo) -> datetime:
+    try:
+        if isinstance(value, timedelta):
+            return (now + value).astimezone(zone)
+        return value if value.tzinfo else value.replace(tzinfo=zone)
+    except (OverflowError, ValueError):
+        raise _refuse(name, "lies too far ahead") from None
+
+
+def _task_id(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not _TASK_ID.fullmatch(value):
+        raise _refuse(name, "takes 1 to 200 of the characters A-Z a-z 0-9 . _ : -")
+    return value
+
+
+def _queue(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY or not value.isprintable():
+        raise _refuse(name, "takes the name of a queue")
+    return value
+
+
+def _seconds(name: str, value: Any) -> timedelta:
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise _refuse(name, "takes seconds, 0 or more")
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise _refuse(name, "lies too far ahead") from None
+
+
+def _iso(name: str, value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _refuse(name, "takes a moment in ISO 8601, such as 2030-01-31T12:00:00Z") from None
+
+
+def _expires(name: str, value: Any) -> timedelta | datetime:
+    return _iso(name, value) if isinstance(value, str) else _seconds(name, value)
+
+
+def _priority(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:
+        raise _refuse(name, "takes a whole number from 0 to 255")
+    return value
+
+
+def _tags(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_TAGS:
+        raise _refuse(name, f"takes a list of at most {MAX_TAGS} strings")
+    if not all(isinstance(tag, str) and 0 < len(tag) <= _LONGEST_TAG for tag in value):
+        raise _refuse(name, f"takes strings of 1 to {_LONGEST_TAG} characters")
+    return tuple(dict.fromkeys(value))
+
+
+_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "task_id": _task_id,
+    "queue": _queue,
+    "countdown": _seconds,
+    "eta": _iso,
+    "expires": _expires,
+    "priority": _priority,
+    "tags": _tags,
+}
+
+
+def _refuse(name: str, why: str) -> BadArguments:
+    return BadArguments(f"option {name!r}: {why}", argument=name)
