@@ -91,35 +91,33 @@ def test_output_goes_where_it_is_told(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from watcher.guarded import Guarded
-server = Guarded([sys.executable, "-c", "import time; time.sleep(60)"], steps="SIGTERM=5")
-# The client takes half a second to leave; the server must still be there then.
-client = Guarded([sys.executable, "-c", sys.argv[1], str(server.pid)], steps="SIGTERM=5", outlived_by=[server])
-print("running", server.pid, client.pid, flush=True)
+def start(name, seconds, **options):
+    return Guarded([sys.executable, "-c", sys.argv[1], name, seconds], steps="SIGTERM=5", **options)
+server = start("server", "0")
+client = start("client", "0.5", outlived_by=[server])
 time.sleep(60)
 """
-CLIENT = """
-import os, signal, sys, time
+CHILD = """
+import signal, sys, time
 def leave(*_):
-    time.sleep(0.5)
-    os.kill(int(sys.argv[1]), 0)
-    print("server was there", file=sys.stderr, flush=True)
-    sys.exit()
+    time.sleep(float(sys.argv[2]))
+    sys.exit(f"{sys.argv[1]} left")
 signal.signal(signal.SIGTERM, leave)
-print("client runs", file=sys.stderr, flush=True)
+print(sys.argv[1], "runs", file=sys.stderr, flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_outlives_a_parent_that_dies_and_servers_go_last(number: signal.Signals) -> None:
-    with program(PYTHON, "-c", PARENT, CLIENT) as parent:
-        parent.wait_for_output("running")
-        parent.wait_for_output("client runs")
+    with program(PYTHON, "-c", PARENT, CHILD) as parent:
+        for name in ("server", "client"):
+            parent.wait_for_output(f"{name} runs")
         pids = descendants(parent.pid)
         assert len(pids) == 4, "two guards, two commands"
         parent.signal(number)
         wait_until_gone(pids)
-        assert "server was there" in parent.stderr
+        assert parent.stderr.splitlines()[-2:] == ["client left", "server left"]
 
 
 def test_guard_leaves_no_open_lifeline_behind() -> None:

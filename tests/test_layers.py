@@ -49,7 +49,7 @@ RULES = {
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.publisher": rule("watcher.worker watcher.journal", never="celery websockets starlette uvicorn"),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule("watcher.journal", never="websockets celery"),
+    "watcher.relay.feed": rule("watcher.journal watcher.relay.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.hub": rule(PURE, pure=True),
     "watcher.relay.messages": rule(pure=True),

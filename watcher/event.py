@@ -11,7 +11,7 @@ child publish independently: the event with the greatest ``(retries, rank, times
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "ExceptionInfo",
     "InvalidEvent",
+    "Ranked",
     "Reason",
     "Task",
     "decode",
@@ -187,11 +188,27 @@ def is_final(state: str) -> bool:
     return state in FINAL_STATES
 
 
-def _order(event: Event | Task) -> tuple[int, int, float]:
+class Ranked(Protocol):
+    """What decides which of two events supersedes the other."""
+
+    @property
+    def retries(self) -> int | None:
+        """Number of the try, from 0 on; None is 0."""
+
+    @property
+    def state(self) -> str:
+        """Celery's name of the state, or a custom one."""
+
+    @property
+    def timestamp(self) -> float:
+        """Unix seconds."""
+
+
+def _order(event: Ranked) -> tuple[int, int, float]:
     return (event.retries or 0, rank(event.state), event.timestamp)
 
 
-def standing(event: Event | Task) -> str:
+def standing(event: Ranked) -> str:
     """``(retries, rank, timestamp)`` as text of fixed width that sorts the same way, then the state's name.
 
     The journal's script compares these as strings, so that Redis need not parse an event. Digits only: Lua compares

@@ -90,7 +90,7 @@ APPS = {
     [
         ("not_there", ["not_there", "No module named"]),
         ("broken", ["broken", "No module named 'no_such_module'"]),
-        ("raising", ["raising", "ValueError: in two lines"]),
+        ("raising", ["raising", "ValueError: ", "in two lines"]),
         ("no_app", ["no_app", "is no Celery app, but a int"]),
         ("no_app:nothing", ["no_app:nothing", "nothing"]),
     ],

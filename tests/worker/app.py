@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, group
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 import watcher
@@ -125,6 +125,12 @@ def replace(self: Task[Any, Any]) -> Any:
 def spawn() -> list[str | None]:
     with watcher.tags("inner"):
         return [add.delay(1, 2).id, pause.apply_async((0.01,), queue="celery").id]
+
+
+@app.task(name="family")
+def family() -> list[str]:
+    children: Any = group(add.s(1, 1), add.s(2, 2)).delay()
+    return [children.id, *(child.id for child in children.results)]
 
 
 @app.task(name="unpicklable")

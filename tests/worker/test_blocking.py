@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -67,6 +68,12 @@ def journal(how: str) -> Iterator[str]:
             yield server.url()
 
 
+def _not_blocked(seconds: list[float]) -> None:
+    # Whoever waited for such a journal even once would wait for a second at least; a busy machine costs less than that.
+    assert statistics.median(seconds) < 0.25
+    assert max(seconds) < 0.9
+
+
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])
 @pytest.mark.parametrize("how", ["dead", "frozen", "slow"])
 def test_tasks_go_on_without_a_journal(valkey: Valkey, how: str, pool: str) -> None:
@@ -90,11 +97,11 @@ def test_tasks_go_on_without_a_journal(valkey: Valkey, how: str, pool: str) -> N
                     return found if all(state in ("SUCCESS", "FAILURE") for state in found) else None
 
                 assert wait_for(stored, what="all tasks to end") == ["SUCCESS"] * count
-            assert max(order["seconds"] for order in orders[1:]) < 0.25
+            _not_blocked([order["seconds"] for order in orders[1:]])
             assert time.monotonic() - start < 10
             runtimes = [float(text.split("s:")[0]) for text in running.stderr.split("succeeded in ")[1:]]
             assert len(runtimes) == count
-            assert max(runtimes) < 0.25 + 20 * 0.02
+            _not_blocked(runtimes)
             assert "Traceback" not in running.stderr
             begun = time.monotonic()
             assert running.stop() == 0

@@ -87,7 +87,7 @@ def test_installing_connects_to_nothing_before_the_first_event(env: dict[str, st
     ("settings", "seen"),
     [
         ({"WATCHER_SEND_ARGS": "0", "WATCHER_SEND_RESULTS": "0"}, {}),
-        ({"WATCHER_MAX_ARGS": "4", "WATCHER_MAX_RESULT": "0"}, {"argsrepr": "(1, 2)", "result_size": 1}),
+        ({"WATCHER_MAX_ARGS": "4", "WATCHER_MAX_RESULT": "0"}, {"argsrepr": "[1, 2]", "result_size": 1}),
     ],
     ids=["nothing", "little"],
 )

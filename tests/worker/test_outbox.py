@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.support.waiting import wait_for
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
-from watcher.worker.outbox import Item, Outbox, Pace
+from watcher.worker.outbox import Item, Outbox
 
 
 def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}", retries: int = 0) -> Item:
@@ -207,21 +207,3 @@ def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(
     assert journal.ids == list("abcde")
     assert [number for number, _ in journal.attempts] == [1, 2, 2, 3]
     assert threading.active_count() == before
-
-
-def pace_at(rate: float, seconds: float = 2.0) -> float:
-    """How long the thread rests at a steady rate of events, each round taking 1 ms besides."""
-    pace, now, rest, left = Pace(), 0.0, 0.0, 0.0
-    while now < seconds:
-        now += max(rest + 0.001, 1 / rate)
-        left += max(rest + 0.001, 1 / rate) * rate
-        rest = pace.rest(int(left), now)
-        left -= int(left)
-    return rest
-
-
-@pytest.mark.parametrize(
-    ("rate", "check"), [(1, lambda rest: rest == 0), (300, lambda rest: rest == 0), (3000, lambda rest: rest >= 0.01)]
-)
-def test_the_thread_rests_under_load_only(rate: float, check: Callable[[float], bool]) -> None:
-    assert check(pace_at(rate))

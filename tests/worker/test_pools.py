@@ -91,7 +91,9 @@ def test_a_task_that_fails(scene: Scene) -> None:
 
 
 def test_a_task_that_retries_then_succeeds(scene: Scene) -> None:
-    events = scene.run("flaky", expect=("PENDING", "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED", "SUCCESS"))
+    events = scene.run(
+        "flaky", tags=("mine",), expect=("PENDING", "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED", "SUCCESS")
+    )
     assert [(event.state, event.retries) for event in events] == [
         ("PENDING", 0),
         ("RECEIVED", 0),
@@ -101,6 +103,7 @@ def test_a_task_that_retries_then_succeeds(scene: Scene) -> None:
         ("STARTED", 1),
         ("SUCCESS", 1),
     ]
+    assert {event.tags for event in events} == {("mine",)}
     retry = events[3]
     assert retry.exception is not None
     assert (retry.exception.type, retry.exception.message) == ("ConnectionError", "not yet")
@@ -122,8 +125,8 @@ def test_progress_is_seen_bounded_in_rate_and_complete_before_the_end(scene: Sce
     assert value(reports[0].meta)["current"] == 1
     assert value(reports[-1].meta) == {"current": 200, "total": 200}
     assert events[-1].state == "SUCCESS"
-    arrived = states(scene.journal.of(events[0].id))
-    assert arrived.index("SUCCESS") == len(arrived) - 1, "100 % is there before SUCCESS"
+    arrived = [name for name in states(scene.journal.of(events[0].id)) if name in (state, "SUCCESS")]
+    assert arrived[-1] == "SUCCESS", "100 % is there before SUCCESS, since the same process tells of both"
 
 
 def test_a_task_that_is_ignored(scene: Scene) -> None:
@@ -206,6 +209,13 @@ def test_tags_are_inherited_and_the_family_is_known(scene: Scene) -> None:
         assert {event.tags for event in events} == {("inner", "header", "user:42", "outer")}
         assert {event.parent_id for event in events} == {parent[0].id}
         assert {event.root_id for event in events} == {parent[0].id}
+
+
+def test_the_tasks_of_a_group_know_it(scene: Scene) -> None:
+    group_id, *children = value(scene.run("family")[-1].result)
+    for child in children:
+        events = scene.journal.wait(child, "PENDING", "RECEIVED", "STARTED", "SUCCESS")
+        assert {event.group_id for event in events} == {group_id}
 
 
 def test_an_exception_that_can_not_be_pickled_keeps_its_name(scene: Scene) -> None:

@@ -17,7 +17,7 @@ __all__ = ["Worker", "WorkerOptions"]
 
 # Warm for seven seconds: running tasks finish, and no other is taken. Then cold: Celery ends its pool, and puts back
 # what it has not acknowledged yet (tasks with acks_late).
-_STEPS: Final = "SIGTERM=7,SIGQUIT=2"
+_STEPS: Final = "SIGTERM=7,SIGQUIT=1.5"
 
 
 @dataclass(frozen=True, slots=True)

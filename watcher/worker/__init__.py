@@ -12,7 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from celery._state import get_current_app
+from celery.app import app_or_default
 from celery.signals import (
     celeryd_after_setup,
     worker_init,
@@ -142,7 +142,7 @@ def _on_worker_init(sender: Any, **_: Any) -> None:
 
 def _on_worker_process_init(**_: Any) -> None:
     # A child that was spawned, not forked, imports the modules anew and hears no worker_init.
-    install(get_current_app())
+    install(app_or_default())
 
 
 worker_init.connect(_on_worker_init, weak=False, dispatch_uid="watcher:worker_init")

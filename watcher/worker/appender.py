@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - connecting imports it, and a fork in the middle of that leaves a child without
 import hashlib
 import re
 import secrets

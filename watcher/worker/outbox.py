@@ -18,18 +18,21 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, Protocol
 
-from watcher.event import rank, standing
+from watcher.event import FINAL_STATES, rank, standing
 from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Record, batches
 from watcher.worker.appender import BatchRefused, JournalAway
+from watcher.worker.pace import Pace
 from watcher.worker.throttle import Throttle
 
-__all__ = ["Item", "Outbox", "Pace"]
+__all__ = ["Item", "Outbox"]
 
 logger = logging.getLogger("watcher")
 
 #: Whoever waits for the outbox to be emptied gives up when nothing was appended for this long, in seconds.
 PATIENCE: Final = 0.25
 _PROGRESS: Final = rank("PROGRESS")
+#: A shorter wait than this, in seconds, is not worth falling asleep.
+_SHORTEST: Final = 0.001
 #: Seconds between two attempts to reach the journal: the first, and the longest.
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 2.0
@@ -51,36 +54,6 @@ class Item(NamedTuple):
     line: bytes
 
 
-class Pace:
-    """How long the thread rests between two sends: not at all when events are few, milliseconds when they are many.
-
-    Each send wakes the thread and takes the interpreter away from the tasks for a moment (measured: 0.2 ms of CPU in
-    all), so under load it pays to send more at a time. The rest grows with the rate of events.
-
-    :param longest: seconds.
-    :param few: events a second up to which there is no rest.
-    :param many: events a second from which on it is the longest.
-    """
-
-    _MEMORY: Final = 0.25  # seconds over which the rate is averaged
-
-    def __init__(self, longest: float = 0.02, few: float = 500.0, many: float = 1500.0) -> None:
-        self._longest = longest
-        self._few = few
-        self._many = many
-        self._rate = 0.0
-        self._last = -math.inf
-
-    def rest(self, events: int, now: float) -> float:
-        """Seconds to rest now that ``events`` were sent at ``now``."""
-        elapsed = max(now - self._last, 1e-3)
-        self._last = now
-        share = 1 - math.exp(-elapsed / self._MEMORY)
-        self._rate += (events / elapsed - self._rate) * share
-        load = (self._rate - self._few) / (self._many - self._few)
-        return min(max(load, 0.0), 1.0) * self._longest
-
-
 class Outbox:
     """The events that one process has yet to append, in order.
 
@@ -97,6 +70,8 @@ class Outbox:
         self._lock = threading.RLock()
         self._queue: SimpleQueue[Item | threading.Event] = SimpleQueue()
         self._hurry = threading.Event()  # somebody waits for the outbox to be emptied
+        self._bell: SimpleQueue[None] = SimpleQueue()  # rings when something came that is not to linger
+        self._rung = False
         self._thread: threading.Thread | None = None
         self._claimed = False
         self._stopped = False
@@ -128,6 +103,8 @@ class Outbox:
                 self._start()
         if not self._threaded:
             self._send_inline()
+        elif item.state in FINAL_STATES:
+            self._ring()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that is queued by now is appended, and tell whether it is.
@@ -140,9 +117,10 @@ class Outbox:
         done = threading.Event()
         with self._lock:
             if self._thread is None:
-                return True
+                return not self._bytes
             self._queue.put(done)
         self._hurry.set()
+        self._ring()
         end = time.monotonic() + timeout
         seen = self._appended
         while not done.wait(max(min(PATIENCE, end - time.monotonic()), 0)):
@@ -157,12 +135,18 @@ class Outbox:
             self._stopped = True
             self._queue.put(threading.Event())
         self._hurry.set()
+        self._ring()
         if self._thread is not None:
             self._thread.join(PATIENCE)
 
     def unsent(self) -> int:
         """Bytes of lines that wait, about."""
         return self._bytes
+
+    def _ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._bell.put(None)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="watcher-publisher", daemon=True)
@@ -187,7 +171,12 @@ class Outbox:
 
     def _round(self) -> None:
         """Wait for records, append them, rest."""
-        sent = self._collect(self._first())
+        first = self._first()
+        if first is not None and not self._rung and self._pace.linger >= _SHORTEST:
+            with suppress(Empty):
+                self._bell.get(timeout=self._pace.linger)
+        self._rung = False
+        sent = self._collect(first)
         while not self._deliver() and not self._stopped:
             self._hurry.wait(self._wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects, hides nothing
             self._hurry.clear()
@@ -195,9 +184,8 @@ class Outbox:
         for mark in self._marks:
             mark.set()
         self._marks.clear()
-        rest = self._pace.rest(sent, time.monotonic())
-        if rest >= 1e-3:
-            self._hurry.wait(rest)
+        if self._pace.rest >= _SHORTEST and sent < BATCH_EVENTS:
+            self._hurry.wait(self._pace.rest)
         self._hurry.clear()
 
     def _send_inline(self) -> None:
@@ -233,6 +221,7 @@ class Outbox:
                     size += len(passed.line)
                 item = None
         items += self._throttle.due(time.monotonic())
+        self._pace.note(len(items), sum(one.state in FINAL_STATES for one in items), time.monotonic())
         for batch in batches([Record(one.id, standing(one), one.line) for one in items]):
             self._number += 1
             self._pending.append((self._number, batch))
