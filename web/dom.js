@@ -34,12 +34,17 @@ export function icon(/** @type {string} */ name) {
   return svg;
 }
 
+// prettier-ignore
 const STATES_WITH_ICON = new Set([
   "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "REJECTED", "IGNORED",
-]); // prettier-ignore
+]);
 
 /** Show a state in an icon; `share` fills the pie of one in progress. */
-export function setStateIcon(/** @type {SVGElement} */ svg, /** @type {string} */ state, /** @type {number} */ share = 0) {
+export function setStateIcon(
+  /** @type {SVGElement} */ svg,
+  /** @type {string} */ state,
+  /** @type {number} */ share = 0,
+) {
   const name = STATES_WITH_ICON.has(state) ? state : "STARTED";
   setAttribute(/** @type {Element} */ (svg.firstChild), "href", `#state-${name}`);
   svg.style.setProperty("--share", String(Math.round(share * 100)));
@@ -100,5 +105,8 @@ export function keyed(parent, items, keyOf, create, update) {
 /** The spans of a task's name: where it lives, and what it is called. */
 export function nameSpans(/** @type {string} */ name) {
   const dot = name.lastIndexOf(".") + 1;
-  return [el("span", { class: "module", text: name.slice(0, dot) }), el("span", { class: "name", text: name.slice(dot) })];
+  return [
+    el("span", { class: "module", text: name.slice(0, dot) }),
+    el("span", { class: "name", text: name.slice(dot) }),
+  ];
 }

@@ -11,11 +11,12 @@
  */
 
 /** @type {Record<string, Kind>} */
+// prettier-ignore
 const KINDS = {
   PENDING: "waiting", RECEIVED: "waiting", RETRY: "waiting",
   SUCCESS: "succeeded", FAILURE: "failed",
   REVOKED: "other", REJECTED: "other", IGNORED: "other",
-}; // prettier-ignore
+};
 
 /** @type {Record<string, (task: Task) => string | undefined>} */
 const FIELDS = {

@@ -29,11 +29,12 @@
 import { parseJSON, stringifyJSON } from "./watcher.js";
 
 /** @type {Record<string, Input>} */
+// prettier-ignore
 const INPUTS = {
   str: "text", int: "integer", float: "number", complex: "any", bool: "boolean",
   list: "list", tuple: "list", set: "list", frozenset: "list", sequence: "list", iterable: "list", collection: "list",
   dict: "object", mapping: "object", typeddict: "object",
-}; // prettier-ignore
+};
 
 /** @type {Partial<Record<Input, string>>} */
 const HINTS = {
@@ -57,6 +58,7 @@ function fieldOf(/** @type {Parameter} */ parameter) {
   const known = parameter.default !== undefined && parameter.default !== null;
   const initial = known && !variadic ? textOf(parameter.default, input) : "";
   const placeholder = required || variadic ? "" : parameter.default === null ? "None" : known ? "" : "its default";
+  // prettier-ignore
   return {
     name, kind, input, choices, placeholder, type,
     required: required && !variadic,
@@ -65,7 +67,7 @@ function fieldOf(/** @type {Parameter} */ parameter) {
     hint: variadic === "list" ? "More positional arguments, as a JSON list"
       : variadic === "object" ? "More keyword arguments, as a JSON object"
       : (HINTS[input] ?? ""),
-  }; // prettier-ignore
+  };
 }
 
 /** An annotation without what only says that None is allowed. */
@@ -244,7 +246,8 @@ export function textsFor(fields, args, kwargs) {
     delete rest[name];
   }
   for (const { name, kind, input } of fields) {
-    if (kind === "var_positional") texts[name] = args.length > positional.length ? stringifyJSON(args.slice(positional.length)) : "";
+    if (kind === "var_positional")
+      texts[name] = args.length > positional.length ? stringifyJSON(args.slice(positional.length)) : "";
     if (kind === "keyword_only") {
       texts[name] = textOf(rest[name], input);
       delete rest[name];
@@ -268,14 +271,29 @@ export const OPTIONS = [
 /** @returns {Field} */
 function option(/** @type {string} */ name, /** @type {Input} */ input, /** @type {string} */ hint) {
   const kind = "keyword_only";
-  return { name, input, hint, kind, required: false, nullable: false, choices: [], initial: "", placeholder: "", type: "" };
+  return {
+    name,
+    input,
+    hint,
+    kind,
+    required: false,
+    nullable: false,
+    choices: [],
+    initial: "",
+    placeholder: "",
+    type: "",
+  };
 }
 
 /** Read the options. @returns {Read} */
 export function readOptions(/** @type {Record<string, string>} */ texts) {
   const found = read(OPTIONS, texts);
   const { tags, task_id: id } = found.values;
-  if (tags !== undefined) found.values.tags = tags.split(",").map((/** @type {string} */ tag) => tag.trim()).filter(Boolean);
+  if (tags !== undefined)
+    found.values.tags = tags
+      .split(",")
+      .map((/** @type {string} */ tag) => tag.trim())
+      .filter(Boolean);
   if (id !== undefined && !/^[A-Za-z0-9._:-]{1,200}$/.test(id)) {
     found.errors.task_id = "Letters, digits and . _ : - only, at most 200";
   }

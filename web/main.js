@@ -149,7 +149,9 @@ function onStatus(/** @type {Status} */ status) {
 
 async function connectNow() {
   if (model.status.phase === "unauthorized") {
-    const given = await askToken(keptToken() ? `The relay does not take the one it was given: ${model.status.reason}.` : "");
+    const given = await askToken(
+      keptToken() ? `The relay does not take the one it was given: ${model.status.reason}.` : "",
+    );
     if (!given) return;
     keepToken(given);
   }
@@ -182,7 +184,10 @@ async function loadRegistry() {
     model.registry = { tasks, note: tasks.length ? "" : "The app registers no task that may be submitted." };
   } catch (error) {
     if (!(error instanceof RelayError)) throw error;
-    const note = error.code === 108 ? "This relay only watches: it was started without an app." : `No list of tasks: ${error.message}`;
+    const note =
+      error.code === 108
+        ? "This relay only watches: it was started without an app."
+        : `No list of tasks: ${error.message}`;
     if (error.code) model.registry = { tasks: [], note };
   }
   changed();
@@ -342,7 +347,9 @@ installKeys({
     byId("table").dispatchEvent(new KeyboardEvent("keydown", { key: event.key }));
   },
 });
-byId("compose-button").addEventListener("click", () => (byId("layout").dataset.compose === "open" ? closeCompose() : compose()));
+byId("compose-button").addEventListener("click", () =>
+  byId("layout").dataset.compose === "open" ? closeCompose() : compose(),
+);
 byId("compose-close").addEventListener("click", closeCompose);
 addEventListener("popstate", route);
 document.addEventListener("visibilitychange", tickIfNeeded);

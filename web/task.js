@@ -6,16 +6,18 @@
  */
 
 /** @type {Record<string, number>} */
+// prettier-ignore
 const RANKS = {
   PENDING: 0, RECEIVED: 1, STARTED: 2, PROGRESS: 3, RETRY: 4,
   FAILURE: 5, REVOKED: 5, REJECTED: 5, IGNORED: 5, SUCCESS: 6,
-}; // prettier-ignore
+};
 
 /** Fields that describe the task whatever its state: a later event that lacks one does not take it away. */
+// prettier-ignore
 const LASTING = [
   "name", "hostname", "queue", "retries", "eta", "expires", "root_id", "parent_id", "group_id",
   "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
-]; // prettier-ignore
+];
 
 /** Fields that explain the state they came with, and leave with it. `meta` is apart: the last progress stays true. */
 const OF_THE_STATE = ["runtime", "result", "result_repr", "result_size", "exception", "reason"];

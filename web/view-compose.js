@@ -71,7 +71,13 @@ export class RegistryView {
 
   #draw() {
     const found = this.#found();
-    keyed(this.#list, found, ({ name }) => name, (task) => this.#item(task), () => {});
+    keyed(
+      this.#list,
+      found,
+      ({ name }) => name,
+      (task) => this.#item(task),
+      () => {},
+    );
     if (this.#tasks.length && !found.length) {
       this.#note.hidden = false;
       setText(this.#note, "No registered task has that in its name or its description.");
@@ -86,7 +92,12 @@ export class RegistryView {
       el(
         "button",
         { type: "button", onclick: () => this.#choose(this.#tasks.find(({ name }) => name === task.name) ?? task) },
-        el("span", { class: "title" }, ...nameSpans(task.name), el("span", { class: "signature", text: task.signature })),
+        el(
+          "span",
+          { class: "title" },
+          ...nameSpans(task.name),
+          el("span", { class: "signature", text: task.signature }),
+        ),
         doc && el("span", { class: "doc", text: doc }),
       ),
     );
@@ -166,7 +177,12 @@ export class FormView {
     this.#button = el("button", { class: "primary", text: "Submit" });
     this.#output = el("span", { class: "sent" });
     this.#error = el("p", { class: "form-error", role: "alert" });
-    const back = el("button", { type: "button", class: "icon-button", "aria-label": "Back to all tasks", onclick: this.#actions.back });
+    const back = el("button", {
+      type: "button",
+      class: "icon-button",
+      "aria-label": "Back to all tasks",
+      onclick: this.#actions.back,
+    });
     back.append(icon("icon-back"));
     this.#root.replaceChildren(
       el("div", { class: "form-head" }, back, el("h3", { id: "form-title" }, ...nameSpans(task.name))),
@@ -216,7 +232,13 @@ export class FormView {
     );
     const hint = el("span", { class: "hint", id: `${id}-hint`, text: field.hint });
     hint.hidden = !field.hint;
-    return el("div", { class: boolean ? "field boolean" : "field" }, ...(boolean ? [input, label] : [label, input]), hint, error);
+    return el(
+      "div",
+      { class: boolean ? "field boolean" : "field" },
+      ...(boolean ? [input, label] : [label, input]),
+      hint,
+      error,
+    );
   }
 
   #writeOutput(/** @type {Draft} */ { sending, sentId }) {
@@ -225,7 +247,13 @@ export class FormView {
     this.#output.dataset.key = key;
     if (sending || !sentId) this.#output.replaceChildren(sending ? "Sending…" : "");
     else {
-      const show = el("button", { type: "button", class: "link", text: sentId, title: "Show it", onclick: () => this.#actions.show(sentId) });
+      const show = el("button", {
+        type: "button",
+        class: "link",
+        text: sentId,
+        title: "Show it",
+        onclick: () => this.#actions.show(sentId),
+      });
       this.#output.replaceChildren("Sent", show);
     }
   }
@@ -250,7 +278,9 @@ function createControl({ input: kind, choices, required, placeholder, nullable }
   }
   const common = { autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: placeholder || null };
   const mode = { integer: "numeric", number: "decimal", word: "text" }[/** @type {string} */ (kind)];
-  const input = mode ? el("input", { type: "text", inputmode: mode, ...common }) : el("textarea", { rows: 1, ...common });
+  const input = mode
+    ? el("input", { type: "text", inputmode: mode, ...common })
+    : el("textarea", { rows: 1, ...common });
   input.value = text;
   return { input, read: () => input.value };
 }

@@ -89,7 +89,13 @@ export class DetailView {
       value: el("pre", { class: "value", tabindex: 0 }),
       error: el("p", { class: "error-line" }, el("strong"), el("span")),
       trace: el("pre", { class: "value wrong trace", tabindex: 0, "aria-label": "Traceback" }),
-      whole: el("a", { class: "quiet", target: "_blank", rel: "noopener", href: `api/tasks/${encodeURIComponent(id)}/result`, text: "Open the whole result" }),
+      whole: el("a", {
+        class: "quiet",
+        target: "_blank",
+        rel: "noopener",
+        href: `api/tasks/${encodeURIComponent(id)}/result`,
+        text: "Open the whole result",
+      }),
       call: el("pre", { class: "value", tabindex: 0, "aria-label": "Arguments" }),
       omitted: el("p", { class: "quiet" }),
     };
@@ -101,12 +107,32 @@ export class DetailView {
     parts.arguments.root.append(parts.call);
     parts.badge = el("span", { class: "badge" }, parts.icon, parts.word);
     parts.actions = el("div", { class: "detail-actions" }, parts.again, parts.edit, parts.revoke, parts.obstacle);
-    const closer = el("button", { type: "button", class: "icon-button", "aria-label": "Close the details", title: "Close (Esc)", onclick: close });
+    const closer = el("button", {
+      type: "button",
+      class: "icon-button",
+      "aria-label": "Close the details",
+      title: "Close (Esc)",
+      onclick: close,
+    });
     closer.append(icon("icon-close"));
     parts.state = el("div", { class: "detail-state" }, parts.badge, parts.clock, parts.progress, parts.percent);
-    parts.body = el("div", { class: "detail-body" }, parts.note, parts.outcome.root, parts.timeline.root, parts.arguments.root, el("section", {}, el("h3", { text: "Details" }), parts.facts));
+    parts.body = el(
+      "div",
+      { class: "detail-body" },
+      parts.note,
+      parts.outcome.root,
+      parts.timeline.root,
+      parts.arguments.root,
+      el("section", {}, el("h3", { text: "Details" }), parts.facts),
+    );
     this.#root.replaceChildren(
-      el("div", { class: "detail-head" }, el("div", { class: "detail-title" }, parts.title, closer), parts.state, parts.actions),
+      el(
+        "div",
+        { class: "detail-head" },
+        el("div", { class: "detail-title" }, parts.title, closer),
+        parts.state,
+        parts.actions,
+      ),
       parts.body,
     );
   }
@@ -116,7 +142,8 @@ export class DetailView {
     const parts = this.#parts;
     setText(parts.note, noteText(history));
     parts.note.hidden = !parts.note.textContent;
-    for (const part of [parts.state, parts.actions, parts.outcome.root, parts.timeline.root, parts.arguments.root]) part.hidden = !task;
+    for (const part of [parts.state, parts.actions, parts.outcome.root, parts.timeline.root, parts.arguments.root])
+      part.hidden = !task;
     this.#writeFacts(task ? factsOf(task) : [{ label: "Task id", text: history.id, copy: true }]);
     if (!task) return;
     if (task.name && parts.title.textContent !== task.name) parts.title.replaceChildren(...nameSpans(task.name));
@@ -126,7 +153,10 @@ export class DetailView {
     setText(parts.call, argumentsText(task));
     parts.arguments.root.hidden = !parts.call.textContent;
     parts.omitted.hidden = !history.omitted && !history.trimmed;
-    setText(parts.omitted, history.omitted ? `${history.omitted} earlier entries are left out.` : "Earlier events are not kept any more.");
+    setText(
+      parts.omitted,
+      history.omitted ? `${history.omitted} earlier entries are left out.` : "Earlier events are not kept any more.",
+    );
     const tries = history.tries();
     setAttribute(parts.tries, "data-single", tries.length === 1 && !tries[0].retries);
     keyed(parts.tries, tries, ({ retries }) => String(retries), createTry, updateTry);
@@ -160,7 +190,10 @@ export class DetailView {
     const { outcome, error, trace, value, whole } = this.#parts;
     const { exception } = task;
     const text = exception ? "" : outcomeText(task);
-    setText(outcome.title, exception || task.state === "FAILURE" ? "Error" : task.state === "SUCCESS" ? "Result" : "Last report");
+    setText(
+      outcome.title,
+      exception || task.state === "FAILURE" ? "Error" : task.state === "SUCCESS" ? "Result" : "Last report",
+    );
     outcome.root.hidden = !text && !exception && task.result_size === undefined;
     error.hidden = !exception;
     if (exception) {
@@ -186,9 +219,20 @@ export class DetailView {
 
   #fact(/** @type {Fact} */ { label, text, copy, filter, title }) {
     const value = filter
-      ? el("button", { type: "button", class: "link mono", text, title: `Show all tasks with ${filter}:${text}`, onclick: () => this.#actions.filter(filter, text) })
+      ? el("button", {
+          type: "button",
+          class: "link mono",
+          text,
+          title: `Show all tasks with ${filter}:${text}`,
+          onclick: () => this.#actions.filter(filter, text),
+        })
       : el("span", { class: copy ? "mono" : "", text, title });
-    return el("div", {}, el("dt", { text: label }), el("dd", {}, value, copy && copyButton(`Copy ${label}`, () => this.#actions.copy(text))));
+    return el(
+      "div",
+      {},
+      el("dt", { text: label }),
+      el("dd", {}, value, copy && copyButton(`Copy ${label}`, () => this.#actions.copy(text))),
+    );
   }
 }
 
@@ -199,7 +243,13 @@ function section(/** @type {string} */ name) {
 }
 
 function copyButton(/** @type {string} */ label, /** @type {() => void} */ onclick) {
-  const button = el("button", { type: "button", class: "icon-button copy", "aria-label": label, title: label, onclick });
+  const button = el("button", {
+    type: "button",
+    class: "icon-button copy",
+    "aria-label": label,
+    title: label,
+    onclick,
+  });
   button.append(icon("icon-copy"));
   return button;
 }
@@ -290,7 +340,16 @@ function updateEntry(/** @type {any} */ element, /** @type {Entry} */ { event, s
   setAttribute(element, "data-state", event.state);
   setStateIcon(svg, event.state, progressOf(event)?.share ?? 0);
   setText(what.firstChild, word(event.state));
-  setText(what.lastChild, [times > 1 && ` ${times} reports`, event.late && " arrived late", event.source === "backend" && " from the result backend"].filter(Boolean).join(","));
+  setText(
+    what.lastChild,
+    [
+      times > 1 && ` ${times} reports`,
+      event.late && " arrived late",
+      event.source === "backend" && " from the result backend",
+    ]
+      .filter(Boolean)
+      .join(","),
+  );
   setText(at, precisely(since));
   setAttribute(at, "datetime", new Date(since * 1000).toISOString());
   setAttribute(at, "title", inFull(since));

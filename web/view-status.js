@@ -56,7 +56,13 @@ export class ToolbarView {
   constructor(actions) {
     for (const [kind, name] of KIND_NAMES) {
       const counter = el("span", { class: "count" });
-      const button = el("button", { type: "button", "data-kind": kind, onclick: () => actions.select(kind) }, name, " ", counter);
+      const button = el(
+        "button",
+        { type: "button", "data-kind": kind, onclick: () => actions.select(kind) },
+        name,
+        " ",
+        counter,
+      );
       this.#buttons.set(kind, button);
       this.#kinds.append(button);
     }
@@ -74,7 +80,11 @@ export class ToolbarView {
     }
     setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
-    setAttribute(this.#follow, "title", tasks.isHeld ? "Follow the newest tasks again (p)" : "Keep the list as it is (p)");
+    setAttribute(
+      this.#follow,
+      "title",
+      tasks.isHeld ? "Follow the newest tasks again (p)" : "Keep the list as it is (p)",
+    );
     setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
   }
 }

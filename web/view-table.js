@@ -70,7 +70,8 @@ export class TableView {
     const active = this.#live.get(model.activeNumber);
     setAttribute(this.#root, "aria-activedescendant", active ? active.id : null);
     this.#arrivals.hidden = tasks.arrivals === 0;
-    if (tasks.arrivals) setText(this.#arrivals, `↑ ${count(tasks.arrivals)} new ${tasks.arrivals === 1 ? "task" : "tasks"}`);
+    if (tasks.arrivals)
+      setText(this.#arrivals, `↑ ${count(tasks.arrivals)} new ${tasks.arrivals === 1 ? "task" : "tasks"}`);
   }
 
   /** Let the running times in view go on. */
@@ -86,7 +87,8 @@ export class TableView {
     const top = index * this.#rowHeight;
     const { scrollTop } = this.#root;
     if (top < scrollTop) this.#root.scrollTop = top;
-    else if (top + this.#rowHeight > scrollTop + this.#height - head) this.#root.scrollTop = top + this.#rowHeight - this.#height + head;
+    else if (top + this.#rowHeight > scrollTop + this.#height - head)
+      this.#root.scrollTop = top + this.#rowHeight - this.#height + head;
     this.#top = this.#root.scrollTop;
   }
 
@@ -153,10 +155,11 @@ export class TableView {
     const active = this.#live.get(activeNumber)?.row;
     const at = tasks.indexOf(active ?? tasks.get(openId));
     const page = Math.max(1, Math.floor(this.#height / this.#rowHeight) - 2);
+    // prettier-ignore
     const target = {
       ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1,
       PageDown: at + page, PageUp: at - page, Home: 0, End: tasks.length - 1,
-    }[event.key]; // prettier-ignore
+    }[event.key];
     if (target !== undefined) this.#actions.activate(Math.min(tasks.length - 1, Math.max(0, target)));
     else if (event.key === "Enter" && active) this.#actions.open(active.id, true);
     else return;
@@ -192,7 +195,11 @@ function createRow() {
   return Object.assign(element, { parts });
 }
 
-function updateRow(/** @type {RowElement} */ element, /** @type {Row} */ row, /** @type {Model} */ { activeNumber, openId, now }) {
+function updateRow(
+  /** @type {RowElement} */ element,
+  /** @type {Row} */ row,
+  /** @type {Model} */ { activeNumber, openId, now },
+) {
   setAttribute(element, "data-active", row.number === activeNumber);
   setAttribute(element, "data-open", row.id === openId);
   setAttribute(element, "aria-selected", row.id === openId ? "true" : "false");

@@ -193,7 +193,12 @@ export class Connection {
 
   #greet(/** @type {string | null} */ token) {
     const connect = { name: this.#options.name, ...(token && { token }) };
-    this.#command({ connect }, (reply) => this.#welcome(reply.connect), (error) => this.#refuse(error), { now: true });
+    this.#command(
+      { connect },
+      (reply) => this.#welcome(reply.connect),
+      (error) => this.#refuse(error),
+      { now: true },
+    );
   }
 
   #welcome(/** @type {any} */ server) {
@@ -357,7 +362,12 @@ export class Subscription {
     const since = renewed || !this.position ? 0 : this.position.offset;
     this.position = { epoch, offset: was_recovering ? since : offset };
     this.#guard(() =>
-      this.#handlers.onSubscribed?.({ data, position: { epoch, offset }, gap: Boolean(was_recovering) && !recovered, renewed }),
+      this.#handlers.onSubscribed?.({
+        data,
+        position: { epoch, offset },
+        gap: Boolean(was_recovering) && !recovered,
+        renewed,
+      }),
     );
     for (const publication of publications) this.deliver(publication);
     this.position.offset = Math.max(this.position.offset, offset);
