@@ -59,6 +59,7 @@ RULES = {
     "watcher.relay.access": rule(pure=True),
     "watcher.relay.signature": rule(pure=True),
     "watcher.relay.submission": rule(pure=True),
+    "watcher.relay.sweep": rule(pure=True),
     "watcher.relay.query": rule(PURE, pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),

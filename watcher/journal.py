@@ -21,6 +21,7 @@ __all__ = [
     "APPEND",
     "BATCH_BYTES",
     "BATCH_EVENTS",
+    "BEAT",
     "BEGIN",
     "Appended",
     "Batch",
@@ -123,6 +124,11 @@ class Journal:
         """String: which relay is completing the journal from the result backend."""
         return self._key("lease")
 
+    @property
+    def workers(self) -> str:
+        """Hash: hostname of a worker → ``STARTED LAST``, Unix seconds: by its own clock, and by that of Redis."""
+        return self._key("workers")
+
     def writer(self, writer: str) -> str:
         """String: number of the last batch that this writer appended."""
         return self._key(f"writer:{writer}")
@@ -222,6 +228,10 @@ end
 
 local function int(number) return string.format('%.0f', number) end
 """
+
+#: A worker is there: KEYS the hash of workers; ARGV its hostname, and when it started. Redis' clock says when, so that
+#: those of workers and relays may differ.
+BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])"
 
 #: Append a batch: see :meth:`Journal.append` for the arguments and :class:`Appended` for the reply.
 #:

@@ -185,3 +185,17 @@ async def test_a_repeated_end_is_appended_once(valkey: Valkey) -> None:
         await watched.has("a", "SUCCESS")
         keys, arguments = watched.journal.append("x", 1, [record(event("a", "SUCCESS", 9.0))])
         assert (await watched.redis.register_script(APPEND)(keys=keys, args=arguments))[2] == 0
+
+
+async def test_a_task_that_was_lost_with_its_worker_is_told_so_and_may_go_on(valkey: Valkey) -> None:
+    async with watching(valkey, event("a", "STARTED", 5.0, hostname="w")) as watched:
+        await watched.redis.hset(watched.journal.workers, "w", "1.0 2")
+        await eventually(lambda: reason(watched, "a") == "worker_lost" or None, what="the loss to be told")
+        assert await watched.redis.hlen(watched.journal.workers) == 0, "heard of last in 1970"
+        await watched.appender.append([event("a", "RECEIVED", 6.0), event("a", "STARTED", 7.0, hostname="x")])
+        await eventually(lambda: reason(watched, "a") is None or None, what="the story to go on")
+
+
+def reason(watched: Watched, identity: str) -> str | None:
+    task = watched.history.task(identity)
+    return None if task is None else task.reason

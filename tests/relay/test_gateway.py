@@ -685,6 +685,12 @@ async def test_look_up_in_the_result_backend(gateway: Gateway, storing: Callable
     assert await gateway.get("") is None
 
 
+@pytest.mark.parametrize("backend", [None, "rpc://", "db+sqlite:///nowhere", "mongodb://localhost"])
+async def test_a_backend_that_cannot_be_read_safely_is_not_asked(valkey: Valkey, backend: str | None) -> None:
+    async with gateway_to(celery_app(valkey.url(15), backend), valkey.url()) as (gateway, _):
+        assert await gateway.get("x") is None
+
+
 async def test_nothing_is_ever_unpickled(valkey: Valkey) -> None:
     exploding = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x04exit\x85R."
     for serializer in ("json", "pickle"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from watcher.journal import Journal
 from watcher.relay.history import History
 from watcher.relay.lease import Lease, LeaseLost
 from watcher.relay.listening import confirmed, listen
+from watcher.relay.sweep import Workers, stranded
 
 __all__ = ["SafetyNet"]
 
@@ -40,8 +42,8 @@ _TURN: Final = 0.1
 _AT_ONCE: Final = 200
 #: So many changes may wait to be looked at; what comes on top is found by the sweep of unfinished tasks.
 _WAITING: Final = 200_000
-#: The unfinished tasks are looked up on taking over, and then once in this many seconds.
-_SWEEP: Final = 30.0
+#: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
+_SWEEP: Final = 2.0
 _AGAIN: Final = 1.0
 
 
@@ -121,16 +123,30 @@ class SafetyNet:
             await anyio.sleep(_TURN)
 
     async def _sweep(self) -> None:
-        """Look up all unfinished tasks: what was published while nobody listened is still stored."""
+        """Go through the unfinished tasks: without a pause at first, a part of them now and then later on."""
+        cursor, first_round = 0, True
+        fields: Any
         while True:
-            unfinished: list[str] = []
-            async for field, _ in self._redis.hscan_iter(self._journal.open, count=_AT_ONCE):
-                unfinished.append(field.decode(errors="replace"))
-                if len(unfinished) == _AT_ONCE:
-                    await self._look_up(unfinished)
-                    unfinished = []
-            await self._look_up(unfinished)
-            await anyio.sleep(_SWEEP)
+            cursor, fields = await self._redis.hscan(self._journal.open, cursor, count=_AT_ONCE)
+            identities = [field.decode(errors="replace") for field in fields]
+            for start in range(0, len(identities), _AT_ONCE):  # a small hash comes whole
+                await self._look_up(identities[start : start + _AT_ONCE])
+            await self._look_after(identities)
+            first_round = first_round and cursor != 0
+            if not first_round:
+                await anyio.sleep(_SWEEP)
+
+    async def _look_after(self, identities: Sequence[str]) -> None:
+        """Say of tasks that are not going to end by themselves what has become of them."""
+        beats: Any = await self._redis.hgetall(self._journal.workers)
+        now: Any = await self._redis.time()
+        workers = Workers(beats, float(now[0]))
+        tasks = (self._history.task(identity) for identity in identities)
+        events = [event for task in tasks if task and (event := stranded(task, workers, time.time())) is not None]
+        if events:
+            await self._append(events)
+        if forgotten := workers.forgotten():
+            await self._redis.hdel(self._journal.workers, *forgotten)
 
     async def _look_up(self, identities: Iterable[str]) -> None:
         """Append what the backend knows and the journal doesn't."""

@@ -18,13 +18,15 @@ from celery.signals import (
     worker_init,
     worker_process_init,
     worker_process_shutdown,
+    worker_ready,
     worker_shutdown,
 )
 
 from watcher.errors import SettingError
 from watcher.journal import Journal
 from watcher.settings import Settings, database_of, masked, redis_url
-from watcher.worker.publisher import Publisher
+from watcher.worker.presence import Presence
+from watcher.worker.publisher import Publisher, threads_run
 from watcher.worker.signals import Reporter
 from watcher.worker.tagging import tags
 from watcher.worker.values import Rendering
@@ -47,6 +49,7 @@ class _Plugin:
         self._settings = settings
         self._lock = threading.RLock()
         self._publisher: Publisher | None = None
+        self._presence: Presence | None = None
         self._off = False
 
     def connect(self) -> None:
@@ -60,6 +63,7 @@ class _Plugin:
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
         celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
+        worker_ready.connect(self.appear, weak=False, dispatch_uid="watcher:appear")
         for signal in (worker_process_shutdown, worker_shutdown):
             signal.connect(self.finish, weak=False, dispatch_uid="watcher:finish")
 
@@ -87,14 +91,22 @@ class _Plugin:
                 self._off = True
                 _say_why(error)
                 return None
-            journal = Journal(
+            self._url = url
+            self._journal = Journal(
                 self._settings.namespace, database_of(url), self._settings.history, self._settings.history_bytes
             )
-            self._publisher = Publisher(url, journal)
+            self._publisher = Publisher(url, self._journal)
             logger.info("watcher: publishing to %s, namespace %s", masked(url), self._settings.namespace)
             return self._publisher
 
+    def appear(self, sender: Any, **_: Any) -> None:
+        """The worker takes tasks now: from here on relays know whether it is there."""
+        if self._publisher is not None and threads_run():
+            self._presence = Presence(self._url, self._journal, str(sender.hostname))
+
     def finish(self, **_: Any) -> None:
+        if self._presence is not None:
+            self._presence.stop()
         if self._publisher is not None:
             self._publisher.finish()
 

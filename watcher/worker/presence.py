@@ -1,0 +1,56 @@
+"""Says every few seconds that this worker is there: how relays tell a task that runs from one that was lost with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from watcher.journal import BEAT, Journal
+
+__all__ = ["Presence"]
+
+logger = logging.getLogger("watcher")
+
+#: Seconds between two signs of life. A relay takes a worker for gone after five of them.
+_EVERY: Final = 2.0
+
+
+class Presence:
+    """One worker's signs of life, from a thread of its main process until :meth:`stop`.
+
+    :param url: the Redis that the journal is in.
+    :param hostname: the worker's, as its events have it.
+    """
+
+    def __init__(self, url: str, journal: Journal, hostname: str) -> None:
+        self._url = url
+        self._journal = journal
+        self._hostname = hostname
+        self._started = time.time()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher-presence", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say nothing more: whatever this worker has not finished is lost with it. Returns at once."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        with Redis.from_url(
+            self._url, socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0)
+        ) as redis:
+            beat = redis.register_script(BEAT)
+            while True:
+                try:
+                    beat(keys=[self._journal.workers], args=[self._hostname, f"{self._started:.6f}"])
+                except (RedisError, OSError) as error:
+                    logger.debug("watcher: no sign of life could be given: %s", error)
+                if self._ended.wait(_EVERY):
+                    return
