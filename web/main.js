@@ -136,8 +136,10 @@ function notify(/** @type {string} */ text) {
 function onStatus(/** @type {Status} */ status) {
   const before = model.status.phase;
   model.status = status;
-  if (status.phase === "connected") {
-    if (before !== "connected" && !model.loading) announce("Connected again");
+  if (status.phase === "connected" && before === "connected") {
+    announce(status.trouble ? "The relay has lost Redis" : "The relay has Redis again");
+  } else if (status.phase === "connected") {
+    if (!model.loading) announce("Connected again");
     if (model.loading) sync();
     loadRegistry();
   } else if (status.phase === "waiting" && before === "connected") announce("Connection lost");

@@ -22,8 +22,8 @@ export class ConnectionView {
   }
 
   update(/** @type {Status} */ status) {
-    setAttribute(this.#root, "data-phase", status.phase);
-    setAttribute(this.#root, "title", status.reason ?? null);
+    setAttribute(this.#root, "data-phase", status.trouble ? "troubled" : status.phase);
+    setAttribute(this.#root, "title", status.trouble ?? status.reason ?? null);
     setText(this.#text, connectionText(status));
     this.#now.hidden = !["waiting", "refused", "unauthorized"].includes(status.phase);
     setText(this.#now, status.phase === "unauthorized" ? "Enter a token" : "Try now");
@@ -34,7 +34,8 @@ export class ConnectionView {
   }
 }
 
-function connectionText(/** @type {Status} */ { phase, retryAt = 0, reason }) {
+function connectionText(/** @type {Status} */ { phase, retryAt = 0, reason, trouble }) {
+  if (trouble) return "Connected, but Redis is away";
   if (phase === "connected") return "Connected";
   if (phase === "connecting") return "Connecting…";
   if (phase === "unauthorized") return "Not permitted";

@@ -14,6 +14,7 @@
  * @property {number} [code]  the close code or error code that explains the phase
  * @property {string} [reason]  the same in words
  * @property {Record<string, any>} [server]  the connect reply, once connected
+ * @property {string} [trouble]  why events may be late although there is a connection
  *
  * @typedef {object} Subscribed
  * @property {any} data  what the relay knew at that moment: `{task}` or `{tasks}`, by channel
@@ -203,7 +204,7 @@ export class Connection {
 
   #welcome(/** @type {any} */ server) {
     this.#connectedAt = this.#heardAt = Date.now();
-    this.#status = { phase: "connected", server };
+    this.#status = { phase: "connected", server, trouble: server.data?.trouble };
     this.#listen();
     for (const entry of [...this.#pending.values()]) if (entry.patient) this.#write(entry);
     for (const subscription of this.#subscriptions.values()) this.#join(subscription);
@@ -301,6 +302,8 @@ export class Connection {
       const entry = this.#settle(id);
       if (error) entry?.failed(new RelayError(error));
       else entry?.done(reply);
+    } else if (push?.message) {
+      this.#become({ ...this.#status, trouble: push.message.data?.trouble ?? undefined });
     } else if (push) {
       const subscription = this.#subscriptions.get(push.channel);
       if (push.pub) subscription?.deliver(push.pub);

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Request, WebSocket, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.pages import choose, details, rows, submit
 from tests.support.processes import Relay, free_port, relay, worker
+from tests.support.valkey import valkey_server
 
 #: A sieve of this many numbers takes a second or so, and reports on the way.
 _LIMIT = "30000000"
@@ -192,3 +193,15 @@ def test_the_page_never_polls(open_page: OpenPage, relayed: Relay) -> None:
     [call] = [frame for frame in traffic.frames if frame != "{}"]  # pongs are answers
     assert '"method":"submit"' in call
     assert page.evaluate("spoken") == []
+
+
+def test_a_redis_that_does_not_answer_is_shown(open_page: OpenPage) -> None:
+    with valkey_server() as server:
+        env = {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
+        with relay("tasks", env=env) as serving:
+            page = open_page(f"{serving.url}/")
+            connection = page.locator("#connection-text")
+            expect(connection).to_have_text("Connected")
+            with server.frozen():
+                expect(connection).to_have_text("Connected, but Redis is away")
+            expect(connection).to_have_text("Connected")

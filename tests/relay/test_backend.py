@@ -61,6 +61,9 @@ class Watched:
         for line in lines:
             self.history.append(line)
 
+    def disturb(self, trouble: str | None) -> None:
+        """Nobody is to be told."""
+
     async def store(self, identity: str, result: Any, state: str = "SUCCESS") -> None:
         await anyio.to_thread.run_sync(self.app.backend.store_result, identity, result, state)
 
@@ -113,12 +116,16 @@ async def test_a_failure_is_told_with_its_error(valkey: Valkey) -> None:
 
 
 async def test_the_plugin_is_given_time_to_tell_it_better(valkey: Valkey) -> None:
-    async with watching(valkey, event("a", "STARTED", 1.0), event("lost", "STARTED", 1.0)) as watched:
+    async with watching(
+        valkey, event("a", "STARTED", 1.0), event("lost", "STARTED", 1.0, name="n", tags=("t",))
+    ) as watched:
         for identity in ("a", "lost"):
             await watched.store(identity, 3)
         await watched.appender.append([event("a", "SUCCESS", 2.0, runtime=1.0)])
         task = await watched.has("lost", "SUCCESS")
         assert task.source == "backend"
+        ((_, offset, _),) = watched.history.since({"tag:t": task.offset - 1}, 0, 1).events
+        assert offset == task.offset, "its end is told on the channels that told of its start"
         task = await watched.has("a", "SUCCESS")
         assert (task.source, task.runtime) == ("signal", 1.0)
         assert watched.net.completed == 1

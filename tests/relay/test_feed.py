@@ -31,6 +31,7 @@ class Follower:
         self.snapshots: list[Snapshot] = []
         self.lines: list[bytes] = []
         self.handed: list[int] = []
+        self.troubles: list[str | None] = []
 
     def restart(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)
@@ -39,6 +40,9 @@ class Follower:
     def extend(self, lines: Sequence[bytes]) -> None:
         self.lines += lines
         self.handed.append(len(lines))
+
+    def disturb(self, trouble: str | None) -> None:
+        self.troubles.append(trouble)
 
 
 class Running:
@@ -160,6 +164,9 @@ async def test_a_frozen_server_is_noticed_within_five_seconds() -> None:
             await eventually(lambda: running.feed.trouble is None, what="the feed to be back")
             await running.append(event("a"))
             await running.has(1)
+            started, frozen, *_, back = running.sink.troubles
+            assert (started, back) == (None, None)
+            assert frozen is not None
 
 
 async def test_a_lost_journal_is_a_new_epoch(valkey: Valkey) -> None:

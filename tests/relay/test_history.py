@@ -150,6 +150,11 @@ def test_a_page_looks_at_a_bounded_number_and_hands_on_where_it_stopped() -> Non
     assert (page.tasks, page.next) == ([], 91)
 
 
+def test_a_page_of_a_channel_names_a_task_whose_newest_event_is_elsewhere() -> None:
+    history = filled(line("a", tags=("t",)), line("a", "STARTED", 2, tags=("t",)), line("a", "SUCCESS", 3))
+    assert [task.state for task in history.page("tag:t", None, 10, 100, lambda task: True).tasks] == ["SUCCESS"]
+
+
 def test_an_overlong_id_is_kept_like_any_other() -> None:
     name = "x" * 1000
     history = filled(*[encode(each) for each in life(name)], *[line(f"t{n}") for n in range(10)], events=5)

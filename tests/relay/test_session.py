@@ -88,6 +88,11 @@ def test_connect_says_who_one_is_and_where_the_journal_stands() -> None:
     assert "expires" not in reply
 
 
+def test_connect_says_where_events_may_be_late() -> None:
+    terms = Terms("watcher", "1", 25, lambda token: OPEN, lambda: "Redis: no answer")
+    assert Client(relay(), terms).ask(connect={})["connect"]["data"]["trouble"] == "Redis: no answer"
+
+
 def test_a_token_that_ends_is_announced_refreshed_and_enforced() -> None:
     import time
 

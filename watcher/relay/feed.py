@@ -49,13 +49,16 @@ class Snapshot:
 
 
 class Sink(Protocol):
-    """Where the feed leads. Both are called on the event loop and must not wait."""
+    """Where the feed leads. All is called on the event loop and must not wait."""
 
     def restart(self, snapshot: Snapshot) -> None:
         """Here is the journal; nothing that was handed over before holds any more."""
 
     def extend(self, lines: Sequence[bytes]) -> None:
         """Here are the next events."""
+
+    def disturb(self, trouble: str | None) -> None:
+        """Events may be late from now on, and why; None: no longer."""
 
 
 class _Rewound(Exception):
@@ -93,7 +96,7 @@ class Feed:
                 reason = _first(errors)
                 if self.trouble is None or attempt == 0:
                     logger.warning("the connection to Redis broke (%s); trying again", reason)
-                self.trouble = f"Redis: {reason}"
+                self._say(f"Redis: {reason}")
             except* _Rewound:
                 logger.warning("the journal in Redis was rewound; it gets a new epoch")
                 self._heard.clear()
@@ -130,7 +133,12 @@ class Feed:
                 await self._read()
         if self.trouble not in (None, "starting"):
             logger.info("connected to Redis again")
-        self.trouble = None
+        self._say(None)
+
+    def _say(self, trouble: str | None) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._sink.disturb(trouble)
 
     async def _restart(self, epoch: str, first: int) -> None:
         """Read the whole journal, the unfinished tasks first: one that ends meanwhile ends in the stream.

@@ -207,8 +207,9 @@ class Gateway:
         with anyio.move_on_after(_CLOSE, shield=True):
             while self._under_way:
                 await self._idle.wait()
-            if self._broker is not None:
+            if self._broker is not None and self._stored is not None:
                 await anyio.to_thread.run_sync(self._broker.close, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(self._stored.close, abandon_on_cancel=True)
         self._exits.close()
 
     # What is known of the app.

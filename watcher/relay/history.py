@@ -201,13 +201,22 @@ class History:
         tasks: list[Task] = []
         for looked, (offset, line) in enumerate(self.newest(channel, before), start=1):
             identity = decode(line).id
-            if self._index[f"task:{identity}"][-1] == offset:
+            if self._is_newest(channel, identity, offset):
                 task = self.task(identity)
                 if task is not None and wanted(task):
                     tasks.append(task)
             if looked >= examine or len(tasks) >= limit:
                 return Page(tasks, offset)
         return Page(tasks, None)
+
+    def _is_newest(self, channel: str, identity: str, offset: int) -> bool:
+        """Whether no later event of the task is on the channel; not every event of a task is on all of its channels."""
+        for later in reversed(self._index[f"task:{identity}"]):
+            if later == offset:
+                return True
+            if channel == ALL or channel in decode(self.line(later) or b"").channels():
+                return False
+        return False
 
     # How it is kept.
 

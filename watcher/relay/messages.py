@@ -35,6 +35,7 @@ __all__ = [
     "commands",
     "encode",
     "error_reply",
+    "message_push",
     "publications",
     "reply",
     "unsubscribe_push",
@@ -256,6 +257,11 @@ def publications(channel: str, events: Sequence[tuple[int, bytes]]) -> list[byte
     """The pushes of a channel's ``(offset, line)`` events: the lines are put in as they are."""
     head = b'{"push":{"channel":%s,"pub":{"data":' % _encoder.encode(channel)
     return [b'%s%s,"offset":%d}}}' % (head, line, offset) for offset, line in events]
+
+
+def message_push(data: Any) -> bytes:
+    """The push of a message that belongs to no channel."""
+    return _encoder.encode({"push": {"message": {"data": data}}})
 
 
 def unsubscribe_push(channel: str) -> bytes:

@@ -70,7 +70,7 @@ class Relay:
             results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
-        self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit)
+        self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
@@ -140,6 +140,11 @@ class Relay:
                 subscriber.deliver(parts)
         self._grown.set()
         self._grown = anyio.Event()
+
+    def disturb(self, trouble: str | None) -> None:
+        """Tell everyone that events may be late, or no longer."""
+        for client in self._sockets:
+            client.tell({"trouble": trouble})
 
     def _count_invalid(self, count: int) -> None:
         if count:
@@ -232,6 +237,8 @@ class Relay:
     async def drain(self) -> None:
         """Take no more, finish what is under way, and ask the clients to leave."""
         self.draining = True
+        for waiting in self.hub.subscribers() - self._sockets:
+            waiting.restart()  # a request that waits for a task is answered with what there is
         with anyio.move_on_after(_FINISH):
             while self._calls:
                 await self._finished.wait()

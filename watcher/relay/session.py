@@ -39,12 +39,14 @@ class Terms:
 
     :param ping: seconds between pings.
     :param admit: the permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`.
+    :param trouble: why events may be late just now, or None.
     """
 
     namespace: str
     version: str
     ping: int
     admit: Callable[[str], Grant]
+    trouble: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ class Session:
         self.grant = self._terms.admit(token)
         self.client = str(uuid.uuid4())
         history = self._hub.history
-        where = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
+        where: dict[str, Any] = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
+        if (trouble := self._terms.trouble()) is not None:
+            where["trouble"] = trouble
         expires, ttl = self._lifetime()
         result = messages.ConnectResult(
             client=self.client, version=self._terms.version, data=Raw(messages.encode(where)),

@@ -31,6 +31,9 @@ from watcher.token import Grant
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
 logger = logging.getLogger(__name__)
+#: For websockets, which would tell of each connection.
+_quiet = logging.getLogger(f"{__name__}.protocol")
+_quiet.setLevel(logging.WARNING)
 
 PATH: Final = "/connection/websocket"
 #: Largest message that a client may send, in bytes.
@@ -82,7 +85,7 @@ class Socket(asyncio.Protocol):
     def __init__(self, desk: Desk, *, server_state: Any, **_: Any) -> None:
         self._desk = desk
         self._connections: set[Any] = server_state.connections
-        self._protocol = ServerProtocol(max_size=_MESSAGE_BYTES, logger=logger)
+        self._protocol = ServerProtocol(max_size=_MESSAGE_BYTES, logger=_quiet)
         self._session: Session | None = None
         self._fragments = b""
         self._paused = False
@@ -204,6 +207,11 @@ class Socket(asyncio.Protocol):
     def grant(self) -> Grant:
         """What the client may do."""
         return (self._session.grant if self._session is not None else None) or Grant()
+
+    def tell(self, data: Any) -> None:
+        """Send a message that belongs to no channel, unless the client is not connected yet or can't take more."""
+        if self._session is not None and self._session.grant is not None and not self._paused:
+            self._write_text([messages.message_push(data)])
 
     def restart(self) -> None:
         """The journal is another one: subscriptions end, and clients subscribe again."""

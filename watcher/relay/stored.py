@@ -7,6 +7,7 @@ chose it. A backend that keeps its results otherwise (a database, RPC) is not as
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ from celery import Celery
 from celery.app import backends
 from celery.backends import base
 from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import ImproperlyConfigured
 from msgspec import UNSET
 
 from watcher.event import Event, Reason, rank
@@ -23,6 +25,8 @@ from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
 __all__ = ["Stored", "event_of", "redis_of"]
+
+logger = logging.getLogger(__name__)
 
 #: A read takes at most this long where the backend is Redis, in seconds.
 _TIMEOUT: Final = 2.0
@@ -56,12 +60,23 @@ class Stored:
             return payload.encode()
         return decompress(payload) if payload else None
 
+    def close(self) -> None:
+        """Close its connections, where it is a backend that keeps some and has used them."""
+        if self._backend:
+            client: Any = vars(self._backend).get("client")
+            if hasattr(client, "close"):
+                client.close()
+
     def _open(self) -> BaseKeyValueStoreBackend | Literal[False]:
-        found: Any = backends.by_url(self._app.conf.result_backend, self._app.loader)
-        made, url = found
-        if not issubclass(made, BaseKeyValueStoreBackend):
+        try:
+            found: Any = backends.by_url(self._app.conf.result_backend, self._app.loader)
+            made, url = found
+            if not issubclass(made, BaseKeyValueStoreBackend):
+                return False
+            backend: Any = made(app=self._app, url=url)
+        except (ImportError, ImproperlyConfigured) as error:  # the relay lacks the backend's driver
+            logger.warning("the result backend can't be read: %s", error)
             return False
-        backend: Any = made(app=self._app, url=url)
         if backend.serializer != "json":
             return False
         parameters = getattr(backend, "connparams", {})  # of the Redis backends

@@ -1,9 +1,9 @@
 """How fast a process publishes, and what that means for how its events travel: pure, the caller brings the time.
 
 Each send wakes the publisher's thread and takes the interpreter from the tasks for a moment, which costs a tenth to a
-quarter of a millisecond of CPU in all. When events are few, each leaves at once. When they are many, it pays to send more
-at a time: first the events that nobody waits for linger until one comes that somebody does wait for, a task's end; and
-where even the ends are many, the thread rests between two sends.
+quarter of a millisecond of CPU in all. When events are few, each leaves at once. When they are many, it pays to send
+more at a time: first the events that nobody waits for linger until one comes that somebody does wait for, a task's end;
+and where even the ends are many, the thread rests between two sends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Pace"]
 #: Seconds over which rates are averaged.
 _MEMORY: Final = 0.25
 #: Seconds of the longest wait, of either kind.
-_LONGEST: Final = 0.01
+_LONGEST: Final = 0.02
 
 
 class Pace:

@@ -1,0 +1,69 @@
+"""A running relay over HTTP, without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+from celery import Celery
+from redis.asyncio import Redis
+
+from tests.relay.support import JOURNAL
+from tests.support.events import record
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
+from watcher.journal import APPEND
+from watcher.relay.http import application
+from watcher.relay.relay import Relay
+from watcher.settings import Settings
+
+BASE = "http://localhost:5556"
+
+
+@asynccontextmanager
+async def serving(
+    redis_url: str, app: Celery | None = None, settings: Settings | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    """A running relay, and a client to it that needs no socket."""
+    redis = Redis.from_url(redis_url, protocol=2, socket_timeout=2, socket_connect_timeout=2)
+    relay = Relay(settings or Settings(), JOURNAL, redis, app)
+    transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
+    async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        group.start_soon(relay.run)
+        await relay.loaded.wait()
+        try:
+            yield client, relay
+        finally:
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await relay.gateway.aclose()
+                await redis.aclose()
+
+
+def append(valkey: Valkey, *events: Any) -> None:
+    """Write events into the journal as a worker does."""
+    with valkey.client() as redis:
+        keys, arguments = JOURNAL.append(f"writer-{events[0].id}-{events[0].timestamp}", 1, list(map(record, events)))
+        redis.register_script(APPEND)(keys, arguments)
+
+
+async def known(relay: Relay, identity: str, state: str) -> None:
+    def is_so() -> bool:
+        task = relay.hub.history.task(identity)
+        return task is not None and task.state == state
+
+    await eventually(is_so, what=f"the relay to know {identity} as {state}")
+
+
+def is_problem(response: httpx.Response, status: int, detail: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:celery-watcher:")
+    assert detail in body["detail"]
+    assert "nosniff" in response.headers["x-content-type-options"]
+    return body
