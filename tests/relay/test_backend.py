@@ -115,6 +115,20 @@ async def test_a_failure_is_told_with_its_error(valkey: Valkey) -> None:
         assert (task.exception.type, task.exception.message) == ("ValueError", "no luck")
 
 
+async def test_tries_are_told_apart_although_they_are_not_stored(valkey: Valkey) -> None:
+    async with watching(valkey, event("a", "RECEIVED", 1.0, retries=1)) as watched:
+        await watched.store("a", ValueError("try 0"), "RETRY")  # what is stored while try 1 waits
+        await watched.store("b", ValueError("try 0"), "RETRY")
+        await watched.has("b", "RETRY")
+        await watched.store("b", {"pid": 1}, "STARTED")
+        assert (await watched.has("b", "STARTED")).retries == 1
+        await watched.store("b", 1)
+        assert (await watched.has("b", "SUCCESS")).retries == 1
+        await watched.store("a", 1)
+        assert (await watched.has("a", "SUCCESS")).retries == 1
+        assert watched.net.completed == 4
+
+
 async def test_the_plugin_is_given_time_to_tell_it_better(valkey: Valkey) -> None:
     async with watching(
         valkey, event("a", "STARTED", 1.0), event("lost", "STARTED", 1.0, name="n", tags=("t",))

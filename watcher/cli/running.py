@@ -46,8 +46,9 @@ async def until_signalled() -> AsyncIterator[Ending]:
 
     async def listen() -> None:
         async for number in signals:
-            (ending.urgent if ending.asked.is_set() else ending.asked).set()
-            _log.info("%s: stopping", number.name)
+            urgent = ending.asked.is_set()
+            (ending.urgent if urgent else ending.asked).set()
+            _log.info("%s: stopping%s", number.name, " at once" if urgent else "")
 
     with anyio.open_signal_receiver(*_SIGNALS) as signals:
         async with anyio.create_task_group() as group:

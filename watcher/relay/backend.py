@@ -45,7 +45,7 @@ _WAITING: Final = 200_000
 #: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
 _SWEEP: Final = 2.0
 _AGAIN: Final = 1.0
-_FROM_THE_TASK: Final = ("retries", "name", "hostname", "queue", "root_id", "parent_id", "group_id", "tags")
+_FROM_THE_TASK: Final = ("name", "hostname", "queue", "root_id", "parent_id", "group_id", "tags")
 
 
 class SafetyNet:
@@ -174,6 +174,11 @@ class SafetyNet:
 
 def _following(event: Event, task: Task) -> Event | None:
     """``event`` as the next one of ``task``, or None where it says nothing new."""
+    if event.retries is None:
+        if event.state == "RETRY" and rank(task.state) < rank("STARTED"):
+            return None  # of the try before: this one has not begun
+        begun = task.state == "RETRY" and event.state != "RETRY"
+        event = msgspec.structs.replace(event, retries=(task.retries or 0) + begun)
     # Little of this is stored, and some only with result_extended; the channels that carry the event depend on it.
     known = {name: getattr(task, name) for name in _FROM_THE_TASK if getattr(event, name) is None}
     event = msgspec.structs.replace(event, **known)
