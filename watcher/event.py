@@ -71,8 +71,8 @@ class ExceptionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One change of one task's state; docs/protocol.md gives the meaning of each field.
+class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an event tells of a task, and a task is known by; docs/protocol.md gives the meaning of each field.
 
     ``args``, ``kwargs``, ``result`` and ``meta`` hold JSON text as it will be sent, because the process that made the
     value is the only one that must look inside; they are ``UNSET`` where absent, since ``null`` is a value.
@@ -104,53 +104,37 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     meta: Raw | UnsetType = UNSET
     meta_size: int | None = None
     reason: Reason | None = None
-    late: bool = False
 
     def channels(self) -> list[str]:
-        """The channels that carry this event, ``tasks`` excepted, which carries all."""
-        return _channels(self)
+        """The channels that carry it, ``tasks`` excepted, which carries all."""
+        names = [f"task:{self.id}"]
+        if self.root_id:
+            names.append(f"root:{self.root_id}")
+        if self.group_id:
+            names.append(f"group:{self.group_id}")
+        if self.name:
+            names.append(f"name:{self.name}")
+        if self.tags:
+            names.extend(dict.fromkeys(f"tag:{tag}" for tag in self.tags))
+        return names
 
 
-class Task(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Event(_Told, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one task's state. ``late``: it stood behind the task's state when it arrived."""
+
+    late: bool = False
+
+
+class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of one task: each field's current value, and when the current try entered each state.
 
     ``times`` maps a state to the timestamp of its first entry in the current try. ``offset`` is that of the last event
-    folded in. The order of the fields is the one in which a reader of the JSON wants to see them.
+    folded in.
     """
 
-    id: str
-    state: str
-    timestamp: float
-    source: Literal["signal", "backend"]
     final: bool
     offset: int
     times: dict[str, float]
-    name: str | None = None
-    hostname: str | None = None
-    queue: str | None = None
-    retries: int | None = None
-    eta: str | None = None
-    expires: str | None = None
-    root_id: str | None = None
-    parent_id: str | None = None
-    group_id: str | None = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
-    args: Raw | UnsetType = UNSET
-    kwargs: Raw | UnsetType = UNSET
-    tags: tuple[str, ...] | None = None
-    runtime: float | None = None
-    result: Raw | UnsetType = UNSET
-    result_repr: bool = False
-    result_size: int | None = None
-    exception: ExceptionInfo | None = None
-    meta: Raw | UnsetType = UNSET
-    meta_size: int | None = None
-    reason: Reason | None = None
-
-    def channels(self) -> list[str]:
-        """The channels that carry the task's events, ``tasks`` excepted."""
-        return _channels(self)
 
 
 #: Fields that describe the task whatever its state: a later event that lacks one does not take it away.
@@ -163,19 +147,6 @@ _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exce
 
 _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(Event)
-
-
-def _channels(told: Event | Task) -> list[str]:
-    names = [f"task:{told.id}"]
-    if told.root_id:
-        names.append(f"root:{told.root_id}")
-    if told.group_id:
-        names.append(f"group:{told.group_id}")
-    if told.name:
-        names.append(f"name:{told.name}")
-    if told.tags:
-        names.extend(dict.fromkeys(f"tag:{tag}" for tag in told.tags))
-    return names
 
 
 def rank(state: str) -> int:
@@ -257,51 +228,47 @@ def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
             task = fold(task, event, offset)
     if task is not None:
         for offset, event in late:
-            fold(task, event, offset)
+            task = fold(task, event, offset)
     return task
 
 
 def fold(task: Task | None, event: Event, offset: int) -> Task:
-    """Fold one event into what is known of its task; ``task`` is changed in place and returned.
+    """What is known of a task after one more event.
 
     :param task: what was known, or None for the first event.
     :param offset: the event's offset in the journal.
     """
     if task is None:
-        task = Task(
-            id=event.id, state=event.state, timestamp=event.timestamp, source=event.source,
-            final=is_final(event.state), offset=offset, times={},
-        )  # fmt: skip
-        _supersede(task, event)
-    elif _order(event) >= _order(task):
-        if (event.retries or 0) > (task.retries or 0):
-            task.times = {}
-            task.meta, task.meta_size = UNSET, None
-        _supersede(task, event)
-    else:
-        _complete(task, event)
-    if (event.retries or 0) == (task.retries or 0):
-        task.times[event.state] = min(event.timestamp, task.times.get(event.state, event.timestamp))
-    task.offset = max(task.offset, offset)
-    return task
+        told = {name: getattr(event, name) for name in _Told.__struct_fields__}
+        return Task(**told, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
+    this_try, its_try = task.retries or 0, event.retries or 0
+    times = {} if its_try > this_try else task.times
+    if its_try >= this_try:
+        times = {**times, event.state: min(event.timestamp, times.get(event.state, event.timestamp))}
+    changes = _superseding(task, event) if _order(event) >= _order(task) else _completing(task, event)
+    return msgspec.structs.replace(task, **changes, offset=max(task.offset, offset), times=times)
 
 
-def _supersede(task: Task, event: Event) -> None:
-    """``event`` is now the task's state."""
-    task.state, task.timestamp, task.source = event.state, event.timestamp, event.source
-    task.final = is_final(event.state)
-    for field in _LASTING:
-        value = getattr(event, field)
+def _superseding(task: Task, event: Event) -> dict[str, Any]:
+    """What changes where ``event`` is the task's state from now on."""
+    changes: dict[str, Any] = {
+        "state": event.state,
+        "timestamp": event.timestamp,
+        "source": event.source,
+        "final": is_final(event.state),
+    }
+    for name in _LASTING:
+        value = getattr(event, name)
         if value is not None and value is not UNSET:
-            setattr(task, field, value)
-    for field in _OF_THE_STATE:
-        setattr(task, field, getattr(event, field))
-    if event.meta is not UNSET or event.meta_size is not None:
-        task.meta, task.meta_size = event.meta, event.meta_size
+            changes[name] = value
+    for name in _OF_THE_STATE:
+        changes[name] = getattr(event, name)
+    new_try = (event.retries or 0) > (task.retries or 0)
+    if new_try or event.meta is not UNSET or event.meta_size is not None:
+        changes |= {"meta": event.meta, "meta_size": event.meta_size}
+    return changes
 
 
-def _complete(task: Task, event: Event) -> None:
-    """``event`` stands behind the task's state: take from it only what is not known yet."""
-    for field in _LASTING:
-        if getattr(task, field) in (None, UNSET):
-            setattr(task, field, getattr(event, field))
+def _completing(task: Task, event: Event) -> dict[str, Any]:
+    """What ``event``, which stands behind the task's state, tells that is not known yet."""
+    return {name: getattr(event, name) for name in _LASTING if getattr(task, name) in (None, UNSET)}

@@ -5,29 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.client import Client, client
 from tests.support.processes import Relay, program, relay, worker
-from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.anyio
 
 WAY = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"]
-
-
-@pytest.fixture(scope="module")
-def env(_valkey: Valkey) -> dict[str, str]:
-    return {"CELERY_BROKER_URL": _valkey.url(15), "CELERY_RESULT_BACKEND": _valkey.url(14)}
-
-
-@pytest.fixture(scope="module")
-def running(env: dict[str, str]) -> Iterator[Relay]:
-    with worker("tasks", env=env), relay("tasks", env=env) as serving:
-        yield serving
 
 
 def post(url: str, body: Any) -> tuple[int, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,22 +19,10 @@ from centrifuge import (
     SubscriptionState,
 )
 
-from tests.support.processes import Relay, free_port, relay, worker
-from tests.support.valkey import Valkey
+from tests.support.processes import Relay, free_port, relay
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def env(_valkey: Valkey) -> dict[str, str]:
-    return {"CELERY_BROKER_URL": _valkey.url(15), "CELERY_RESULT_BACKEND": _valkey.url(14)}
-
-
-@pytest.fixture(scope="module")
-def running(env: dict[str, str]) -> Iterator[Relay]:
-    with worker("tasks", env=env), relay("tasks", env=env) as serving:
-        yield serving
 
 
 class Listener(SubscriptionEventHandler):

@@ -302,6 +302,7 @@ def test_the_buffer_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> Non
             for number in range(5000):
                 publisher.publish(event(str(number)))
             assert publisher._outbox.unsent() <= 100_000
+        assert publisher.flush(5)
         wait_for(lambda: [text for text in caplog.messages if "buffer full" in text], what="the loss to be told")
         kept = len(ids(reader))
         assert ids(reader) == [str(number) for number in range(kept)], "the newest are the ones that are dropped"
