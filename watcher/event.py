@@ -11,7 +11,7 @@ child publish independently: the event with the greatest ``(retries, rank, times
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
