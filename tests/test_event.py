@@ -124,6 +124,15 @@ def test_an_event_behind_the_state_adds_what_is_not_known_and_changes_nothing_el
     assert (task.state, task.timestamp, task.name, task.queue, task.offset) == ("STARTED", 5, "n", "q", 2)
 
 
+def test_what_was_not_sent_may_be_sent_again_or_have_arrived_after_all() -> None:
+    told = [(1, event("a", "PENDING", 1)), (2, event("a", "REJECTED", 2, reason="not_sent"))]
+    assert (rejected := task_of(told)) is not None
+    assert (rejected.state, rejected.final) == ("REJECTED", True)
+    for again in (event("a", "PENDING", 3), event("a", "RECEIVED", 3)):
+        assert (task := task_of([*told, (3, again)])) is not None
+        assert (task.state, task.final, task.reason) == (again.state, False, None)
+
+
 def test_success_after_a_revocation_takes_its_reason_away() -> None:
     task = task_of([(1, event("a", "REVOKED", 1, reason="revoked")), (2, event("a", "SUCCESS", 2))])
     assert task is not None

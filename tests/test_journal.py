@@ -138,6 +138,17 @@ def test_success_supersedes_a_revocation_that_was_not_the_end(redis: Any) -> Non
     ]  # fmt: skip
 
 
+def test_what_was_not_sent_has_ended_and_may_be_sent_again(redis: Any) -> None:
+    keep = keeper(redis)
+    keep.append(event("a", "PENDING", 1), event("a", "REJECTED", 2, reason="not_sent"))
+    assert keep.open() == set()
+    keep.append(event("a", "PENDING", 3))
+    assert keep.open() == {"a"}
+    keep.append(event("a", "STARTED", 4), event("a", "SUCCESS", 5))
+    assert keep.open() == set()
+    assert not any(told.late for _, told in keep.entries())
+
+
 def test_a_retry_after_an_end_opens_the_task_again(redis: Any) -> None:
     keep = keeper(redis)
     keep.append(event("a", "FAILURE", 1))

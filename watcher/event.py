@@ -174,9 +174,15 @@ class Ranked(Protocol):
     def timestamp(self) -> float:
         """Unix seconds."""
 
+    @property
+    def reason(self) -> Reason | None:
+        """What explains the state."""
+
 
 def _order(event: Ranked) -> tuple[int, int, float]:
-    return (event.retries or 0, rank(event.state), event.timestamp)
+    # What was not sent ranks with what was: it may be sent again under its id, or have arrived after all.
+    state_rank = _RANKS["PENDING"] if event.reason == "not_sent" else rank(event.state)
+    return (event.retries or 0, state_rank, event.timestamp)
 
 
 def standing(event: Ranked) -> str:

@@ -223,7 +223,7 @@ end
 
 local function new_epoch()
   local now = redis.call('TIME')
-  return now[1] .. string.format('%03d', math.floor(tonumber(now[2]) / 1000))
+  return now[1] .. string.format('%06d', tonumber(now[2]))
 end
 
 local function int(number) return string.format('%.0f', number) end
@@ -235,7 +235,8 @@ BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. red
 
 #: Append a batch: see :meth:`Journal.append` for the arguments and :class:`Appended` for the reply.
 #:
-#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final.
+#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final. So is REJECTED of what
+#: was not sent, which ranks with PENDING.
 APPEND: Final = (
     _POSITION
     + """
@@ -261,7 +262,9 @@ end
 
 local epoch, offset, bytes = at.epoch or new_epoch(), at.offset, at.bytes
 local published, touched = {}, {}
-local function final(standing) return string.byte(standing, 7) >= 53 end
+local function final(standing)
+  return string.byte(standing, 7) >= 53 or string.sub(standing, 26) == 'REJECTED'
+end
 
 for i = 6, #ARGV, 3 do
   local id, standing, line = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -32,9 +32,14 @@ export function isFinal(/** @type {string} */ state) {
   return rank(state) >= RANKS.FAILURE;
 }
 
+/** What was not sent ranks with what was: it may be sent again under its id, or have arrived after all. */
+function place(/** @type {any} */ { state, reason }) {
+  return reason === "not_sent" ? RANKS.PENDING : rank(state);
+}
+
 /** Whether `a` stands at or past `b`: the greater (retries, rank, timestamp) is current, whatever arrived first. */
 export function supersedes(/** @type {Event} */ a, /** @type {Event} */ b) {
-  return ((a.retries ?? 0) - (b.retries ?? 0) || rank(a.state) - rank(b.state) || a.timestamp - b.timestamp) >= 0;
+  return ((a.retries ?? 0) - (b.retries ?? 0) || place(a) - place(b) || a.timestamp - b.timestamp) >= 0;
 }
 
 /**

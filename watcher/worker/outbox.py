@@ -18,7 +18,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, Protocol
 
-from watcher.event import FINAL_STATES, rank, standing
+from watcher.event import FINAL_STATES, Reason, rank, standing
 from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Record, batches
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.pace import Pace
@@ -52,6 +52,7 @@ class Item(NamedTuple):
     state: str
     timestamp: float
     line: bytes
+    reason: Reason | None = None
 
 
 class Outbox:
