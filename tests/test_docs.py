@@ -1,0 +1,201 @@
+"""What the documents show is what happens: their examples are run against a real relay and a real worker."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.support.processes import ROOT, Relay, program, relay, worker
+from tests.support.valkey import Valkey
+from watcher.settings import SETTINGS
+
+ADDRESS = "http://127.0.0.1:5556"
+SOCKET = "ws://127.0.0.1:5556"
+
+#: Fields whose values differ from run to run; what is in them has to be of the same kind only.
+VARYING = {"client", "epoch", "id", "channel", "offset", "root_id", "runtime", "timestamp"}
+
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document."""
+
+    language: str
+    text: str
+
+
+def blocks(name: str) -> list[Block]:
+    return [Block(*found) for found in FENCE.findall((ROOT / name).read_text())]
+
+
+def same(documented: Any, real: Any, field: str = "") -> bool:
+    """Whether ``real`` is what the document shows, but for what differs from run to run."""
+    if isinstance(documented, dict) and isinstance(real, dict):
+        documented, real = {"offset": 0, **documented}, {"offset": 0, **real}  # absent numbers are 0
+        within = {key: "timestamp" if field == "times" else key for key in documented}
+        return documented.keys() == real.keys() and all(same(documented[key], real[key], within[key]) for key in within)
+    if isinstance(documented, list) and isinstance(real, list):
+        return len(documented) == len(real) and all(map(same, documented, real))
+    # Ids that the document's own requests choose, such as order-7, are the same in each run.
+    if field in VARYING and not (isinstance(documented, str) and re.fullmatch(r"(\w+:)?\w+-\d+", documented)):
+        return type(documented) is type(real)
+    return bool(documented == real)
+
+
+@pytest.fixture(scope="module")
+def running(_valkey: Valkey) -> Iterator[Relay]:
+    env = {"CELERY_BROKER_URL": _valkey.url(15), "CELERY_RESULT_BACKEND": _valkey.url(14)}
+    # One process, and one task at a time: then events come in the order in which the documents show them.
+    with worker("tasks", "-n", "celery@worker1", pool="solo", env=env), relay("tasks", env=env) as serving:
+        yield serving
+
+
+# curl
+
+
+def curl(command: str, url: str) -> httpx.Response:
+    """Send the request that a line for curl describes; an option that it doesn't know is not passed over."""
+    words = iter(shlex.split(command.replace("\\\n", " "))[1:])
+    method, headers, data, address = None, {}, None, ""
+    for word in words:
+        if word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            data = next(words)
+        elif word == "-X":
+            method = next(words)
+        else:
+            assert word.startswith(ADDRESS), f"{word!r} is neither a known option nor the relay's address"
+            address = url + word.removeprefix(ADDRESS)
+    return httpx.request(method or ("POST" if data else "GET"), address, headers=headers, content=data, timeout=30)
+
+
+def test_curl_is_answered_as_shown(running: Relay) -> None:
+    shown = [*blocks("README.md"), *blocks("docs/protocol.md")]
+    compared = 0
+    for block, following in zip(shown, [*shown[1:], Block("", "")], strict=True):
+        if block.language != "sh" or not block.text.startswith("curl "):
+            continue
+        response = curl(block.text, running.url)
+        if following.language == "json":
+            assert same(json.loads(following.text), response.json()), f"{block.text}\n{response.text}"
+            compared += 1
+        else:
+            assert response.is_success, f"{block.text}\n{response.text}"
+    assert compared >= 5
+
+
+# WebSocket
+
+
+async def hear(socket: ClientConnection, expected: list[Any]) -> list[Any]:
+    """Take messages until all that are expected have come, in whatever order, and return them."""
+    missing, heard = list(expected), []
+    try:
+        with anyio.fail_after(10):
+            while missing:
+                for message in map(json.loads, str(await socket.recv()).split("\n")):
+                    found = next((each for each in missing if same(each, message)), None)
+                    if found is not None:
+                        missing.remove(found)
+                    heard.append(message)
+    except TimeoutError:
+        raise AssertionError(f"never heard {json.dumps(missing)}\nbut {json.dumps(heard)}") from None
+    return heard
+
+
+@pytest.mark.anyio
+async def test_the_websocket_says_what_is_shown(running: Relay) -> None:
+    lines = [
+        line for block in blocks("docs/protocol.md") for line in block.text.splitlines() if line.startswith(("→", "←"))
+    ]
+    assert len(lines) > 20
+    epoch, before = "", 0
+    async with connect(running.ws_url) as socket:
+        while lines:
+            said = lines.pop(0).removeprefix("→ ")
+            expected = []
+            while lines and lines[0].startswith("←"):
+                expected.append(json.loads(lines.pop(0).removeprefix("← ")))
+            await socket.send(as_of(said, epoch, before))
+            for message in await hear(socket, expected):
+                if "connect" in message:
+                    epoch, before = message["connect"]["data"]["epoch"], message["connect"]["data"]["offset"]
+
+
+def as_of(command: str, epoch: str, before: int) -> str:
+    """A command of the document, which starts with an empty journal, for one that has ``before`` events."""
+    command = re.sub(r'"epoch":"\d+"', f'"epoch":"{epoch}"', command)
+    return re.sub(r'"offset":(\d+)', lambda found: f'"offset":{int(found[1]) + before}', command)
+
+
+# Python
+
+
+def test_the_python_client_in_the_readme_works(running: Relay, tmp_path: Path) -> None:
+    texts = [block.text for block in blocks("README.md") if block.language == "python" and SOCKET in block.text]
+    assert len(texts) == 1
+    script = tmp_path / "client.py"
+    script.write_text(texts[0].replace(SOCKET, running.url.replace("http", "ws")).replace("500_000_000", "9_000_000"))
+    with program(sys.executable, str(script)) as client:
+        assert client.wait(30) == 0, client.output
+        assert [line.split()[0] for line in client.stdout.splitlines()][:2] == ["RECEIVED", "STARTED"]
+        assert client.stdout.splitlines()[-1] == "SUCCESS 602489", client.output
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tasks.md", "docs/protocol.md"])
+def test_python_is_python(name: str) -> None:
+    for block in blocks(name):
+        if block.language == "python":
+            ast.parse(block.text)
+
+
+# What the documents list.
+
+
+def documents() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def test_links_lead_somewhere() -> None:
+    for document in documents():
+        text = document.read_text()
+        for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+            address, _, anchor = "".join(target).partition("#")
+            if "://" in address:
+                continue
+            file = (document.parent / address) if address else document
+            assert file.exists(), f"{document.name}: {address}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{document.name}: #{anchor}"
+
+
+def test_every_setting_is_documented() -> None:
+    table = (ROOT / "docs" / "operating.md").read_text()
+    for setting in SETTINGS:
+        assert f"| `{setting.variable}` |" in table, setting.variable
+
+
+def test_every_module_has_its_caption() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in (ROOT / "watcher").rglob("*.py"):
+        package = f"`{path.parent.relative_to(ROOT)}/`"  # of some the whole has one line
+        if path.name != "__init__.py":
+            assert path.name in text or package in text, f"{path.relative_to(ROOT)} is not in docs/architecture.md"
