@@ -235,7 +235,7 @@ BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. red
 
 #: Append a batch: see :meth:`Journal.append` for the arguments and :class:`Appended` for the reply.
 #:
-#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final. So is the REJECTED of
+#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final. So is REJECTED of
 #: what was not sent, which ranks with PENDING.
 APPEND: Final = (
     _POSITION

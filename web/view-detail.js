@@ -23,6 +23,7 @@
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
 import { kindOf } from "./filter.js";
 import { block, call, cut, duration, inFull, line, precisely, size, word } from "./format.js";
+import { keptToken, resultAddress, saveResult } from "./relay.js";
 import { progressOf, runtimeOf } from "./task.js";
 
 /** @typedef {{label: string, text: string, copy?: boolean, filter?: string, title?: string}} Fact */
@@ -93,8 +94,13 @@ export class DetailView {
         class: "quiet",
         target: "_blank",
         rel: "noopener",
-        href: `api/tasks/${encodeURIComponent(id)}/result`,
+        href: resultAddress(id),
         text: "Open the whole result",
+        onclick(/** @type {MouseEvent} */ event) {
+          if (!keptToken()) return;
+          event.preventDefault();
+          saveResult(id).catch((error) => setText(parts.whole, `The whole result can't be had: ${error.message}`));
+        },
       }),
       call: el("pre", { class: "value", tabindex: 0, "aria-label": "Arguments" }),
       omitted: el("p", { class: "quiet" }),

@@ -316,3 +316,24 @@ async def test_values_of_tasks_are_passed_on_as_they_are(valkey: Valkey) -> None
         response = await client.get("/api/tasks/t")
     assert response.headers["content-type"] == "application/json"
     assert response.json()["result"] == {"markup": "<script>alert(1)</script>", "big": 2**60}
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery 5.7 does
+async def test_a_result_is_had_bare_and_whole(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, relay):
+        append(valkey, event("small", "SUCCESS", 1.0, result=Raw(b'{"a":[1]}')))
+        append(valkey, event("large", "SUCCESS", 1.0, result_size=100_000))
+        append(valkey, event("gone", "SUCCESS", 1.0, result_size=100_000))
+        append(valkey, event("odd", "SUCCESS", 1.0, result=Raw(b'"<x>"'), result_repr=True))
+        append(valkey, event("ignored", "IGNORED", 1.0))
+        append(valkey, event("failed", "FAILURE", 1.0))
+        await known(relay, "failed", "FAILURE")
+        await anyio.to_thread.run_sync(app.backend.store_result, "large", "x" * 100_000, "SUCCESS")
+        small = await client.get("/api/tasks/small/result")
+        assert (small.status_code, small.json(), small.headers["content-type"]) == (200, {"a": [1]}, "application/json")
+        assert (await client.get("/api/tasks/large/result")).json() == "x" * 100_000
+        is_problem(await client.get("/api/tasks/gone/result"), 410, "not stored any more")
+        is_problem(await client.get("/api/tasks/odd/result"), 415, "no JSON")
+        is_problem(await client.get("/api/tasks/ignored/result"), 410, "ignored its result")
+        is_problem(await client.get("/api/tasks/failed/result"), 409, "FAILURE")
+        is_problem(await client.get("/api/tasks/nobody/result"), 404, "no such task")

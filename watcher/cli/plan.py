@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from watcher.cli.options import is_loopback
-from watcher.settings import database_of, masked
+from watcher.settings import as_redis, database_of, masked
 
 __all__ = ["Address", "Plan", "Urls", "plan"]
 
@@ -99,7 +99,8 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
             stand_ins[address.host, address.port] = _wider(address, known)
             notes[f"{use}: no Redis answers at {_shown(url)}, so an embedded Valkey listens there"] = None
         else:
-            moved[use] = database_of(url.split(";")[0])
+            first = url.split(";")[0]
+            moved[use] = database_of(as_redis(first) or first)
             why = "doesn't answer" if _is_local(url) else "is not on this machine; --redis-url would name one to use"
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {why}"] = None
     elsewhere = _count(moved.values()) if moved else None

@@ -36,7 +36,7 @@ from watcher.relay.claims import Busy, Claim, Claims, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.lanes import Lanes
 from watcher.relay.signature import Registered, Signature, describe
-from watcher.relay.stored import Stored, event_of
+from watcher.relay.stored import Stored, event_of, result_of
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
@@ -186,16 +186,27 @@ class Gateway:
 
         :raises Unavailable: the backend doesn't answer.
         """
+        payload = await self._read(identity)
+        event = self.read_stored(identity, payload) if payload else None
+        return None if event is None else fold(None, event, 0)
+
+    async def result(self, identity: str) -> bytes | None:
+        """The JSON text of a result, whatever its size; None where it is not stored, or not as JSON.
+
+        :raises Unavailable: the backend doesn't answer.
+        """
+        payload = await self._read(identity)
+        return None if payload is None else await anyio.to_thread.run_sync(result_of, payload)
+
+    async def _read(self, identity: str) -> bytes | None:
         if self._stored is None:
             return None
         try:
-            payload = await self._lookups.run(functools.partial(self._stored.read, identity), _CALL)
+            return await self._lookups.run(functools.partial(self._stored.read, identity), _CALL)
         except TimeoutError:
             raise Unavailable("the result backend doesn't answer") from None
         except Exception as error:  # each kind of backend has a driver with errors of its own
             raise Unavailable(f"the result backend doesn't answer: {error}") from error
-        event = self.read_stored(identity, payload) if payload else None
-        return None if event is None else fold(None, event, 0)
 
     def read_stored(self, identity: str, payload: bytes) -> Event | None:
         """The event that the result backend's ``payload`` tells of; None where it can't be read safely."""

@@ -65,10 +65,10 @@ def application(relay: Relay) -> ASGIApp:
     """All that is served over HTTP, the WebSocket excepted."""
     api = _Api(relay)
     routes = [
-        Route("/api/tasks", api.submit, methods=["POST"]),
-        Route("/api/tasks", api.list, methods=["GET"]),
+        Route("/api/tasks", api.tasks, methods=["GET", "POST"]),
         # An id may be anything that Celery takes: a slash in it is part of it.
         Route("/api/tasks/{id:path}/revoke", api.revoke, methods=["POST"]),
+        Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
         Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
         Route("/api/registry", api.registry, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
@@ -90,6 +90,18 @@ class UnsupportedMediaType(Refused):
     """The body of a request is said not to be JSON."""
 
     code, status, title = 107, 415, "unsupported media type"
+
+
+class NotSucceeded(Refused):
+    """The task has no result, or none yet."""
+
+    code, status, title = 107, 409, "no result"
+
+
+class Gone(Refused):
+    """There was a result, and it can't be had."""
+
+    code, status, title = 107, 410, "gone"
 
 
 class _RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,6 +138,10 @@ class _Api:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
 
+    async def tasks(self, request: Request) -> Response:
+        """``/api/tasks``; one route, so that a 405 names all of its methods."""
+        return await (self.submit(request) if request.method == "POST" else self.list(request))
+
     async def submit(self, request: Request) -> Response:
         """``POST /api/tasks``."""
         grant = self._admit(request)
@@ -149,6 +165,24 @@ class _Api:
         if wait and not task.final:
             task = await self._final(identity, wait) or task
         return self._json(task, headers=self._position())
+
+    async def result(self, request: Request) -> Response:
+        """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
+        grant = self._admit(request)
+        identity = request.path_params["id"]
+        task = self._visible(await self._relay.lookup(identity), grant)
+        if task.state == "IGNORED":
+            raise Gone("the task ignored its result")
+        if task.state != "SUCCESS":
+            raise NotSucceeded(f"the task is {task.state}")
+        if task.result_repr:
+            raise UnsupportedMediaType("the result is no JSON")
+        text = (
+            bytes(task.result) if isinstance(task.result, msgspec.Raw) else await self._relay.gateway.result(identity)
+        )
+        if text is None:
+            raise Gone("the result is not stored any more, or not as JSON")
+        return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
 
     async def revoke(self, request: Request) -> Response:
         """``POST /api/tasks/ID/revoke``."""

@@ -24,7 +24,7 @@ from watcher.settings import as_redis
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["Stored", "event_of", "redis_of"]
+__all__ = ["Stored", "event_of", "redis_of", "result_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 _TIMEOUT: Final = 2.0
 _FAILED: Final = ("FAILURE", "RETRY", "REVOKED")
 _REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "terminated", "expired": "expired"}
+#: What Celery itself raises for a task, and what the plugin makes of it (watcher/worker/signals.py).
+_CAUSES: Final[dict[str, Reason]] = {
+    "WorkerLostError": "worker_lost", "TimeLimitExceeded": "time_limit", "SoftTimeLimitExceeded": "time_limit",
+}  # fmt: skip
+_CELERYS: Final = ("billiard.exceptions", "celery.exceptions")
 
 
 class Stored:
@@ -123,6 +128,17 @@ def event_of(identity: str, payload: bytes, rendering: Rendering, now: float) ->
     )
 
 
+def result_of(payload: bytes) -> bytes | None:
+    """The JSON text of a stored SUCCESS's result; None where it is something else, or no JSON."""
+    try:
+        meta = json.loads(payload)
+        if not isinstance(meta, dict) or meta.get("status") != "SUCCESS":
+            return None
+        return json.dumps(_plain(meta.get("result")), allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        return None
+
+
 def _explanation(state: str, meta: Mapping[str, Any], rendering: Rendering) -> dict[str, Any]:
     """The fields that come with the state."""
     value = _plain(meta.get("result"))
@@ -146,7 +162,10 @@ def _failure(state: str, value: Any, traceback: Any, rendering: Rendering) -> di
     text = "" if message is None else str(message)
     if state == "REVOKED":
         return {"reason": _REASONS[text]} if text in _REASONS else {}
-    return {"exception": rendering.exception(Exception(text), _text(traceback), name=clean(value["exc_type"]))}
+    told = {"exception": rendering.exception(Exception(text), _text(traceback), name=clean(value["exc_type"]))}
+    if state == "FAILURE" and value.get("exc_module") in _CELERYS and value["exc_type"] in _CAUSES:
+        return {**told, "reason": _CAUSES[value["exc_type"]]}
+    return told
 
 
 def _plain(value: Any) -> Any:
