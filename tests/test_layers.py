@@ -11,7 +11,7 @@ import pytest
 from tests.support.processes import ROOT
 
 # What every module may use of ours, being plain data and plain decisions.
-FREE = {"watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.token"}
+FREE = {"watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.permissions"}
 
 # What does input and output: a pure module imports none of it.
 IO = {
@@ -43,7 +43,7 @@ RULES = {
     "watcher.errors": rule(pure=True),
     "watcher.event": rule(pure=True),
     "watcher.settings": rule(pure=True),
-    "watcher.token": rule(pure=True),
+    "watcher.permissions": rule(pure=True),
     "watcher.journal": rule(never="celery websockets"),
     "watcher.worker": rule("watcher.worker watcher.journal", never="websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),

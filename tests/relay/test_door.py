@@ -12,8 +12,8 @@ from tests.relay.serving import BASE, append, is_problem, known, serving
 from tests.relay.support import SECRET
 from tests.support.events import event
 from tests.support.valkey import Valkey
+from watcher.permissions import issue
 from watcher.settings import Settings
-from watcher.token import issue
 
 pytestmark = pytest.mark.anyio
 

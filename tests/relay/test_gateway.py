@@ -24,9 +24,9 @@ from watcher.errors import (
     Refused,
     UnknownTask,
 )
+from watcher.permissions import OPEN, Grant, grant
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.settings import Settings
-from watcher.token import OPEN, Grant, grant
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ from tests.support.valkey import Valkey, valkey_server
 from watcher.errors import (
     Unavailable,
 )
+from watcher.permissions import OPEN
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.settings import Settings
-from watcher.token import OPEN
 
 pytestmark = pytest.mark.anyio
 

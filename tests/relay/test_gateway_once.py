@@ -19,11 +19,11 @@ from watcher.errors import (
     TooMany,
     Unavailable,
 )
+from watcher.permissions import OPEN, Grant
 from watcher.relay.claims import Claim, Claims, Taken, subject_digest
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.submission import parse
 from watcher.settings import Settings
-from watcher.token import OPEN, Grant
 
 pytestmark = pytest.mark.anyio
 

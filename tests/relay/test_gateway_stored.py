@@ -16,8 +16,8 @@ from tests.support.valkey import Valkey, valkey_server
 from watcher.errors import (
     Unavailable,
 )
+from watcher.permissions import OPEN
 from watcher.relay.gateway import Gateway
-from watcher.token import OPEN
 
 pytestmark = pytest.mark.anyio
 

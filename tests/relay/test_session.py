@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.support.events import life, line
 from watcher.errors import NotPermitted, Unauthorized
 from watcher.event import encode
+from watcher.permissions import OPEN, Grant, TokenExpired
 from watcher.relay import messages
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.session import Outcome, Session, Terms
-from watcher.token import OPEN, Grant, TokenExpired
 
 Reply = dict[str, Any]
 

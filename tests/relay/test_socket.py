@@ -23,12 +23,12 @@ from tests.support.client import Client, client
 from tests.support.events import line
 from tests.support.waiting import eventually
 from watcher.errors import NotPermitted
+from watcher.permissions import OPEN
 from watcher.relay import messages
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
-from watcher.token import OPEN
 
 pytestmark = pytest.mark.anyio
 

@@ -29,6 +29,7 @@ from watcher import worker
 from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable, UnknownTask
 from watcher.event import Event, Task, fold
 from watcher.journal import Journal
+from watcher.permissions import Grant, issue
 from watcher.relay import submission
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Message
@@ -40,7 +41,6 @@ from watcher.relay.stored import Stored, event_of, result_of
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
-from watcher.token import Grant, issue
 from watcher.worker.values import Rendering
 
 __all__ = ["Gateway", "Registered", "Submitted"]

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from watcher.errors import BadRequest, Refused, TaskNotFound
 from watcher.event import Task
+from watcher.permissions import Grant
 from watcher.relay.door import Door
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
@@ -28,7 +29,6 @@ from watcher.relay.pages import Pages, folder
 from watcher.relay.problems import HANDLERS, problem
 from watcher.relay.query import Query
 from watcher.settings import Settings
-from watcher.token import Grant
 
 __all__ = ["Relay", "application"]
 

@@ -18,6 +18,7 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused
 from watcher.event import Task
 from watcher.journal import Journal
+from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
@@ -29,7 +30,6 @@ from watcher.relay.messages import SubscribeRequest
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
-from watcher.token import Grant, grant
 
 __all__ = ["Relay", "Results"]
 

@@ -14,12 +14,12 @@ from msgspec import Raw
 
 from watcher.errors import Refused, Unauthorized
 from watcher.event import Task
+from watcher.permissions import Grant
 from watcher.relay import messages
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.messages import Command, Disconnect, ErrorReply, SubscribeRequest
 from watcher.relay.subscriptions import Subscriptions
-from watcher.token import Grant
 
 __all__ = ["Call", "Outcome", "Session", "Terms"]
 

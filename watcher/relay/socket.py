@@ -22,11 +22,11 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from watcher.errors import Refused
+from watcher.permissions import Grant
 from watcher.relay import messages
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
 from watcher.relay.session import Call, Session, Terms
-from watcher.token import Grant
 
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
