@@ -6,6 +6,7 @@ No I/O here: the environment and the app's configuration are handed in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -212,6 +213,8 @@ def as_redis(url: object) -> str | None:
     text = str(url or "")
     if text.startswith("redis+socket://"):
         text = text.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
+    # … and ssl_cert_reqs=CERT_REQUIRED is ssl_cert_reqs=required there.
+    text = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_\w+", lambda found: found[0].removeprefix("CERT_").lower(), text)
     return text if urlsplit(text).scheme in ("redis", "rediss", "unix") else None
 
 

@@ -1,0 +1,91 @@
+"""Settings: each from its variable or its option, and a wrong one named with what is accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from watcher.errors import SettingError
+from watcher.settings import SETTINGS, Settings, as_redis, database_of, masked, redis_url
+
+NONE = {"conf_url": None, "result_backend": None, "broker_url": None}
+
+
+def test_the_table_names_every_setting_with_its_default() -> None:
+    plain = Settings()
+    assert {entry.field for entry in SETTINGS} == set(Settings.__dataclass_fields__)
+    for entry in SETTINGS:
+        assert getattr(plain, entry.field) == entry.default, entry.field
+
+
+def test_an_option_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
+    environ = {"WATCHER_PORT": "7", "WATCHER_HISTORY": "2000", "WATCHER_NAMESPACE": " "}
+    found = Settings.load(environ, {"port": "8", "history": None})
+    assert (found.port, found.history, found.namespace) == (8, 2000, "watcher")
+
+
+def test_names_are_split_at_spaces_and_commas() -> None:
+    assert Settings.load({"WATCHER_SUBMIT": "a.*, b  c"}).submit == ("a.*", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WATCHER_PORT", "70000"),
+        ("WATCHER_PORT", "http"),
+        ("WATCHER_READ_ONLY", "maybe"),
+        ("WATCHER_REDIS_URL", "sentinel://h"),
+        ("WATCHER_REDIS_URL", "localhost:6379"),
+        ("WATCHER_NAMESPACE", "a b"),
+        ("WATCHER_HISTORY", "10"),
+        ("WATCHER_ROOT_PATH", "/a?b"),
+        ("WATCHER_HOST", "a b"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str) -> None:
+    with pytest.raises(SettingError) as error:
+        Settings.load({variable: value})
+    assert str(error.value).startswith(f"{variable}={value!r} is not accepted: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_secret_that_is_too_short_is_not_shown() -> None:
+    with pytest.raises(SettingError, match="at least 32 bytes") as error:
+        Settings.load({"WATCHER_SECRET": "hunter2"})
+    assert "hunter2" not in str(error.value)
+
+
+def test_neither_is_a_password_in_a_url_nor_the_secret_in_a_repr() -> None:
+    with pytest.raises(SettingError) as error:
+        Settings.load({"WATCHER_REDIS_URL": "sentinel://:hunter2@h"})
+    assert "hunter2" not in str(error.value)
+    assert "x" * 32 not in repr(Settings(secret="x" * 32))
+
+
+def test_which_redis_holds_the_journal() -> None:
+    redis, other, amqp = "redis://a/1", "redis://b/2", "amqp://c"
+    assert redis_url(Settings(redis_url="redis://own"), **{**NONE, "conf_url": redis}) == "redis://own"
+    assert redis_url(Settings(), conf_url=redis, result_backend=other, broker_url=None) == redis
+    assert redis_url(Settings(), conf_url=None, result_backend=other, broker_url=redis) == other
+    assert redis_url(Settings(), conf_url=None, result_backend="db+sqlite://", broker_url=redis) == redis
+    with pytest.raises(SettingError, match="neither the app's result backend nor its broker is a Redis"):
+        redis_url(Settings(), conf_url=None, result_backend=None, broker_url=amqp)
+    with pytest.raises(SettingError, match="watcher_redis_url"):
+        redis_url(Settings(), **{**NONE, "conf_url": "sentinel://h"})
+
+
+def test_celerys_urls_are_put_into_redis_pys_words() -> None:
+    assert as_redis("redis+socket:///run/redis.sock?virtual_host=5") == "unix:///run/redis.sock?db=5"
+    assert as_redis("rediss://h/0?ssl_cert_reqs=CERT_NONE&x=1") == "rediss://h/0?ssl_cert_reqs=none&x=1"
+    assert as_redis("sentinel://h") is None
+    assert as_redis(None) is None
+
+
+def test_the_database_of_a_url() -> None:
+    assert [database_of(url) for url in ("redis://h", "redis://h/3", "unix:///a/b?db=4", "redis://h/0?db=7")] == [
+        0, 3, 4, 7,
+    ]  # fmt: skip
+
+
+def test_passwords_are_masked() -> None:
+    assert masked("redis://me:hunter2@h:1/2?x=y") == "redis://me:***@h:1/2?x=y"
+    assert masked("redis://h/0") == "redis://h/0"
