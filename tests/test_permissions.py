@@ -47,20 +47,20 @@ def test_claims_of_the_wrong_type_grant_nothing(claims: dict[str, Any]) -> None:
     assert (found.watch, found.revoke) == ((), False)
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        None,
-        "",
-        "nonsense",
-        signed({"exp": time.time() + 60}, OTHER),
-        signed({"watch": ["*"]}),
-        signed({"exp": "soon"}),
-        signed({"exp": time.time() + 60}, algorithm="HS512"),
-        signed({"exp": time.time() + 60, "nbf": time.time() + 600}),
-        jwt.encode({"exp": time.time() + 60}, None, algorithm="none"),
-    ],
-)
+INVALID = {
+    "none": None,
+    "empty": "",
+    "nonsense": "nonsense",
+    "another's": signed({"exp": time.time() + 60}, OTHER),
+    "without an end": signed({"watch": ["*"]}),
+    "end is no time": signed({"exp": "soon"}),
+    "another algorithm": signed({"exp": time.time() + 60}, algorithm="HS512"),
+    "not yet": signed({"exp": time.time() + 60, "nbf": time.time() + 600}),
+    "no algorithm": jwt.encode({"exp": time.time() + 60}, None, algorithm="none"),
+}
+
+
+@pytest.mark.parametrize("token", INVALID.values(), ids=INVALID)
 def test_what_is_no_valid_token_is_refused(token: str | None) -> None:
     with pytest.raises(Unauthorized) as error:
         grant(token, SECRET)

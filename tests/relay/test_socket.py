@@ -237,6 +237,32 @@ async def test_pings_are_sent_and_a_pong_is_demanded() -> None:
         await good.until(lambda: good.pings == 2, "another ping")
 
 
+async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -> None:
+    async with serving() as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
+        await slow.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
+        await slow.recv()
+        (socket,) = desk.clients
+        count = 0
+        while not socket._waiting():  # the kernel's buffers take some before anything waits
+            desk.publish([line(f"t{count}-{number}", argsrepr="x" * 1000) for number in range(100)])
+            count += 100
+            await anyio.lowlevel.checkpoint()
+        assert not socket._paused, "the relay itself is not held up yet"
+        now = anyio.current_time()
+        for seconds in range(0, 51, 25):
+            socket.tick(now + seconds, 0)
+        assert desk.clients == [socket]
+        with anyio.fail_after(20):
+            seen = 0
+            while seen < count:
+                seen += str(await slow.recv()).count('"pub"')
+        await slow.send("{}")
+        await eventually(lambda: not socket._pinged, what="the pong")
+        socket.tick(now + 75, 0)
+        assert desk.clients == [socket]
+        slow.transport.abort()
+
+
 async def test_whoever_says_nothing_is_stale() -> None:
     async with serving() as desk, connect(desk.url + PATH) as silent:
         await eventually(lambda: desk.clients, what="the connection")

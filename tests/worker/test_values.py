@@ -169,7 +169,7 @@ def test_arguments_are_sent_where_json_holds_them_whole(value: list[Any]) -> Non
         Spoken(),
         "x" * 5000,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_arguments_that_json_would_change_are_not_sent(value: Any) -> None:
     arguments = Rendering().arguments([value], {"key": value}, "([value],)", "{}")

@@ -12,6 +12,7 @@ our own database. Nothing is ever unpickled.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -33,9 +34,10 @@ __all__ = ["SafetyNet"]
 
 logger = logging.getLogger(__name__)
 
-#: What the plugin is given to tell of a change itself, in seconds …
-_PATIENCE: Final = 2.0
-#: … and where no worker's plugin has told of the task yet.
+#: What the plugin is given to tell of a change itself, in seconds: longer than a publisher that waits for the journal
+#: to come back rests between two attempts (watcher/worker/outbox.py) …
+_PATIENCE: Final = 3.0
+#: … and where no worker seems to have it.
 _NO_PLUGIN: Final = 0.2
 #: Tasks are looked at this often, in seconds, and so many at a time.
 _TURN: Final = 0.1
@@ -79,6 +81,10 @@ class SafetyNet:
         # Task → when to look it up, by the event loop's clock. Two queues, each in order of time.
         self._soon: dict[str, float] = {}
         self._later: dict[str, float] = {}
+        # Whether there are workers with the plugin. One that can't reach the journal tells of its tasks when it can.
+        self._workers_tell = False
+        # Until then every change is given that time: after an outage they are yet to tell of what happened meanwhile.
+        self._unsettled = 0.0
         #: How many events were appended from the backend.
         self.completed = 0
 
@@ -89,28 +95,33 @@ class SafetyNet:
                 await self._lease.hold(self._work)
             except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
                 logger.debug("the result backend is not being watched: %s", errors.exceptions)
+                self._unsettled = math.inf
             await anyio.sleep(_AGAIN)
 
     async def _work(self) -> None:
         async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:
             await pubsub.psubscribe(f"{_literally(self._prefix)}*")
             await confirmed(pubsub)
+            self._unsettled = min(self._unsettled, anyio.current_time() + _PATIENCE)
             group.start_soon(self._sweep)
             group.start_soon(self._complete)
             await listen(pubsub, self._hear)
 
     async def _hear(self, message: dict[str, Any]) -> None:
         identity = message["channel"].decode(errors="replace").removeprefix(self._prefix)
-        if identity in self._soon or identity in self._later or len(self._soon) + len(self._later) >= _WAITING:
+        if identity in self._soon or len(self._soon) + len(self._later) >= _WAITING:
             return
         now = anyio.current_time()
-        if self._plugin_has_told_of(identity):
+        if self._plugin_may_tell_of(identity, now):
+            self._later.pop(identity, None)  # what was stored now is what is waited for
             self._later[identity] = now + _PATIENCE
-        else:
+        elif identity not in self._later:
             self._soon[identity] = now + _NO_PLUGIN
 
-    def _plugin_has_told_of(self, identity: str) -> bool:
-        """Whether a worker's plugin has announced the task, so that it is going to tell how it ends too."""
+    def _plugin_may_tell_of(self, identity: str, now: float) -> bool:
+        """Whether a worker's plugin has announced the task, so that it is going to tell how it ends too, or may yet."""
+        if self._workers_tell or now < self._unsettled:
+            return True
         newest = self._history.state(identity)
         return newest is not None and newest.source == "signal" and newest.state != "PENDING"
 
@@ -118,7 +129,12 @@ class SafetyNet:
         """Look at each task when its time has come."""
         while True:
             now = anyio.current_time()
-            due = [*_due(self._soon, now), *_due(self._later, now)]
+            due = _due(self._later, now)
+            for identity in _due(self._soon, now):
+                if self._plugin_may_tell_of(identity, now):  # by now
+                    self._later[identity] = now + _PATIENCE
+                else:
+                    due.append(identity)
             for start in range(0, len(due), _AT_ONCE):
                 await self._look_up(due[start : start + _AT_ONCE])
             await anyio.sleep(_TURN)
@@ -131,7 +147,10 @@ class SafetyNet:
             cursor, fields = await self._redis.hscan(self._journal.open, cursor, count=_AT_ONCE)
             identities = [field.decode(errors="replace") for field in fields]
             for start in range(0, len(identities), _AT_ONCE):  # a small hash comes whole
-                await self._look_up(identities[start : start + _AT_ONCE])
+                found = await self._missing_of(identities[start : start + _AT_ONCE])
+                due = anyio.current_time() + _PATIENCE  # what was stored a moment ago may be on its way
+                for event in found:
+                    self._later.setdefault(event.id, due)
             await self._look_after(identities)
             first_round = first_round and cursor != 0
             if not first_round:
@@ -142,6 +161,7 @@ class SafetyNet:
         beats: Any = await self._redis.hgetall(self._journal.workers)
         now: Any = await self._redis.time()
         workers = Workers(beats, float(now[0]))
+        self._workers_tell = workers.any()
         tasks = (self._history.task(identity) for identity in identities)
         events = [event for task in tasks if task and (event := stranded(task, workers, time.time())) is not None]
         if events:
@@ -151,15 +171,19 @@ class SafetyNet:
 
     async def _look_up(self, identities: Iterable[str]) -> None:
         """Append what the backend knows and the journal doesn't."""
-        unfinished = [identity for identity in identities if not self._has_ended(identity)]
-        if not unfinished:
-            return
-        stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in unfinished])
-        found = (self._missing(*each) for each in zip(unfinished, stored, strict=True) if each[1] is not None)
-        events = [event for event in found if event is not None]
+        events = await self._missing_of(identities)
         if events:
             await self._append(events)
             self.completed += len(events)
+
+    async def _missing_of(self, identities: Iterable[str]) -> list[Event]:
+        """What the backend knows and the journal doesn't."""
+        unfinished = [identity for identity in identities if not self._has_ended(identity)]
+        if not unfinished:
+            return []
+        stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in unfinished])
+        found = (self._missing(*each) for each in zip(unfinished, stored, strict=True) if each[1] is not None)
+        return [event for event in found if event is not None]
 
     def _has_ended(self, identity: str) -> bool:
         newest = self._history.state(identity)

@@ -16,9 +16,11 @@ _TTL: Final = 5000
 #: It is renewed, and asked for, this often, in seconds.
 _EVERY: Final = 1.5
 
+# A write that needs memory: nobody holds a lease on a Redis that takes no writes.
 _RENEW: Final = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
 """
 _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 

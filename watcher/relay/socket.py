@@ -9,7 +9,10 @@ task, no queue and no future; one ticker serves all.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import sys
+import termios
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -128,7 +131,7 @@ class Socket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
         self._paused = True
-        self._stalled = (self._transport.get_write_buffer_size(), asyncio.get_running_loop().time())
+        self._stalled = (0, asyncio.get_running_loop().time())
         if self._session is not None:
             self._session.subscriptions.fall_behind()
         self._transport.pause_reading()
@@ -263,16 +266,28 @@ class Socket(asyncio.Protocol):
         """
         if self._session is None:
             return
+        waiting = self._waiting()
         if self._session.expired(unix):
             self.close(messages.EXPIRED_CONNECTION)
-        elif self._paused:
-            self._give_up_if_stalled(now)
+        elif self._paused or (self._pinged and waiting):
+            # It may be slow, but what it has not taken yet it can't have answered.
+            self._give_up_if_stalled(now, waiting)
+        elif self._pinged:
+            self.close(messages.NO_PONG)
         elif self._session.grant is not None:
-            if self._pinged:
-                self.close(messages.NO_PONG)
-            else:
-                self._pinged = True
-                self._write(_PING)
+            self._pinged = True
+            self._stalled = (0, now)
+            self._write(_PING)
+
+    def _waiting(self) -> int:
+        """Bytes that the client has not taken: those in the transport, and in the kernel where it tells."""
+        waiting = self._transport.get_write_buffer_size()
+        try:
+            # What of the socket's buffer was not acknowledged yet (Linux: SIOCOUTQ, tcp(7)).
+            unsent = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except (OSError, AttributeError, ValueError):
+            return waiting
+        return waiting + int.from_bytes(unsent, sys.byteorder)
 
     def is_fresh(self, now: float) -> bool:
         """Whether the client still has time to say ``connect``."""
@@ -283,8 +298,7 @@ class Socket(asyncio.Protocol):
         if self._session is None or self._session.grant is None:
             self.close(messages.STALE)
 
-    def _give_up_if_stalled(self, now: float) -> None:
-        waiting = self._transport.get_write_buffer_size()
+    def _give_up_if_stalled(self, now: float, waiting: int) -> None:
         if waiting != self._stalled[0]:
             self._stalled = (waiting, now)
         elif now - self._stalled[1] > _STALLED:

@@ -51,6 +51,10 @@ class Workers:
             return False
         return task.timestamp < worker.started or self._now - worker.last > _GONE
 
+    def any(self) -> bool:
+        """Whether any of them is there."""
+        return any(self._now - worker.last <= _GONE for worker in self._known.values())
+
     def forgotten(self, days: float = 7.0) -> Iterable[str]:
         """Hostnames that were last heard of long ago."""
         return [name for name, worker in self._known.items() if self._now - worker.last > days * 86400]

@@ -35,7 +35,7 @@ _PROGRESS: Final = rank("PROGRESS")
 _SHORTEST: Final = 0.001
 #: Seconds between two attempts to reach the journal: the first, and the longest.
 _FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 2.0
+_LONGEST_WAIT: Final = 1.0
 
 
 class Append(Protocol):

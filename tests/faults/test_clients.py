@@ -1,0 +1,106 @@
+"""Clients that don't read, and clients that read too little, among others that do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from tests.faults.size import LONG, Size, sized
+from tests.faults.stage import Stage, resident, staged
+from tests.faults.verdict import ended, nothing_lost, told
+from tests.support.valkey import valkey_server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+
+#: So many of each kind.
+SLOW = 200 if LONG else 20
+#: Bytes of a result. They fill what the operating system buffers for a connection, and then the relay's own bound.
+BLOB = 15_000
+#: The relay's bound of what it keeps for one client, in bytes (contract), and what its history may hold.
+CLIENT = 1024 * 1024
+HISTORY = 8 * 1024 * 1024
+#: Where p99 is below this anyway, in seconds, twice as much is the noise of a busy machine.
+FLOOR = 0.02
+
+_UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_COMMANDS = b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}'
+
+
+class Sluggard:
+    """A client that subscribes, and from then on reads ``rate`` bytes a second; dropped, it comes back."""
+
+    def __init__(self, url: str, rate: int) -> None:
+        self._url = urlsplit(url)
+        self._rate = rate
+        self.read = 0
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        while True:
+            with socket.socket() as raw:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                raw.setblocking(False)
+                with suppress(OSError):
+                    await self._connect(raw)
+                    while await self._read(raw):  # noqa: ASYNC110 - nothing is awaited: it is slow
+                        await anyio.sleep(1)
+            await anyio.sleep(1)
+
+    async def _connect(self, raw: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, (self._url.hostname, self._url.port))
+        await loop.sock_sendall(raw, _UPGRADE.format(path=self._url.path, host=self._url.netloc).encode())
+        # A text frame, masked with zeros (RFC 6455, 5.3).
+        await loop.sock_sendall(raw, b"\x81" + bytes((0x80 | len(_COMMANDS),)) + bytes(4) + _COMMANDS)
+
+    async def _read(self, raw: socket.socket) -> bool:
+        if not self._rate:
+            return True
+        received = len(await asyncio.get_running_loop().sock_recv(raw, self._rate))
+        self.read += received
+        return received > 0
+
+
+def p99(stage: Stage) -> float:
+    """Of all delays since the last call, in seconds."""
+    delays = sorted(delay for watcher in stage.watchers for delay in watcher.delays)
+    for watcher in stage.watchers:
+        watcher.delays.clear()
+    return delays[int(len(delays) * 0.99)]
+
+
+async def flow(stage: Stage) -> float:
+    """Send tasks with large results, wait until they are told, and return the watchers' p99."""
+    identities = [stage.order("blob", BLOB) for _ in range(stage.size.tasks)]
+    await stage.send(stage.size.seconds)
+    await told(stage, await ended(stage, identities))
+    return p99(stage)
+
+
+@sized(Size(tasks=300, seconds=2), Size(tasks=2000, seconds=25))
+async def test_slow_clients_cost_only_themselves(size: Size) -> None:
+    with valkey_server() as server:
+        bound = {"WATCHER_HISTORY_BYTES": str(HISTORY)}
+        async with staged("slow clients", size, server, relay_env=bound) as stage:
+            before = await flow(stage)
+            memory = [resident(running.pid) for running in stage.relays]
+            async with anyio.create_task_group() as group:
+                urls = [running.ws_url for running in stage.relays] * SLOW
+                sluggards = [Sluggard(url, rate) for rate in (0, 1024) for url in urls[:SLOW]]
+                for sluggard in sluggards:
+                    group.start_soon(sluggard.run)
+                after = await flow(stage)
+                for running, was in zip(stage.relays, memory, strict=True):
+                    assert resident(running.pid) - was < CLIENT * len(sluggards) / len(stage.relays)
+                assert all(sluggard.read for sluggard in sluggards[SLOW:])
+                group.cancel_scope.cancel()
+            assert after < 2 * max(before, FLOOR), f"p99 {after * 1000:.1f} ms, without them {before * 1000:.1f} ms"
+            await nothing_lost(stage)

@@ -1,0 +1,100 @@
+"""What must hold after a fault, told by Celery's own result backend, read as the JSON that it is.
+
+Each watcher has been told of each task's end, once, and of the same state and result that is stored; no offset was left
+out or came twice; and the relays' memory is back where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from tests.faults.stage import Stage, resident
+from tests.faults.watching import Watcher
+from tests.support.waiting import eventually
+
+#: A relay may have grown by so much, in bytes: the history of some thousand tasks, and what its allocator keeps.
+GROWTH = 32 * 1024 * 1024
+_FINAL = {"SUCCESS", "FAILURE", "REVOKED", "REJECTED", "IGNORED"}
+_AT_ONCE = 500
+
+Stored = dict[str, Any]
+
+
+async def stored(stage: Stage, identities: Iterable[str]) -> dict[str, Stored]:
+    """What the result backend holds of these tasks."""
+    found: dict[str, Stored] = {}
+    wanted = list(identities)
+    for start in range(0, len(wanted), _AT_ONCE):
+        page = wanted[start : start + _AT_ONCE]
+        payloads: Any = await stage.results.mget([f"celery-task-meta-{identity}" for identity in page])
+        found |= {each: json.loads(payload) for each, payload in zip(page, payloads, strict=True) if payload}
+    return found
+
+
+async def ended(stage: Stage, identities: Iterable[str] | None = None, *, timeout: float = 60) -> dict[str, Stored]:
+    """Wait until the result backend holds the end of each task, and return what it holds."""
+    missing = list(stage.sent if identities is None else identities)
+    found: dict[str, Stored] = {}
+
+    async def all_stored() -> bool:
+        nonlocal missing
+        found.update({i: s for i, s in (await stored(stage, missing)).items() if s["status"] in _FINAL})
+        missing = [identity for identity in missing if identity not in found]
+        return not missing
+
+    try:
+        await eventually(all_stored, timeout=timeout, what="the tasks to end")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {len(missing)} of {len(stage.sent)} have not: {missing[:5]}") from None
+    return found
+
+
+async def told(stage: Stage, identities: Iterable[str], *, timeout: float = 40) -> None:
+    """Wait until each watcher has been told of each end."""
+    wanted = list(identities)
+    for watcher in stage.watchers:
+
+        def complete(watcher: Watcher = watcher) -> bool:
+            return watcher.connected and all(map(watcher.has_ended, wanted))
+
+        try:
+            await eventually(complete, timeout=timeout, what="a watcher to be told of each end")
+        except AssertionError as error:
+            lacking = {each: watcher.tasks.get(each) for each in wanted if not watcher.has_ended(each)}
+            raise AssertionError(f"{error}; it lacks {len(lacking)}: {list(lacking.items())[:5]}") from None
+
+
+async def nothing_lost(stage: Stage, *, new_epochs: bool = False) -> None:
+    """Wait for the end of all that was sent, and hold the watchers' accounts against what Celery has stored.
+
+    :param new_epochs: whether the journal was lost on the way. Then watchers were told so, ask for what they may have
+        missed, and may be told of an end once in each epoch.
+    """
+    truth = await ended(stage)
+    if new_epochs:
+        for watcher in stage.watchers:
+            await watcher.ask([identity for identity in truth if not watcher.has_ended(identity)])
+    await told(stage, truth)
+    for watcher in stage.watchers:
+        assert not watcher.faults, watcher.faults[:5]
+        twice = [events for events in watcher.ends.values() if len(events) > 1]
+        assert not twice, f"{len(twice)} tasks were told to have ended more than once: {twice[:3]}"
+        for identity, celery in truth.items():
+            event = watcher.tasks[identity]
+            assert event.state == celery["status"], f"{celery} was told as {event}"
+            if event.state == "SUCCESS":
+                assert json.loads(bytes(event.result)) == celery["result"]
+        if not new_epochs:
+            assert watcher.unrecovered == 0
+            assert len(watcher.epochs) == 1
+            assert {identity for _, identity in watcher.ends} >= set(truth)
+    memory_is_back(stage)
+
+
+def memory_is_back(stage: Stage) -> None:
+    """No relay holds much more than at the beginning."""
+    for running in stage.relays:
+        grown = resident(running.pid) - stage.memory_before
+        assert grown < GROWTH, f"a relay has grown by {grown / 1024 / 1024:.1f} MiB"
