@@ -14,7 +14,9 @@ from tests.support.processes import ROOT
 
 
 def test_public_names_are_exactly_these() -> None:
-    assert set(watcher.__all__) == {"__version__", "install", "tags"}
+    assert set(watcher.__all__) == {
+        "TaskFailed", "TaskRevoked", "__version__", "connect", "connect_sync", "install", "tags",
+    }  # fmt: skip
     assert all(getattr(watcher, name) is not None for name in watcher.__all__)
     assert set(watcher.__all__) <= set(dir(watcher))
 
@@ -36,6 +38,13 @@ def test_what_a_worker_imports_brings_nothing_of_the_relay(module: str) -> None:
     script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert {"uvicorn", "starlette", "websockets", "httptools"}.isdisjoint(loaded.stdout.split())
+
+
+def test_the_client_brings_neither_celery_nor_the_relay() -> None:
+    script = "import sys, watcher; watcher.connect; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    names = loaded.stdout.split()
+    assert {"celery", "redis", "starlette", "uvicorn", "watcher.relay", "watcher.worker"}.isdisjoint(names)
 
 
 def test_it_is_typed() -> None:

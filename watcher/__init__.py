@@ -6,15 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from watcher.client import TaskFailed, TaskRevoked, connect, connect_sync
     from watcher.worker import install, tags
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "install", "tags"]
+__all__ = ["TaskFailed", "TaskRevoked", "__version__", "connect", "connect_sync", "install", "tags"]
 
 # Public name -> the module that has it. `import watcher` stands at the top of every worker and web process of our
 # users, so it stays cheap: a name is imported when it is first asked for (PEP 562).
-_HOMES = {"install": "watcher.worker", "tags": "watcher.worker"}
+_HOMES = {
+    "TaskFailed": "watcher.client",
+    "TaskRevoked": "watcher.client",
+    "connect": "watcher.client",
+    "connect_sync": "watcher.client",
+    "install": "watcher.worker",
+    "tags": "watcher.worker",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,25 +1,47 @@
-"""The command line: `watcher up` and `watcher serve`.
+"""The command line: `watcher up`, `serve`, `submit`, `watch` and `token`.
 
-Exit codes of both: 0 after a clean stop, 2 a wrong setting, app or taken port, 3 Redis can't be reached at start; `up`
-also 1 where its worker ends by itself. Data goes to standard output, all else to standard error.
+Exit codes of `up` and `serve`: 0 after a clean stop, 2 a wrong setting, app or taken port, 3 Redis can't be reached at
+start; `up` also 1 where its worker ends by itself. Those of the others stand in :mod:`watcher.cli.calling`. Data goes
+to standard output, all else to standard error.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
 
 import watcher
-from watcher.cli.serve import serve
-from watcher.cli.up import up
 
 __all__ = ["main"]
 
+#: Command → the module that has it. Imported when it is asked for: a script that submits should not wait for Celery.
+_COMMANDS: Final = {
+    "up": "watcher.cli.up",
+    "serve": "watcher.cli.serve",
+    "submit": "watcher.cli.submit",
+    "watch": "watcher.cli.watch",
+    "token": "watcher.cli.token",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """A group whose commands are imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        found = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        return found if isinstance(found, click.Command) else None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(watcher.__version__, prog_name="watcher")
 def main() -> None:
     """Submit Celery tasks and watch them live, without polling."""
-
-
-main.add_command(up)
-main.add_command(serve)

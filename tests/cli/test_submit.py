@@ -1,0 +1,188 @@
+"""`watcher submit`, with each of its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from tests.cli.calls import WATCHER, run
+from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
+from watcher.permissions import issue
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def test_it_prints_the_result_as_json(serving: Relay) -> None:
+    assert run("submit", "tasks.add", "2", "3", url=serving.url) == (0, "5\n", "")
+    assert run("submit", "tasks.word_count", "three words here", url=serving.url) == (0, "3\n", "")
+    assert run("submit", "tasks.add", "--args", "[1]", "--kwargs", '{"y": 2}', url=serving.url) == (0, "3\n", "")
+    assert run("submit", "--url", serving.url, "tasks.add", "--", "-2", "1.5") == (0, "-0.5\n", "")
+
+
+def test_failure_is_1_and_told_on_stderr(serving: Relay) -> None:
+    code, out, err = run("submit", "tasks.fail", "no luck", url=serving.url)
+    assert (code, out) == (1, "")
+    assert err.startswith("watcher: task tasks.fail[")
+    assert "RuntimeError: no luck" in err
+    assert "raise RuntimeError" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("tasks.add", "--nothing"),
+        ("tasks.add", "--kwargs", "[]"),
+        ("tasks.add", "--kwargs", "{"),
+        ("tasks.add", "1", "--args", "[1]"),
+        ("tasks.add", "-", "--task-id", "x"),
+        ("tasks.add", "--timeout", "0"),
+        ("tasks.add", "1", "2", "--url", "redis://x"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
+    code, out, err = run("submit", *arguments)
+    assert (code, out) == (2, "")
+    assert err
+
+
+def test_no_relay_is_3() -> None:
+    code, out, err = run("submit", "tasks.add", "1", "2", url=f"http://127.0.0.1:{free_port()}")
+    assert (code, out) == (3, "")
+    assert err.startswith("watcher: the relay at ws://127.0.0.1:")
+    assert len(err.splitlines()) == 1
+
+
+def test_no_broker_is_3(own_env: dict[str, str]) -> None:
+    away = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with relay("tasks", env={**own_env, **away, "WATCHER_NAMESPACE": "away"}) as lonely:
+        code, out, err = run("submit", "tasks.add", "1", "2", url=lonely.url)
+    assert (code, out) == (3, "")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("tasks.nothing",), "tasks.nothing"),
+        (("tasks.add", "1"), "'y'"),
+        (("tasks.add", "1", "2", "--eta", "x"), "eta"),
+    ],
+)
+def test_refused_is_4(serving: Relay, arguments: tuple[str, ...], word: str) -> None:
+    code, out, err = run("submit", *arguments, url=serving.url)
+    assert (code, out) == (4, "")
+    assert word in err
+
+
+def test_tokens(own_env: dict[str, str]) -> None:
+    with relay("tasks", env={**own_env, "WATCHER_SECRET": SECRET}) as guarded:
+        assert run("submit", "tasks.add", "1", "2", url=guarded.url).code == 4
+        token = issue(SECRET, submit=["tasks.add"])
+        assert run("submit", "tasks.add", "1", "2", "--token", token, url=guarded.url)[:2] == (0, "3\n")
+        assert run("submit", "tasks.test", "1", url=guarded.url, WATCHER_TOKEN=token).code == 4
+
+
+def test_time_out_is_124_and_leaves_the_task(serving: Relay) -> None:
+    ended = run("submit", "tasks.add", "1", "2", "--countdown", "60", "--timeout", "0.3", url=serving.url)
+    assert (ended.code, ended.out) == (124, "")
+    assert "left running" in ended.err
+
+
+def test_no_wait_prints_the_id(serving: Relay) -> None:
+    identity = f"cli-{time.time_ns()}"
+    ended = run("submit", "tasks.add", "1", "2", "--no-wait", "--task-id", identity, "--tag", "t", url=serving.url)
+    assert ended == (0, f"{identity}\n", "")
+    again = run("submit", "tasks.add", "1", "2", "--task-id", identity, "--tag", "t", "--json", url=serving.url)
+    events = again.lines
+    # RECEIVED and STARTED are told by different processes.
+    assert {event["data"]["state"] for event in events} == {"PENDING", "RECEIVED", "STARTED", "SUCCESS"}
+    assert events[-1]["data"]["state"] == "SUCCESS"
+    assert set(events[0]) == {"epoch", "offset", "channel", "data"}
+    assert {event["channel"] for event in events} == {f"task:{identity}"}
+    assert events[0]["data"]["tags"] == ["t"]
+
+
+def test_lines_of_stdin_give_lines_in_the_same_order(serving: Relay) -> None:
+    stdin = "".join(f"[{number}, 1]\n" for number in range(120))
+    ended = run("submit", "tasks.add", "-", "--limit", "20", url=serving.url, stdin=stdin)
+    assert ended == (0, "".join(f"{number + 1}\n" for number in range(120)), "")
+
+
+def test_lines_that_fail_are_empty_and_named(serving: Relay) -> None:
+    ended = run("submit", "tasks.add", "-", url=serving.url, stdin='[1, 1]\n["a", 1]\n[2, 2]')
+    assert (ended.code, ended.lines) == (4, [2, None, 4])
+    assert ended.err.startswith("watcher: line 2: argument 'x'")
+    ended = run("submit", "tasks.fail", "-", url=serving.url, stdin='["a"]\n["b"]\n')
+    assert (ended.code, ended.lines) == (1, [None, None])
+    ended = run("submit", "tasks.nothing", "-", url=serving.url, stdin="[1]\n" * 50)
+    assert (ended.code, ended.out) == (4, "")
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_line_that_is_no_array_ends_it_after_those_before(serving: Relay) -> None:
+    for line in ("{}", "[1"):
+        ended = run("submit", "tasks.add", "-", url=serving.url, stdin=f"[1, 1]\n{line}\n[2, 2]\n")
+        assert (ended.code, ended.lines) == (2, [2])
+        assert "line 2" in ended.err
+
+
+def test_unordered_and_json(serving: Relay) -> None:
+    stdin = "[0.8]\n[0.0]\n"
+    assert run("submit", "tasks.sleep", "-", "--unordered", url=serving.url, stdin=stdin).lines == [0.0, 0.8]
+    ended = run("submit", "tasks.fail", "-", "--json", url=serving.url, stdin='["a"]\n["b"]\n')
+    assert ended.code == 1
+    assert [line["data"]["exception"]["message"] for line in ended.lines] == ["a", "b"]
+
+
+@pytest.mark.parametrize("revoke", [(), ("--revoke-on-interrupt",)])
+def test_ctrl_c_leaves_the_task_unless_asked_to_revoke(serving: Relay, revoke: tuple[str, ...]) -> None:
+    identity = f"interrupted-{time.time_ns()}"
+    command = ("submit", "tasks.sleep", "2", "--task-id", identity, "--json", *revoke)
+    with program(*WATCHER, *command, env={"WATCHER_URL": serving.url}) as running:
+        running.wait_for_output("STARTED")
+        running.signal(signal.SIGINT)
+        assert running.wait(10) == 130, running.output
+        assert ("revoked" if revoke else "left running") in running.stderr
+    last = json.loads(run("watch", identity, "--json", url=serving.url).out.splitlines()[-1])["data"]
+    assert last["state"] == ("REVOKED" if revoke else "SUCCESS")
+
+
+def test_relay_that_is_killed_and_comes_back_gives_all_their_results(serving: Relay, own_env: dict[str, str]) -> None:
+    port = free_port()
+    with relay("tasks", port=port, env=own_env) as first, ThreadPoolExecutor(3) as pool:
+        single = pool.submit(run, "submit", "tasks.add", "1", "2", "--countdown", "2.5", url=first.url)
+        stdin = "".join(f"[{number}, 1]\n" for number in range(100))
+        many = pool.submit(run, "submit", "tasks.add", "-", "--countdown", "2.5", url=first.url, stdin=stdin)
+        with program(*WATCHER, "watch", "name:tasks.add", "--json", env={"WATCHER_URL": serving.url}) as watch:
+            watch.wait_for_output(r'"args":\[99,1\]')
+        first.kill()
+        with relay("tasks", port=port, env=own_env):
+            assert single.result(40)[:2] == (0, "3\n")
+            assert many.result(40)[:2] == (0, "".join(f"{number + 1}\n" for number in range(100)))
+
+
+def test_a_terminal_sees_a_bar_and_a_pipe_does_not(serving: Relay) -> None:
+    ours, theirs = pty.openpty()
+    command = [*WATCHER, "submit", "tasks.count_primes", "20000000", "--url", serving.url]
+    env = environment({"TERM": "xterm", "COLUMNS": "100"})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=env, cwd=ROOT) as running:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # what a terminal answers once the other side has closed it
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        out, _ = running.communicate(timeout=20)
+        os.close(ours)
+    assert (running.returncode, out) == (0, b"1270607\n")
+    assert re.search(rb"\[#+-*\] +\d+%", seen), seen
+    assert seen.rstrip().endswith(b"\x1b[2K")

@@ -1,0 +1,114 @@
+"""`watcher watch` and `watcher token`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+
+import httpx
+import jwt
+import pytest
+
+from tests.cli.calls import WATCHER, run
+from tests.support.processes import ROOT, Relay, environment, free_port, program
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def submitted(serving: Relay, *arguments: str) -> str:
+    ended = run("submit", "--no-wait", *arguments, url=serving.url)
+    assert ended.code == 0, ended
+    return ended.out.strip()
+
+
+def test_tasks_are_told_to_their_end(serving: Relay) -> None:
+    good, bad = submitted(serving, "tasks.add", "1", "2"), submitted(serving, "tasks.fail", "x")
+    ended = run("watch", good, url=serving.url)
+    assert ended.code == 0
+    assert sorted(line.split()[1:4] for line in ended.out.splitlines()) == [
+        [state, "tasks.add", good] for state in ("PENDING", "RECEIVED", "STARTED", "SUCCESS")
+    ]
+    ended = run("watch", good, f"task:{bad}", url=serving.url)
+    assert ended.code == 1
+    assert "RuntimeError: x" in ended.out
+    assert ended.err == ""
+
+
+def test_json_is_the_events_unchanged(serving: Relay) -> None:
+    identity = submitted(serving, "tasks.add", "1", "2")
+    one = run("watch", identity, "--json", url=serving.url)
+    first, *_, last = one.lines
+    rest = run("watch", identity, "--json", "--since", f"{first['epoch']}:{first['offset']}", url=serving.url)
+    assert one.out.splitlines()[1:] == rest.out.splitlines()
+    assert httpx.get(f"{serving.url}/api/tasks/{identity}").json()["result"] == last["data"]["result"] == 3
+
+
+def test_a_channel_goes_on_until_it_is_left(serving: Relay) -> None:
+    tag = f"watched-{time.time_ns()}"
+    with program(*WATCHER, "watch", f"tag:{tag}", "tasks", "--json", env={"WATCHER_URL": serving.url}) as running:
+        while not running.stdout:
+            submitted(serving, "tasks.add", "1", "2", "--tag", tag)
+        running.wait_for_output("SUCCESS")
+        running.signal(signal.SIGINT)
+        assert running.wait(10) == 130
+        assert running.stderr == ""
+        offsets = [json.loads(line)["offset"] for line in running.stdout.splitlines()]
+    assert len(set(offsets)) == len(offsets)
+
+
+def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
+    identity = submitted(serving, "tasks.add", "1", "2")
+    command = f"{' '.join(WATCHER)} watch {identity} --json | head -n 1"
+    env = environment({"WATCHER_URL": serving.url})
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, env=env, cwd=ROOT, timeout=20, check=True
+    )
+    assert json.loads(done.stdout)["data"]["state"] == "PENDING"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("nobody",), 4),
+        (("tag:nothing", "--timeout", "0.3"), 124),
+        (("tasks", "--since", "7"), 2),
+        (("tasks", "--since", "x:y"), 2),
+    ],
+)
+def test_exit_codes(serving: Relay, arguments: tuple[str, ...], code: int) -> None:
+    ended = run("watch", *arguments, url=serving.url)
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err
+
+
+def test_no_relay_is_3() -> None:
+    assert run("watch", url=f"http://127.0.0.1:{free_port()}").code == 3
+
+
+def test_a_gap_is_told_on_stderr(serving: Relay) -> None:
+    submitted(serving, "tasks.add", "1", "2")
+    ended = run("watch", "tasks", "--since", "1:1", "--timeout", "1", "--json", url=serving.url)
+    assert ended.code == 124
+    assert "are gone" in ended.err
+    assert ended.lines
+
+
+def test_token_is_signed_with_the_secret() -> None:
+    ended = run(
+        "token", "abc", "tag:user:42", "--submit", "tasks.*", "--ttl", "60", "--sub", "me", WATCHER_SECRET=SECRET
+    )
+    assert (ended.code, ended.err) == (0, "")
+    claims = jwt.decode(ended.out.strip(), SECRET, algorithms=["HS256"])
+    assert 0 < claims.pop("exp") - time.time() <= 61
+    assert claims == {"sub": "me", "watch": ["task:abc", "tag:user:42"], "submit": ["tasks.*"]}
+    assert run("token", "--revoke", "--secret", SECRET).code == 0
+
+
+@pytest.mark.parametrize("arguments", [("abc",), ("abc", "--secret", "short"), ("--secret", SECRET)])
+def test_token_without_secret_or_grant_is_2(arguments: tuple[str, ...]) -> None:
+    ended = run("token", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "short" not in ended.err

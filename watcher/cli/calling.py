@@ -1,0 +1,116 @@
+"""What the commands that call a relay share: where it is, how long to wait, and how they end."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn, ParamSpec, TypeVar
+
+import anyio
+import click
+
+from watcher.cli.running import run
+from watcher.cli.terminal import plain, say
+from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
+
+__all__ = ["Call", "End", "call", "calling_options", "channel_of", "leave"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILED: Final = 1
+MISUSED: Final = 2
+UNREACHABLE: Final = 3
+REFUSED: Final = 4
+TIMED_OUT: Final = 124
+
+_NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
+
+
+class End(Exception):
+    """Ends the program with a line on standard error and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Call:
+    """Where the relay is, and how long to wait; ``interrupted`` once a signal has asked for an end."""
+
+    url: str | None
+    token: str | None
+    timeout: float | None
+    interrupted: signal.Signals | None = None
+
+
+def calling_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--url``, ``--token`` and ``--timeout``."""
+    for option in (
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S",
+                     help="Give up after so many seconds, with exit code 124; tasks run on."),
+        click.option("--token", metavar="TOKEN", help="Token, where the relay wants one.  [WATCHER_TOKEN]"),
+        click.option("--url", metavar="URL", help="Where the relay is.  [WATCHER_URL; default: http://127.0.0.1:5556]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def channel_of(name: str) -> str:
+    """The channel that an argument means; a bare id is a task's."""
+    return name if name == "tasks" or name.startswith(_NAMESPACES) else f"task:{name}"
+
+
+def call(options: Call, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
+    """Connect, carry out ``main``, and leave with the exit code that it returns.
+
+    A signal cancels ``main``; it finds ``options.interrupted`` set then.
+    """
+    logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
+    try:
+        code = run(functools.partial(_main, options, main))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except TimeoutError:
+        leave(f"not done within {options.timeout:g} s", TIMED_OUT)
+    except End as end:
+        leave(str(end), end.code)
+    except (RelayUnreachable, RelayUnavailable) as error:
+        leave(str(error), UNREACHABLE)
+    except (RelayRefused, TaskLost) as error:
+        leave(str(error), REFUSED)
+    except ValueError as error:
+        leave(str(error), MISUSED)
+    sys.exit(code)
+
+
+async def _main(options: Call, main: Callable[[Relay], Awaitable[int]]) -> int:
+    code = 0
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def listen() -> None:
+                async for number in signals:
+                    options.interrupted = number
+                    # The connection outlives what uses it: a task may yet have to be revoked.
+                    (working if relay is not None else group.cancel_scope).cancel()
+
+            relay, working = None, anyio.CancelScope()
+            group.start_soon(listen)
+            with anyio.fail_after(options.timeout):
+                async with connect(options.url, token=options.token) as relay:
+                    with working:
+                        code = await main(relay)
+            group.cancel_scope.cancel()
+    return 128 + options.interrupted if options.interrupted else code
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """Say why, and end the program with this exit code."""
+    say(plain(message))
+    sys.exit(code)

@@ -1,0 +1,294 @@
+"""`watcher submit`: hand in a task, or one for each line of standard input, and wait for what comes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import click
+
+from watcher.cli import calling
+from watcher.cli.calling import Call, End, calling_options
+from watcher.cli.stdin import lines
+from watcher.cli.terminal import Live, json_line, plain, say, task_line, write
+from watcher.client import (
+    Relay,
+    RelayRefused,
+    RelayUnavailable,
+    ResultUnavailable,
+    Submitter,
+    Task,
+    TaskEvent,
+    TaskFailed,
+    TaskRevoked,
+)
+from watcher.client.mapping import Job, pipeline
+from watcher.client.told import value_of
+
+__all__ = ["submit"]
+
+#: The relay says of a line's arguments that they don't fit; whatever else it refuses, it refuses for all lines.
+_BAD_ARGUMENTS: Final = 107
+#: Revoking at an interrupt may take so long, in seconds.
+_REVOKING: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What to submit, and how to go about it."""
+
+    name: str
+    kwargs: dict[str, Any]
+    wait: bool
+    as_json: bool
+    unordered: bool
+    limit: int
+    revoke: bool
+
+
+@click.command()
+@click.argument("name")
+@click.argument("arguments", nargs=-1, metavar="[ARG]...")
+@click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, a JSON array.")
+@click.option("-k", "--kwargs", "kwargs_json", metavar="JSON", help="Keyword arguments, a JSON object.")
+@click.option("-Q", "--queue", metavar="NAME", help="Queue; else where the app routes the task.")
+@click.option("--countdown", type=float, metavar="S", help="Start no earlier than in so many seconds.")
+@click.option("--eta", metavar="ISO8601", help="Start no earlier than then.")
+@click.option("--expires", metavar="S|ISO8601", help="Start no later than then.")
+@click.option("--priority", type=int, metavar="N", help="0 to 255.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Carry it on the channel tag:TAG; may be repeated.")
+@click.option("--task-id", metavar="ID", help="Its id; submitted again under it within a day, it is not sent again.")
+@click.option("--wait/--no-wait", default=True, help="Wait for the result (default), or print the id and leave.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as they are, one JSON object a line.")
+@click.option("--unordered", is_flag=True, help="Of many, print results as they come.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Of many, how many at once."
+)
+@click.option("--revoke-on-interrupt", "revoke", is_flag=True, help="Ctrl-C revokes what is under way, and ends it.")
+@calling_options
+def submit(
+    *, name: str, arguments: tuple[str, ...], args_json: str | None, kwargs_json: str | None, url: str | None,
+    token: str | None, timeout: float | None, wait: bool, as_json: bool, unordered: bool, limit: int, revoke: bool,
+    expires: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Submit the task NAME, and print its result as JSON.
+
+    An ARG is JSON where it parses as JSON, else a string; after a lone -- it may begin with a dash. With the single
+    ARG - each line of standard input is a JSON array of arguments, and each result is a line, in the same order; a
+    task that gave none leaves its line empty. With --json these are the events that ended the tasks.
+
+    Exit codes: 0 all succeeded, 1 a task failed, was revoked or rejected, 2 wrong usage, 3 the relay or what it needs
+    can't be reached, 4 refused, 124 time-out.
+    """
+    kwargs = _json("--kwargs", kwargs_json, dict) or {}
+    order = _Order(name, kwargs, wait, as_json, unordered, limit, revoke)
+    options["expires"] = _number(expires)
+    where = Call(url, token, timeout)
+    if arguments == ("-",):
+        if args_json is not None or options["task_id"] is not None:
+            raise click.UsageError("--args and --task-id are for one task, not for the lines of standard input")
+        calling.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
+    if arguments and args_json is not None:
+        raise click.UsageError("give arguments as ARG… or by --args, not both")
+    given = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
+    calling.call(where, lambda relay: _one(relay.options(**options), given, order, where))
+
+
+def _json(option: str, text: str | None, kind: type) -> Any:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not JSON: {error}", param_hint=option) from None
+    if not isinstance(value, kind):
+        raise click.BadParameter(f"takes a JSON {'array' if kind is list else 'object'}", param_hint=option)
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _argument(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except ValueError:
+        return text
+
+
+def _number(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+# One task.
+
+
+async def _one(submitter: Submitter, args: Iterable[Any], order: _Order, where: Call) -> int:
+    task = await submitter.submit(order.name, *args, **order.kwargs)
+    if not order.wait:
+        epoch, offset = task.sent or ("", 0)
+        told = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
+        write(json.dumps(told).encode() if order.as_json else task.id.encode())
+        return 0
+    try:
+        return _finish(await _follow(task, order), order)
+    except (anyio.get_cancelled_exc_class(), TimeoutError):
+        await _interrupted([task], order, where)
+        raise
+
+
+async def _follow(task: Task, order: _Order) -> TaskEvent:
+    live, began, last = Live(), time.monotonic(), None
+    try:
+        async with task.events() as events:
+            async for event in events:
+                last = event
+                if order.as_json:
+                    live.clear()
+                    write(json_line(event))
+                elif not event.ends and not event.data.get("late"):
+                    live.draw([task_line(event, began)])
+    finally:
+        live.clear()
+    if last is None:
+        raise AssertionError("a watched task ends by an event, or raises")
+    return last
+
+
+def _finish(last: TaskEvent, order: _Order) -> int:
+    try:
+        value = value_of(last)
+    except ResultUnavailable as error:
+        say(plain(str(error)))
+        return 0
+    except (TaskFailed, TaskRevoked) as error:
+        say(plain(str(error)))
+        if isinstance(error, TaskFailed) and error.traceback and not order.as_json:
+            for line in error.traceback.rstrip().splitlines():
+                click.echo(plain(line), err=True)
+        return calling.FAILED
+    if not order.as_json:
+        write(json.dumps(value, ensure_ascii=False).encode())
+    return 0
+
+
+async def _interrupted(tasks: list[Task], order: _Order, where: Call) -> None:
+    """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on."""
+    count = f"task {tasks[0].id}" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    if not tasks:
+        return
+    if where.interrupted is None or not order.revoke:
+        say(f"{count} left running")
+        return
+    with anyio.move_on_after(_REVOKING, shield=True):
+        async with anyio.create_task_group() as group:
+            for task in tasks:
+                group.start_soon(task.cancel)
+        say(f"{count} revoked")
+
+
+# One for each line.
+
+
+class _Many:
+    """A task for each line of standard input."""
+
+    def __init__(self, relay: Relay, submitter: Submitter, order: _Order, where: Call) -> None:
+        self._relay = relay
+        self._submitter = submitter
+        self._order = order
+        self._where = where
+        self._live = Live()
+        self._under_way: dict[str, Task] = {}
+        self._done = 0
+        self._failed = 0
+        self._refused = 0
+
+    async def run(self) -> int:
+        """Submit them all; returns the exit code."""
+        ordered = not self._order.unordered
+        jobs = pipeline(self._relay.group, self._carry, _arguments(), limit=self._order.limit, ordered=ordered)
+        try:
+            async with aclosing(jobs):
+                async for job in jobs:
+                    self._live.clear()
+                    self._tell(job)
+                    if self._live.due():
+                        self._live.draw([f"{self._done} done, {self._failed} of them failed"])
+        except (anyio.get_cancelled_exc_class(), TimeoutError):
+            self._live.clear()
+            await _interrupted(list(self._under_way.values()), self._order, self._where)
+            raise
+        finally:
+            self._live.clear()
+        return calling.REFUSED if self._refused else calling.FAILED if self._failed else 0
+
+    async def _carry(self, args: list[Any]) -> bytes:
+        """Submit one and wait; returns the line that tells of it."""
+        task = await self._submitter.submit(self._order.name, *args, **self._order.kwargs)
+        if not self._order.wait:
+            return task.id.encode()
+        self._under_way[task.id] = task
+        if self._order.as_json:
+            async with task.events() as events:
+                last = [event async for event in events if event.ends][-1]
+            line = json_line(last)
+            if last.state not in ("SUCCESS", "IGNORED"):
+                raise _Failed(line)
+        else:
+            line = json.dumps(await task.result(), ensure_ascii=False).encode()
+        # Left in place where this is cancelled: then it is still under way.
+        del self._under_way[task.id]
+        return line
+
+    def _tell(self, job: Job[list[Any], bytes]) -> None:
+        self._done += 1
+        line, why = b"", ""
+        try:
+            line = job.result() or b""
+        except _Failed as failed:
+            self._failed += 1
+            line = failed.line
+        except (TaskFailed, TaskRevoked, ResultUnavailable) as error:
+            self._failed += not isinstance(error, ResultUnavailable)
+            why = str(error)
+        except RelayRefused as error:
+            if error.code != _BAD_ARGUMENTS or isinstance(error, RelayUnavailable):
+                raise
+            self._failed += 1
+            self._refused += 1
+            why = str(error)
+        if why:
+            say(f"line {job.index + 1}: {plain(why)}")
+        if line or not self._order.unordered:
+            write(line)
+
+
+class _Failed(Exception):
+    """A task ended otherwise than well; ``line`` tells of it."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+async def _arguments() -> AsyncIterator[list[Any]]:
+    number = 0
+    async for line in lines():
+        number += 1
+        try:
+            args = json.loads(line, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise End(f"line {number} is not JSON: {error}", calling.MISUSED) from None
+        if not isinstance(args, list):
+            raise End(f"line {number} is not a JSON array of arguments", calling.MISUSED)
+        yield args

@@ -1,0 +1,161 @@
+"""What the commands of the client show: lines for events, bars for tasks under way, colours where somebody looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from watcher.client import Snapshot, TaskEvent
+
+__all__ = ["Live", "json_line", "one_line", "plain", "say", "task_line", "write"]
+
+_COLORS: Final = {
+    "SUCCESS": 32,
+    "FAILURE": 31,
+    "REJECTED": 31,
+    "REVOKED": 33,
+    "RETRY": 33,
+    "STARTED": 36,
+    "PROGRESS": 36,
+}
+_BAR: Final = 20
+#: Longest detail of a line, in characters.
+_DETAIL: Final = 200
+#: Between two drawings, in seconds.
+_FRAME: Final = 0.1
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, on standard error."""
+    sys.stderr.write(f"watcher: {text}\n")
+    sys.stderr.flush()
+
+
+def write(line: bytes) -> None:
+    """A line of data, on standard output, at once: whoever reads a pipe waits for it."""
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def plain(text: str) -> str:
+    """``text`` without anything that a terminal would obey: what tasks are called and raise is not to be trusted."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def json_line(event: TaskEvent) -> bytes:
+    """An event with its place, as a line of JSON; its own bytes are unchanged."""
+    channel = json.dumps(event.channel).encode()
+    return b'{"epoch":%s,"offset":%d,"channel":%s,"data":%s}' % (
+        json.dumps(event.epoch).encode(), event.offset, channel, event.line,
+    )  # fmt: skip
+
+
+def _is_colored(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _state(state: str, stream: TextIO) -> str:
+    text = f"{plain(state):<8}"
+    return f"\x1b[{_COLORS[state]}m{text}\x1b[0m" if state in _COLORS and _is_colored(stream) else text
+
+
+def one_line(event: TaskEvent) -> str:
+    """An event for people: when, state, name, id, and what there is to say of it."""
+    when = datetime.fromtimestamp(event.timestamp, UTC)
+    stamp = (
+        when.astimezone().strftime("%H:%M:%S.%f")[:-3] if sys.stdout.isatty() else when.isoformat("T", "milliseconds")
+    )
+    parts = (stamp, _state(event.state, sys.stdout), plain(event.name or "-"), plain(event.id), detail(event))
+    return " ".join(part for part in parts if part)
+
+
+def detail(told: TaskEvent | Snapshot) -> str:
+    """What there is to say of a state: result, meta, what was raised."""
+    data = told.data
+    text = ""
+    if "result" in data:
+        text = json.dumps(data["result"], ensure_ascii=False)
+    elif told.exception:
+        text = f"{told.exception.get('type', '')}: {told.exception.get('message', '')}"
+    elif told.state not in ("PENDING", "RECEIVED", "STARTED") and told.meta is not None:
+        text = json.dumps(told.meta, ensure_ascii=False)
+    elif told.reason:
+        text = told.reason
+    elif told.state == "PENDING":
+        text = f"{data.get('argsrepr', '')} {data.get('kwargsrepr', '')}".strip()
+    text = plain(text)
+    return text if len(text) <= _DETAIL else f"{text[: _DETAIL - 1]}…"
+
+
+def task_line(event: TaskEvent, began: float) -> str:
+    """A task under way in a line: name, id, state, bar where it tells how far it is, and since when it is watched."""
+    parts = [plain(event.name or "task"), plain(event.id)[:8], _state(event.state, sys.stderr)]
+    if (share := _share(event.meta)) is not None:
+        full = round(share * _BAR)
+        parts.append(f"[{'#' * full}{'-' * (_BAR - full)}] {share:4.0%}")
+    parts.append(f"{time.monotonic() - began:.1f} s")
+    return " ".join(parts)
+
+
+def _share(meta: Any) -> float | None:
+    if not isinstance(meta, dict):
+        return None
+    current, total = meta.get("current"), meta.get("total")
+    if not isinstance(current, int | float) or not isinstance(total, int | float) or total <= 0:
+        return None
+    return min(1.0, max(0.0, current / total))
+
+
+class Live:
+    """Some lines at the bottom of the terminal that change in place; nothing where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self.enabled = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._lines = 0
+        self._drawn = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to draw again."""
+        return self.enabled and time.monotonic() - self._drawn >= _FRAME
+
+    def draw(self, lines: list[str]) -> None:
+        """Show these lines in place of the last ones, as many as there is room for."""
+        if not self.enabled:
+            return
+        size = shutil.get_terminal_size()
+        room = max(1, size.lines - 2)
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"… and {len(lines) - room + 1} more"]
+        self._erase()
+        for line in lines:
+            sys.stderr.write(f"{_cut(line, size.columns - 1)}\n")
+        sys.stderr.flush()
+        self._lines, self._drawn = len(lines), time.monotonic()
+
+    def clear(self) -> None:
+        """Take them away, before something else is written; the next drawing is due at once."""
+        if self._lines:
+            self._erase()
+            sys.stderr.flush()
+            self._drawn = 0.0
+
+    def _erase(self) -> None:
+        sys.stderr.write("\x1b[1A\x1b[2K" * self._lines)
+        self._lines = 0
+
+
+def _cut(line: str, width: int) -> str:
+    if "\x1b" in line:
+        width += len(line) - len(_uncolored(line))
+    return line if len(line) <= width else line[: max(1, width - 1)] + "…" + ("\x1b[0m" if "\x1b" in line else "")
+
+
+def _uncolored(line: str) -> str:
+    for code in {*_COLORS.values(), 0}:
+        line = line.replace(f"\x1b[{code}m", "")
+    return line

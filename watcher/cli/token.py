@@ -1,0 +1,41 @@
+"""`watcher token`: a signed token, for a browser, a script or a colleague."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from watcher.cli.calling import MISUSED, channel_of, leave
+from watcher.errors import SettingError
+from watcher.permissions import issue
+from watcher.settings import setting
+
+__all__ = ["token"]
+
+
+@click.command()
+@click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
+@click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
+@click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
+@click.option("--revoke", is_flag=True, help="May revoke any task.")
+@click.option("--ttl", type=click.FloatRange(min=1), default=900, show_default=True, metavar="S", help="Valid so long.")
+@click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
+@click.option("--secret", metavar="SECRET", help="The relay's secret.  [WATCHER_SECRET]")
+def token(
+    *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
+    secret: str | None,
+) -> None:  # fmt: skip
+    """Print a token that lets its holder watch these channels; a bare ID means task:ID.
+
+    It is signed here, with the relay's secret; no relay is asked. What it doesn't grant is denied.
+    """
+    name = "--secret" if secret is not None else "WATCHER_SECRET"
+    try:
+        key = setting("secret").read(secret if secret is not None else os.environ.get("WATCHER_SECRET", ""), name)
+    except SettingError as error:
+        leave(str(error), MISUSED)
+    watch = [*map(channel_of, channels), *globs]
+    if not (watch or submit or revoke):
+        raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
+    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke))

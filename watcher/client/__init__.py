@@ -1,0 +1,49 @@
+"""The client of a relay, for scripts and services: ``watcher.connect``, and blocking ``watcher.connect_sync``."""
+
+from __future__ import annotations
+
+from watcher.client.errors import (
+    EventsLost,
+    RelayClosed,
+    RelayError,
+    RelayRefused,
+    RelayUnavailable,
+    RelayUnreachable,
+    ResultUnavailable,
+    TaskFailed,
+    TaskLost,
+    TaskRejected,
+    TaskRevoked,
+    TokenRefused,
+)
+from watcher.client.relay import Relay, Submitter, connect
+from watcher.client.sync import SyncRelay, SyncTask, connect_sync
+from watcher.client.tasks import Options, Task
+from watcher.client.told import Snapshot, TaskEvent
+from watcher.client.watching import Watch
+
+__all__ = [
+    "EventsLost",
+    "Options",
+    "Relay",
+    "RelayClosed",
+    "RelayError",
+    "RelayRefused",
+    "RelayUnavailable",
+    "RelayUnreachable",
+    "ResultUnavailable",
+    "Snapshot",
+    "Submitter",
+    "SyncRelay",
+    "SyncTask",
+    "Task",
+    "TaskEvent",
+    "TaskFailed",
+    "TaskLost",
+    "TaskRejected",
+    "TaskRevoked",
+    "TokenRefused",
+    "Watch",
+    "connect",
+    "connect_sync",
+]
