@@ -203,5 +203,5 @@ def test_a_redis_that_does_not_answer_is_shown(open_page: OpenPage) -> None:
             connection = page.locator("#connection-text")
             expect(connection).to_have_text("Connected")
             with server.frozen():
-                expect(connection).to_have_text("Connected, but Redis is away")
-            expect(connection).to_have_text("Connected")
+                expect(connection).to_have_text("Connected, but Redis is away", timeout=15_000)
+            expect(connection).to_have_text("Connected", timeout=15_000)

@@ -129,13 +129,24 @@ async def kill_worker(stage: Stage, name: str | None = None) -> None:
     await stage.start_worker(name=name)
 
 
+async def kill_busy_worker(stage: Stage) -> None:
+    """The same, once it is seen to run something."""
+    watching = stage.watchers[0].tasks
+
+    def is_busy() -> bool:
+        return any(event.state == "STARTED" for event in watching.values())
+
+    await eventually(is_busy, timeout=30, what="a task to run")
+    await kill_worker(stage)
+
+
 @sized(Size(tasks=20, seconds=3, times=1), Size(tasks=500, seconds=40, times=4))
 async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> None:
     with valkey_server() as server:
         async with staged("killed worker", size, server, env={"VISIBILITY_TIMEOUT": "3"}) as stage:
             for _ in range(size.tasks):
-                stage.order("late", 0.2)
-            await stage.under(lambda: kill_worker(stage))
+                stage.order("late", 0.4)
+            await stage.under(lambda: kill_busy_worker(stage))
             truth = await ended(stage)
             assert {each["status"] for each in truth.values()} == {"SUCCESS"}
             async with Redis.from_url(server.url(15)) as broker:
