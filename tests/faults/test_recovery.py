@@ -103,7 +103,7 @@ async def test_many_come_back_at_once_and_those_who_stayed_notice_nothing(valkey
                     # Whoever stayed asks and is answered in between.
                     await stayed.rpc("get", id="nobody")
                     answered += 1
-            assert answered > 3
+            assert answered > 1  # few: the storm comes from the very process that asks
             group.cancel_scope.cancel()
 
 
