@@ -13,17 +13,21 @@ __all__ = [
     "BadArguments",
     "BadRequest",
     "Conflict",
+    "Gone",
     "NoApp",
     "NoMethod",
     "NotPermitted",
+    "NotSucceeded",
     "RedisUnreachable",
     "Refused",
     "SettingError",
     "TaskNotFound",
+    "TooLarge",
     "TooMany",
     "Unauthorized",
     "Unavailable",
     "UnknownTask",
+    "UnsupportedMediaType",
     "WatcherError",
 ]
 
@@ -114,6 +118,30 @@ class Conflict(Refused):
     """The task id or idempotency key was used for something else."""
 
     code, status, title = 107, 422, "already used"
+
+
+class TooLarge(Refused):
+    """The body of a request is larger than is taken."""
+
+    code, status, title = 107, 413, "too large"
+
+
+class UnsupportedMediaType(Refused):
+    """The body of a request is said not to be JSON."""
+
+    code, status, title = 107, 415, "unsupported media type"
+
+
+class NotSucceeded(Refused):
+    """The task has no result, or none yet."""
+
+    code, status, title = 107, 409, "no result"
+
+
+class Gone(Refused):
+    """There was a result, and it can't be had."""
+
+    code, status, title = 107, 410, "gone"
 
 
 class TooMany(Refused):

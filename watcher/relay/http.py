@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from watcher.errors import BadRequest, Refused, TaskNotFound
+from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, TooLarge, UnsupportedMediaType
 from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay.door import Door
@@ -78,30 +78,6 @@ def application(relay: Relay) -> ASGIApp:
     inner = Starlette(routes=routes, exception_handlers=HANDLERS)
     inner.router.redirect_slashes = False
     return Door(inner, relay.settings)
-
-
-class TooLarge(Refused):
-    """The body of a request is larger than is taken."""
-
-    code, status, title = 107, 413, "too large"
-
-
-class UnsupportedMediaType(Refused):
-    """The body of a request is said not to be JSON."""
-
-    code, status, title = 107, 415, "unsupported media type"
-
-
-class NotSucceeded(Refused):
-    """The task has no result, or none yet."""
-
-    code, status, title = 107, 409, "no result"
-
-
-class Gone(Refused):
-    """There was a result, and it can't be had."""
-
-    code, status, title = 107, 410, "gone"
 
 
 class _RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
