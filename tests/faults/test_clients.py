@@ -31,16 +31,29 @@ _UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-_COMMANDS = b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}'
+
+
+def masked(text: bytes) -> bytes:
+    """A client's short text frame, masked with zeros (RFC 6455, 5.3)."""
+    return b"\x81" + bytes((0x80 | len(text),)) + bytes(4) + text
+
+
+_COMMANDS = masked(b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
+_PONG = masked(b"{}")
 
 
 class Sluggard:
-    """A client that subscribes, and from then on reads ``rate`` bytes a second; dropped, it comes back."""
+    """A client that subscribes, and from then on reads ``rate`` bytes a second, and as often says that it is there.
+
+    Dropped, it comes back.
+    """
 
     def __init__(self, url: str, rate: int) -> None:
         self._url = urlsplit(url)
         self._rate = rate
         self.read = 0
+        #: How often its connection ended, whoever ended it.
+        self.dropped = 0
 
     async def run(self) -> None:
         """Take part until cancelled."""
@@ -52,20 +65,22 @@ class Sluggard:
                     await self._connect(raw)
                     while await self._read(raw):  # noqa: ASYNC110 - nothing is awaited: it is slow
                         await anyio.sleep(1)
+            self.dropped += 1
             await anyio.sleep(1)
 
     async def _connect(self, raw: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, (self._url.hostname, self._url.port))
         await loop.sock_sendall(raw, _UPGRADE.format(path=self._url.path, host=self._url.netloc).encode())
-        # A text frame, masked with zeros (RFC 6455, 5.3).
-        await loop.sock_sendall(raw, b"\x81" + bytes((0x80 | len(_COMMANDS),)) + bytes(4) + _COMMANDS)
+        await loop.sock_sendall(raw, _COMMANDS)
 
     async def _read(self, raw: socket.socket) -> bool:
         if not self._rate:
             return True
-        received = len(await asyncio.get_running_loop().sock_recv(raw, self._rate))
+        loop = asyncio.get_running_loop()
+        received = len(await loop.sock_recv(raw, self._rate))
         self.read += received
+        await loop.sock_sendall(raw, _PONG)
         return received > 0
 
 
@@ -100,7 +115,9 @@ async def test_slow_clients_cost_only_themselves(size: Size) -> None:
                 after = await flow(stage)
                 for running, was in zip(stage.relays, memory, strict=True):
                     assert resident(running.pid) - was < CLIENT * len(sluggards) / len(stage.relays)
-                assert all(sluggard.read for sluggard in sluggards[SLOW:])
+                reading = sluggards[SLOW:]
+                assert all(sluggard.read for sluggard in reading)
+                assert not any(sluggard.dropped for sluggard in reading), "who still reads is never dropped"
                 group.cancel_scope.cancel()
             assert after < max(2 * before, FLOOR), f"p99 {after * 1000:.1f} ms, without them {before * 1000:.1f} ms"
             await nothing_lost(stage)
