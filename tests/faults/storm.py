@@ -44,4 +44,4 @@ async def main(url: str, epoch: str, offset: int, missed: int, count: int) -> No
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

@@ -72,6 +72,10 @@ class Sluggard:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, (self._url.hostname, self._url.port))
         await loop.sock_sendall(raw, _UPGRADE.format(path=self._url.path, host=self._url.netloc).encode())
+        # Frames that come before its answer may be lost with the request (RFC 6455, 4.1: a client waits for it).
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await loop.sock_recv(raw, 1)
         await loop.sock_sendall(raw, _COMMANDS)
 
     async def _read(self, raw: socket.socket) -> bool:

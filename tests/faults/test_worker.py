@@ -33,6 +33,8 @@ ENDS: dict[str, tuple[str, str | None]] = {
     "hard": ("FAILURE", "time_limit"),
     "pause": ("REVOKED", "terminated"),
 }
+#: Seconds that a task runs that is to be caught by its worker's end; two run at a time.
+LASTS = 0.04 if LONG else 0.4
 ORDERS: dict[str, tuple[Any, ...]] = {**dict.fromkeys(ENDS, ()), "pause": (60,)}
 
 
@@ -88,7 +90,7 @@ async def test_a_lost_process_is_told_as_such(size: Size) -> None:
             await nothing_lost(stage)
 
 
-@sized(Size(tasks=100, seconds=3, times=3), Size(tasks=1000, seconds=30, times=20))
+@sized(Size(tasks=100, seconds=3, times=3), Size(tasks=2000, seconds=60, times=20))
 async def test_killed_between_storing_the_result_and_telling_of_it(size: Size) -> None:
     """Celery stores SUCCESS, then takes the task for lost with its process: what it has stored is what counts."""
     with valkey_server() as server:
@@ -105,7 +107,7 @@ async def test_killed_between_storing_the_result_and_telling_of_it(size: Size) -
                 ]
 
 
-@sized(Size(tasks=100, seconds=3, times=2), Size(tasks=1000, seconds=40, times=12))
+@sized(Size(tasks=100, seconds=3, times=2), Size(tasks=2000, seconds=60, times=12))
 async def test_children_killed_at_random_moments(size: Size) -> None:
     with valkey_server() as server:
         async with staged("killed children", size, server) as stage:
@@ -140,12 +142,12 @@ async def kill_busy_worker(stage: Stage) -> None:
     await kill_worker(stage)
 
 
-@sized(Size(tasks=20, seconds=3, times=1), Size(tasks=500, seconds=40, times=4))
+@sized(Size(tasks=20, seconds=3, times=1), Size(tasks=2000, seconds=60, times=4))
 async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> None:
     with valkey_server() as server:
         async with staged("killed worker", size, server, env={"VISIBILITY_TIMEOUT": "3"}) as stage:
             for _ in range(size.tasks):
-                stage.order("late", 0.4)
+                stage.order("late", LASTS)
             await stage.under(lambda: kill_busy_worker(stage))
             truth = await ended(stage)
             assert {each["status"] for each in truth.values()} == {"SUCCESS"}
@@ -156,7 +158,7 @@ async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> No
 
 
 @pytest.mark.parametrize("name", ["w0", "another"] if LONG else ["w0"])
-@sized(Size(tasks=50, seconds=1, times=1), Size(tasks=500, seconds=10, times=1))
+@sized(Size(tasks=50, seconds=1, times=1), Size(tasks=2000, seconds=40, times=1))
 async def test_lost_with_the_whole_worker(size: Size, name: str) -> None:
     """It is known at once where a worker of the same name starts, else when there were no signs of life for 10 s."""
     with valkey_server() as server:
@@ -173,7 +175,7 @@ async def test_lost_with_the_whole_worker(size: Size, name: str) -> None:
             await nothing_lost(stage)
 
 
-@sized(Size(tasks=50, seconds=1, times=5), Size(tasks=500, seconds=10, times=50))
+@sized(Size(tasks=50, seconds=1, times=5), Size(tasks=2000, seconds=40, times=50))
 async def test_a_task_that_nobody_took_in_time_has_expired(size: Size) -> None:
     with valkey_server() as server:
         async with staged("expired", size, server) as stage:

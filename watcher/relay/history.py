@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self, TypeAlias, cast
 
-from watcher.event import Event, InvalidEvent, Task, decode, rank, standing, task_of
+from watcher.event import Event, InvalidEvent, Task, decode, is_final, rank, standing, task_of
 
 __all__ = ["ALL", "History", "Page", "Piece"]
 
@@ -43,14 +42,62 @@ class Page(NamedTuple):
 class _Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
     """A channel's offsets, ascending, and how many of them lead nowhere any more."""
 
-    __slots__ = ("dead",)
+    __slots__ = ("channel", "dead")
+    channel: str
     dead: int
 
     @classmethod
-    def of(cls, offsets: Iterable[int]) -> _Offsets:
-        made = cls("Q", offsets)
+    def of(cls, channel: str) -> Self:
+        made = cls("Q")
+        made.channel = channel
         made.dead = 0
         return made
+
+
+class _Story(_Offsets):
+    """The offsets of one task's events.
+
+    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``: of its newest
+    event, where the next one is likely to be too.
+    """
+
+    __slots__ = ("final", "place")
+    final: bool | None
+    place: _Place | None
+
+    @classmethod
+    def of(cls, channel: str) -> Self:
+        made = super().of(channel)
+        made.final = made.place = None
+        return made
+
+
+class _Place:
+    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``."""
+
+    __slots__ = ("channels", "key", "others", "story")
+
+    def __init__(self, story: _Story, key: _Key, others: tuple[_Offsets, ...]) -> None:
+        self.story = story
+        self.key = key
+        self.others = others
+        self.channels = (story.channel, *[offsets.channel for offsets in others])
+
+
+#: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
+_Key: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...] | None]
+
+
+class _Kept(NamedTuple):
+    """An event outside the window; ``mark`` is its rank, and whether it is late."""
+
+    line: bytes
+    place: _Place
+    mark: int
+
+
+#: In a mark: the event is late.
+_LATE: Final = 16
 
 
 class History:
@@ -72,9 +119,11 @@ class History:
         self.first = first
         self.last = first - 1
         self._lines: list[bytes] = []
+        self._places: list[_Place | None] = []  # of each line; None where it is no event
+        self._marks = bytearray()
         self._start = 0  # index of the window's oldest line: what lies before it has left and is cut off by and by
         self._bytes = 0
-        self._kept: dict[int, bytes] = {}  # ascending, since events leave the window in order
+        self._kept: dict[int, _Kept] = {}  # ascending, since events leave the window in order
         self._index: dict[str, _Offsets] = {}
         # Channel → offset of its newest event that is gone; of a channel that is not listed, nothing after _forgotten.
         self._lost: dict[str, int] = {}
@@ -96,28 +145,23 @@ class History:
             event = decode(line)
         except InvalidEvent:
             return
-        self._kept[offset] = line
-        for channel in event.channels():
-            self._enter(channel, offset)
+        place = self._enter(event, offset)
+        self._kept[offset] = _Kept(line, place, _mark(event))
 
-    def append(self, line: bytes) -> list[str]:
+    def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
 
         :raises InvalidEvent: the line is none. It took its offset all the same, and is not handed to anybody.
         """
         self.last += 1
         try:
-            channels = decode(line).channels()
+            event = decode(line)
         except InvalidEvent:
-            self._lines.append(b"")
-            self._trim()
+            self._add(b"", None, 0)
             raise
-        self._lines.append(line)
-        self._bytes += len(line)
-        for channel in channels:
-            self._enter(channel, self.last)
-        self._trim()
-        return channels
+        place = self._enter(event, self.last)
+        self._add(line, place, _mark(event))
+        return place.channels
 
     # What is asked.
 
@@ -125,7 +169,8 @@ class History:
         """The event at ``offset``, or None where it is gone (or was none)."""
         if self.first <= offset <= self.last:
             return self._lines[self._start + offset - self.first] or None
-        return self._kept.get(offset)
+        kept = self._kept.get(offset)
+        return None if kept is None else kept.line
 
     def is_whole(self, channel: str, after: int) -> bool:
         """Whether every event that ``channel`` had after offset ``after`` is still here."""
@@ -166,7 +211,7 @@ class History:
         if channel == ALL:
             for offset in reversed(self._kept):
                 if before is None or offset < before:
-                    yield offset, self._kept[offset]
+                    yield offset, self._kept[offset].line
 
     def task(self, identity: str) -> Task | None:
         """What is known of a task, or None where nothing is."""
@@ -220,12 +265,37 @@ class History:
 
     # How it is kept.
 
-    def _enter(self, channel: str, offset: int) -> None:
+    def _enter(self, event: Event, offset: int) -> _Place:
+        """Note down where an event is to be found. Most are on the channels of their task's event before."""
+        channel = f"task:{event.id}"
+        story = cast(_Story | None, self._index.get(channel))
+        if story is None:
+            story = self._index[channel] = _Story.of(channel)
+        if not event.late:
+            story.final = is_final(event.state)
+        key = (event.root_id, event.group_id, event.name, event.tags)
+        place = story.place
+        if place is None or place.key != key:
+            others = event.channels()[1:]
+            place = story.place = _Place(story, key, tuple([self._channel(other) for other in others]))
+        story.append(offset)
+        for offsets in place.others:
+            offsets.append(offset)
+        return place
+
+    def _channel(self, channel: str) -> _Offsets:
         offsets = self._index.get(channel)
         if offsets is None:
-            self._index[channel] = _Offsets.of((offset,))
-        else:
-            offsets.append(offset)
+            offsets = self._index[channel] = _Offsets.of(channel)
+        return offsets
+
+    def _add(self, line: bytes, place: _Place | None, mark: int) -> None:
+        self._lines.append(line)
+        self._places.append(place)
+        self._marks.append(mark)
+        self._bytes += len(line)
+        while self.last - self.first >= self._max_events or (self._bytes > self._max_bytes and self.first < self.last):
+            self._leave()
 
     def _offsets(self, channel: str) -> array[int] | range:
         if channel == ALL:
@@ -234,7 +304,8 @@ class History:
 
     def _pairs(self, channel: str, after: int) -> Iterator[tuple[int, str]]:
         offsets = self._offsets(channel)
-        return ((offset, channel) for offset in islice(offsets, bisect_right(offsets, after), None))
+        start = bisect_right(offsets, after)  # passing over all before it one by one would take a millisecond
+        return ((offsets[index], channel) for index in range(start, len(offsets)))
 
     def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
         for offset in self._index.get(f"task:{identity}", ()):
@@ -242,66 +313,80 @@ class History:
             if line is not None:
                 yield offset, decode(line)
 
-    def _trim(self) -> None:
-        while len(self) > self._max_events or (self._bytes > self._max_bytes and len(self) > 1):
-            self._leave()
-        if self._start > 1024 and self._start * 2 > len(self._lines):
-            del self._lines[: self._start]
-            self._start = 0
-
     def _leave(self) -> None:
         """The oldest event leaves the window: it is kept if its task needs it, else lost."""
-        offset, line = self.first, self._lines[self._start]
-        self._lines[self._start] = b""
+        offset, start = self.first, self._start
+        line, place, mark = self._lines[start], self._places[start], self._marks[start]
+        self._lines[start], self._places[start] = b"", None
         self._start += 1
         self.first += 1
         self._bytes -= len(line)
-        if not line:
+        if self._start > 1024 and self._start * 2 > len(self._lines):
+            del self._lines[: self._start], self._places[: self._start], self._marks[: self._start]
+            self._start = 0
+        if place is None:
             return
-        event = decode(line)
-        own = self._index[f"task:{event.id}"]
-        self._kept[offset] = line
-        if own[-1] == offset and self._has_ended(event.id):
-            for each in list(own):
-                self._lose(each)
+        story = place.story
+        self._kept[offset] = _Kept(line, place, mark)
+        if story[-1] == offset and story.final is not False:
+            self._forget(story)
         else:
-            self._replace(event, offset, own)
+            self._replace(offset, mark, story)
 
-    def _has_ended(self, identity: str) -> bool:
-        task = self.task(identity)
-        return task is None or task.final
-
-    def _replace(self, event: Event, offset: int, own: _Offsets) -> None:
+    def _replace(self, offset: int, mark: int, story: _Story) -> None:
         """Of a task's events outside the window the one that stands highest of each rank suffices."""
-        for older in own:
+        for older in story:
             if older >= offset:
                 return
-            other = decode(self._kept[older])
-            if rank(other.state) == rank(event.state):
-                self._lose(older if standing(other) <= standing(event) else offset)
+            kept = self._kept[older]
+            if kept.mark % _LATE == mark % _LATE:
+                # What was not late when it came stands no lower than what came before it.
+                stands_higher = mark < _LATE or _stands(self._kept[offset]) >= _stands(kept)
+                self._lose(older if stands_higher else offset, story)
                 return
 
-    def _lose(self, offset: int) -> None:
-        event = decode(self._kept.pop(offset))
-        for channel in event.channels():
+    def _lose(self, offset: int, story: _Story) -> None:
+        """One event goes, of a task that stays."""
+        story.remove(offset)  # a task has few outside the window, and they come first
+        story.place = None  # what it leads to may be gone with this event
+        self._strike(self._kept.pop(offset).place, 1, offset)
+
+    def _forget(self, story: _Story) -> None:
+        """All events of a task go."""
+        del self._index[story.channel]
+        story.place = None  # no cycle, so that all of it is freed at once
+        gone: dict[_Place, list[int]] = {}
+        for offset in story:
+            gone.setdefault(self._kept[offset].place, []).append(offset)
+        for place, offsets in gone.items():
+            for offset in offsets:
+                del self._kept[offset]
+            self._strike(place, len(offsets), offsets[-1])
+
+    def _strike(self, place: _Place, count: int, newest: int) -> None:
+        """So many offsets of a place, up to ``newest``, lead nowhere any more.
+
+        The work is paid for by the offsets struck before: it is constant on average.
+        """
+        for channel in place.channels:
             # Taken out and put in again: the dict's order says which channel lost something last.
-            self._lost[channel] = max(self._lost.pop(channel, 0), offset)
-            self._strike(channel, offset)
+            self._lost[channel] = max(self._lost.pop(channel, 0), newest)
+        for offsets in place.others:
+            offsets.dead += count
+            if offsets.dead == len(offsets):
+                del self._index[offsets.channel]
+            elif offsets.dead > 32 and offsets.dead * 2 > len(offsets):
+                # In place: the tasks that are on the channel know it.
+                offsets[:] = array("Q", [each for each in offsets if each >= self.first or each in self._kept])
+                offsets.dead = 0
         while len(self._lost) > _REMEMBERED:
             oldest = next(iter(self._lost))
             self._forgotten = max(self._forgotten, self._lost.pop(oldest))
 
-    def _strike(self, channel: str, offset: int) -> None:
-        """``offset`` leads nowhere any more. The work is paid for by the offsets struck before: constant on average."""
-        offsets = self._index[channel]
-        if channel.startswith("task:"):
-            offsets.remove(offset)  # a task has few outside the window, and they come first
-            if not offsets:
-                del self._index[channel]
-            return
-        offsets.dead += 1
-        if offsets.dead == len(offsets):
-            del self._index[channel]
-        elif offsets.dead > 32 and offsets.dead * 2 > len(offsets):
-            alive = (each for each in offsets if each >= self.first or each in self._kept)
-            self._index[channel] = _Offsets.of(alive)
+
+def _mark(event: Event) -> int:
+    return rank(event.state) + _LATE if event.late else rank(event.state)
+
+
+def _stands(kept: _Kept) -> str:
+    return standing(decode(kept.line))
