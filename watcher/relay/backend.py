@@ -28,7 +28,7 @@ from watcher.journal import Journal
 from watcher.relay.history import History
 from watcher.relay.lease import Lease, LeaseLost
 from watcher.relay.listening import confirmed, listen
-from watcher.relay.sweep import Workers, stranded
+from watcher.relay.sweep import Workers, may_be_stranded, stranded
 
 __all__ = ["SafetyNet"]
 
@@ -162,7 +162,9 @@ class SafetyNet:
         now: Any = await self._redis.time()
         workers = Workers(beats, float(now[0]))
         self._workers_tell = workers.any()
-        tasks = (self._history.task(identity) for identity in identities)
+        newest = (self._history.state(identity) for identity in identities)
+        doubtful = [event.id for event in newest if event is not None and may_be_stranded(event, workers)]
+        tasks = (self._history.task(identity) for identity in doubtful)
         events = [event for task in tasks if task and (event := stranded(task, workers, time.time())) is not None]
         if events:
             await self._append(events)

@@ -57,18 +57,21 @@ class _Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable a
 class _Story(_Offsets):
     """The offsets of one task's events.
 
-    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``: of its newest
-    event, where the next one is likely to be too.
+    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
+    ``retries``: of its newest event, and likely of the next one too.
     """
 
-    __slots__ = ("final", "place")
+    __slots__ = ("final", "place", "retries", "state")
     final: bool | None
     place: _Place | None
+    state: str
+    retries: int | None
 
     @classmethod
     def of(cls, channel: str) -> Self:
         made = super().of(channel)
-        made.final = made.place = None
+        made.final = made.place = made.retries = None
+        made.state = ""
         return made
 
 
@@ -89,15 +92,18 @@ _Key: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...] | No
 
 
 class _Kept(NamedTuple):
-    """An event outside the window; ``mark`` is its rank, and whether it is late."""
+    """An event outside the window; ``mark`` is its rank, with the flags below."""
 
     line: bytes
     place: _Place
     mark: int
 
 
-#: In a mark: the event is late.
+#: In a mark: the event is late …
 _LATE: Final = 16
+#: … or tells of the same state in the same try as its task's event before: a report among many.
+_AGAIN: Final = 32
+_RANK: Final = 15
 
 
 class History:
@@ -146,7 +152,7 @@ class History:
         except InvalidEvent:
             return
         place = self._enter(event, offset)
-        self._kept[offset] = _Kept(line, place, _mark(event))
+        self._kept[offset] = _Kept(line, place, _mark(event, place.story))
 
     def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
@@ -160,7 +166,7 @@ class History:
             self._add(b"", None, 0)
             raise
         place = self._enter(event, self.last)
-        self._add(line, place, _mark(event))
+        self._add(line, place, _mark(event, place.story))
         return place.channels
 
     # What is asked.
@@ -271,8 +277,6 @@ class History:
         story = cast(_Story | None, self._index.get(channel))
         if story is None:
             story = self._index[channel] = _Story.of(channel)
-        if not event.late:
-            story.final = is_final(event.state)
         key = (event.root_id, event.group_id, event.name, event.tags)
         place = story.place
         if place is None or place.key != key:
@@ -308,10 +312,18 @@ class History:
         return ((offsets[index], channel) for index in range(start, len(offsets)))
 
     def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
-        for offset in self._index.get(f"task:{identity}", ()):
-            line = self.line(offset)
-            if line is not None:
-                yield offset, decode(line)
+        """A task's events, oldest first, of many reports in a row only the first and the last."""
+        offsets: Sequence[int] = self._index.get(f"task:{identity}", ())
+        for index, offset in enumerate(offsets):
+            between = 0 < index < len(offsets) - 1
+            if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & _AGAIN:
+                continue
+            yield offset, decode(self.line(offset) or b"")
+
+    def _mark_of(self, offset: int) -> int:
+        if offset >= self.first:
+            return self._marks[self._start + offset - self.first]
+        return self._kept[offset].mark
 
     def _leave(self) -> None:
         """The oldest event leaves the window: it is kept if its task needs it, else lost."""
@@ -339,9 +351,9 @@ class History:
             if older >= offset:
                 return
             kept = self._kept[older]
-            if kept.mark % _LATE == mark % _LATE:
+            if kept.mark & _RANK == mark & _RANK:
                 # What was not late when it came stands no lower than what came before it.
-                stands_higher = mark < _LATE or _stands(self._kept[offset]) >= _stands(kept)
+                stands_higher = not mark & _LATE or _stands(self._kept[offset]) >= _stands(kept)
                 self._lose(older if stands_higher else offset, story)
                 return
 
@@ -384,8 +396,17 @@ class History:
             self._forgotten = max(self._forgotten, self._lost.pop(oldest))
 
 
-def _mark(event: Event) -> int:
-    return rank(event.state) + _LATE if event.late else rank(event.state)
+def _mark(event: Event, story: _Story) -> int:
+    """The mark of a task's next event, of which its story takes note."""
+    state, mark = event.state, rank(event.state)
+    if event.late:
+        story.state = ""
+        return mark | _LATE
+    story.final = is_final(state)
+    if state == story.state and event.retries == story.retries:
+        return mark | _AGAIN
+    story.state, story.retries = state, event.retries
+    return mark
 
 
 def _stands(kept: _Kept) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import socket
 from collections.abc import Callable, Generator
@@ -73,6 +74,7 @@ async def serve(
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.loaded.wait()
+            _spare_the_collector()
             logger.info("serving the journal of %s, namespace %s", masked(redis_url), settings.namespace)
             server = _Server(_uvicorn_config(relay))
             group.start_soon(_until, stop, relay, server)
@@ -93,6 +95,17 @@ async def _reach(redis: Redis, url: str) -> None:
         await redis.ping()
     except (RedisError, OSError) as error:
         raise RedisUnreachable(f"Redis at {masked(url)} can't be reached: {error}") from None
+
+
+def _spare_the_collector() -> None:
+    """Let Python look for cycles rarely: the history is many objects and no cycle, and a look at all of them a stall.
+
+    What is freed often, connections and events, has no cycles either. By default the looks took a tenth of the time of
+    a relay under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _uvicorn_config(relay: Relay) -> uvicorn.Config:

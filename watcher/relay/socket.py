@@ -127,6 +127,7 @@ class Socket(asyncio.Protocol):
         if self._session is not None:
             self._session.close()
             self._desk.closed(self)
+            self._session = None  # no cycle, so that all of it is freed at once
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from watcher.event import Event, Reason, Task
 
-__all__ = ["Workers", "stranded"]
+__all__ = ["Workers", "may_be_stranded", "stranded"]
 
 #: A worker that has not been heard for this long is gone, in seconds; it says something every two.
 _GONE: Final = 10.0
@@ -41,7 +41,7 @@ class Workers:
                 continue
             self._known[hostname.decode(errors="replace")] = _Worker(started, last)
 
-    def has_lost(self, task: Task) -> bool:
+    def has_lost(self, task: Task | Event) -> bool:
         """Whether the worker that had ``task`` is gone, or is another one by now.
 
         A worker that never gave a sign, because its plugin doesn't, may be there.
@@ -58,6 +58,15 @@ class Workers:
     def forgotten(self, days: float = 7.0) -> Iterable[str]:
         """Hostnames that were last heard of long ago."""
         return [name for name, worker in self._known.items() if self._now - worker.last > days * 86400]
+
+
+def may_be_stranded(newest: Event, workers: Workers) -> bool:
+    """Whether it is worth asking :func:`stranded`, by the event that made a task's current state.
+
+    Most unfinished tasks are running, and to fold each of them from all of its events takes time.
+    """
+    waiting = newest.state in ("PENDING", "RECEIVED")
+    return newest.reason is None and (waiting or newest.hostname is None or workers.has_lost(newest))
 
 
 def stranded(task: Task, workers: Workers, now: float) -> Event | None:
