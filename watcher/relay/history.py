@@ -360,7 +360,8 @@ class History:
     def _lose(self, offset: int, story: _Story) -> None:
         """One event goes, of a task that stays."""
         story.remove(offset)  # a task has few outside the window, and they come first
-        story.place = None  # what it leads to may be gone with this event
+        if offset > story[-1]:
+            story.place = None  # what the newest event's place leads to may be gone with it
         self._strike(self._kept.pop(offset).place, 1, offset)
 
     def _forget(self, story: _Story) -> None:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 #: Seconds between two pings of a client.
 _PING: Final = 25
 #: A flush hands each client no more than this at once, in bytes, so that one that can't take it is noticed soon.
-_PIECE: Final = 128 * 1024
+_PIECE: Final = 256 * 1024
 #: A relay is behind the journal by milliseconds; it is waited for this long, in seconds.
 _LAG: Final = 1.0
 #: The end takes at most so long, in seconds: calls under way, then clients that are asked to leave.

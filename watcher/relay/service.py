@@ -12,6 +12,7 @@ import gc
 import logging
 import socket
 from collections.abc import Callable, Generator
+from typing import Final
 
 import anyio
 import uvicorn
@@ -32,6 +33,9 @@ from watcher.settings import Settings, database_of, masked
 __all__ = ["serve"]
 
 logger = logging.getLogger(__name__)
+
+#: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
+_READ: Final = 1024 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -87,7 +91,10 @@ async def serve(
 
 def _client(url: str) -> Redis:
     """A client that fails soon, and leaves it to its user to try again."""
-    return Redis.from_url(url, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    return Redis.from_url(
+        url, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0),
+        socket_read_size=_READ,
+    )  # fmt: skip
 
 
 async def _reach(redis: Redis, url: str) -> None:
