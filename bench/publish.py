@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import mmap
-import secrets
 import socket
 import struct
 import time
@@ -40,24 +39,22 @@ class Way(Protocol):
 
 
 class ByJournal:
-    """Append to the journal as workers do: one script call a batch."""
+    """Append to the journal by what workers do it with: one script call a batch."""
 
     batch = 500
 
     def __init__(self, address: str) -> None:
-        from redis import Redis
-
-        from watcher.journal import APPEND, Journal, Record
+        from watcher.journal import Journal, Record
         from watcher.settings import database_of
+        from watcher.worker.appender import Appender
 
-        self._journal, self._record = Journal(database=database_of(address)), Record
-        self._append = Redis.from_url(address, protocol=2).register_script(APPEND)
-        self._writer, self._number = secrets.token_hex(8), 0
+        self._appender, self._record = Appender(address, Journal(database=database_of(address))), Record
+        self._number = 0
 
     def send(self, messages: Sequence[Message]) -> None:
         self._number += 1
         records = [self._record(each.id, each.standing, each.line) for each in messages]
-        self._append(*self._journal.append(self._writer, self._number, records))
+        self._appender.append(self._number, records)
 
 
 class Pipe:

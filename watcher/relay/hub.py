@@ -82,6 +82,10 @@ class Hub(Generic[Subscriber]):
 
     def flush(self) -> dict[Subscriber, list[Publications]]:
         """What was published since the last flush, for each subscriber that watches some of it."""
+        if len(self._dirty) == 1:  # what many watch at a low rate; the list is shared, too
+            ((channel, publications),) = self._dirty.items()
+            self._dirty = {}
+            return dict.fromkeys(self._watching.get(channel, ()), [publications])
         handed: dict[Subscriber, list[Publications]] = {}
         for channel, publications in self._dirty.items():
             for subscriber in self._watching.get(channel, ()):
