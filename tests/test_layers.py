@@ -61,6 +61,8 @@ RULES = {
     "watcher.relay.submission": rule(pure=True),
     "watcher.relay.sweep": rule(pure=True),
     "watcher.relay.query": rule(PURE, pure=True),
+    "watcher.relay.stream": rule(PURE, pure=True),
+    "watcher.relay.counts": rule(pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
@@ -70,6 +72,8 @@ RULES = {
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),
     "watcher.relay.pages": rule(RELAY, never="redis celery"),
+    "watcher.relay.asking": rule(RELAY, never="redis celery"),
+    "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),
     "watcher.relay.backend": rule(RELAY, never="websockets"),
     "watcher.relay.http": rule(RELAY, never="redis"),

@@ -13,7 +13,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import islice
 from typing import Final, NamedTuple
 
 from watcher.event import Event, InvalidEvent, Task, decode, rank, standing, task_of
@@ -234,7 +233,8 @@ class History:
 
     def _pairs(self, channel: str, after: int) -> Iterator[tuple[int, str]]:
         offsets = self._offsets(channel)
-        return ((offset, channel) for offset in islice(offsets, bisect_right(offsets, after), None))
+        start = bisect_right(offsets, after)  # passing over all before it one by one would take a millisecond
+        return ((offsets[index], channel) for index in range(start, len(offsets)))
 
     def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
         for offset in self._index.get(f"task:{identity}", ()):

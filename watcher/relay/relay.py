@@ -22,6 +22,7 @@ from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
+from watcher.relay.counts import Counts
 from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
@@ -71,6 +72,7 @@ class Relay:
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
         self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
+        self.counts = Counts()
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
@@ -100,7 +102,7 @@ class Relay:
         :raises Refused: it was not submitted, or nobody knows; see :class:`watcher.errors.Unavailable`.
         """
         submitted = await self.gateway.submit(data, grant, key=key)
-        await self._reached(submitted.epoch, submitted.offset)
+        await self.reached(submitted.epoch, submitted.offset)
         return submitted
 
     async def lookup(self, identity: str) -> Task | None:
@@ -108,11 +110,11 @@ class Relay:
         if (task := self.hub.history.task(identity)) is not None:
             return task
         # It may have been sent a moment ago, by way of another relay.
-        await self._reached(*await self.feed.newest())
+        await self.reached(*await self.feed.newest())
         return self.hub.history.task(identity) or await self.gateway.get(identity)
 
-    async def _reached(self, epoch: str, offset: int) -> None:
-        """Wait until the history has reached an offset that the journal has, but not for long."""
+    async def reached(self, epoch: str, offset: int) -> None:
+        """Wait, not for long, until the history has reached an offset of the journal."""
         history = self.hub.history
         with anyio.move_on_after(_LAG):
             while history.epoch == epoch and history.last < offset:
@@ -135,6 +137,7 @@ class Relay:
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
         for piece in _pieces(lines, _PIECE):
+            self.counts.events += len(piece)
             self._count_invalid(self.hub.publish(piece))
             for subscriber, parts in self.hub.flush().items():
                 subscriber.deliver(parts)
@@ -148,6 +151,7 @@ class Relay:
 
     def _count_invalid(self, count: int) -> None:
         if count:
+            self.counts.invalid += count
             logger.warning("passed over %d entries of %s that are no events", count, self.journal.stream)
 
     # For sockets.
@@ -209,7 +213,7 @@ class Relay:
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
         """What a session can't know by itself; that the client may subscribe was found before."""
         if request.recover:
-            await self._reached(request.epoch, request.offset)
+            await self.reached(request.epoch, request.offset)
         kind, _, name = request.channel.partition(":")
         return await self.lookup(name) if kind == "task" else None
 
