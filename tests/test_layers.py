@@ -73,6 +73,7 @@ RULES = {
     "watcher.relay.door": rule(RELAY, never="redis celery"),
     "watcher.relay.pages": rule(RELAY, never="redis celery"),
     "watcher.relay.asking": rule(RELAY, never="redis celery"),
+    "watcher.relay.metrics": rule(RELAY, never="redis celery"),
     "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),
     "watcher.relay.backend": rule(RELAY, never="websockets"),

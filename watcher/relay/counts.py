@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "Load"]
 
 
 @dataclass(slots=True)
@@ -32,3 +33,20 @@ class Counts:
     submissions: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     responses: Counter[int] = field(default_factory=Counter)
+
+
+class Load(NamedTuple):
+    """What there is at this moment.
+
+    :param behind: clients that are fed from the history, because they read slower than events come.
+    :param submitting: submissions that were not answered yet.
+    :param completed: events that the safety net has appended; ``nets``: whether this relay is the one that does.
+    """
+
+    connections: int
+    subscriptions: int
+    behind: int
+    submitting: int
+    redis: bool
+    completed: int
+    nets: bool

@@ -22,13 +22,15 @@ from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay import asking
 from watcher.relay.bell import Bell
-from watcher.relay.counts import Counts
+from watcher.relay.counts import Counts, Load
 from watcher.relay.door import Door
+from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
+from watcher.relay.metrics import Metrics
 from watcher.relay.pages import Pages, folder
-from watcher.relay.problems import HANDLERS, problem
+from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
 from watcher.relay.sse import Events
 from watcher.settings import Settings
@@ -58,6 +60,12 @@ class Relay(Protocol):
     async def lookup(self, identity: str) -> Task | None:
         """What is known of a task, by the history or else by the result backend."""
 
+    def load(self) -> Load:
+        """What there is at this moment, for the metrics."""
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+
     async def reached(self, epoch: str, offset: int) -> None:
         """Wait, not for long, until the history has reached an offset of the journal."""
 
@@ -75,11 +83,12 @@ def application(relay: Relay) -> ASGIApp:
         Route("/api/events", Events(relay).get, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
+        Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *Pages(folder()).routes(),
     ]
-    inner = Starlette(routes=routes, exception_handlers=HANDLERS)
+    inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts))
     inner.router.redirect_slashes = False
-    return Door(inner, relay.settings)
+    return Door(inner, relay.settings, relay.counts)
 
 
 class _RevokeBody(msgspec.Struct, forbid_unknown_fields=True):

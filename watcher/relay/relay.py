@@ -15,15 +15,15 @@ from celery import Celery
 from redis.asyncio import Redis
 
 import watcher
-from watcher.errors import BadRequest, NoMethod, Refused
+from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
 from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
-from watcher.relay.counts import Counts
-from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.counts import Counts, Load
+from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -101,7 +101,12 @@ class Relay:
         :param data: JSON as in section 4 of docs/protocol.md. ``key``: an idempotency key.
         :raises Refused: it was not submitted, or nobody knows; see :class:`watcher.errors.Unavailable`.
         """
-        submitted = await self.gateway.submit(data, grant, key=key)
+        try:
+            submitted = await self.gateway.submit(data, grant, key=key)
+        except Refused as error:
+            self.counts.submissions[error.kind] += 1
+            raise
+        self.counts.submissions["accepted"] += 1
         await self.reached(submitted.epoch, submitted.offset)
         return submitted
 
@@ -119,6 +124,26 @@ class Relay:
         with anyio.move_on_after(_LAG):
             while history.epoch == epoch and history.last < offset:
                 await self._grown.wait()
+
+    def load(self) -> Load:
+        """What there is at this moment, for the metrics."""
+        each = [subscriptions for socket in self._sockets if (subscriptions := socket.subscriptions) is not None]
+        return Load(
+            connections=len(self._sockets),
+            subscriptions=sum(map(len, each)),
+            behind=sum(not subscriptions.live for subscriptions in each),
+            submitting=self.gateway.under_way,
+            redis=self.feed.trouble is None,
+            completed=self.net.completed if self.net is not None else 0,
+            nets=self.net is not None and self.net.active,
+        )
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+        try:
+            return await self.feed.size()
+        except Unavailable:
+            return None
 
     # For the feed.
 
@@ -158,7 +183,9 @@ class Relay:
 
     def refusal(self, host: str | None, origin: str | None) -> str | None:
         """Why a request from there is refused, or None."""
-        return refusal(self.settings, host=host, origin=origin)
+        why = refusal(self.settings, host=host, origin=origin)
+        self.counts.refused["handshake"] += why is not None
+        return why
 
     def opened(self, socket: Socket) -> bool:
         """A client has come; False where it can't stay."""
@@ -187,6 +214,7 @@ class Relay:
         try:
             socket.answer(call, await self._do(call, socket.grant))
         except Refused as error:
+            self.counts.refused[error.kind] += 1
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)

@@ -29,6 +29,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
 from watcher.relay.session import Call, Session, Terms
+from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
@@ -208,6 +209,11 @@ class Socket(asyncio.Protocol):
         """Send the reply to a call that could not be carried out."""
         if self._session is not None and self._protocol.state is State.OPEN:
             self._write_text([self._session.give_up(call, error)])
+
+    @property
+    def subscriptions(self) -> Subscriptions | None:
+        """What the client is subscribed to; None before the handshake."""
+        return None if self._session is None else self._session.subscriptions
 
     @property
     def grant(self) -> Grant:
