@@ -60,7 +60,8 @@ RULES = {
     "watcher.relay.signature": rule(pure=True),
     "watcher.relay.submission": rule(pure=True),
     "watcher.relay.sweep": rule(pure=True),
-    "watcher.relay.query": rule(PURE, pure=True),
+    "watcher.relay.query": rule(f"{PURE} watcher.relay.shapes", pure=True),
+    "watcher.relay.shapes": rule("watcher.relay.messages watcher.relay.signature", pure=True),
     "watcher.relay.stream": rule(PURE, pure=True),
     "watcher.relay.counts": rule(pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
@@ -73,6 +74,7 @@ RULES = {
     "watcher.relay.door": rule(RELAY, never="redis celery"),
     "watcher.relay.pages": rule(RELAY, never="redis celery"),
     "watcher.relay.asking": rule(RELAY, never="redis celery"),
+    "watcher.relay.openapi": rule(RELAY, never="redis celery starlette uvicorn"),
     "watcher.relay.metrics": rule(RELAY, never="redis celery"),
     "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),

@@ -8,13 +8,12 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.relay.shapes import LONGEST_WAIT, WAIT
 
-__all__ = ["LONGEST_WAIT", "bearer", "body", "preferred_wait", "wait"]
+__all__ = ["bearer", "body", "preferred_wait", "wait"]
 
 #: Largest body of a request, in bytes.
 _BODY_BYTES: Final = 1024 * 1024
-#: A request waits for a task no longer than this, in seconds.
-LONGEST_WAIT: Final = 60.0
 _PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
@@ -59,7 +58,7 @@ def wait(request: Request) -> float:
     :raises BadRequest: it is no number of seconds.
     """
     values = request.query_params.getlist("wait")
-    unknown = set(request.query_params) - {"wait"}
+    unknown = request.query_params.keys() - WAIT.keys()
     if unknown or len(values) > 1:
         raise BadRequest(f"of parameters, only wait=SECONDS is accepted, once, not {min(unknown, default='wait')!r}")
     if not values:

@@ -29,9 +29,11 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.metrics import Metrics
+from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
 from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
+from watcher.relay.shapes import Registry, RevokeRequest, Status, TaskList
 from watcher.relay.sse import Events
 from watcher.settings import Settings
 
@@ -81,6 +83,7 @@ def application(relay: Relay) -> ASGIApp:
         Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
         Route("/api/registry", api.registry, methods=["GET"]),
         Route("/api/events", Events(relay).get, methods=["GET"]),
+        Route("/api/openapi.json", api.openapi, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
         Route("/metrics", Metrics(relay).get, methods=["GET"]),
@@ -91,10 +94,6 @@ def application(relay: Relay) -> ASGIApp:
     return Door(inner, relay.settings, relay.counts)
 
 
-class _RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
-    terminate: bool = False
-
-
 class _Api:
     """The routes; each method is one."""
 
@@ -102,6 +101,7 @@ class _Api:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._document = msgspec.json.encode(document(relay.settings.root_path))
 
     async def tasks(self, request: Request) -> Response:
         """``/api/tasks``; one route, so that a 405 names all of its methods."""
@@ -154,7 +154,7 @@ class _Api:
         grant = self._admit(request)
         body = await asking.body(request)
         try:
-            asked = msgspec.json.decode(body, type=_RevokeBody) if body else _RevokeBody()
+            asked = msgspec.json.decode(body, type=RevokeRequest) if body else RevokeRequest()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f'expected {{"terminate"?}}: {error}') from None
         data = msgspec.json.encode({"id": request.path_params["id"], "terminate": asked.terminate})
@@ -166,22 +166,25 @@ class _Api:
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
         page = query.page(history, lambda task: grant.may_see([ALL, *task.channels()]))
-        found = {"tasks": page.tasks, "epoch": history.epoch, "offset": history.last, "next": page.next}
-        return self._json(found)
+        return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
-        return self._json({"tasks": await self._relay.gateway.registry(self._admit(request))})
+        return self._json(Registry(await self._relay.gateway.registry(self._admit(request))))
+
+    async def openapi(self, _request: Request) -> Response:
+        """``GET /api/openapi.json``."""
+        return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
 
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``: the process answers."""
-        return self._json({"status": "ok"})
+        return self._json(Status("ok"))
 
     async def ready(self, _request: Request) -> Response:
         """``GET /readyz``: Redis answers and the journal has been read."""
         trouble = self._relay.trouble
         if trouble is None:
-            return self._json({"status": "ready"})
+            return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
     # What they share.

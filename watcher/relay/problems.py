@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -12,27 +12,13 @@ from starlette.responses import Response
 
 from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable, kind
 from watcher.relay.counts import Counts
+from watcher.relay.shapes import Problem
 
-__all__ = ["MEDIA_TYPE", "Problem", "handlers", "problem", "refused"]
+__all__ = ["MEDIA_TYPE", "handlers", "problem", "refused"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Seconds after which whoever was refused for the moment may try again.
 _RETRY_AFTER: Final = "1"
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was wrong with a request, or why it can't be carried out just now (RFC 9457).
-
-    ``type`` and ``title`` say what kind of problem it is, ``detail`` what exactly. ``argument`` names the argument or
-    option at fault, ``submitted`` says whether the task may have been queued all the same.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    argument: str | None = None
-    submitted: Literal["no", "unknown"] | None = None
 
 
 def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
@@ -24,12 +25,11 @@ from watcher.relay.backlog import Progress
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub
+from watcher.relay.shapes import CHANNELS, EVENTS
 from watcher.relay.stream import Position, Stream
 
-__all__ = ["CHANNELS", "Connection", "Events"]
+__all__ = ["Connection", "Events"]
 
-#: Channels of one request, at most.
-CHANNELS: Final = 100
 #: What a reader is handed at a time, in bytes of events, about.
 _PIECE: Final = 64 * 1024
 #: Something is sent at least this often, in seconds: proxies close what is quiet, and a reader that is gone is noticed.
@@ -40,6 +40,7 @@ _STALLED: Final = 60.0
 _LOOK: Final = 1.0
 #: A reader that has lost the connection comes back after so long, in milliseconds; not all at the same time.
 _RETRY: Final = (1000, 3000)
+_ACCEPTED: Final = (*EVENTS, "token")
 _TRANSPORT: Final = "watcher.transport"
 
 _HEADERS: Final = {
@@ -67,11 +68,17 @@ class Relay(Protocol):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, whose requests also know the transport: only it tells whether a slow reader reads at all."""
+    """uvicorn's, without Nagle's delay; its requests know the transport, which tells if a slow reader reads at all.
+
+    uvloop sets TCP_NODELAY by itself, asyncio only on sockets that were made with the protocol's number.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """The connection is open."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, _TRANSPORT: transport}
 
 
@@ -126,8 +133,8 @@ def _asked(request: Request) -> tuple[list[str], Position | None, str | None]:
     """
     parameters = request.query_params
     for name in parameters:
-        if name not in ("channel", "since", "token"):
-            raise BadRequest(f"parameter {name[:80]!r}: is not accepted; channel, since, token are")
+        if name not in _ACCEPTED:
+            raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(_ACCEPTED)} are")
         if name != "channel" and len(parameters.getlist(name)) > 1:
             raise BadRequest(f"parameter {name!r}: is accepted once")
     channels = list(dict.fromkeys(parameters.getlist("channel")))
