@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import httpx
+
+#: A stream that is silent for so long is taken for dead, in seconds.
+_SILENCE = 30
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,15 @@ class Parser:
     """From lines to messages; ``last`` is what a browser would come back with, ``retry`` after how many seconds."""
 
     def __init__(self) -> None:
-        self.last = ""
+        self.last = self._whole = ""
         self.retry = 3.0
         self.comments = 0
         self._reset()
+
+    def cut(self) -> None:
+        """The connection is gone: what was not complete is nobody's, and its id isn't either."""
+        self._reset()
+        self.last = self._whole
 
     def _reset(self) -> None:
         self._kind, self._data = "message", list[str]()
@@ -42,6 +50,7 @@ class Parser:
         if not line:
             data, kind = "\n".join(self._data), self._kind
             self._reset()
+            self._whole = self.last
             return Message(kind, data, self.last) if data else None
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -112,3 +121,31 @@ async def reading(client: httpx.AsyncClient, *channels: str, **options: Any) -> 
         if response.status_code != 200:
             await response.aread()
         yield Reader(response)
+
+
+class EventSource:
+    """A stream that comes back by itself, as a browser's does: after ``retry``, with the id that it has come to.
+
+    :param client: one for all streams.
+    :param url: of the stream, its parameters included.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._url = url
+        self._parser = Parser()
+        #: How often it has been connected.
+        self.connections = 0
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while True:
+            headers = {"Last-Event-ID": self._parser.last} if self._parser.last else {}
+            with suppress(httpx.TransportError):
+                async with self._client.stream("GET", self._url, headers=headers, timeout=_SILENCE) as response:
+                    assert response.status_code == 200, "a browser would not come back"
+                    self.connections += 1
+                    async for line in response.aiter_lines():
+                        if (message := self._parser.line(line)) is not None:
+                            yield message
+            self._parser.cut()
+            await anyio.sleep(self._parser.retry)
