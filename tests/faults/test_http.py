@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -24,6 +25,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 #: Clients of each kind, and how often the relay is killed under them before any task has ended, and while they end.
 CLIENTS = 200
 KILLS = 5 if LONG else 1
+#: Each client has a pool of its own: one of 600 connections would be busy with itself. Making this takes a while.
+_TLS = ssl.create_default_context()
 _ENDS = {"SUCCESS", "FAILURE", "REVOKED", "REJECTED", "IGNORED"}
 
 
@@ -39,10 +42,15 @@ class Waiters:
 
     async def order(self, client: httpx.AsyncClient, numbers: Iterable[int]) -> None:
         """Submit what the others wait for."""
+
+        async def submit(kind: str, number: int) -> None:
+            body = {"task": "work", "args": [0.001, number], "options": {"task_id": f"{kind}-{number}"}}
+            assert (await client.post(f"{self.url}/api/tasks", json=body)).status_code == 202
+
         for number in numbers:
-            for kind in ("get", "sse"):
-                body = {"task": "work", "args": [0.001, number], "options": {"task_id": f"{kind}-{number}"}}
-                assert (await client.post(f"{self.url}/api/tasks", json=body)).status_code == 202
+            async with anyio.create_task_group() as group:
+                group.start_soon(submit, "get", number)
+                group.start_soon(submit, "sse", number)
 
     async def until_all_wait(self, client: httpx.AsyncClient) -> None:
         """Wait until the relay counts all of them."""
@@ -57,24 +65,25 @@ class Waiters:
 
         await eventually(all_wait, timeout=30, what="all to wait")
 
-    async def submit(self, client: httpx.AsyncClient, number: int) -> None:
+    async def submit(self, number: int) -> None:
         """A script with one request: submit and wait. With the same key again it is the same task."""
         body = {"task": "work", "args": [0.001, number], "options": {"task_id": f"submit-{number}"}}
         headers = {"Prefer": "wait=60", "Idempotency-Key": f"key-{number}"}
-        while (task := await self._ask(client, "POST", "/api/tasks", json=body, headers=headers)) is None:
+        while (task := await self._ask("POST", "/api/tasks", json=body, headers=headers)) is None:
             pass
         self.results["submit"][number] = task["result"]
 
-    async def get(self, client: httpx.AsyncClient, number: int) -> None:
+    async def get(self, number: int) -> None:
         """A script that waits for a task of somebody else's."""
-        while (task := await self._ask(client, "GET", f"/api/tasks/get-{number}?wait=60")) is None:
+        while (task := await self._ask("GET", f"/api/tasks/get-{number}?wait=60")) is None:
             pass
         self.results["get"][number] = task["result"]
 
-    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **options: Any) -> Any:
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
         """The task once it is final; None where it isn't, or nobody answered."""
         try:
-            response = await client.request(method, self.url + path, timeout=90, **options)
+            async with httpx.AsyncClient(verify=_TLS) as client:
+                response = await client.request(method, self.url + path, timeout=90, **options)
         except httpx.TransportError:
             self.lost += 1
             await anyio.sleep(self.dice.uniform(0.1, 1))
@@ -85,15 +94,16 @@ class Waiters:
             await anyio.sleep(float(response.headers["Retry-After"]))
         return task if task.get("final") else None
 
-    async def listen(self, client: httpx.AsyncClient, number: int) -> None:
+    async def listen(self, number: int) -> None:
         """What a page has: an EventSource."""
-        source = EventSource(client, f"{self.url}/api/events?channel=task:sse-{number}")
-        self.streams.append(source)
-        async for message in source:
-            assert message.kind == "message", message
-            if message.json["state"] in _ENDS:
-                self.results["sse"][number] = message.json["result"]
-                return
+        async with httpx.AsyncClient(verify=_TLS) as client:
+            source = EventSource(client, f"{self.url}/api/events?channel=task:sse-{number}")
+            self.streams.append(source)
+            async for message in source:
+                assert message.kind == "message", message
+                if message.json["state"] in _ENDS:
+                    self.results["sse"][number] = message.json["result"]
+                    return
 
 
 async def test_all_who_wait_over_http_get_their_results_though_the_relay_is_killed() -> None:
@@ -103,16 +113,16 @@ async def test_all_who_wait_over_http_get_their_results_though_the_relay_is_kill
     with valkey_server() as server:
         env = {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
         async with (
-            httpx.AsyncClient(limits=httpx.Limits(max_connections=None)) as client,
+            httpx.AsyncClient(verify=_TLS) as client,
             anyio.create_task_group() as all_,
         ):
             with ExitStack() as exits:
                 running = await run_sync(exits.enter_context, relay(APP, port=port, env=env))
                 await waiters.order(client, numbers)
                 for number in numbers:
-                    all_.start_soon(waiters.submit, client, number)
-                    all_.start_soon(waiters.get, client, number)
-                    all_.start_soon(waiters.listen, client, number)
+                    all_.start_soon(waiters.submit, number)
+                    all_.start_soon(waiters.get, number)
+                    all_.start_soon(waiters.listen, number)
                 for _ in range(KILLS):
                     await waiters.until_all_wait(client)
                     running.kill()
