@@ -169,7 +169,7 @@ def test_http_works_as_shown(running: Relay, tmp_path: Path) -> None:
         ) as run:
             assert run.wait(30) == 0, run.output
             if after.language == "text":
-                assert run.stdout == after.text
+                assert run.stdout.strip() == after.text.strip()
 
 
 def with_commands() -> dict[str, str]:
