@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.relay.support import SECRET
-from tests.support.processes import Relay, relay
+from tests.support.processes import Relay, free_port, relay
 from tests.support.valkey import Valkey
 from watcher.permissions import issue
 
@@ -118,3 +119,34 @@ def test_a_page_that_is_not_allowed_can_do_nothing(elsewhere: Page, valkey: Valk
         running.wait_for_output(f"WATCHER_ORIGINS={origin_of(elsewhere)} allows it")
         with valkey.client() as redis:
             assert not redis.keys("*journal*")
+
+
+FOLLOW = """({url, token}) => {
+    window.seen = [];
+    window.source = new EventSource(`${url}/api/events?channel=tasks&token=${token}`);
+    source.onmessage = ({data, lastEventId}) => seen.push([JSON.parse(data).id, lastEventId.split(":")[1]]);
+    return new Promise((resolve) => { source.onopen = resolve; });
+}"""
+
+
+def test_a_browser_comes_back_by_itself_and_misses_nothing(elsewhere: Page, valkey: Valkey) -> None:
+    settings, port = env(valkey, origin_of(elsewhere)), free_port()
+
+    def submit(running: Relay, identity: str) -> None:
+        body = {"task": "tasks.add", "args": [2, 3], "options": {"task_id": identity}}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        assert httpx.post(f"{running.url}/api/tasks", json=body, headers=headers).status_code == 202
+
+    with relay("tasks", port=port, env=settings) as running:
+        elsewhere.evaluate(FOLLOW, asked(running))
+        submit(running, "before")
+        elsewhere.wait_for_function("seen.length == 1")
+        running.kill()
+    with relay("tasks", env=settings) as another:
+        submit(another, "meanwhile")
+    with relay("tasks", port=port, env=settings) as running:
+        submit(running, "after")
+        elsewhere.wait_for_function("seen.length == 3")
+        assert elsewhere.evaluate("seen") == [["before", "1"], ["meanwhile", "2"], ["after", "3"]]
+        assert running.stop() == 0
+    elsewhere.wait_for_function("source.readyState == EventSource.CONNECTING")  # not closed for good

@@ -245,3 +245,20 @@ def whole(raw: socket.socket) -> bool:
         while data := raw.recv(1 << 20):
             text = text[-10:] + data
     return text.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_a_reader_that_takes_nothing_does_not_hold_up_the_end(
+    valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(15):
+        async with listening(valkey.url()) as (client, relay):
+            mute = connected(client, "/api/events?channel=tasks", 4096)
+            await eventually(lambda: relay.counts.streams == 1, what="the stream")
+            await fill(valkey, relay, 10_000)
+            await eventually(lambda: relay.counts.streams_behind == 1, what="the reader to be behind")
+            start = anyio.current_time()
+        assert anyio.current_time() - start < 3
+    assert not whole(mute)
+    mute.close()
+    assert not relay.counts.streams
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
