@@ -26,7 +26,7 @@ from watcher.settings import Settings
 pytestmark = pytest.mark.anyio
 
 #: Cases of each operation; a longer run by SCHEMATHESIS_EXAMPLES=1000.
-EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "25")
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "10")
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

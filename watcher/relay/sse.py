@@ -212,30 +212,29 @@ class _Answer(Response):
             if quiet.cancelled_caught and self._left() > 0:
                 taken = await self._send(send, self._stream.idle(), progress) and progress.stalled() < self._stalled
         if taken:
-            await send({"type": "http.response.body"})
-        else:
+            with anyio.move_on_after(_LOOK) as looked:
+                await send({"type": "http.response.body"})
+            taken = not looked.cancelled_caught
+        if not taken:
             await progress.abort()
 
     async def _send(self, send: Send, data: bytes, progress: Progress) -> bool:
         """Send, once the reader has room for it; False where it is to be dropped."""
-        message = {"type": "http.response.body", "body": data, "more_body": True}
-        with anyio.move_on_after(_LOOK) as looked:
-            await send(message)
-        if not looked.cancelled_caught:
-            progress.sent(len(data))
-            return True
-        self._relay.counts.streams_behind += 1
+        behind = 0
         try:
-            while progress.stalled() < self._stalled and self._lasts():
+            while True:
                 # The server waits for room before it writes anything: who gives up waiting has sent nothing.
                 with anyio.move_on_after(_LOOK) as looked:
-                    await send(message)
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
                 if not looked.cancelled_caught:
                     progress.sent(len(data))
                     return True
+                if progress.stalled() >= self._stalled or not self._lasts():
+                    return False
+                self._relay.counts.streams_behind += 1 - behind
+                behind = 1
         finally:
-            self._relay.counts.streams_behind -= 1
-        return False
+            self._relay.counts.streams_behind -= behind
 
     def _lasts(self) -> bool:
         return not self._relay.draining and self._left() > 0
