@@ -93,9 +93,14 @@ def _paths() -> Json:
     return {
         "/api/tasks": {
             "get": _operation(
-                "List tasks", {200: _json("The tasks.", TaskList)}, (BadRequest,), parameters=_query(shapes.LIST)
+                "listTasks",
+                "List tasks",
+                {200: _json("The tasks.", TaskList)},
+                (BadRequest,),
+                parameters=_query(shapes.LIST),
             ),
             "post": _operation(
+                "submitTask",
                 "Submit a task, and perhaps wait for its end",
                 {
                     200: _json("The task became final while it was waited for.", Task, *submitted, *position),
@@ -104,39 +109,62 @@ def _paths() -> Json:
                 (*_BODY, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
                 parameters=[
                     _header("Prefer", "`wait=SECONDS` (RFC 7240): answer when the task is final, or then", {}),
-                    _header("Idempotency-Key", "the same key again is the same task", {
-                        "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$",
-                    }),
+                    _header(
+                        "Idempotency-Key",
+                        "the same key again is the same task",
+                        {
+                            "minLength": 1,
+                            "maxLength": MAX_KEY,
+                            "pattern": "^[ -~]+$",
+                        },
+                    ),
                 ],
                 body=SubmissionRequest,
             ),
         },
         "/api/tasks/{id}": {
             "get": _operation(
-                "Look at a task, and perhaps wait for its end", {200: _json("The task.", Task, *position)},
-                (BadRequest, TaskNotFound, Unavailable), parameters=[_ID, *_query(shapes.WAIT)],
+                "getTask",
+                "Look at a task, and perhaps wait for its end",
+                {200: _json("The task.", Task, *position)},
+                (BadRequest, TaskNotFound, Unavailable),
+                parameters=[_ID, *_query(shapes.WAIT)],
             )
         },
         "/api/tasks/{id}/result": {
             "get": _operation(
-                "A result, whole", {200: {"description": "The bare value.", "content": {"application/json": {}}}},
-                (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable), parameters=[_ID],
+                "getResult",
+                "A result, whole",
+                {200: {"description": "The bare value.", "content": {"application/json": {}}}},
+                (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable),
+                parameters=[_ID],
             )
         },
         "/api/tasks/{id}/revoke": {
             "post": _operation(
-                "Revoke a task", {202: _json("The workers have been told.", Nothing)},
-                (*_BODY, NoApp, Unavailable), parameters=[_ID], body=RevokeRequest, needs_body=False,
+                "revokeTask",
+                "Revoke a task",
+                {202: _json("The workers have been told.", Nothing)},
+                (*_BODY, NoApp, Unavailable),
+                parameters=[_ID],
+                body=RevokeRequest,
+                needs_body=False,
             )
         },
         "/api/registry": {
             "get": _operation(
-                "The tasks that may be submitted", {200: _json("The tasks.", Registry)}, (NoApp, Unavailable)
+                "getRegistry",
+                "The tasks that may be submitted",
+                {200: _json("The tasks.", Registry)},
+                (NoApp, Unavailable),
             )
         },
         "/api/events": {
             "get": _operation(
-                "Watch channels by server-sent events", {200: _events()}, (BadRequest, Unavailable),
+                "watchEvents",
+                "Watch channels by server-sent events",
+                {200: _events()},
+                (BadRequest, Unavailable),
                 parameters=[
                     *_query(shapes.EVENTS),
                     _header("Last-Event-ID", "go on after this event", dict(shapes.EVENTS["since"].schema)),
@@ -144,20 +172,37 @@ def _paths() -> Json:
                 security=[{"bearer": []}, {"token": []}, {}],
             )
         },
-        "/api/openapi.json": {"get": _open("This document", {"application/json": {"schema": {"type": "object"}}})},
-        "/healthz": {"get": _open("Whether the process answers", {"application/json": {"schema": _ref(Status)}})},
+        "/api/openapi.json": {
+            "get": _open("getOpenApi", "This document", {"application/json": {"schema": {"type": "object"}}})
+        },
+        "/healthz": {
+            "get": _open("getHealth", "Whether the process answers", {"application/json": {"schema": _ref(Status)}})
+        },
         "/readyz": {
-            "get": _open("Whether it serves", {"application/json": {"schema": _ref(Status)}}, Unavailable),
+            "get": _open(
+                "getReadiness", "Whether it serves", {"application/json": {"schema": _ref(Status)}}, Unavailable
+            ),
         },
         "/metrics": {
-            "get": _operation("Figures for Prometheus", {200: {
-                "description": "The text format, or OpenMetrics.",
-                "content": {kind: {"schema": {"type": "string"}} for kind in (
-                    "text/plain", "application/openmetrics-text",
-                )},
-            }}, ())
+            "get": _operation(
+                "getMetrics",
+                "Figures for Prometheus",
+                {
+                    200: {
+                        "description": "The text format, or OpenMetrics.",
+                        "content": {
+                            kind: {"schema": {"type": "string"}}
+                            for kind in (
+                                "text/plain",
+                                "application/openmetrics-text",
+                            )
+                        },
+                    }
+                },
+                (),
+            )
         },
-    }  # fmt: skip
+    }
 
 
 def _events() -> Json:
@@ -170,6 +215,7 @@ def _events() -> Json:
 
 
 def _operation(
+    name: str,
     summary: str,
     answers: Mapping[int, Json],
     errors: Iterable[type[Refused]],
@@ -179,7 +225,7 @@ def _operation(
     needs_body: bool = True,
     security: list[Json] | None = None,
 ) -> Json:
-    made: Json = {"summary": summary}
+    made: Json = {"operationId": name, "summary": summary}
     if parameters:
         made["parameters"] = parameters
     if body is not None:
@@ -191,11 +237,12 @@ def _operation(
     return made
 
 
-def _open(summary: str, content: Json, *errors: type[Refused]) -> Json:
+def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Json:
     """An operation that needs no token."""
     answer = {"description": "Yes." if errors else "Here it is.", "content": content}
     # A foreign Host or Origin is refused before anything is looked at.
-    return {"summary": summary, "security": [], "responses": {"200": answer, **_problems((NotPermitted, *errors))}}
+    told = {"200": answer, **_problems((NotPermitted, *errors))}
+    return {"operationId": name, "summary": summary, "security": [], "responses": told}
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
