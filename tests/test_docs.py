@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.processes import ROOT, Relay, program, relay, worker
+from tests.support.sse import Message, Parser
 from tests.support.valkey import Valkey
 from watcher.settings import SETTINGS
 
@@ -67,37 +70,82 @@ def running(_valkey: Valkey) -> Iterator[Relay]:
 # curl
 
 
-def curl(command: str, url: str) -> httpx.Response:
-    """Send the request that a line for curl describes; an option that it doesn't know is not passed over."""
-    words = iter(shlex.split(command.replace("\\\n", " "))[1:])
-    method, headers, data, address = None, {}, None, ""
-    for word in words:
-        if word == "-H":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value
-        elif word == "-d":
-            data = next(words)
-        elif word == "-X":
-            method = next(words)
-        else:
-            assert word.startswith(ADDRESS), f"{word!r} is neither a known option nor the relay's address"
-            address = url + word.removeprefix(ADDRESS)
-    return httpx.request(method or ("POST" if data else "GET"), address, headers=headers, content=data, timeout=30)
+@dataclass(frozen=True)
+class Request:
+    """What a line for curl describes."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    data: str | None
+    streams: bool
+
+    @classmethod
+    def read(cls, command: str) -> Request:
+        """An option that it doesn't know is not passed over."""
+        words = iter(shlex.split(command.replace("\\\n", " "))[1:])
+        method, headers, data, path, streams = "", {}, None, None, False
+        for word in words:
+            if word == "-H":
+                name, _, value = next(words).partition(": ")
+                headers[name] = value
+            elif word == "-d":
+                data = next(words)
+            elif word == "-X":
+                method = next(words)
+            elif word == "-N":
+                streams = True
+            else:
+                assert word.startswith(ADDRESS), f"{word!r} is neither a known option nor the relay's address"
+                path = word.removeprefix(ADDRESS)
+        assert path is not None, command
+        return cls(method or ("POST" if data else "GET"), path, headers, data, streams)
+
+    def send(self, client: httpx.Client) -> httpx.Response:
+        return client.request(self.method, self.path, headers=self.headers, content=self.data)
+
+    def listen(self, client: httpx.Client, count: int) -> list[Message]:
+        """The first messages of a stream."""
+        parser, found = Parser(), list[Message]()
+        with client.stream(self.method, self.path, headers=self.headers) as response:
+            for line in response.iter_lines():
+                if (message := parser.line(line)) is not None:
+                    found.append(message)
+                if len(found) == count:
+                    break
+        return found
+
+
+def curl_blocks(name: str) -> Iterator[tuple[Block, Block]]:
+    """What is for curl, and the block that follows."""
+    shown = blocks(name)
+    for block, following in zip(shown, [*shown[1:], Block("", "")], strict=True):
+        if block.language == "sh" and block.text.startswith("curl "):
+            yield block, following
+
+
+def answered(client: httpx.Client, block: Block, following: Block) -> bool:
+    """Whether what follows was compared; that the answer is another fails."""
+    request = Request.read(block.text)
+    if request.streams:
+        expected = list(Parser().all(following.text))
+        real = request.listen(client, len(expected))
+        for each, message in zip(expected, real, strict=True):
+            assert (each.kind, bool(each.id)) == (message.kind, bool(message.id)), f"{block.text}\n{real}"
+            assert same(each.json, message.json), f"{block.text}\n{real}"
+        return True
+    response = request.send(client)
+    if following.language == "json":
+        assert same(json.loads(following.text), response.json()), f"{block.text}\n{response.text}"
+        return True
+    assert response.is_success, f"{block.text}\n{response.text}"
+    return False
 
 
 def test_curl_is_answered_as_shown(running: Relay) -> None:
-    shown = [*blocks("README.md"), *blocks("docs/protocol.md")]
-    compared = 0
-    for block, following in zip(shown, [*shown[1:], Block("", "")], strict=True):
-        if block.language != "sh" or not block.text.startswith("curl "):
-            continue
-        response = curl(block.text, running.url)
-        if following.language == "json":
-            assert same(json.loads(following.text), response.json()), f"{block.text}\n{response.text}"
-            compared += 1
-        else:
-            assert response.is_success, f"{block.text}\n{response.text}"
-    assert compared >= 5
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        examples = [each for name in ("README.md", "docs/protocol.md") for each in curl_blocks(name)]
+        assert sum(answered(client, *each) for each in examples) >= 5
 
 
 # WebSocket
@@ -163,6 +211,38 @@ def test_python_is_python(name: str) -> None:
     for block in blocks(name):
         if block.language == "python":
             ast.parse(block.text)
+
+
+# HTTP: the last one, since it leaves a task behind that is to run in an hour.
+
+
+def test_http_works_as_shown(running: Relay, tmp_path: Path) -> None:
+    """The page is played from its beginning, so that the places in the journal that it names are those of the run."""
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        where = client.get("/api/tasks?limit=1").json()
+
+        def placed(found: re.Match[str]) -> str:
+            return f"{where['epoch']}:{where['offset'] + int(found[1])}"
+
+        compared = 0
+        for block, following in curl_blocks("docs/http.md"):
+            shown = Block(block.language, re.sub(r"\b1795408395638612:(\d+)", placed, block.text))
+            compared += answered(client, shown, following)
+        assert compared >= 7
+    scripts = [(each, after) for each, after in pairwise(blocks("docs/http.md")) if each.language == "bash"]
+    assert len(scripts) == 2
+    for script, after in scripts:
+        with program(
+            "bash", "-euc", script.text.replace(ADDRESS, running.url), env=with_commands(), cwd=tmp_path
+        ) as run:
+            assert run.wait(30) == 0, run.output
+            if after.language == "text":
+                assert run.stdout.strip() == after.text.strip()
+
+
+def with_commands() -> dict[str, str]:
+    """An environment in which `watcher` is found."""
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 # What the documents list.

@@ -29,7 +29,13 @@ __all__ = [
     "UnknownTask",
     "UnsupportedMediaType",
     "WatcherError",
+    "kind",
 ]
+
+
+def kind(title: str) -> str:
+    """A problem's title as one word."""
+    return title.lower().replace(" ", "-")
 
 
 class WatcherError(Exception):
@@ -63,6 +69,11 @@ class Refused(WatcherError):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "internal error"
     temporary: ClassVar[bool] = False
+
+    @property
+    def kind(self) -> str:
+        """The title as one word: what a problem's ``type`` ends with, and metrics count by."""
+        return kind(self.title)
 
 
 class BadRequest(Refused):

@@ -1,15 +1,18 @@
-"""A running relay over HTTP, without a socket."""
+"""A running relay over HTTP: without a socket, and where it matters with one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx
+import uvicorn
 from celery import Celery
 from redis.asyncio import Redis
+from starlette.types import ASGIApp
 
 from tests.relay.support import JOURNAL
 from tests.support.events import record
@@ -18,6 +21,7 @@ from tests.support.waiting import eventually
 from watcher.journal import APPEND
 from watcher.relay.http import application
 from watcher.relay.relay import Relay
+from watcher.relay.service import _Server, _until, _uvicorn_config
 from watcher.settings import Settings
 
 BASE = "http://localhost:5556"
@@ -41,6 +45,36 @@ async def serving(
             with anyio.CancelScope(shield=True):
                 await relay.gateway.aclose()
                 await redis.aclose()
+
+
+@asynccontextmanager
+async def listening(
+    redis_url: str,
+    app: Celery | None = None,
+    settings: Settings | None = None,
+    routes: Callable[[Relay], ASGIApp] | None = None,
+) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    """The same at a port of its own, drained at the end as `serve` does it.
+
+    :param routes: what is served instead of everything.
+    """
+    async with serving(redis_url, app, settings) as (_, relay):
+        config = _uvicorn_config(relay)
+        if routes is not None:
+            config = uvicorn.Config(routes(relay), http=config.http, lifespan="off", log_config=None, access_log=False)
+        server, stop = _Server(config), anyio.Event()
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            async with anyio.create_task_group() as group:
+                group.start_soon(server.serve, [sock])
+                group.start_soon(_until, stop, relay, server)
+                await eventually(lambda: server.started, what="the server to listen")
+                async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                    try:
+                        yield client, relay
+                    finally:
+                        stop.set()
 
 
 def append(valkey: Valkey, *events: Any) -> None:

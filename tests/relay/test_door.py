@@ -109,12 +109,13 @@ async def test_allowed_origins_get_cors(valkey: Valkey, app: Celery) -> None:
         assert preflight.status_code == 204
         assert preflight.headers["access-control-allow-origin"] == "https://app.example"
         assert "POST" in preflight.headers["access-control-allow-methods"]
-        for name in ("authorization", "content-type", "idempotency-key", "prefer"):
+        for name in ("authorization", "content-type", "idempotency-key", "last-event-id", "prefer"):
             assert name in preflight.headers["access-control-allow-headers"].lower()
         response = await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]}, headers=origin)
         assert response.status_code == 202
         assert response.headers["access-control-allow-origin"] == "https://app.example"
-        assert "Location" in response.headers["access-control-expose-headers"]
+        exposed = response.headers["access-control-expose-headers"].split(", ")
+        assert {"Location", "Preference-Applied", "Retry-After", "Watcher-Epoch", "Watcher-Offset"} <= set(exposed)
         assert "origin" in response.headers["vary"].lower()
         wrong = await client.post("/api/tasks", json={}, headers=origin)
         assert wrong.headers["access-control-allow-origin"] == "https://app.example"

@@ -299,6 +299,17 @@ async def test_the_router_answers_with_problems_too(valkey: Valkey) -> None:
         is_problem(await client.put("/api/registry"), 405, "PUT")
 
 
+async def test_a_head_is_a_get_without_a_body_and_options_are_for_preflights_only(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, _):
+        for path in ("/", "/api/tasks", "/api/openapi.json", "/healthz", "/metrics"):
+            head, get = await client.head(path), await client.get(path)
+            assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
+        assert (await client.head("/api/tasks/nobody")).status_code == 404
+        response = await client.options("/api/tasks")
+        is_problem(response, 405, "OPTIONS is not for this address")
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
 async def test_what_nobody_foresaw_is_a_problem_without_a_traceback(valkey: Valkey) -> None:
     async with serving(valkey.url()) as (client, relay):
         del relay.feed

@@ -25,6 +25,8 @@ from tests.support.waiting import eventually
 from watcher.errors import NotPermitted
 from watcher.permissions import OPEN
 from watcher.relay import messages
+from watcher.relay.backlog import waiting
+from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.session import Call, Terms
@@ -43,6 +45,7 @@ class Counter:
         self.hub: Hub[Any] = Hub(History(100_000, 1 << 28))
         self.hub.reset("e", 1)
         self.terms = Terms("watcher", "1", 25, lambda token: OPEN)
+        self.counts = Counts()
         self.clients: list[Socket] = []
         self.calls = 0
         self.full = False
@@ -243,7 +246,7 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -
         await slow.recv()
         (socket,) = desk.clients
         count = 0
-        while not socket._waiting():  # the kernel's buffers take some before anything waits
+        while not waiting(socket._transport):  # the kernel's buffers take some before anything waits
             desk.publish([line(f"t{count}-{number}", argsrepr="x" * 1000) for number in range(100)])
             count += 100
             await anyio.lowlevel.checkpoint()

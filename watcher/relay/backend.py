@@ -85,18 +85,26 @@ class SafetyNet:
         self._workers_tell = False
         # Until then every change is given that time: after an outage they are yet to tell of what happened meanwhile.
         self._unsettled = 0.0
-        #: How many events were appended from the backend.
+        #: How many events were appended from the backend, and whether this relay is the one that does.
         self.completed = 0
+        self.active = False
 
     async def run(self) -> None:
         """Take the lease when it is free, and work; returns never, ends by cancellation."""
         while True:
             try:
-                await self._lease.hold(self._work)
+                await self._lease.hold(self._hold)
             except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
                 logger.debug("the result backend is not being watched: %s", errors.exceptions)
                 self._unsettled = math.inf
             await anyio.sleep(_AGAIN)
+
+    async def _hold(self) -> None:
+        self.active = True
+        try:
+            await self._work()
+        finally:
+            self.active = False
 
     async def _work(self) -> None:
         async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:

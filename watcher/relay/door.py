@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher.relay.access import host_refusal, origin_refusal
+from watcher.relay.counts import Counts
 from watcher.relay.problems import problem
 from watcher.settings import Settings
 
@@ -41,11 +42,12 @@ _PREFLIGHT_SECONDS: Final = "600"
 
 
 class Door:
-    """Lets in whom :mod:`watcher.relay.access` allows, and answers preflights (CORS)."""
+    """Lets in whom :mod:`watcher.relay.access` allows, answers preflights (CORS), and counts the answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts) -> None:
         self._app = app
         self._settings = settings
+        self._counts = counts
         self._root = settings.root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,12 +60,14 @@ class Door:
         host, origin = _host(headers), headers.get("origin")
         foreign = origin_refusal(self._settings, host=host, origin=origin)
         why = None if path in _ANY_HOST else host_refusal(self._settings, host)
+        reason = "foreign-host" if why is not None else "foreign-origin"
         # Pages of other origins may fetch the files, as they may from anywhere, and nothing else.
         if path.startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
             why = why or foreign
         allowed = origin if foreign is None else None
         answer: ASGIApp
         if why is not None:
+            self._counts.refused[reason] += 1
             logger.warning("refused %s %s: %s", scope["method"], ascii(path[:200]), why)
             answer = problem(403, "permission denied", why)
         elif not path:
@@ -73,7 +77,7 @@ class Door:
         else:
             answer = self._app
         scope = {**scope, "root_path": self._root, "path": self._root + path}
-        await answer(scope, receive, _telling(send, allowed))
+        await answer(scope, receive, _telling(send, allowed, self._counts))
 
     def _below_root(self, path: str) -> str:
         """The path without the root path, however often proxy and server put it before; empty for the bare root."""
@@ -98,14 +102,15 @@ def _preflight() -> Response:
     return Response(status_code=204, headers=told)
 
 
-def _telling(send: Send, allowed: str | None) -> Send:
-    """``send`` that adds what browsers are to be told.
+def _telling(send: Send, allowed: str | None, counts: Counts) -> Send:
+    """``send`` that adds what browsers are to be told, and counts.
 
     :param allowed: origin of the page that may read the answer.
     """
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
+            counts.responses[message["status"]] += 1
             headers = MutableHeaders(scope=message)
             for name, value in _ALWAYS.items():
                 headers.setdefault(name, value)

@@ -23,7 +23,7 @@ from watcher.errors import Unavailable
 from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
 from watcher.relay.listening import confirmed, listen
 
-__all__ = ["Feed", "Sink", "Snapshot"]
+__all__ = ["Feed", "Sink", "Size", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,21 @@ class Snapshot:
     first: int
     kept: Sequence[tuple[int, bytes]]
     lines: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the journal is.
+
+    :param last: offset of the newest event.
+    :param unfinished: tasks that have not ended.
+    :param bytes: of Redis's memory; None where it doesn't tell.
+    """
+
+    last: int
+    events: int
+    unfinished: int
+    bytes: int | None
 
 
 class Sink(Protocol):
@@ -113,6 +128,23 @@ class Feed:
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis doesn't answer: {error}") from None
         return epoch, last
+
+    async def size(self) -> Size:
+        """How large the journal is.
+
+        :raises Unavailable: Redis doesn't answer.
+        """
+        try:
+            _, first, last = await self._position()
+            async with self._redis.pipeline(transaction=False) as pipe:
+                _ = pipe.hlen(self._journal.open)  # only queued: there is nothing to wait for
+                _ = pipe.memory_usage(self._journal.stream)
+                unfinished, size = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis doesn't answer: {error}") from None
+        if isinstance(unfinished, Exception):
+            raise Unavailable(f"Redis doesn't answer: {unfinished}")
+        return Size(last, last - first + 1, unfinished, None if isinstance(size, Exception) else size)
 
     async def _position(self) -> tuple[str, int, int]:
         keys, arguments = self._journal.begin()

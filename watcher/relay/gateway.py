@@ -105,6 +105,11 @@ class Gateway:
         # Nobody joins results in a relay. Were it allowed, Celery would subscribe to each task's result as it is sent.
         self._exits.enter_context(denied_join_result())
 
+    @property
+    def under_way(self) -> int:
+        """How many submissions and revocations are being carried out."""
+        return self._under_way
+
     async def start(self) -> None:
         """Load the app's tasks, unless that has been done."""
         async with self._loading:

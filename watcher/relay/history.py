@@ -138,6 +138,16 @@ class History:
     def __len__(self) -> int:
         return self.last - self.first + 1
 
+    @property
+    def size(self) -> int:
+        """Size of the window, in bytes of lines."""
+        return self._bytes
+
+    @property
+    def kept(self) -> int:
+        """How many events of unfinished tasks are kept beside the window."""
+        return len(self._kept)
+
     # What comes in.
 
     def keep(self, offset: int, line: bytes) -> None:

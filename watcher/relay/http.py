@@ -6,37 +6,38 @@ Every route says who may use it by asking the token's grant, and every error is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import anyio
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, TooLarge, UnsupportedMediaType
+from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, UnsupportedMediaType
 from watcher.event import Task
 from watcher.permissions import Grant
+from watcher.relay import asking
+from watcher.relay.bell import Bell
+from watcher.relay.counts import Counts, Load
 from watcher.relay.door import Door
+from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
-from watcher.relay.hub import Hub, Publications
+from watcher.relay.hub import Hub
+from watcher.relay.metrics import Metrics
+from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
-from watcher.relay.problems import HANDLERS, problem
+from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
+from watcher.relay.shapes import Registry, RevokeRequest, Status, TaskList
+from watcher.relay.sse import Events
 from watcher.settings import Settings
 
 __all__ = ["Relay", "application"]
-
-#: Largest body of a request, in bytes.
-_BODY_BYTES: Final = 1024 * 1024
-#: A request waits for a task no longer than this, in seconds.
-_LONGEST_WAIT: Final = 60.0
-_PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
 class Relay(Protocol):
@@ -45,6 +46,7 @@ class Relay(Protocol):
     hub: Hub[Any]
     gateway: Gateway
     settings: Settings
+    counts: Counts
     draining: bool
 
     @property
@@ -60,6 +62,15 @@ class Relay(Protocol):
     async def lookup(self, identity: str) -> Task | None:
         """What is known of a task, by the history or else by the result backend."""
 
+    def load(self) -> Load:
+        """What there is at this moment, for the metrics."""
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+
+    async def reached(self, epoch: str, offset: int) -> None:
+        """Wait, not for long, until the history has reached an offset of the journal."""
+
 
 def application(relay: Relay) -> ASGIApp:
     """All that is served over HTTP, the WebSocket excepted."""
@@ -71,39 +82,16 @@ def application(relay: Relay) -> ASGIApp:
         Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
         Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
         Route("/api/registry", api.registry, methods=["GET"]),
+        Route("/api/events", Events(relay).get, methods=["GET"]),
+        Route("/api/openapi.json", api.openapi, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
+        Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *Pages(folder()).routes(),
     ]
-    inner = Starlette(routes=routes, exception_handlers=HANDLERS)
+    inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts))
     inner.router.redirect_slashes = False
-    return Door(inner, relay.settings)
-
-
-class _RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
-    terminate: bool = False
-
-
-class _Waiter:
-    """Wakes a request when something has happened to the task that it waits for."""
-
-    __slots__ = ("_changed",)
-
-    def __init__(self) -> None:
-        self._changed = anyio.Event()
-
-    def deliver(self, _parts: Sequence[Publications]) -> None:
-        """The hub has events of the task."""
-        self._changed.set()
-
-    def restart(self) -> None:
-        """The journal is another one, or the relay stops."""
-        self._changed.set()
-
-    async def change(self) -> None:
-        """Wait until one of these is called."""
-        await self._changed.wait()
-        self._changed = anyio.Event()
+    return Door(inner, relay.settings, relay.counts)
 
 
 class _Api:
@@ -113,6 +101,7 @@ class _Api:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._document = msgspec.json.encode(document(relay.settings.root_path))
 
     async def tasks(self, request: Request) -> Response:
         """``/api/tasks``; one route, so that a 405 names all of its methods."""
@@ -121,8 +110,8 @@ class _Api:
     async def submit(self, request: Request) -> Response:
         """``POST /api/tasks``."""
         grant = self._admit(request)
-        wait = _preferred_wait(request.headers.get("prefer"))
-        data = await _body(request)
+        wait = asking.preferred_wait(request.headers.get("prefer"))
+        data = await asking.body(request)
         submitted = await self._relay.submit(data, grant, key=request.headers.get("idempotency-key"))
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{submitted.id}"}
         if wait is not None:
@@ -136,7 +125,7 @@ class _Api:
         """``GET /api/tasks/ID``."""
         grant = self._admit(request)
         identity = request.path_params["id"]
-        wait = _wait(request)
+        wait = asking.wait(request)
         task = self._visible(await self._relay.lookup(identity), grant)
         if wait and not task.final:
             task = await self._final(identity, wait) or task
@@ -163,9 +152,9 @@ class _Api:
     async def revoke(self, request: Request) -> Response:
         """``POST /api/tasks/ID/revoke``."""
         grant = self._admit(request)
-        body = await _body(request)
+        body = await asking.body(request)
         try:
-            asked = msgspec.json.decode(body, type=_RevokeBody) if body else _RevokeBody()
+            asked = msgspec.json.decode(body, type=RevokeRequest) if body else RevokeRequest()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f'expected {{"terminate"?}}: {error}') from None
         data = msgspec.json.encode({"id": request.path_params["id"], "terminate": asked.terminate})
@@ -177,29 +166,31 @@ class _Api:
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
         page = query.page(history, lambda task: grant.may_see([ALL, *task.channels()]))
-        found = {"tasks": page.tasks, "epoch": history.epoch, "offset": history.last, "next": page.next}
-        return self._json(found)
+        return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
-        return self._json({"tasks": await self._relay.gateway.registry(self._admit(request))})
+        return self._json(Registry(await self._relay.gateway.registry(self._admit(request))))
+
+    async def openapi(self, _request: Request) -> Response:
+        """``GET /api/openapi.json``."""
+        return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
 
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``: the process answers."""
-        return self._json({"status": "ok"})
+        return self._json(Status("ok"))
 
     async def ready(self, _request: Request) -> Response:
         """``GET /readyz``: Redis answers and the journal has been read."""
         trouble = self._relay.trouble
         if trouble is None:
-            return self._json({"status": "ready"})
+            return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
     # What they share.
 
     def _admit(self, request: Request) -> Grant:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self._relay.admit(token.strip() if scheme.lower() == "bearer" else None)
+        return self._relay.admit(asking.bearer(request))
 
     def _visible(self, task: Task | None, grant: Grant) -> Task:
         if task is None or not grant.may_see([ALL, *task.channels()]):
@@ -208,17 +199,19 @@ class _Api:
 
     async def _final(self, identity: str, seconds: float) -> Task | None:
         """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""
-        hub, waiter, channel = self._relay.hub, _Waiter(), f"task:{identity}"
-        hub.watch(channel, waiter)
+        hub, bell, channel = self._relay.hub, Bell(), f"task:{identity}"
+        hub.watch(channel, bell)
+        self._relay.counts.waiting += 1
         try:
             with anyio.move_on_after(seconds):
                 while not self._relay.draining:
                     task = hub.history.task(identity)
                     if task is not None and task.final:
                         return task
-                    await waiter.change()
+                    await bell.wait()
         finally:
-            hub.unwatch(channel, waiter)
+            self._relay.counts.waiting -= 1
+            hub.unwatch(channel, bell)
         return hub.history.task(identity)
 
     def _position(self) -> dict[str, str]:
@@ -229,48 +222,3 @@ class _Api:
     def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
         told = {**self._NO_STORE, **(headers or {})}
         return Response(msgspec.json.encode(value), status, told, media_type="application/json")
-
-
-async def _body(request: Request) -> bytes:
-    """The request's JSON text.
-
-    :raises TooLarge: as soon as that is seen.
-    :raises UnsupportedMediaType: it is said to be something else; a form can't say that it is JSON.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise UnsupportedMediaType(f"send application/json, not {kind[:80]}")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > _BODY_BYTES:
-        raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BODY_BYTES:
-                raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
-    except ClientDisconnect:
-        raise BadRequest("the request ended early") from None
-    return bytes(body)
-
-
-def _preferred_wait(header: str | None) -> float | None:
-    """Seconds of ``Prefer: wait=SECONDS`` (RFC 7240, 4.3); a preference that can't be read is none."""
-    found = _PREFER_WAIT.search(header or "")
-    return min(float(found[1]), _LONGEST_WAIT) if found else None
-
-
-def _wait(request: Request) -> float:
-    """Seconds of ``?wait=``.
-
-    :raises BadRequest: it is no number of seconds.
-    """
-    values = request.query_params.getlist("wait")
-    unknown = set(request.query_params) - {"wait"}
-    if unknown or len(values) > 1:
-        raise BadRequest(f"of parameters, only wait=SECONDS is accepted, once, not {min(unknown, default='wait')!r}")
-    if not values:
-        return 0.0
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", values[0], re.ASCII):
-        raise BadRequest(f"parameter 'wait': takes seconds, 0 or more, not {values[0][:80]!r}")
-    return min(float(values[0]), _LONGEST_WAIT)

@@ -32,6 +32,7 @@ __all__ = [
     "SubscribeRequest",
     "SubscribeResult",
     "UnsubscribeRequest",
+    "channel_error",
     "commands",
     "encode",
     "error_reply",
@@ -43,6 +44,7 @@ __all__ = [
 
 #: Longest channel name in characters, namespace included, as in Centrifugo.
 CHANNEL_LIMIT: Final = 255
+_NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 
 
 class ConnectRequest(msgspec.Struct, frozen=True):
@@ -223,6 +225,15 @@ UNSUBSCRIBE_INSUFFICIENT: Final = (2500, "insufficient state")
 
 _command_decoder = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
+
+
+def channel_error(channel: str) -> ErrorReply | None:
+    """What is wrong with a channel's name, or None."""
+    if not channel or len(channel) > CHANNEL_LIMIT:
+        return BAD_REQUEST
+    if channel != "tasks" and not channel.startswith(_NAMESPACES):
+        return UNKNOWN_CHANNEL
+    return BAD_REQUEST if channel.endswith(":") else None
 
 
 def commands(text: bytes) -> Iterator[Command]:

@@ -10,24 +10,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable
+from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable, kind
+from watcher.relay.counts import Counts
+from watcher.relay.shapes import Problem
 
-__all__ = ["HANDLERS", "problem", "refused"]
+__all__ = ["MEDIA_TYPE", "handlers", "problem", "refused"]
 
+MEDIA_TYPE: Final = "application/problem+json"
 #: Seconds after which whoever was refused for the moment may try again.
 _RETRY_AFTER: Final = "1"
 
 
 def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """A problem.
+    """The answer that tells of a problem.
 
     :param title: the same for all problems of a type, and what their ``type`` is made of.
     :param members: further ones, such as ``submitted``.
     """
-    kind = title.lower().replace(" ", "-")
-    body = {"type": f"urn:celery-watcher:{kind}", "title": title, "status": status, "detail": detail, **members}
+    body = Problem(f"urn:celery-watcher:{kind(title)}", title, status, detail, **members)
     told = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(body), status, told, media_type="application/problem+json")
+    return Response(msgspec.json.encode(body), status, told, media_type=MEDIA_TYPE)
 
 
 def refused(error: Refused) -> Response:
@@ -45,26 +47,30 @@ def refused(error: Refused) -> Response:
     return problem(error.status, error.title, str(error), headers=headers, **members)
 
 
-async def _on_refused(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refused):
-        raise error
-    return refused(error)
+def handlers(counts: Counts) -> dict[Any, Any]:
+    """For Starlette's ``exception_handlers``.
 
+    :param counts: where it is counted what was refused.
+    """
 
-async def _on_http(request: Request, error: Exception) -> Response:
-    """What the router says: there is no such address, or it doesn't take this method."""
-    if not isinstance(error, HTTPException):
-        raise error
-    phrase = HTTPStatus(error.status_code).phrase
-    details = {404: "there is nothing at this address", 405: f"{request.method} is not for this address"}
-    headers = dict(error.headers or {})
-    return problem(error.status_code, phrase.lower(), details.get(error.status_code, error.detail), headers=headers)
+    async def on_refused(_request: Request, error: Exception) -> Response:
+        if not isinstance(error, Refused):
+            raise error
+        counts.refused[error.kind] += 1
+        return refused(error)
 
+    async def on_http(request: Request, error: Exception) -> Response:
+        """What the router says: there is no such address, or it doesn't take this method."""
+        if not isinstance(error, HTTPException):
+            raise error
+        title = HTTPStatus(error.status_code).phrase.lower()
+        details = {404: "there is nothing at this address", 405: f"{request.method} is not for this address"}
+        counts.refused[kind(title)] += 1
+        detail = details.get(error.status_code, error.detail)
+        return problem(error.status_code, title, detail, headers=dict(error.headers or {}))
 
-async def _on_error(_request: Request, _error: Exception) -> Response:
-    """What nobody foresaw. Starlette raises it again, so that the server logs it; the client learns nothing of it."""
-    return problem(500, "internal error", "the relay failed to answer; its log says why")
+    async def on_error(_request: Request, _error: Exception) -> Response:
+        """What nobody foresaw. Starlette raises it again, so that the server logs it; the client learns nothing."""
+        return problem(500, "internal error", "the relay failed to answer; its log says why")
 
-
-#: For Starlette's ``exception_handlers``.
-HANDLERS: Final[dict[Any, Any]] = {Refused: _on_refused, HTTPException: _on_http, Exception: _on_error}
+    return {Refused: on_refused, HTTPException: on_http, Exception: on_error}

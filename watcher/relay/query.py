@@ -9,16 +9,14 @@ from typing import Final
 from watcher.errors import BadRequest
 from watcher.event import Task
 from watcher.relay.history import ALL, History, Page
+from watcher.relay.shapes import LIST, MOST_TASKS, USUAL_TASKS
 
 __all__ = ["Query"]
 
-_DEFAULT: Final = 100
-_MOST: Final = 1000
 #: A request looks at no more events than this; the next one goes on from there.
 _EXAMINE: Final = 2000
 #: Parameters that are channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
-_SINGLE: Final = (*_CHANNELS, "limit", "before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +44,8 @@ class Query:
         for name, value in parameters:
             if name == "state":
                 states.add(value)
-            elif name not in _SINGLE:
-                accepted = ", ".join(("state", *_SINGLE))
-                raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {accepted} are")
+            elif name not in LIST:
+                raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(LIST)} are")
             elif name in given:
                 raise BadRequest(f"parameter {name!r}: is accepted once")
             else:
@@ -58,7 +55,7 @@ class Query:
         return cls(
             states=frozenset(states),
             channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
-            limit=_number("limit", given.get("limit", str(_DEFAULT)), 1, _MOST),
+            limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
             before=_number("before", given["before"], 0, 2**63) if "before" in given else None,
         )
 

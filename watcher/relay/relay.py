@@ -15,14 +15,15 @@ from celery import Celery
 from redis.asyncio import Redis
 
 import watcher
-from watcher.errors import BadRequest, NoMethod, Refused
+from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
 from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
-from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.counts import Counts, Load
+from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -71,6 +72,7 @@ class Relay:
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
         self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
+        self.counts = Counts()
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
@@ -99,8 +101,13 @@ class Relay:
         :param data: JSON as in section 4 of docs/protocol.md. ``key``: an idempotency key.
         :raises Refused: it was not submitted, or nobody knows; see :class:`watcher.errors.Unavailable`.
         """
-        submitted = await self.gateway.submit(data, grant, key=key)
-        await self._reached(submitted.epoch, submitted.offset)
+        try:
+            submitted = await self.gateway.submit(data, grant, key=key)
+        except Refused as error:
+            self.counts.submissions[error.kind] += 1
+            raise
+        self.counts.submissions["accepted"] += 1
+        await self.reached(submitted.epoch, submitted.offset)
         return submitted
 
     async def lookup(self, identity: str) -> Task | None:
@@ -108,15 +115,35 @@ class Relay:
         if (task := self.hub.history.task(identity)) is not None:
             return task
         # It may have been sent a moment ago, by way of another relay.
-        await self._reached(*await self.feed.newest())
+        await self.reached(*await self.feed.newest())
         return self.hub.history.task(identity) or await self.gateway.get(identity)
 
-    async def _reached(self, epoch: str, offset: int) -> None:
-        """Wait until the history has reached an offset that the journal has, but not for long."""
+    async def reached(self, epoch: str, offset: int) -> None:
+        """Wait, not for long, until the history has reached an offset of the journal."""
         history = self.hub.history
         with anyio.move_on_after(_LAG):
             while history.epoch == epoch and history.last < offset:
                 await self._grown.wait()
+
+    def load(self) -> Load:
+        """What there is at this moment, for the metrics."""
+        each = [subscriptions for socket in self._sockets if (subscriptions := socket.subscriptions) is not None]
+        return Load(
+            connections=len(self._sockets),
+            subscriptions=sum(map(len, each)),
+            behind=sum(not subscriptions.live for subscriptions in each),
+            submitting=self.gateway.under_way,
+            redis=self.feed.trouble is None,
+            completed=self.net.completed if self.net is not None else 0,
+            nets=self.net is not None and self.net.active,
+        )
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+        try:
+            return await self.feed.size()
+        except Unavailable:
+            return None
 
     # For the feed.
 
@@ -135,6 +162,7 @@ class Relay:
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
         for piece in _pieces(lines, _PIECE):
+            self.counts.events += len(piece)
             self._count_invalid(self.hub.publish(piece))
             for subscriber, parts in self.hub.flush().items():
                 subscriber.deliver(parts)
@@ -148,13 +176,16 @@ class Relay:
 
     def _count_invalid(self, count: int) -> None:
         if count:
+            self.counts.invalid += count
             logger.warning("passed over %d entries of %s that are no events", count, self.journal.stream)
 
     # For sockets.
 
     def refusal(self, host: str | None, origin: str | None) -> str | None:
         """Why a request from there is refused, or None."""
-        return refusal(self.settings, host=host, origin=origin)
+        why = refusal(self.settings, host=host, origin=origin)
+        self.counts.refused["handshake"] += why is not None
+        return why
 
     def opened(self, socket: Socket) -> bool:
         """A client has come; False where it can't stay."""
@@ -183,6 +214,7 @@ class Relay:
         try:
             socket.answer(call, await self._do(call, socket.grant))
         except Refused as error:
+            self.counts.refused[error.kind] += 1
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)
@@ -209,7 +241,7 @@ class Relay:
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
         """What a session can't know by itself; that the client may subscribe was found before."""
         if request.recover:
-            await self._reached(request.epoch, request.offset)
+            await self.reached(request.epoch, request.offset)
         kind, _, name = request.channel.partition(":")
         return await self.lookup(name) if kind == "task" else None
 

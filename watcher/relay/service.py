@@ -27,6 +27,7 @@ from watcher.journal import Journal
 from watcher.relay.http import application
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
+from watcher.relay.sse import Connection
 from watcher.relay.stored import redis_of
 from watcher.settings import Settings, database_of, masked
 
@@ -119,7 +120,7 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
     return uvicorn.Config(
         application(relay),
         ws=functools.partial(Socket, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
-        http="httptools",
+        http=Connection,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -16,14 +16,12 @@ from watcher.errors import Refused, Unauthorized
 from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.messages import Command, Disconnect, ErrorReply, SubscribeRequest
 from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["Call", "Outcome", "Session", "Terms"]
 
-_NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 #: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
 _REPLY_BYTES: Final = 256 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
@@ -197,12 +195,8 @@ class Session:
         return refused
 
     def _objection(self, channel: str, token: str = "") -> ErrorReply | None:
-        if not channel or len(channel) > messages.CHANNEL_LIMIT:
-            return messages.BAD_REQUEST
-        if channel != ALL and not channel.startswith(_NAMESPACES):
-            return messages.UNKNOWN_CHANNEL
-        if channel.endswith(":"):
-            return messages.BAD_REQUEST
+        if (error := messages.channel_error(channel)) is not None:
+            return error
         allowed = self.grant is not None and self.grant.may_watch(channel)
         if not allowed and token:
             allowed = self._terms.admit(token).may_watch(channel)

@@ -9,10 +9,7 @@ task, no queue and no future; one ticker serves all.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import sys
-import termios
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -27,9 +24,12 @@ from websockets.server import ServerProtocol
 from watcher.errors import Refused
 from watcher.permissions import Grant
 from watcher.relay import messages
+from watcher.relay.backlog import waiting
+from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
 from watcher.relay.session import Call, Session, Terms
+from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
@@ -58,6 +58,7 @@ class Desk(Protocol):
 
     hub: Hub[Any]
     terms: Terms
+    counts: Counts
 
     def refusal(self, host: str | None, origin: str | None) -> str | None:
         """Why a handshake from there is refused, or None."""
@@ -191,7 +192,10 @@ class Socket(asyncio.Protocol):
 
     def deliver(self, parts: Sequence[Publications]) -> None:
         """Send what a flush of the hub handed out: frames built once, the same bytes for each subscriber, one write."""
+        counts = self._desk.counts
+        counts.writes += 1
         for part in parts:
+            counts.delivered += len(part.events)
             if part.frame is None:
                 part.frame = frames(messages.publications(part.channel, part.events))
         self._write(b"".join([part.frame or b"" for part in parts]) if len(parts) > 1 else parts[0].frame or b"")
@@ -206,6 +210,11 @@ class Socket(asyncio.Protocol):
         """Send the reply to a call that could not be carried out."""
         if self._session is not None and self._protocol.state is State.OPEN:
             self._write_text([self._session.give_up(call, error)])
+
+    @property
+    def subscriptions(self) -> Subscriptions | None:
+        """What the client is subscribed to; None before the handshake."""
+        return None if self._session is None else self._session.subscriptions
 
     @property
     def grant(self) -> Grant:
@@ -255,7 +264,10 @@ class Socket(asyncio.Protocol):
     def _feed_piece(self) -> None:
         self._scheduled = False
         if self._session is not None and not self._paused and self._protocol.state is State.OPEN:
-            self._write_text(self._session.subscriptions.catch_up(_PIECE))
+            pushes = self._session.subscriptions.catch_up(_PIECE)
+            self._desk.counts.writes += bool(pushes)
+            self._desk.counts.delivered += len(pushes)
+            self._write_text(pushes)
             self._schedule()
 
     # Time and the end.
@@ -267,28 +279,18 @@ class Socket(asyncio.Protocol):
         """
         if self._session is None:
             return
-        waiting = self._waiting()
+        left = waiting(self._transport)
         if self._session.expired(unix):
             self.close(messages.EXPIRED_CONNECTION)
-        elif self._paused or (self._pinged and waiting):
+        elif self._paused or (self._pinged and left):
             # It may be slow, but what it has not taken yet it can't have answered.
-            self._give_up_if_stalled(now, waiting)
+            self._give_up_if_stalled(now, left)
         elif self._pinged:
             self.close(messages.NO_PONG)
         elif self._session.grant is not None:
             self._pinged = True
             self._stalled = (0, now)
             self._write(_PING)
-
-    def _waiting(self) -> int:
-        """Bytes that the client has not taken: those in the transport, and in the kernel where it tells."""
-        waiting = self._transport.get_write_buffer_size()
-        try:
-            # What of the socket's buffer was not acknowledged yet (Linux: SIOCOUTQ, tcp(7)).
-            unsent = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        except (OSError, AttributeError, ValueError):
-            return waiting
-        return waiting + int.from_bytes(unsent, sys.byteorder)
 
     def is_fresh(self, now: float) -> bool:
         """Whether the client still has time to say ``connect``."""
@@ -299,9 +301,9 @@ class Socket(asyncio.Protocol):
         if self._session is None or self._session.grant is None:
             self.close(messages.STALE)
 
-    def _give_up_if_stalled(self, now: float, waiting: int) -> None:
-        if waiting != self._stalled[0]:
-            self._stalled = (waiting, now)
+    def _give_up_if_stalled(self, now: float, left: int) -> None:
+        if left != self._stalled[0]:
+            self._stalled = (left, now)
         elif now - self._stalled[1] > _STALLED:
             self._transport.abort()
 

@@ -12,13 +12,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from watcher.errors import BadArguments, BadRequest
 
-__all__ = ["MAX_KEY", "MAX_TAGS", "Options", "Submission", "check_key", "parse"]
+__all__ = [
+    "MAX_KEY",
+    "MAX_TAGS",
+    "OPTIONS",
+    "Option",
+    "Options",
+    "Submission",
+    "SubmissionRequest",
+    "check_key",
+    "parse",
+]
 
 #: Longest idempotency key, in characters.
 MAX_KEY: Final = 255
@@ -28,8 +38,8 @@ _LONGEST_TAG: Final = 251
 _TASK_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON of a submission."""
+class SubmissionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A task to be submitted: its registered name, its arguments, and how it is to be sent."""
 
     task: str
     args: list[Any] = []
@@ -74,7 +84,7 @@ def parse(data: bytes, now: datetime, zone: tzinfo) -> Submission:
     :raises BadArguments: an option is not accepted; names it.
     """
     try:
-        request = msgspec.json.decode(data, type=_Request)
+        request = msgspec.json.decode(data, type=SubmissionRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadRequest(f'expected {{"task", "args"?, "kwargs"?, "options"?}}: {error}') from None
     except RecursionError:
@@ -95,7 +105,7 @@ def check_key(key: str) -> str:
     return key
 
 
-def _digest(request: _Request) -> str:
+def _digest(request: SubmissionRequest) -> str:
     options = {name: value for name, value in request.options.items() if name != "task_id"}
     text = json.dumps([request.task, request.args, request.kwargs, options], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -104,10 +114,10 @@ def _digest(request: _Request) -> str:
 def _options(given: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
     read: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _READERS:
-            raise _refuse(name, f"is not accepted; {', '.join(_READERS)} are")
+        if name not in OPTIONS:
+            raise _refuse(name, f"is not accepted; {', '.join(OPTIONS)} are")
         if value is not None:
-            read[name] = _READERS[name](name, value)
+            read[name] = OPTIONS[name].read(name, value)
     if "countdown" in read and "eta" in read:
         raise _refuse("countdown", "and 'eta' exclude each other")
     if "countdown" in read:
@@ -173,14 +183,33 @@ def _tags(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    "task_id": _task_id,
-    "queue": _queue,
-    "countdown": _seconds,
-    "eta": _iso,
-    "expires": _expires,
-    "priority": _priority,
-    "tags": _tags,
+class Option(NamedTuple):
+    """How an option is read, and how it is told what it takes."""
+
+    read: Callable[[str, Any], Any]
+    schema: Mapping[str, Any]
+    meaning: str
+
+
+_SECONDS: Final = {"type": ["number", "null"], "minimum": 0}
+OPTIONS: Final = {
+    "task_id": Option(_task_id, {"type": ["string", "null"], "pattern": f"^{_TASK_ID.pattern}$"}, "else a random UUID"),
+    "queue": Option(
+        _queue, {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY}, "else where the app routes the task"
+    ),
+    "countdown": Option(_seconds, _SECONDS, "seconds; not together with `eta`"),
+    "eta": Option(_iso, {"type": ["string", "null"]}, "ISO 8601; without a zone it is the app's"),
+    "expires": Option(_expires, {"type": ["number", "string", "null"], "minimum": 0}, "seconds, or ISO 8601"),
+    "priority": Option(_priority, {"type": ["integer", "null"], "minimum": 0, "maximum": 255}, "of the message"),
+    "tags": Option(
+        _tags,
+        {
+            "type": ["array", "null"],
+            "items": {"type": "string", "minLength": 1, "maxLength": _LONGEST_TAG},
+            "maxItems": MAX_TAGS,
+        },
+        "to watch it by",
+    ),
 }
 
 

@@ -1,0 +1,68 @@
+"""What comes with a request: a token, a body, how long to wait."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.relay.shapes import LONGEST_WAIT, WAIT
+
+__all__ = ["bearer", "body", "preferred_wait", "wait"]
+
+#: Largest body of a request, in bytes.
+_BODY_BYTES: Final = 1024 * 1024
+_PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
+
+
+def bearer(request: Request) -> str | None:
+    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def body(request: Request) -> bytes:
+    """The request's JSON text.
+
+    :raises TooLarge: as soon as that is seen.
+    :raises UnsupportedMediaType: it is said to be something else; a form can't say that it is JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"send application/json, not {kind[:80]}")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > _BODY_BYTES:
+        raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
+    text = bytearray()
+    try:
+        async for chunk in request.stream():
+            text += chunk
+            if len(text) > _BODY_BYTES:
+                raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise BadRequest("the request ended early") from None
+    return bytes(text)
+
+
+def preferred_wait(header: str | None) -> float | None:
+    """Seconds of ``Prefer: wait=SECONDS`` (RFC 7240, 4.3); a preference that can't be read is none."""
+    found = _PREFER_WAIT.search(header or "")
+    return min(float(found[1]), LONGEST_WAIT) if found else None
+
+
+def wait(request: Request) -> float:
+    """Seconds of ``?wait=``.
+
+    :raises BadRequest: it is no number of seconds.
+    """
+    values = request.query_params.getlist("wait")
+    unknown = request.query_params.keys() - WAIT.keys()
+    if unknown or len(values) > 1:
+        raise BadRequest(f"of parameters, only wait=SECONDS is accepted, once, not {min(unknown, default='wait')!r}")
+    if not values:
+        return 0.0
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", values[0], re.ASCII):
+        raise BadRequest(f"parameter 'wait': takes seconds, 0 or more, not {values[0][:80]!r}")
+    return min(float(values[0]), LONGEST_WAIT)

@@ -1,0 +1,126 @@
+"""``GET /metrics`` for Prometheus: what the relay has counted, and what there is at this moment.
+
+Nothing is kept here. The integers of :class:`watcher.relay.counts.Counts` are added to where things happen, everything
+else is looked at when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+import watcher
+from watcher.errors import NotPermitted
+from watcher.permissions import Grant
+from watcher.relay.asking import bearer
+from watcher.relay.counts import Counts, Load
+from watcher.relay.feed import Size
+from watcher.relay.history import ALL
+from watcher.relay.hub import Hub
+
+__all__ = ["Metrics", "families"]
+
+
+class Relay(Protocol):
+    """What the metrics need of the relay."""
+
+    hub: Hub[Any]
+    counts: Counts
+
+    def admit(self, token: str | None) -> Grant:
+        """The permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`."""
+
+    def load(self) -> Load:
+        """What there is at this moment."""
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+
+
+class Metrics:
+    """The route."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    async def get(self, request: Request) -> Response:
+        """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
+        if not self._relay.admit(bearer(request)).may_watch(ALL):
+            raise NotPermitted(f"the token doesn't grant to watch {ALL!r}")
+        registry = CollectorRegistry()
+        registry.register(_Snapshot(self._relay, await self._relay.journal_size()))
+        ProcessCollector(registry=registry)
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"Content-Type": kind, "Cache-Control": "no-store"})
+
+
+class _Snapshot(Collector):
+    def __init__(self, relay: Relay, journal: Size | None) -> None:
+        self._relay = relay
+        self._journal = journal
+
+    def collect(self) -> Iterator[Metric]:
+        yield from families(self._relay, self._journal)
+
+
+def families(relay: Relay, journal: Size | None) -> Iterator[Metric]:
+    """All metrics; docs/operating.md says what they are for."""
+    counts, load, history = relay.counts, relay.load(), relay.hub.history
+    yield InfoMetricFamily("watcher_build", "The relay's version.", {"version": watcher.__version__})
+    # Clients.
+    yield _gauge("websocket_connections", "Open WebSocket connections.", load.connections)
+    yield _gauge("websocket_subscriptions", "Subscriptions of all WebSocket clients.", load.subscriptions)
+    yield _gauge("websocket_clients_behind", "WebSocket clients that read slower than events come.", load.behind)
+    yield _gauge("sse_streams", "Open streams of server-sent events.", counts.streams)
+    yield _gauge("sse_streams_behind", "Streams whose reader reads slower than events come.", counts.streams_behind)
+    yield _gauge("http_requests_waiting", "Requests that wait for a task's end.", counts.waiting)
+    # Events.
+    yield _counter("events_received", "Events read from the journal.", counts.events)
+    yield _counter("events_invalid", "Entries of the journal that are no events.", counts.invalid)
+    delivered = [("websocket", counts.delivered), ("sse", counts.streamed)]
+    yield _counters("events_delivered", "Events handed to clients.", "transport", delivered)
+    yield _counter("websocket_writes", "Writes of events to WebSocket clients.", counts.writes)
+    # Requests.
+    submissions = sorted(counts.submissions.items())
+    yield _counters("submissions", "Submissions by how they ended.", "outcome", submissions)
+    yield _gauge("submissions_under_way", "Submissions that were not answered yet.", load.submitting)
+    refused = sorted(counts.refused.items())
+    yield _counters("requests_refused", "Requests, calls and handshakes that were refused.", "reason", refused)
+    responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
+    yield _counters("http_responses", "HTTP answers by status.", "code", responses)
+    # The journal, and what the relay has of it.
+    yield _gauge("redis_up", "1 where the journal is being followed.", int(load.redis))
+    yield InfoMetricFamily("watcher_feed", "Which journal the relay follows.", {"epoch": history.epoch})
+    yield _gauge("feed_offset", "Offset of the newest event that the relay has.", history.last)
+    yield _gauge("history_events", "Events that the relay keeps.", len(history) + history.kept)
+    yield _gauge("history_bytes", "Bytes of the events in the relay's window.", history.size)
+    if journal is not None:
+        yield _gauge("journal_offset", "Offset of the newest event in Redis.", journal.last)
+        yield _gauge("journal_events", "Events in the journal.", journal.events)
+        yield _gauge("tasks_unfinished", "Tasks that have not ended.", journal.unfinished)
+        if journal.bytes is not None:
+            yield _gauge("journal_bytes", "Memory that the journal takes in Redis.", journal.bytes)
+    yield _counter("safety_net_events", "Events completed from the result backend.", load.completed)
+    yield _gauge("safety_net_active", "1 where this relay is the one that completes events.", int(load.nets))
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"watcher_{name}", meaning, value)
+
+
+def _counter(name: str, meaning: str, value: float) -> Metric:
+    return CounterMetricFamily(f"watcher_{name}", meaning, value)
+
+
+def _counters(name: str, meaning: str, label: str, values: Sequence[tuple[str, int]]) -> Metric:
+    family = CounterMetricFamily(f"watcher_{name}", meaning, labels=[label])
+    for value, count in values:
+        family.add_metric([value], count)
+    return family
