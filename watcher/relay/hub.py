@@ -7,7 +7,7 @@ load the reads bring more and the batches grow by themselves; there is no timer 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from watcher.event import InvalidEvent
@@ -80,12 +80,12 @@ class Hub(Generic[Subscriber]):
                     dirty.events.append((self.history.last, line))
         return invalid
 
-    def flush(self) -> dict[Subscriber, list[Publications]]:
+    def flush(self) -> Mapping[Subscriber, Sequence[Publications]]:
         """What was published since the last flush, for each subscriber that watches some of it."""
-        if len(self._dirty) == 1:  # what many watch at a low rate; the list is shared, too
+        if len(self._dirty) == 1:  # at a low rate most often: what each is handed is the same, too
             ((channel, publications),) = self._dirty.items()
             self._dirty = {}
-            return dict.fromkeys(self._watching.get(channel, ()), [publications])
+            return dict.fromkeys(self._watching.get(channel, ()), (publications,))
         handed: dict[Subscriber, list[Publications]] = {}
         for channel, publications in self._dirty.items():
             for subscriber in self._watching.get(channel, ()):
