@@ -2,7 +2,7 @@
  * The page: every effect is here. Events of the relay and of the user change the model; the views draw it.
  *
  * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Task} Task
  * @typedef {import("./watcher.js").Status} Status
  */
 
@@ -10,9 +10,10 @@ import { askRevoke, askToken, installTheme } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { termText } from "./filter.js";
 import { word } from "./format.js";
+import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
-import { clockSkew, followTask, followTasks, keepToken, keptToken, socketAddress } from "./relay.js";
+import { clockSkew, followTask, followTasks, keepToken, keptToken } from "./relay.js";
 import { Tasks } from "./state.js";
 import { Composer } from "./submit.js";
 import { History } from "./timeline.js";
@@ -20,7 +21,7 @@ import { FormView, RegistryView } from "./view-compose.js";
 import { DetailView } from "./view-detail.js";
 import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./view-status.js";
 import { TableView } from "./view-table.js";
-import { Connection, RelayError } from "./watcher.js";
+import { Relay, RelayError } from "./watcher.js";
 
 /** While events pour in the page is drawn this often; a single one shows up in the next frame. */
 const BUSY_INTERVAL = 100;
@@ -35,11 +36,12 @@ const model = {
   notice: "",
 };
 
-const connection = new Connection({
-  url: socketAddress(document.baseURI),
+const connection = new Relay({
+  url: new URL(".", document.baseURI),
   getToken: keptToken,
   onStatus,
   name: "page",
+  json,
 });
 /** The subscription of the details. @type {import("./watcher.js").Subscription | undefined} */ let watched;
 /** Whether the details were opened from the keyboard, which then goes back to where it was. */
@@ -251,7 +253,7 @@ async function revoke(/** @type {string} */ id) {
   const answer = await askRevoke();
   if (!answer) return;
   try {
-    await connection.rpc("revoke", { id, ...(answer.terminate && { terminate: true }) });
+    await connection.revoke(id, answer.terminate ? { terminate: true } : {});
     announce("The workers are told to revoke it");
   } catch (error) {
     notify(`It was not revoked: ${/** @type {Error} */ (error).message}`);
@@ -302,7 +304,7 @@ async function submit(texts, options) {
   list.show(composer.draft.sentId);
 }
 
-async function again(/** @type {Task} */ { name, args, kwargs }) {
+async function again(/** @type {Task} */ { name = "", args, kwargs }) {
   try {
     const id = await composer.send({ task: name, args, kwargs, options: {} });
     open(id);

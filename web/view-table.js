@@ -20,7 +20,7 @@
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
 import { kindOf } from "./filter.js";
 import { count, duration, inFull, nameParts, when, word } from "./format.js";
-import { progressOf, runtimeOf } from "./task.js";
+import { progressOf, runtimeOf } from "./module/task.js";
 
 /** Rows beyond the edges, so that a scroll shows rows and not gaps. */
 const OVERSCAN = 6;
