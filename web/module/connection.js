@@ -41,12 +41,17 @@ export function isTerminal(/** @type {number} */ code) {
   return (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
 }
 
+/** Tell of an error as of an uncaught one; Node has no word for that. */
+export function report(/** @type {any} */ error) {
+  (globalThis.reportError ?? console.error)(error);
+}
+
 /** What others do in a callback is their business; what comes after it still arrives. */
 export function guard(/** @type {() => void} */ call) {
   try {
     call();
   } catch (error) {
-    reportError(error);
+    report(error);
   }
 }
 
@@ -137,7 +142,13 @@ export class Connection {
       if (this.#status === mine) this.#lost(0, `no token: ${error}`);
     }
     if (this.#status !== mine) return;
-    const socket = new WebSocket(this.#url);
+    let socket;
+    try {
+      socket = new WebSocket(this.#url);
+    } catch (error) {
+      // No http(s) address, or plain http in a page that came by https.
+      return this.#become({ phase: "refused", code: 0, reason: `${error}` });
+    }
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#lost(0, "no answer"), HANDSHAKE_LIMIT);
     let opened = false;

@@ -5,7 +5,7 @@
  * @import {Options, Status, Task, TaskListener, ErrorListener} from "../watcher.js"
  */
 
-import { Connection, guard, RelayError } from "./connection.js";
+import { Connection, guard, RelayError, report } from "./connection.js";
 import { taskElement } from "./element.js";
 import { fold } from "./task.js";
 
@@ -34,7 +34,7 @@ export class Relay extends Connection {
   }
 
   /** @param {string} id @param {TaskListener} onTask @param {ErrorListener} [onError] */
-  watch(id, onTask, onError = reportError) {
+  watch(id, onTask, onError = report) {
     const watched = this.#watched.get(id) ?? this.#follow(id);
     const listener = { onTask, onError };
     watched.listeners.add(listener);
