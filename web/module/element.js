@@ -23,7 +23,8 @@ const STYLE = `
 .bar{flex:1 1 6em;align-self:center;height:var(--watcher-bar-height,.4em);border-radius:var(--watcher-radius,1em);overflow:hidden;background:var(--watcher-track,color-mix(in srgb,currentColor 16%,transparent))}
 .fill{height:100%;width:30%;border-radius:inherit;background:var(--state)}
 .percent{font-variant-numeric:tabular-nums}
-.result,.error,.note{flex-basis:100%;overflow-wrap:anywhere}
+.task>*{overflow-wrap:anywhere}
+.result,.error,.note{flex-basis:100%}
 .result,.error{max-height:12em;overflow:auto;white-space:pre-wrap;font-family:var(--watcher-mono,ui-monospace,monospace);font-size:.9em}
 .said{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 @media(prefers-reduced-motion:no-preference){.fill{transition:width .2s}.fill:not([style*="%"]){animation:wait 1.4s ease-in-out infinite alternate}}
@@ -32,7 +33,7 @@ const STYLE = `
 /** A value is shown up to this length, in characters. */
 const SHOWN = 2_000;
 const WAITING = ["PENDING", "RECEIVED", "RETRY"];
-const PARTS = ["state", "name", "bar", "percent", "result", "error", "note"];
+const PARTS = ["state", "name", "percent", "bar", "result", "error", "note"];
 
 /** The class of the element. It is made where there is a document, for `HTMLElement` is nowhere else. */
 export function taskElement(/** @type {(options: Options) => Relay} */ connect) {
