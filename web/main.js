@@ -23,8 +23,11 @@ import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./
 import { TableView } from "./view-table.js";
 import { Relay, RelayError } from "./watcher.js";
 
-/** While events pour in the page is drawn this often; a single one shows up in the next frame. */
+/** While events pour in the page is drawn this often, in milliseconds; a single one shows up in the next frame. */
 const BUSY_INTERVAL = 100;
+/** Where drawing takes longer, it is done less often: it gets this share of the time, layout and painting included. */
+const DRAWING_SHARE = 0.25;
+const LONGEST_INTERVAL = 1000;
 const TICK = 1000;
 
 const model = {
@@ -77,13 +80,25 @@ const views = {
 
 let scheduled = false;
 let drawnAt = 0;
+let interval = BUSY_INTERVAL;
 
 function changed() {
   if (scheduled) return;
   scheduled = true;
-  const wait = drawnAt + BUSY_INTERVAL - performance.now();
-  if (wait > 0) setTimeout(() => requestAnimationFrame(draw), wait);
-  else requestAnimationFrame(draw);
+  const wait = drawnAt + interval - performance.now();
+  if (wait > 0) setTimeout(() => requestAnimationFrame(drawFrame), wait);
+  else requestAnimationFrame(drawFrame);
+}
+
+/** What is posted in a frame arrives when it has been painted. */
+const painted = new MessageChannel();
+painted.port1.onmessage = () => {
+  interval = Math.min(LONGEST_INTERVAL, Math.max(BUSY_INTERVAL, (performance.now() - drawnAt) / DRAWING_SHARE));
+};
+
+function drawFrame() {
+  draw();
+  painted.port2.postMessage(null);
 }
 
 /** Draw everything that changed; each view leaves alone what is as it should be. */
