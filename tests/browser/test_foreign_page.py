@@ -62,6 +62,7 @@ def test_it_submits_watches_and_shows(open_page: OpenPage, tasks_env: dict[str, 
         element = page.locator("watcher-task")
         expect(element.get_by_role("progressbar", name="tasks.count_primes")).to_be_visible()
         expect(element.locator("[part=result]")).to_have_text("1857859", timeout=20_000)
+        expect(element.locator("[part=state]")).to_have_css("font-weight", "600")  # styled, whatever the policy
         states = page.evaluate("tasks.map(({ state }) => state)")
         assert states[-1] == "SUCCESS"
         assert "PROGRESS" in states

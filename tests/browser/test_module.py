@@ -275,3 +275,33 @@ def test_it_can_be_imported_where_there_is_no_document(stage: Stage) -> None:
     with program(node(), "--input-type=module", "--eval", script) as rendering:
         assert rendering.wait() == 0, rendering.output
         assert rendering.stdout == "SUCCESS\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("https://relay.example", "wss://relay.example/connection/websocket"),
+        ("http://relay.example:8000/", "ws://relay.example:8000/connection/websocket"),
+        ("https://example.org/tools/relay/", "wss://example.org/tools/relay/connection/websocket"),
+        ("/relay", "ws://STAGE/relay/connection/websocket"),
+        (None, "ws://STAGE/connection/websocket"),
+    ],
+)
+def test_where_it_connects_to(blank: Page, given: str | None, asked: str) -> None:
+    address = blank.evaluate(
+        """async (url) => {
+          const { connect } = await import("/watcher.js");
+          const { WebSocket } = window;
+          try {
+            return await new Promise((seen) => {
+              window.WebSocket = class { constructor(address) { seen(String(address)); } close() {} };
+              window.relay = connect(url ? { url } : {});
+            });
+          } finally {
+            window.WebSocket = WebSocket;
+            relay.close();
+          }
+        }""",
+        given,
+    )
+    assert address == asked.replace("STAGE", blank.evaluate("location.host"))
