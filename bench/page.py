@@ -170,16 +170,16 @@ def measure(browser: Browser, url: str, writer: Writer, seconds: float) -> dict[
     page.wait_for_timeout(5_000)  # compiled, and past what was written at once
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
-    browser.start_tracing(page=page, categories=["toplevel"])
     before, began = metrics(session), time.monotonic()
+    browser.start_tracing(page=page, categories=["toplevel"])  # without the collection that this was
     page.evaluate("() => { seen.tasks.length = seen.frames.length = 0; }")
     written = writer.written
     page.wait_for_timeout(seconds * 1000)
     seen = page.evaluate("seen")
     elapsed = time.monotonic() - began
     written = writer.written - written
-    after = metrics(session)
     tasks = main_thread(browser.stop_tracing())
+    after = metrics(session)
     print(f"{written / elapsed:.0f} events/s for {elapsed:.0f} s", file=sys.stderr)
     for part in ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration"):
         print(f"{part}: {(after[part] - before[part]) / elapsed:.1%}", file=sys.stderr)

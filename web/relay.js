@@ -63,7 +63,10 @@ export async function followTasks(connection, tasks, tell) {
       if (renewed) tasks.clear();
       // Without a place to start from, all that is kept was asked for: that some of it is gone goes without saying.
       if (since && (gap || renewed)) tell.gap();
-      if (again) followTasks(connection, tasks, tell);
+      if (again) {
+        subscription.end();
+        followTasks(connection, tasks, tell);
+      }
       first = false;
       tell.changed();
     },
@@ -74,7 +77,7 @@ export async function followTasks(connection, tasks, tell) {
     },
     onError: (/** @type {Error} */ error) => tell.refused(error.message),
   };
-  connection.subscribe("tasks", handlers, since ?? EVERYTHING);
+  const subscription = connection.subscribe("tasks", handlers, since ?? EVERYTHING);
 }
 
 /**

@@ -165,7 +165,10 @@ export class Relay {
   /** A task as it stands; null where nobody knows it. Rejects with RelayError. */
   get(id: string): Promise<Task | null>;
 
-  /** Watch a channel, now and after each reconnect: `task:ID`, `tag:TAG`, `tasks`, … One subscription a channel. */
+  /**
+   * Watch a channel, now and after each reconnect: `task:ID`, `tag:TAG`, `tasks`, … There is one subscription a channel:
+   * another one, `watch` included, takes its place, and `onError` is called with code 105.
+   */
   subscribe(channel: string, handlers: Handlers, since?: Position): Subscription;
 
   /**

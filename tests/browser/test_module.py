@@ -159,6 +159,18 @@ def test_a_task_that_may_not_be_seen(connect: Connect, stage: Stage) -> None:
     assert client.told("a")[1:] == [["a", None, False]]
 
 
+def test_a_watch_whose_channel_is_taken_is_told(connect: Connect, stage: Stage) -> None:
+    stage.emit("a", "STARTED")
+    client = connect()
+    client.do("watch('a')")
+    client.until("told.some(([name]) => name === 'a')")
+    client.do("relay.subscribe('task:a', { onEvent: ({ state }) => told.push(['subscribed', state]) })")
+    assert client.told("a") == [["a", "STARTED", False], ["a", "error", 105]]
+    wait_for(lambda: len(stage.sent("subscribe")) == 2, what="the second subscription")
+    stage.emit("a", "SUCCESS")
+    client.until("told.some(([name]) => name === 'subscribed')")
+
+
 def test_an_error_that_nobody_takes_is_reported(connect: Connect, stage: Stage) -> None:
     stage.forbidden = {"task:a"}
     client = connect()

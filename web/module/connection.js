@@ -15,6 +15,7 @@ const PING_GRACE = 10_000;
 const STEADY_AFTER = 5_000;
 const TOKEN_ERRORS = [101, 103, 109];
 const EXPIRED = 109;
+const REPLACED = 105;
 const INVALID_TOKEN = 3500;
 /** Of a token's life this much passes before another one is asked for; a timer holds a day well. */
 const RENEWED_AFTER = 0.75;
@@ -106,7 +107,9 @@ export class Connection {
 
   /** @param {string} channel @param {Handlers} handlers @param {Position} [since] */
   subscribe(channel, handlers, since) {
-    this.#subscriptions.get(channel)?.end();
+    const before = this.#subscriptions.get(channel);
+    before?.refuse(new RelayError({ code: REPLACED, message: "another subscription has taken its place" }));
+    before?.end();
     const subscription = new Subscription(channel, handlers, since, () => {
       if (this.#subscriptions.get(channel) !== subscription) return;
       this.#subscriptions.delete(channel);
