@@ -7,6 +7,8 @@
  * @import {Handlers, Options, Position, Status} from "../watcher.js"
  */
 
+import { guard, RelayError, Subscription } from "./subscription.js";
+
 const BASE_WAIT = 200;
 const LONGEST_WAIT = 20_000;
 const HANDSHAKE_LIMIT = 10_000;
@@ -21,17 +23,6 @@ const INVALID_TOKEN = 3500;
 const RENEWED_AFTER = 0.75;
 const LONGEST_TIMER = 86_400;
 
-export class RelayError extends Error {
-  name = "RelayError";
-
-  /** @param {{code: number, message?: string, temporary?: boolean}} error */
-  constructor({ code, message, temporary = false }) {
-    super(message || `error ${code}`);
-    this.code = code;
-    this.temporary = temporary;
-  }
-}
-
 /** The wait before an attempt in milliseconds: full jitter, so that a restarted relay's clients come one by one. */
 export function backoff(/** @type {number} */ attempt, random = Math.random) {
   return random() * Math.min(LONGEST_WAIT, BASE_WAIT * 2 ** attempt);
@@ -39,23 +30,10 @@ export function backoff(/** @type {number} */ attempt, random = Math.random) {
 
 /** Whether a close code says: do not come back (3500-3999 and 4500-4999, as the protocol has it). */
 export function isTerminal(/** @type {number} */ code) {
-  return (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
+  return code >= 3500 && code < 5000 && code % 1000 >= 500;
 }
 
-/** Tell of an error as of an uncaught one; Node has no word for that. */
-export function report(/** @type {any} */ error) {
-  (globalThis.reportError ?? console.error)(error);
-}
-
-/** What others do in a callback is their business; what comes after it still arrives. */
-export function guard(/** @type {() => void} */ call) {
-  try {
-    call();
-  } catch (error) {
-    report(error);
-  }
-}
-
+/** One client of one relay. It does nothing before `open()`. */
 export class Connection {
   #url;
   #options;
@@ -85,11 +63,13 @@ export class Connection {
     return this.#status;
   }
 
+  /** Be told when the status changes, until the function that is returned is called. */
   onStatus(/** @type {(status: Status) => void} */ listener) {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
+  /** Connect now; without effect while connecting or connected. */
   open() {
     if (["connecting", "connected"].includes(this.#status.phase)) return;
     globalThis.addEventListener?.("online", this.#wake);
@@ -98,6 +78,7 @@ export class Connection {
     this.#dial();
   }
 
+  /** Leave, and stay away until `open()`. */
   close() {
     globalThis.removeEventListener?.("online", this.#wake);
     globalThis.document?.removeEventListener("visibilitychange", this.#wake);
@@ -105,10 +86,15 @@ export class Connection {
     this.#become({ phase: "closed" });
   }
 
-  /** @param {string} channel @param {Handlers} handlers @param {Position} [since] */
+  /**
+   * Watch a channel, now and after each reconnect.
+   * @param {string} channel
+   * @param {Handlers} handlers
+   * @param {Position} [since]  deliver what came after; `{epoch: "", offset: 0}` asks for all that is kept
+   */
   subscribe(channel, handlers, since) {
     const before = this.#subscriptions.get(channel);
-    before?.refuse(new RelayError({ code: REPLACED, message: "another subscription has taken its place" }));
+    before?.refuse(new RelayError({ code: REPLACED, message: "replaced by another subscription" }));
     before?.end();
     const subscription = new Subscription(channel, handlers, since, () => {
       if (this.#subscriptions.get(channel) !== subscription) return;
@@ -120,12 +106,19 @@ export class Connection {
     return subscription;
   }
 
-  /** @param {string} method @param {object} [data] @returns {Promise<any>} */
+  /**
+   * Call a method of the relay; waits for the connection where there is none.
+   * @param {string} method
+   * @param {object} [data]
+   * @param {{timeout?: number, repeatable?: boolean}} [options]  `timeout` in milliseconds; a `repeatable` call is
+   *   made again after a lost connection, where others fail with code 0
+   * @returns {Promise<any>}  what the method returned; rejects with RelayError
+   */
   rpc(method, data = {}, { timeout = 15_000, repeatable = false } = {}) {
     return new Promise((resolve, reject) => {
       const done = (/** @type {any} */ reply) => resolve(reply.rpc?.data ?? {});
       const id = this.#command({ rpc: { method, data } }, done, reject, { repeatable, patient: true });
-      const late = new RelayError({ code: 0, message: "the relay did not answer in time", temporary: true });
+      const late = new RelayError({ code: 0, message: "no answer in time", temporary: true });
       setTimeout(() => this.#settle(id)?.failed(late), timeout);
     });
   }
@@ -352,48 +345,5 @@ export class Connection {
     if (error.code >= 2500) return this.#join(subscription);
     this.#subscriptions.delete(subscription.channel);
     subscription.refuse(error);
-  }
-}
-
-/** One watched channel. */
-class Subscription {
-  #handlers;
-  #leave;
-
-  /** @param {string} channel @param {Handlers} handlers @param {Position | undefined} since @param {() => void} leave */
-  constructor(channel, handlers, since, leave) {
-    this.channel = channel;
-    /** @type {Position | undefined} */ this.position = since && { epoch: since.epoch, offset: since.offset };
-    /** Whether the relay has accepted it on this connection; pushes before that are of an earlier subscription. */
-    this.live = false;
-    this.#handlers = handlers;
-    this.#leave = leave;
-  }
-
-  end() {
-    this.#handlers = { onEvent() {} };
-    this.#leave();
-  }
-
-  /** The relay's answer to `subscribe`. */
-  accept(/** @type {any} */ { epoch = "", offset = 0, publications = [], was_recovering, recovered, data }) {
-    this.live = true;
-    const renewed = Boolean(this.position?.epoch) && this.position?.epoch !== epoch;
-    const since = renewed || !this.position ? 0 : this.position.offset;
-    this.position = { epoch, offset: was_recovering ? since : offset };
-    const gap = Boolean(was_recovering) && !recovered;
-    guard(() => this.#handlers.onSubscribed?.({ data, position: { epoch, offset }, gap, renewed }));
-    for (const publication of publications) this.deliver(publication);
-    this.position.offset = Math.max(this.position.offset, offset);
-  }
-
-  deliver(/** @type {{data: any, offset?: number}} */ { data, offset = 0 }) {
-    if (!this.live || !this.position || offset <= this.position.offset) return;
-    this.position.offset = offset;
-    guard(() => this.#handlers.onEvent(data, offset));
-  }
-
-  refuse(/** @type {RelayError} */ error) {
-    guard(() => this.#handlers.onError?.(error));
   }
 }

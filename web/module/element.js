@@ -84,7 +84,6 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
       make(this.#parts.bar, "fill");
       make(root, "said").setAttribute("role", "status");
       this.#parts.bar.setAttribute("role", "progressbar");
-      this.#parts.result.tabIndex = this.#parts.error.tabIndex = 0;
       this.#draw();
     }
 

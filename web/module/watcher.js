@@ -5,8 +5,9 @@
  * @import {Options, Status, Task, TaskListener, ErrorListener} from "../watcher.js"
  */
 
-import { Connection, guard, RelayError, report } from "./connection.js";
+import { Connection } from "./connection.js";
 import { taskElement } from "./element.js";
+import { guard, RelayError, report } from "./subscription.js";
 import { fold } from "./task.js";
 
 export { RelayError };
@@ -14,14 +15,22 @@ export { RelayError };
 /** How long a submission may take, the time to find a lost relay again included. */
 const SUBMIT_LIMIT = 60_000;
 
+/** Connect to a relay: a Relay that is open already. */
 export function connect(/** @type {Options} */ options = {}) {
   const relay = new Relay(options);
   relay.open();
   return relay;
 }
 
-/** @typedef {{task?: Task | null, listeners: Set<{onTask: TaskListener, onError: ErrorListener}>, leave: () => void}} Watched */
+/**
+ * A task that is watched.
+ * @typedef {object} Watched
+ * @property {Task | null} [task]  as it was told last; null where nobody knows it
+ * @property {Set<{onTask: TaskListener, onError: ErrorListener}>} listeners
+ * @property {() => void} leave
+ */
 
+/** A connection that knows of tasks: any number of watches and calls share it. */
 export class Relay extends Connection {
   /** @type {Map<string, Watched>} */ #watched = new Map();
 
@@ -33,7 +42,13 @@ export class Relay extends Connection {
     });
   }
 
-  /** @param {string} id @param {TaskListener} onTask @param {ErrorListener} [onError] */
+  /**
+   * Watch one task, now and after each reconnect.
+   * @param {string} id
+   * @param {TaskListener} onTask  called with the task as it stands, and after each change
+   * @param {ErrorListener} [onError]  called when nothing will be heard of it any more
+   * @returns {() => void} ends it
+   */
   watch(id, onTask, onError = report) {
     const watched = this.#watched.get(id) ?? this.#follow(id);
     const listener = { onTask, onError };
@@ -49,19 +64,30 @@ export class Relay extends Connection {
     };
   }
 
-  /** @param {string} task @param {any[]} [args] @param {Record<string, any>} [kwargs] @param {Record<string, any>} [options] */
+  /**
+   * Submit a task, once, whatever happens to the connection meanwhile.
+   * @param {string} task  its registered name
+   * @param {any[]} [args]
+   * @param {Record<string, any>} [kwargs]
+   * @param {Record<string, any>} [options]  those of docs/protocol.md, "Submitting"
+   * @returns {Promise<import("../watcher.js").Submitted>} rejects with RelayError
+   */
   submit(task, args = [], kwargs = {}, options = {}) {
     // With an id of its own a call can be made again after a lost connection: the same id is never sent twice.
     const data = { task, args, kwargs, options: { ...options, task_id: options.task_id ?? newId() } };
     return this.rpc("submit", data, { timeout: SUBMIT_LIMIT, repeatable: true });
   }
 
-  /** @param {string} id @param {{terminate?: boolean}} [options] */
+  /**
+   * Tell the workers to drop a task, or with `terminate` to end it where it is running.
+   * @param {string} id
+   * @param {{terminate?: boolean}} [options]
+   */
   async revoke(id, options = {}) {
     await this.rpc("revoke", { id, ...options }, { repeatable: true });
   }
 
-  /** @returns {Promise<Task | null>} */
+  /** A task as it stands; null where nobody knows it. @returns {Promise<Task | null>} */
   async get(/** @type {string} */ id) {
     return (await this.rpc("get", { id }, { repeatable: true })).task;
   }
@@ -115,10 +141,8 @@ function each(listeners, call) {
 /** A task id as Celery makes them; `crypto.randomUUID` is there on https and loopback only. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  return hex.replace(/(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-a$4-"); // RFC 9562, 5.4
 }
 
 // Where there is no document, as on a server that renders pages, there is no element either.
