@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults bench lint format wheel clean
+.PHONY: help run dev test faults bench lint format module wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
@@ -18,6 +18,7 @@ help:
 	@echo "make faults   the fault tests in their long form, half an hour at most  (FAULTS_SEED=n repeats a run)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff and mypy only          make format   put the code into shape"
+	@echo "make module   make web/watcher.js of web/module/, after a change to it"
 	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
 
 # A broken symlink counts as missing too: the interpreter was upgraded away, and the environment is made anew.
@@ -58,6 +59,9 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+module: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.support.bundle
 
 wheel: $(VENV)/.installed-run
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -47,7 +47,8 @@ export function setStateIcon(
 ) {
   const name = STATES_WITH_ICON.has(state) ? state : "STARTED";
   setAttribute(/** @type {Element} */ (svg.firstChild), "href", `#state-${name}`);
-  svg.style.setProperty("--share", String(Math.round(share * 100)));
+  const percent = String(Math.round(share * 100));
+  if (svg.style.getPropertyValue("--share") !== percent) svg.style.setProperty("--share", percent);
 }
 
 /** Set an attribute, or remove it where the value is false, null or undefined; nothing is touched without need. */

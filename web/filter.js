@@ -4,7 +4,7 @@
  * The search box understands words (looked for in name, id, arguments and tags) and `key:value` pairs; a value with
  * blanks stands in double quotes. All of them must hold.
  *
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Task} Task
  * @typedef {"all" | "waiting" | "running" | "succeeded" | "failed" | "other"} Kind
  * @typedef {{key: string, value: string, text: string}} Term  the value in lower case, and as it was typed
  * @typedef {{kind: Kind, terms: Term[]}} Filter

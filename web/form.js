@@ -26,7 +26,7 @@
  * @typedef {{values: Record<string, any>, errors: Record<string, string>}} Read
  */
 
-import { parseJSON, stringifyJSON } from "./watcher.js";
+import { parse, stringify } from "./json.js";
 
 /** @type {Record<string, Input>} */
 // prettier-ignore
@@ -105,7 +105,7 @@ function choicesOf(/** @type {string} */ type) {
   if (!inside) return [];
   const items = inside.match(/'[^']*'|"[^"]*"|[^,\s]+/g) ?? [];
   return items.map((item) => {
-    if (/^['"]/.test(item)) return stringifyJSON(item.slice(1, -1));
+    if (/^['"]/.test(item)) return stringify(item.slice(1, -1));
     return { True: "true", False: "false", None: "null" }[item] ?? item;
   });
 }
@@ -114,15 +114,15 @@ function choicesOf(/** @type {string} */ type) {
 export function textOf(/** @type {any} */ value, /** @type {Input} */ input) {
   if (value === undefined) return "";
   if (typeof value === "string" && input === "text") return value || '""';
-  if (typeof value === "string" && input === "any") return isPlain(value) ? value : stringifyJSON(value);
-  return stringifyJSON(value);
+  if (typeof value === "string" && input === "any") return isPlain(value) ? value : stringify(value);
+  return stringify(value);
 }
 
 /** Whether a text typed without quotes would be taken as that very text. */
 function isPlain(/** @type {string} */ text) {
   if (text.trim() !== text || !text) return false;
   try {
-    parseJSON(text);
+    parse(text);
     return false;
   } catch {
     return true;
@@ -136,11 +136,11 @@ const READERS = {
   text: (text) => (text === '""' ? "" : text),
   word: (text) => text.trim(),
   boolean: (text) => text === "true",
-  choice: (text) => parseJSON(text),
+  choice: (text) => parse(text),
   integer: (text) => {
     const digits = text.trim().replace(/^\+/, "");
     if (!/^-?\d+$/.test(digits)) throw new Mistake("This takes a whole number");
-    return parseJSON(digits.replace(/^(-?)0+(?=\d)/, "$1"));
+    return parse(digits.replace(/^(-?)0+(?=\d)/, "$1"));
   },
   number: (text) => {
     if (!text.trim() || !Number.isFinite(Number(text))) throw new Mistake("This takes a number");
@@ -160,7 +160,7 @@ const READERS = {
   },
   any: (text) => {
     try {
-      return parseJSON(text);
+      return parse(text);
     } catch {
       return text;
     }
@@ -169,7 +169,7 @@ const READERS = {
 
 function readJSON(/** @type {string} */ text) {
   try {
-    return parseJSON(text);
+    return parse(text);
   } catch (error) {
     throw new Mistake(`This is not JSON: ${/** @type {Error} */ (error).message}`);
   }
@@ -247,14 +247,14 @@ export function textsFor(fields, args, kwargs) {
   }
   for (const { name, kind, input } of fields) {
     if (kind === "var_positional")
-      texts[name] = args.length > positional.length ? stringifyJSON(args.slice(positional.length)) : "";
+      texts[name] = args.length > positional.length ? stringify(args.slice(positional.length)) : "";
     if (kind === "keyword_only") {
       texts[name] = textOf(rest[name], input);
       delete rest[name];
     }
   }
   const others = fields.find(({ kind }) => kind === "var_keyword");
-  if (others) texts[others.name] = Object.keys(rest).length ? stringifyJSON(rest) : "";
+  if (others) texts[others.name] = Object.keys(rest).length ? stringify(rest) : "";
   return texts;
 }
 

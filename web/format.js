@@ -1,6 +1,6 @@
 /** How values, times and durations read on the page. Pure. */
 
-import { stringifyJSON } from "./watcher.js";
+import { stringify } from "./json.js";
 
 /** Kept in bounds wherever a value is shown in one line. */
 const LINE_LIMIT = 160;
@@ -13,13 +13,13 @@ export function cut(/** @type {string} */ text, limit = LINE_LIMIT) {
 /** Any JSON value in one short line. */
 export function line(/** @type {any} */ value, limit = LINE_LIMIT) {
   // A long text is cut first: to quote all of it would be work for nothing.
-  const whole = typeof value === "string" ? stringifyJSON(value.slice(0, limit + 1)) : stringifyJSON(value);
+  const whole = typeof value === "string" ? stringify(value.slice(0, limit + 1)) : stringify(value);
   return cut(whole ?? "", limit);
 }
 
 /** Any JSON value as a block of text. */
 export function block(/** @type {any} */ value) {
-  return stringifyJSON(value, 2) ?? "";
+  return stringify(value, 2) ?? "";
 }
 
 /** A duration: < 0.1 ms, 0.4 ms, 12 ms, 3.24 s, 2 m 05 s, 3 h 10 m, 2 d 4 h. `whole` leaves out fractions, for one that counts. */

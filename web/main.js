@@ -2,7 +2,7 @@
  * The page: every effect is here. Events of the relay and of the user change the model; the views draw it.
  *
  * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Task} Task
  * @typedef {import("./watcher.js").Status} Status
  */
 
@@ -10,9 +10,10 @@ import { askRevoke, askToken, installTheme } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { termText } from "./filter.js";
 import { word } from "./format.js";
+import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
-import { clockSkew, followTask, followTasks, keepToken, keptToken, socketAddress } from "./relay.js";
+import { clockSkew, followTask, followTasks, keepToken, keptToken } from "./relay.js";
 import { Tasks } from "./state.js";
 import { Composer } from "./submit.js";
 import { History } from "./timeline.js";
@@ -20,10 +21,13 @@ import { FormView, RegistryView } from "./view-compose.js";
 import { DetailView } from "./view-detail.js";
 import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./view-status.js";
 import { TableView } from "./view-table.js";
-import { Connection, RelayError } from "./watcher.js";
+import { Relay, RelayError } from "./watcher.js";
 
-/** While events pour in the page is drawn this often; a single one shows up in the next frame. */
+/** While events pour in the page is drawn this often, in milliseconds; a single one shows up in the next frame. */
 const BUSY_INTERVAL = 100;
+/** Where drawing takes longer, it is done less often: it gets this share of the time, layout and painting included. */
+const DRAWING_SHARE = 0.25;
+const LONGEST_INTERVAL = 1000;
 const TICK = 1000;
 
 const model = {
@@ -35,11 +39,12 @@ const model = {
   notice: "",
 };
 
-const connection = new Connection({
-  url: socketAddress(document.baseURI),
+const connection = new Relay({
+  url: new URL(".", document.baseURI),
   getToken: keptToken,
   onStatus,
   name: "page",
+  json,
 });
 /** The subscription of the details. @type {import("./watcher.js").Subscription | undefined} */ let watched;
 /** Whether the details were opened from the keyboard, which then goes back to where it was. */
@@ -75,13 +80,25 @@ const views = {
 
 let scheduled = false;
 let drawnAt = 0;
+let interval = BUSY_INTERVAL;
 
 function changed() {
   if (scheduled) return;
   scheduled = true;
-  const wait = drawnAt + BUSY_INTERVAL - performance.now();
-  if (wait > 0) setTimeout(() => requestAnimationFrame(draw), wait);
-  else requestAnimationFrame(draw);
+  const wait = drawnAt + interval - performance.now();
+  if (wait > 0) setTimeout(() => requestAnimationFrame(drawFrame), wait);
+  else requestAnimationFrame(drawFrame);
+}
+
+/** What is posted in a frame arrives when it has been painted. */
+const painted = new MessageChannel();
+painted.port1.onmessage = () => {
+  interval = Math.min(LONGEST_INTERVAL, Math.max(BUSY_INTERVAL, (performance.now() - drawnAt) / DRAWING_SHARE));
+};
+
+function drawFrame() {
+  draw();
+  painted.port2.postMessage(null);
 }
 
 /** Draw everything that changed; each view leaves alone what is as it should be. */
@@ -251,7 +268,7 @@ async function revoke(/** @type {string} */ id) {
   const answer = await askRevoke();
   if (!answer) return;
   try {
-    await connection.rpc("revoke", { id, ...(answer.terminate && { terminate: true }) });
+    await connection.revoke(id, answer.terminate ? { terminate: true } : {});
     announce("The workers are told to revoke it");
   } catch (error) {
     notify(`It was not revoked: ${/** @type {Error} */ (error).message}`);
@@ -302,7 +319,7 @@ async function submit(texts, options) {
   list.show(composer.draft.sentId);
 }
 
-async function again(/** @type {Task} */ { name, args, kwargs }) {
+async function again(/** @type {Task} */ { name = "", args, kwargs }) {
   try {
     const id = await composer.send({ task: name, args, kwargs, options: {} });
     open(id);

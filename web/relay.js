@@ -1,6 +1,6 @@
 /** What the page asks of its relay: where it is, the tasks that it starts from, and what happens from then on. */
 
-import { parseJSON } from "./watcher.js";
+import { parse } from "./json.js";
 
 const EVERYTHING = { epoch: "", offset: 0 };
 
@@ -43,17 +43,10 @@ function storedToken() {
   }
 }
 
-/** The WebSocket address of the relay that serves this page, whatever path it is below. */
-export function socketAddress(/** @type {string} */ base) {
-  const url = new URL("connection/websocket", base);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return url.href;
-}
-
 /**
  * Take over the tasks that the relay knows, then follow from exactly there. Where something in between could not be
  * had, this is said, and done again from what there is.
- * @param {import("./watcher.js").Connection} connection
+ * @param {import("./watcher.js").Relay} connection
  * @param {import("./state.js").Tasks} tasks
  * @param {object} tell
  * @param {() => void} tell.changed
@@ -70,7 +63,10 @@ export async function followTasks(connection, tasks, tell) {
       if (renewed) tasks.clear();
       // Without a place to start from, all that is kept was asked for: that some of it is gone goes without saying.
       if (since && (gap || renewed)) tell.gap();
-      if (again) followTasks(connection, tasks, tell);
+      if (again) {
+        subscription.end();
+        followTasks(connection, tasks, tell);
+      }
       first = false;
       tell.changed();
     },
@@ -81,12 +77,12 @@ export async function followTasks(connection, tasks, tell) {
     },
     onError: (/** @type {Error} */ error) => tell.refused(error.message),
   };
-  connection.subscribe("tasks", handlers, since ?? EVERYTHING);
+  const subscription = connection.subscribe("tasks", handlers, since ?? EVERYTHING);
 }
 
 /**
  * Follow one task, from the first of its events that is kept.
- * @param {import("./watcher.js").Connection} connection
+ * @param {import("./watcher.js").Relay} connection
  * @param {import("./timeline.js").History} history
  * @param {() => void} changed
  */
@@ -157,7 +153,7 @@ async function getJSON(/** @type {string} */ address) {
     if (!response.ok) return undefined;
     const ahead = (Date.now() - Date.parse(response.headers.get("Date") ?? "")) / 1000;
     skew = Math.abs(ahead) > SKEW_NOTICED ? ahead : 0;
-    return parseJSON(await response.text());
+    return parse(await response.text());
   } catch {
     return undefined;
   }
@@ -177,13 +173,4 @@ export async function saveResult(/** @type {string} */ id) {
   link.download = `${id}.json`;
   link.click();
   URL.revokeObjectURL(link.href);
-}
-
-/** A new task id, as Celery makes them: a random UUID. */
-export function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

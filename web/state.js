@@ -5,8 +5,8 @@
  * values stay out, a task's details are asked for when it is opened), so ten thousand of them take little memory. An
  * event costs the same whatever the number of tasks: the list is kept in order, never sorted anew.
  *
- * @typedef {import("./task.js").Event} Event
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Event} Event
+ * @typedef {import("./module/task.js").Task} Task
  * @typedef {import("./filter.js").Filter} Filter
  *
  * @typedef {object} Row
@@ -22,7 +22,7 @@
 
 import { kindOf, matches } from "./filter.js";
 import { call, clock, cut, line, size } from "./format.js";
-import { firstSeen, fold } from "./task.js";
+import { firstSeen, fold } from "./module/task.js";
 
 /** When the bound is reached this share of the tasks goes at once, the oldest finished ones first. */
 const EVICTED_SHARE = 0.05;

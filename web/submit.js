@@ -2,11 +2,11 @@
  * From a chosen task to a submitted one: what is filled in, what is wrong with it, and how it is sent exactly once.
  *
  * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Task} Task
  * @typedef {import("./view-compose.js").Draft} Draft
  *
  * @typedef {object} Page  what the composer needs of the page
- * @property {import("./watcher.js").Connection} connection
+ * @property {import("./watcher.js").Relay} connection
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
  * @property {() => void} focusMistake
@@ -15,10 +15,7 @@
  */
 
 import { argumentIn, arrange, fieldsOf, OPTIONS, read, readOptions, textsFor } from "./form.js";
-import { newId } from "./relay.js";
-
-/** How long a submission may take, the time to find a lost relay again included. */
-const TIME_LIMIT = 60_000;
+import { newId } from "./watcher.js";
 
 export class Composer {
   #page;
@@ -87,12 +84,12 @@ export class Composer {
    * @returns {Promise<string>} the task's id; rejects with RelayError
    */
   async send(request) {
-    const id = request.options.task_id ?? newId();
-    const data = { ...request, options: { ...request.options, task_id: id } };
+    const { task, args, kwargs, options } = request;
+    const id = options.task_id ?? newId();
     this.#page.sending(id);
-    await this.#page.connection.rpc("submit", data, { timeout: TIME_LIMIT, repeatable: true });
+    await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
     this.#page.sending(id);
-    this.#page.sent(request.task);
+    this.#page.sent(task);
     return id;
   }
 

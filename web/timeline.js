@@ -1,8 +1,8 @@
 /**
  * The history of one task, kept for its details: every change of state in the order of its time, try by try. Pure.
  *
- * @typedef {import("./task.js").Event} Event
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Event} Event
+ * @typedef {import("./module/task.js").Task} Task
  *
  * @typedef {object} Entry
  * @property {string} key  stays the same while the entry changes
@@ -14,7 +14,7 @@
  * @typedef {{retries: number, entries: Entry[]}} Try
  */
 
-import { fold, rank } from "./task.js";
+import { fold, rank } from "./module/task.js";
 
 /** Beyond this many entries the oldest go: a task that retries for weeks must not fill the page. */
 const ENTRY_LIMIT = 400;

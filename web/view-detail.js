@@ -4,7 +4,7 @@
  * @typedef {import("./timeline.js").History} History
  * @typedef {import("./timeline.js").Entry} Entry
  * @typedef {import("./timeline.js").Try} Try
- * @typedef {import("./task.js").Task} Task
+ * @typedef {import("./module/task.js").Task} Task
  *
  * @typedef {object} Actions
  * @property {() => void} close
@@ -24,7 +24,7 @@ import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText }
 import { kindOf } from "./filter.js";
 import { block, call, cut, duration, inFull, line, precisely, size, word } from "./format.js";
 import { keptToken, resultAddress, saveResult } from "./relay.js";
-import { progressOf, runtimeOf } from "./task.js";
+import { progressOf, runtimeOf } from "./module/task.js";
 
 /** @typedef {{label: string, text: string, copy?: boolean, filter?: string, title?: string}} Fact */
 
@@ -300,7 +300,7 @@ function factsOf(/** @type {Task} */ task) {
   const { times } = task;
   const sent = times.PENDING;
   const waited = sent !== undefined && times.STARTED !== undefined ? duration(Math.max(0, times.STARTED - sent)) : "";
-  /** @type {(Fact & {text?: string})[]} */
+  /** @type {(Omit<Fact, "text"> & {text?: string})[]} */
   const facts = [
     { label: "Task id", text: task.id, copy: true },
     { label: "Worker", text: task.hostname, filter: "worker" },
@@ -317,7 +317,7 @@ function factsOf(/** @type {Task} */ task) {
     { label: "Group", text: task.group_id, filter: "group", copy: true },
     { label: "Known by", text: task.source === "backend" ? "the result backend only" : "" },
   ];
-  return facts.filter(({ text }) => text);
+  return /** @type {Fact[]} */ (facts.filter(({ text }) => text));
 }
 
 function createTry(/** @type {Try} */ { retries }) {

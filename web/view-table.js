@@ -20,10 +20,11 @@
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
 import { kindOf } from "./filter.js";
 import { count, duration, inFull, nameParts, when, word } from "./format.js";
-import { progressOf, runtimeOf } from "./task.js";
+import { progressOf, runtimeOf } from "./module/task.js";
 
-/** Rows beyond the edges, so that a scroll shows rows and not gaps. */
+/** Rows beyond the edges, so that a scroll shows rows and not gaps; fewer while the list moves by itself. */
 const OVERSCAN = 6;
+const OVERSCAN_FOLLOWING = 2;
 const TAGS_SHOWN = 2;
 
 /** @typedef {HTMLElement & {parts: Record<string, any>, row?: Row, task?: object}} RowElement */
@@ -61,8 +62,9 @@ export class TableView {
     this.#model = model;
     if (this.#pressed) return;
     const { tasks } = model;
-    const first = Math.max(0, Math.floor(this.#top / this.#rowHeight) - OVERSCAN);
-    const last = Math.min(tasks.length, Math.ceil((this.#top + this.#height) / this.#rowHeight) + OVERSCAN);
+    const beyond = tasks.isHeld ? OVERSCAN : OVERSCAN_FOLLOWING;
+    const first = Math.max(0, Math.floor(this.#top / this.#rowHeight) - beyond);
+    const last = Math.min(tasks.length, Math.ceil((this.#top + this.#height) / this.#rowHeight) + beyond);
     this.#body.style.height = `${tasks.length * this.#rowHeight}px`;
     this.#window.style.transform = `translateY(${first * this.#rowHeight}px)`;
     setAttribute(this.#root, "aria-rowcount", tasks.length + 1);

@@ -15,7 +15,7 @@ from tests.browser.stage import Stage
 from tests.browser.stage import stage as open_stage
 
 #: What a browser says by itself about a relay that is gone; a test that takes it away expects that.
-_LOST_RELAY = re.compile(r"WebSocket connection to .* failed|net::ERR_CONNECTION_REFUSED")
+_LOST_RELAY = re.compile(r"WebSocket connection to .* failed|net::ERR_CONNECTION_(REFUSED|RESET)")
 _SECONDS = 10
 
 

@@ -59,8 +59,12 @@ class Stage:
         self.ping = 25.0
         #: Events up to this offset can't be had any more.
         self.trimmed = 0
-        #: The connect error for clients without the right token, and that token.
+        #: The token that it takes, the error for clients with another, and how many seconds that token lives.
         self.token = ""
+        self.token_error = 101
+        self.ttl = 0
+        #: Channels that nobody may subscribe to.
+        self.forbidden: set[str] = set()
         self.registry: list[Json] = []
         self.methods: dict[str, Callable[[Json], Json]] = {"registry": lambda _: {"tasks": self.registry}}
         #: Pushed in the same frame as the next reply to a subscription, before and after it.
@@ -173,10 +177,11 @@ class Stage:
 
     def _reply(self, client: ServerConnection, command: Json) -> Json:
         if "connect" in command:
-            if command["connect"].get("token", "") != self.token:
-                raise Refusal(101, "unauthorized")
             data = {"namespace": "watcher", "epoch": self.epoch, "offset": self.offset}
-            return {"connect": {"client": "c", "version": "0", "ping": self.ping, "pong": True, "data": data}}
+            told = {"client": "c", "version": "0", "ping": self.ping, "pong": True, "data": data}
+            return {"connect": {**told, **self._admit(command["connect"].get("token", ""))}}
+        if "refresh" in command:
+            return {"refresh": {"client": "c", "version": "0", **self._admit(command["refresh"]["token"])}}
         if "unsubscribe" in command:
             with self._lock:
                 self._watching[command["unsubscribe"]["channel"]].remove(client)
@@ -186,8 +191,15 @@ class Stage:
             raise Refusal(104, "method not found")
         return {"rpc": {"data": self.methods[call["method"]](call.get("data", {}))}}
 
+    def _admit(self, token: str) -> Json:
+        if token != self.token:
+            raise Refusal(self.token_error, "unauthorized")
+        return {"expires": True, "ttl": self.ttl} if self.ttl else {}
+
     def _subscribe(self, client: ServerConnection, identity: int, asked: Json) -> None:
         channel: str = asked["channel"]
+        if channel in self.forbidden:
+            raise Refusal(103, "permission denied")
         with self._lock:
             reply: Json = {"recoverable": True, "positioned": True, "epoch": self.epoch, "offset": self.offset}
             if channel.startswith("task:"):

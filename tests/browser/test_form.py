@@ -13,12 +13,12 @@ Fill: TypeAlias = Callable[..., Any]
 
 _FILL = """async ([parameters, texts]) => {
   const { arrange, fieldsOf, read } = await import("/form.js");
-  const { stringifyJSON } = await import("/watcher.js");
+  const { stringify } = await import("/json.js");
   const fields = fieldsOf(parameters);
   const initial = Object.fromEntries(fields.map(({ name, initial }) => [name, initial]));
   const { values, errors } = read(fields, { ...initial, ...texts });
   const { args, kwargs, errors: gaps } = arrange(fields, values);
-  return stringifyJSON({ args, kwargs, errors: { ...gaps, ...errors }, initial });
+  return stringify({ args, kwargs, errors: { ...gaps, ...errors }, initial });
 }"""
 
 

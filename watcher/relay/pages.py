@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 from pathlib import Path
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".ts": "text/plain; charset=utf-8",  # watcher.d.ts; `.ts` has no registered type but MPEG's
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".png": "image/png",
@@ -29,7 +31,8 @@ _TYPES: Final = {
     ".webmanifest": "application/manifest+json",
 }
 #: What other sites import from here.
-_SHARED: Final = frozenset(("watcher.js",))
+_SHARED: Final = frozenset(("watcher.js", "watcher.d.ts"))
+_TEXTS: Final = frozenset((".html", ".js", ".ts", ".css", ".svg", ".json", ".webmanifest"))
 
 
 def folder() -> Path | None:
@@ -45,6 +48,8 @@ class _File(NamedTuple):
     stamp: tuple[int, int]
     body: bytes
     etag: str
+    #: The same for who takes gzip; a representation of its own, and so with a tag of its own (RFC 9110, 8.8.3.3).
+    packed: bytes | None
 
 
 class Pages:
@@ -71,12 +76,18 @@ class Pages:
     async def _get(self, request: Request) -> Response:
         name = request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
         found = self._current(name)
-        headers = {"ETag": found.etag, "Cache-Control": "no-cache"}  # kept, and asked for again each time
+        body, etag = found.body, found.etag
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}  # kept, and asked for again each time
+        if found.packed is not None and _takes_gzip(request.headers.get("accept-encoding")):
+            body, etag = found.packed, f'{etag[:-1]}-gzip"'
+            headers["Content-Encoding"] = "gzip"
+        headers["ETag"] = etag
         if name in _SHARED:
             headers |= {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
-        if _matches(request.headers.get("if-none-match"), found.etag):
+        if _matches(request.headers.get("if-none-match"), etag):
+            headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
-        return Response(found.body, headers=headers, media_type=_TYPES[self._files[name].suffix])
+        return Response(body, headers=headers, media_type=_TYPES[self._files[name].suffix])
 
     def _current(self, name: str) -> _File:
         path = self._files[name]
@@ -85,8 +96,18 @@ class Pages:
         known = self._read.get(name)
         if known is None or known.stamp != stamp:
             body = path.read_bytes()
-            known = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+            packed = gzip.compress(body, mtime=0) if path.suffix in _TEXTS else None
+            known = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', packed)
         return known
+
+
+def _takes_gzip(header: str | None) -> bool:
+    """Whether ``Accept-Encoding`` names gzip, or everything, and not with a weight of 0 (RFC 9110, 12.5.3)."""
+    for coding in (header or "").lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name in ("gzip", "x-gzip", "*"):
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 def _matches(header: str | None, etag: str) -> bool:

@@ -27,6 +27,8 @@ _REPLY_BYTES: Final = 256 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
 _REPLY_TASKS: Final = 1000
 _SUBSCRIPTIONS: Final = 1000
+#: SDKs ask for another token when the one that they have ends, not before: so long they have for it, in seconds.
+_REFRESH_GRACE: Final = 10
 #: Calls that a client may have under way.
 _CALLS: Final = 1000
 
@@ -89,8 +91,9 @@ class Session:
         self.grant: Grant | None = None
 
     def expired(self, now: float) -> bool:
-        """Whether the client's token has ended, by Unix time ``now`` in seconds."""
-        return self.grant is not None and self.grant.expires is not None and now >= self.grant.expires
+        """Whether the client's token has ended, and was not refreshed in time, by Unix time ``now`` in seconds."""
+        expires = None if self.grant is None else self.grant.expires
+        return expires is not None and now >= expires + _REFRESH_GRACE
 
     # Frames in.
 

@@ -1,8 +1,8 @@
 /**
  * One task, folded from its events: the rules of docs/protocol.md, without any I/O, the same as the relay's own.
  *
- * @typedef {Record<string, any> & {id: string, state: string, timestamp: number}} Event
- * @typedef {Event & {final: boolean, offset: number, times: Record<string, number>}} Task
+ * @typedef {import("../watcher.js").Event} Event
+ * @typedef {import("../watcher.js").Task} Task
  */
 
 /** @type {Record<string, number>} */

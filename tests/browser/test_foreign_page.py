@@ -1,0 +1,106 @@
+"""Somebody else's page, from another origin, with a real relay and a real worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.foreign import Site
+from tests.browser.foreign import site as open_site
+from tests.support.processes import ROOT, Relay, relay, worker
+from tests.support.waiting import wait_for
+from watcher.permissions import issue
+
+_SECRET = "s" * 32
+
+_PAGE = """<!doctype html><link rel=icon href="data:,"><title>A shop</title>
+<script type=module src=/app.js></script>
+<watcher-task id=first></watcher-task><output id=said></output>"""
+
+_APP = """
+import { connect } from "RELAY/watcher.js";
+
+window.statuses = [];
+window.tasks = [];
+const getToken = async () => (await fetch("/token")).text();
+const relay = connect({ url: "RELAY", getToken, onStatus: ({ phase }) => statuses.push(phase) });
+relay.onStatus(({ reason = "" }) => (said.textContent = reason));
+window.run = async (limit) => {
+  const { id, token } = await relay.submit("tasks.count_primes", [limit]);
+  relay.watch(id, (task) => tasks.push(task));
+  first.setAttribute("relay", "RELAY");
+  first.setAttribute("token", token); // it lets its holder watch this one task
+  first.setAttribute("task", id);
+};
+window.relay = relay;
+"""
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with open_site() as serving:
+        serving.paths = {"/": _PAGE, "/token": lambda: issue(_SECRET, ttl=4, watch=["task:*"], submit=["tasks.*"])}
+        yield serving
+
+
+def furnish(site: Site, relay: Relay) -> None:
+    site.paths["/app.js"] = _APP.replace("RELAY", relay.url)
+    site.trust(relay.url)
+
+
+def test_it_submits_watches_and_shows(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
+    env = {**tasks_env, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
+    with worker(pool="threads", env=tasks_env), relay(env=env) as serving:
+        furnish(site, serving)
+        page = open_page(site.origin)
+        wait_for(lambda: page.evaluate("window.run !== undefined"), what="the module to be loaded")
+        page.evaluate("run(30_000_000)")
+        element = page.locator("watcher-task")
+        expect(element.get_by_role("progressbar", name="tasks.count_primes")).to_be_visible()
+        expect(element.locator("[part=result]")).to_have_text("1857859", timeout=20_000)
+        expect(element.locator("[part=state]")).to_have_css("font-weight", "600")  # styled, whatever the policy
+        states = page.evaluate("tasks.map(({ state }) => state)")
+        assert states[-1] == "SUCCESS"
+        assert "PROGRESS" in states
+        wait_for(lambda: site.asked.count("/token") >= 3, what="a second refresh of the token")
+        assert page.evaluate("statuses") == ["connecting", "connected"]
+        assert page.evaluate("relay.get('nobody')") is None
+
+
+def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
+    with relay(env={**tasks_env, "WATCHER_SECRET": _SECRET}) as serving:
+        furnish(site, serving)
+        page = open_page(site.origin)
+        expect(page.locator("#said")).to_have_text(
+            f"the relay takes no WebSocket from this page: its WATCHER_ORIGINS must name {site.origin}"
+        )
+        page.evaluate(
+            """() => { first.setAttribute("relay", relayUrl); first.setAttribute("task", "a"); }""".replace(
+                "relayUrl", f"'{serving.url}'"
+            )
+        )
+        expect(page.locator("watcher-task")).to_contain_text(f"WATCHER_ORIGINS must name {site.origin}")
+        serving.wait_for_output(f"WATCHER_ORIGINS={site.origin}")
+    expect(page.locator("#said")).not_to_contain_text("WATCHER_ORIGINS")  # away is not the same as forbidden
+
+
+def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
+    element, script = re.findall(
+        r"^```html\n(.*?)^```$", (ROOT / "docs" / "page.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    env = {**tasks_env, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
+    with worker(pool="threads", env=tasks_env), relay(env=env) as serving:
+        site.policy = ""
+        site.paths |= {
+            "/watcher-token": lambda: issue(_SECRET, watch=["task:*"], submit=["tasks.*"]),
+            "/": f"<!doctype html><link rel=icon href='data:,'>{element}{script}".replace(
+                "https://relay.example", serving.url
+            ).replace('token="…"', f'token="{issue(_SECRET, watch=["task:*"])}"'),
+        }
+        page = open_page(site.origin)
+        expect(page.locator("#progress")).to_have_text("SUCCESS 5")
+        expect(page.locator("watcher-task")).to_have_text("Nobody knows this task")

@@ -1,0 +1,74 @@
+/**
+ * One watched channel, whatever becomes of the connection: what it has seen, and what it is told.
+ *
+ * @import {Handlers, Position} from "../watcher.js"
+ */
+
+/** What the relay answered instead of a result; `code` is the protocol's, 0 where no answer came. */
+export class RelayError extends Error {
+  name = "RelayError";
+
+  /** @param {{code: number, message?: string, temporary?: boolean}} error */
+  constructor({ code, message, temporary = false }) {
+    super(message || `error ${code}`);
+    this.code = code;
+    this.temporary = temporary;
+  }
+}
+
+/** Tell of an error as of an uncaught one; Node has no word for that. */
+export function report(/** @type {any} */ error) {
+  (globalThis.reportError ?? console.error)(error);
+}
+
+/** What others do in a callback is their business; what comes after it still arrives. */
+export function guard(/** @type {() => void} */ call) {
+  try {
+    call();
+  } catch (error) {
+    report(error);
+  }
+}
+
+/** One watched channel; `end()` lets it go. Made by `Connection.subscribe`. */
+export class Subscription {
+  #handlers;
+  #leave;
+
+  /** @param {string} channel @param {Handlers} handlers @param {Position | undefined} since @param {() => void} leave */
+  constructor(channel, handlers, since, leave) {
+    this.channel = channel;
+    /** @type {Position | undefined} */ this.position = since && { epoch: since.epoch, offset: since.offset };
+    /** Whether the relay has accepted it on this connection; pushes before that are of an earlier subscription. */
+    this.live = false;
+    this.#handlers = handlers;
+    this.#leave = leave;
+  }
+
+  end() {
+    this.#handlers = { onEvent() {} };
+    this.#leave();
+  }
+
+  /** The relay's answer to `subscribe`. */
+  accept(/** @type {any} */ { epoch = "", offset = 0, publications = [], was_recovering, recovered, data }) {
+    this.live = true;
+    const renewed = Boolean(this.position?.epoch) && this.position?.epoch !== epoch;
+    const since = renewed || !this.position ? 0 : this.position.offset;
+    this.position = { epoch, offset: was_recovering ? since : offset };
+    const gap = Boolean(was_recovering) && !recovered;
+    guard(() => this.#handlers.onSubscribed?.({ data, position: { epoch, offset }, gap, renewed }));
+    for (const publication of publications) this.deliver(publication);
+    this.position.offset = Math.max(this.position.offset, offset);
+  }
+
+  deliver(/** @type {{data: any, offset?: number}} */ { data, offset = 0 }) {
+    if (!this.live || !this.position || offset <= this.position.offset) return;
+    this.position.offset = offset;
+    guard(() => this.#handlers.onEvent(data, offset));
+  }
+
+  refuse(/** @type {RelayError} */ error) {
+    guard(() => this.#handlers.onError?.(error));
+  }
+}
