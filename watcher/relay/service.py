@@ -15,18 +15,14 @@ from collections.abc import Callable, Generator
 import anyio
 import uvicorn
 from celery import Celery
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from watcher.errors import RedisUnreachable
 from watcher.journal import Journal
+from watcher.listening import reach, soon_failing
 from watcher.relay.http import application
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
-from watcher.relay.stored import redis_of
 from watcher.settings import Settings, database_of, masked
+from watcher.stored import redis_of
 
 __all__ = ["serve"]
 
@@ -63,12 +59,12 @@ async def serve(
     journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
-        redis = await exits.enter_async_context(_client(redis_url))
-        await _reach(redis, redis_url)
+        redis = await exits.enter_async_context(soon_failing(redis_url))
+        await reach(redis, redis_url)
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            results = Results(await exits.enter_async_context(_client(stored[0])), stored[1])
+            results = Results(await exits.enter_async_context(soon_failing(stored[0])), stored[1])
         relay = Relay(settings, journal, redis, app, results)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
@@ -81,18 +77,6 @@ async def serve(
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
         await relay.gateway.aclose()
-
-
-def _client(url: str) -> Redis:
-    """A client that fails soon, and leaves it to its user to try again."""
-    return Redis.from_url(url, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
-
-
-async def _reach(redis: Redis, url: str) -> None:
-    try:
-        await redis.ping()
-    except (RedisError, OSError) as error:
-        raise RedisUnreachable(f"Redis at {masked(url)} can't be reached: {error}") from None
 
 
 def _uvicorn_config(relay: Relay) -> uvicorn.Config:
