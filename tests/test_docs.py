@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.support.processes import ROOT, Relay, program, relay, worker
 from tests.support.sse import Message, Parser
 from tests.support.valkey import Valkey
+from watcher.permissions import grant
 from watcher.settings import SETTINGS
 
 ADDRESS = "http://127.0.0.1:5556"
@@ -59,9 +61,19 @@ def same(documented: Any, real: Any, field: str = "") -> bool:
     return bool(documented == real)
 
 
+def own_env(server: Valkey) -> dict[str, str]:
+    return {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
+
+
+@pytest.fixture
+def direct_env(_valkey: Valkey) -> dict[str, str]:
+    """For a script that lies elsewhere and imports `tasks`."""
+    return {**own_env(_valkey), "PYTHONPATH": str(ROOT)}
+
+
 @pytest.fixture(scope="module")
 def running(_valkey: Valkey) -> Iterator[Relay]:
-    env = {"CELERY_BROKER_URL": _valkey.url(15), "CELERY_RESULT_BACKEND": _valkey.url(14)}
+    env = own_env(_valkey)
     # One process, and one task at a time: then events come in the order in which the documents show them.
     with worker("tasks", "-n", "celery@worker1", pool="solo", env=env), relay("tasks", env=env) as serving:
         yield serving
@@ -211,6 +223,55 @@ def test_python_is_python(name: str) -> None:
     for block in blocks(name):
         if block.language == "python":
             ast.parse(block.text)
+
+
+# Straight from Redis
+
+
+def direct(word: str) -> str:
+    """The block of docs/clients.md that has this in it, and is about results."""
+    texts = [block.text for block in blocks("docs/clients.md") if block.language == "python" and word in block.text]
+    assert len(texts) == 1, word
+    return texts[0]
+
+
+def test_results_are_awaited_as_shown(running: Relay, direct_env: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "direct.py"
+    script.write_text(direct("results.as_completed"))
+    with program(sys.executable, str(script), env=direct_env) as client:
+        assert client.wait(30) == 0, client.output
+        lines = client.stdout.splitlines()
+        assert lines[0] == "5"
+        assert sorted(line.partition(" ")[2] for line in lines[1:3]) == ["SUCCESS 0.2", "SUCCESS 2"]
+        assert lines[-1].startswith("SUCCESS "), client.output
+        assert lines[-1].endswith(" 216816"), client.output
+
+
+def test_the_fastapi_app_works_as_it_is(running: Relay, direct_env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(direct("FastAPI(lifespan=lifespan)"))
+    command = [sys.executable, "-m", "uvicorn", "web:web", "--port", "0", "--app-dir", str(tmp_path)]
+    with program(*command, env=direct_env) as web:
+        url = web.wait_for_output(r"http://[^\s/]+(?= \()").group()
+        assert httpx.get(f"{url}/sum?x=2&y=3", timeout=30).json() == 5
+        identity = httpx.post(f"{url}/primes?limit=3000000", timeout=30).json()["id"]
+        with httpx.stream("GET", f"{url}/primes/{identity}/events", timeout=30) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            messages = response.read().decode().split("\n\n")
+        events = [json.loads(text.partition("data: ")[2]) for text in messages if text.startswith("id: ")]
+        assert {event["id"] for event in events} == {identity}
+        assert [events[-1]["state"], events[-1]["result"]] == ["SUCCESS", 216816]
+        assert messages[-2:] == ["event: end\ndata: {}", ""]
+        assert web.stop() == -signal.SIGTERM, web.output  # uvicorn's way to end
+        assert "Application shutdown complete" in web.output
+
+
+def test_a_token_is_printed_as_shown(tmp_path: Path) -> None:
+    script = tmp_path / "printing.py"
+    script.write_text(direct("watcher.token("))
+    secret = "0123456789abcdef" * 2
+    with program(sys.executable, str(script), env={"WATCHER_SECRET": secret}) as printing:
+        assert printing.wait(30) == 0, printing.output
+        assert grant(printing.stdout.strip(), secret).watch == ("task:order-7",)
 
 
 # HTTP: the last one, since it leaves a task behind that is to run in an hour.

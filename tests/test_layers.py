@@ -33,13 +33,14 @@ def rule(ours: str = "", never: str = "", *, pure: bool = False) -> Rule:
     return Rule(frozenset(ours.split()), frozenset(never.split()) | (frozenset(IO) if pure else frozenset()))
 
 
-RELAY = "watcher.journal watcher.relay"
+RELAY = "watcher.journal watcher.listening watcher.relay watcher.stored"
+DIRECT = "watcher.client watcher.direct watcher.journal watcher.listening watcher.stored watcher.tokens watcher.worker"
 # The relay's core: data and decisions.
 PURE = "watcher.relay.history watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
 
 # The longest name that fits a module decides. It is the table of docs/architecture.md.
 RULES = {
-    "watcher": rule("watcher.worker watcher.client"),
+    "watcher": rule("watcher.worker watcher.client watcher.direct watcher.tokens"),
     "watcher.errors": rule(pure=True),
     "watcher.event": rule(pure=True),
     "watcher.settings": rule(pure=True),
@@ -48,8 +49,11 @@ RULES = {
     "watcher.worker": rule("watcher.worker watcher.journal", never="websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.publisher": rule("watcher.worker watcher.journal", never="celery websockets starlette uvicorn"),
+    "watcher.listening": rule(never="celery websockets"),
+    "watcher.stored": rule("watcher.worker", never="redis websockets"),
+    "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule("watcher.journal watcher.relay.listening", never="websockets celery"),
+    "watcher.relay.feed": rule("watcher.journal watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.hub": rule(PURE, pure=True),
     "watcher.relay.messages": rule(pure=True),
@@ -67,7 +71,6 @@ RULES = {
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
-    "watcher.relay.stored": rule("watcher.worker", never="redis websockets"),
     "watcher.relay.broker": rule(RELAY, never="redis websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
@@ -85,6 +88,14 @@ RULES = {
     "watcher.client.errors": rule(pure=True),
     "watcher.client.told": rule("watcher.client.errors", pure=True),
     "watcher.client.channels": rule("watcher.client.errors watcher.client.protocol", pure=True),
+    # Straight from Redis: of the client it has the errors and the events.
+    "watcher.direct": rule(DIRECT, never="websockets starlette uvicorn"),
+    "watcher.direct.interest": rule(pure=True),
+    "watcher.direct.errors": rule("watcher.client.errors", pure=True),
+    "watcher.direct.line": rule("watcher.direct.interest watcher.listening", never="celery websockets"),
+    "watcher.direct.lookup": rule("watcher.direct.line watcher.journal", never="celery websockets"),
+    "watcher.direct.tasks": rule(DIRECT, never="celery websockets"),
+    "watcher.direct.reading": rule(DIRECT, never="anyio asyncio redis websockets"),
     "watcher.ready": rule(never="redis websockets starlette uvicorn"),
     "watcher.guard": rule(never="anyio celery click redis starlette uvicorn websockets"),
     "watcher.guarded": rule("watcher.guard", never="celery redis websockets starlette uvicorn"),

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT
 
 def test_public_names_are_exactly_these() -> None:
     assert set(watcher.__all__) == {
-        "TaskFailed", "TaskRevoked", "__version__", "connect", "connect_sync", "install", "tags",
+        "TaskFailed", "TaskRevoked", "__version__", "connect", "connect_sync", "install", "results", "tags", "token",
     }  # fmt: skip
     assert all(getattr(watcher, name) is not None for name in watcher.__all__)
     assert set(watcher.__all__) <= set(dir(watcher))

@@ -120,6 +120,11 @@ class Journal:
         return self._key(f"live:{self.database}")
 
     @property
+    def quiet(self) -> str:
+        """Channel on which nothing is published: it keeps a connection subscribed that would be to nothing else."""
+        return self._key("quiet")
+
+    @property
     def lease(self) -> str:
         """String: which relay is completing the journal from the result backend."""
         return self._key("lease")

@@ -21,7 +21,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.history import History
-from watcher.relay.stored import event_of
+from watcher.stored import event_of
 from watcher.worker.values import Rendering
 
 pytestmark = [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave
 from watcher.errors import SettingError
 from watcher.permissions import issue
-from watcher.settings import setting
+from watcher.tokens import signing_secret
 
 __all__ = ["token"]
 
@@ -30,9 +28,8 @@ def token(
 
     It is signed here, with the relay's secret; no relay is asked. What it doesn't grant is denied.
     """
-    name = "--secret" if secret is not None else "WATCHER_SECRET"
     try:
-        key = setting("secret").read(secret if secret is not None else os.environ.get("WATCHER_SECRET", ""), name)
+        key = signing_secret(secret, "--secret")
     except SettingError as error:
         leave(str(error), MISUSED)
     watch = [*map(channel_of, channels), *globs]

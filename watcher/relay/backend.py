@@ -25,9 +25,9 @@ from redis.exceptions import RedisError
 
 from watcher.event import Event, Task, is_final, rank, standing
 from watcher.journal import Journal
+from watcher.listening import confirmed, listen
 from watcher.relay.history import History
 from watcher.relay.lease import Lease, LeaseLost
-from watcher.relay.listening import confirmed, listen
 from watcher.relay.sweep import Workers, may_be_stranded, stranded
 
 __all__ = ["SafetyNet"]

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from watcher.errors import Unavailable
 from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
-from watcher.relay.listening import confirmed, listen
+from watcher.listening import confirmed, listen
 
 __all__ = ["Feed", "Sink", "Size", "Snapshot"]
 

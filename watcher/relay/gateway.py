@@ -37,10 +37,10 @@ from watcher.relay.claims import Busy, Claim, Claims, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.lanes import Lanes
 from watcher.relay.signature import Registered, Signature, describe
-from watcher.relay.stored import Stored, event_of, result_of
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
+from watcher.stored import Stored, event_of, result_of
 from watcher.worker.values import Rendering
 
 __all__ = ["Gateway", "Registered", "Submitted"]

@@ -17,19 +17,15 @@ from typing import Final
 import anyio
 import uvicorn
 from celery import Celery
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from watcher.errors import RedisUnreachable
 from watcher.journal import Journal
+from watcher.listening import reach, soon_failing
 from watcher.relay.http import application
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
 from watcher.relay.sse import Connection
-from watcher.relay.stored import redis_of
 from watcher.settings import Settings, database_of, masked
+from watcher.stored import redis_of
 
 __all__ = ["serve"]
 
@@ -69,12 +65,13 @@ async def serve(
     journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
-        redis = await exits.enter_async_context(_client(redis_url))
-        await _reach(redis, redis_url)
+        redis = await exits.enter_async_context(soon_failing(redis_url, socket_read_size=_READ))
+        await reach(redis, redis_url)
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            results = Results(await exits.enter_async_context(_client(stored[0])), stored[1])
+            client = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
+            results = Results(client, stored[1])
         relay = Relay(settings, journal, redis, app, results)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
@@ -88,21 +85,6 @@ async def serve(
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
         await relay.gateway.aclose()
-
-
-def _client(url: str) -> Redis:
-    """A client that fails soon, and leaves it to its user to try again."""
-    return Redis.from_url(
-        url, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0),
-        socket_read_size=_READ,
-    )  # fmt: skip
-
-
-async def _reach(redis: Redis, url: str) -> None:
-    try:
-        await redis.ping()
-    except (RedisError, OSError) as error:
-        raise RedisUnreachable(f"Redis at {masked(url)} can't be reached: {error}") from None
 
 
 def _spare_the_collector() -> None:

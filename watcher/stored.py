@@ -24,7 +24,7 @@ from watcher.settings import as_redis
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["Stored", "event_of", "redis_of", "result_of"]
+__all__ = ["Stored", "decompressed", "event_of", "redis_of", "result_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,9 @@ class Stored:
         if not self._backend or not identity:
             return None
         payload = self._backend.get(self._backend.get_key_for_task(identity))
-        # Results may be compressed since Celery 5.7.
-        decompress: Any = getattr(base, "decompress_payload", bytes)
         if isinstance(payload, str):
             return payload.encode()
-        return decompress(payload) if payload else None
+        return decompressed(payload) if payload else None
 
     def close(self) -> None:
         """Close its connections, where it is a backend that keeps some and has used them."""
@@ -89,6 +87,12 @@ class Stored:
             if name in parameters:
                 parameters[name] = _TIMEOUT
         return backend  # type: ignore[no-any-return]  # it is one, as was just seen
+
+
+def decompressed(payload: bytes) -> bytes:
+    """``payload`` as it was before it was compressed, which results may be since Celery 5.7."""
+    decompress: Any = getattr(base, "decompress_payload", bytes)
+    return bytes(decompress(payload))
 
 
 def redis_of(app: Celery) -> tuple[str, str] | None:

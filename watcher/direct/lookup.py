@@ -1,0 +1,200 @@
+"""Looking: what the result backend has stored of a task, and what the journal knows of it, for many tasks at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+import anyio
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from watcher.direct.line import REFUSALS, backoff
+from watcher.event import is_final, rank
+from watcher.journal import Journal, entry, open_line
+
+__all__ = ["Batches", "Look", "Lookup", "Past", "Peek", "peek"]
+
+logger = logging.getLogger("watcher.direct")
+
+#: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
+_PAGE: Final = 1000
+#: The ranks of which the journal keeps the newest event of an unfinished task.
+_RANKS: Final = range(rank("RETRY") + 1)
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """As much of an event as says whose it is and whether it ends its task."""
+
+    id: str
+    state: str
+    source: str = ""
+    late: bool = False
+    retries: int | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends its task: a final state that nothing had superseded when it arrived."""
+        return is_final(self.state) and not self.late
+
+
+class Look(NamedTuple):
+    """What was found of one task.
+
+    :param stored: what the result backend has, as it is; None where there is nothing.
+    :param standing: of its current state in the journal, as :func:`watcher.event.standing` has it; empty where the
+        journal doesn't know it.
+    :param epoch: of the journal, and ``lines``, with their offsets: its newest events of each rank, while it has not
+        ended. Only where they were asked for.
+    """
+
+    stored: bytes | None
+    standing: str = ""
+    epoch: str = ""
+    lines: Sequence[tuple[int, bytes]] = ()
+
+    @property
+    def state(self) -> str:
+        """The journal's current state of it, or nothing."""
+        return self.standing.partition(" ")[2]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the journal knows that it has ended."""
+        return is_final(self.state)
+
+
+class Batches:
+    """Names that are to be carried somewhere: one batch at a time, which grows while there is much to do.
+
+    :param carry: carries some; what it raises for reasons of Redis is tried again, with the same names.
+    :param refused: told of those that Redis will not answer for.
+    """
+
+    def __init__(
+        self, carry: Callable[[list[str]], Awaitable[None]], refused: Callable[[str, Exception], None], most: int
+    ) -> None:
+        self._carry = carry
+        self._refused = refused
+        self._most = most
+        self._asked: dict[str, None] = {}
+        self._stirred = anyio.Event()
+
+    def __contains__(self, name: str) -> bool:
+        """Whether ``name`` waits to be carried."""
+        return name in self._asked
+
+    def ask(self, name: str) -> None:
+        """Carry ``name``, with the next batch that begins."""
+        self._asked[name] = None
+        self._stirred.set()
+
+    async def run(self) -> None:
+        """Carry; returns never, ends by cancellation."""
+        attempt = 0
+        while True:
+            names = list(islice(self._asked, self._most))
+            if not names:
+                await self._stirred.wait()
+                self._stirred = anyio.Event()
+                continue
+            for name in names:
+                del self._asked[name]
+            try:
+                await self._carry(names)
+                attempt = 0
+            except REFUSALS as error:
+                for name in names:
+                    self._refused(name, error)
+            except (RedisError, OSError) as error:
+                logger.debug("Redis can't be asked (%s); trying again", error)
+                self._asked = {**dict.fromkeys(names), **self._asked}
+                await anyio.sleep(backoff(attempt))
+                attempt += 1
+
+
+class Lookup:
+    """Reads backend and journal.
+
+    :param results: the result backend's Redis, ``redis`` the journal's; the same one where they share a database.
+    :param prefix: of the keys that results are stored under.
+    """
+
+    def __init__(self, results: Redis, prefix: str, redis: Redis, journal: Journal) -> None:
+        self._results = results
+        self._prefix = prefix
+        self._redis = redis
+        self._journal = journal
+
+    async def stored(self, identities: Sequence[str]) -> list[bytes | None]:
+        """What the result backend has of each."""
+        found: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
+        return list(found)
+
+    async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, Look]:
+        """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""
+        journal = self._journal
+        fields = [f"{each}:{identity}" for identity in with_lines for each in _RANKS]
+        pipeline: Any
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for key in (journal.closed_older, journal.closed, journal.open):  # the last one that knows it is right
+                pipeline.hmget(key, list(identities))
+            if fields:
+                pipeline.xrevrange(journal.stream, count=1)
+                pipeline.hmget(journal.open_lines, fields)
+            found: list[Any] = await pipeline.execute()
+        newest, values = found[3:] or ([], [])
+        looks: dict[str, Look] = {}
+        for each in found[:3]:
+            for identity, standing in zip(identities, each, strict=True):
+                if standing is not None:
+                    looks[identity] = Look(None, standing.decode("ascii", "replace"))
+        epoch = entry(newest[0])[0] if newest else ""
+        for index, identity in enumerate(with_lines):
+            look = looks.get(identity, Look(None))
+            lines = [open_line(value) for value in values[len(_RANKS) * index : len(_RANKS) * (index + 1)] if value]
+            looks[identity] = look._replace(epoch=epoch, lines=sorted(lines))
+        return looks
+
+
+class Past:
+    """Searches the journal for the events of tasks that have ended, from the newest one backwards."""
+
+    def __init__(self, redis: Redis, journal: Journal) -> None:
+        self._redis = redis
+        self._journal = journal
+
+    async def of(self, identities: Iterable[str]) -> tuple[str, dict[str, list[tuple[int, bytes]]]]:
+        """The journal's epoch, and by task the events that it has, oldest first, with their offsets.
+
+        It ends where the sender's ``PENDING`` of each was found, else at the journal's begin.
+        """
+        missing = set(identities)
+        found: dict[str, list[tuple[int, bytes]]] = {identity: [] for identity in missing}
+        newest, end = "", "+"
+        while missing:
+            page: Any = await self._redis.xrevrange(self._journal.stream, end, "-", count=_PAGE)
+            for raw in page:
+                epoch, offset, line = entry(raw)
+                newest = newest or epoch
+                told = peek(line)
+                if told is None or told.id not in missing:
+                    continue
+                found[told.id].append((offset, line))
+                if told.state == "PENDING" and not told.retries and not told.late:
+                    missing.discard(told.id)
+            if len(page) < _PAGE:
+                break
+            end = f"({page[-1][0].decode('ascii')}"
+        return newest, {identity: lines[::-1] for identity, lines in found.items()}
+
+
+def peek(line: bytes) -> Peek | None:
+    """A look into an event; None where it is none."""
+    try:
+        return msgspec.json.decode(line, type=Peek)
+    except msgspec.MsgspecError:
+        return None

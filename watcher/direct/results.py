@@ -1,0 +1,302 @@
+"""``watcher.results``: results and events straight from Redis, for programs that use Celery already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, TypeVar, overload
+from uuid import UUID
+
+import anyio
+from celery import Celery
+from celery.result import AsyncResult, ResultSet
+from redis.asyncio import Redis
+
+from watcher.direct.errors import ResultsClosed
+from watcher.direct.events import Events
+from watcher.direct.given import Many, One, leaves
+from watcher.direct.reading import AppReader, JsonReader, Outcome, Reader
+from watcher.direct.tasks import Tasks
+from watcher.direct.waits import Waits
+from watcher.errors import SettingError
+from watcher.journal import Journal
+from watcher.listening import reach, soon_failing
+from watcher.settings import Settings, as_redis, database_of, redis_url, setting
+from watcher.tokens import identity_of
+from watcher.worker.values import Rendering
+
+__all__ = ["Opening", "Results", "results"]
+
+T = TypeVar("T")
+
+#: Celery's, see `celery.backends.base.BaseKeyValueStoreBackend`.
+_PREFIX: Final = "celery-task-meta-"
+#: A comment so often keeps proxies from closing a stream that is quiet, and notices clients that are gone. In seconds.
+_HEARTBEAT: Final = 15.0
+
+
+class Results:
+    """Results and events of tasks, made by :func:`results`. Any number of tasks may be waited for at the same time.
+
+    It belongs to the event loop that it was made in.
+    """
+
+    def __init__(self, tasks: Tasks, reader: Reader, rendering: Rendering) -> None:
+        self._tasks = tasks
+        self._reader = reader
+        self._rendering = rendering
+
+    @overload
+    async def wait(self, task: AsyncResult[T], /, timeout: float | None = None) -> T: ...
+    @overload
+    async def wait(self, task: ResultSet, /, timeout: float | None = None) -> list[Any]: ...
+    @overload
+    async def wait(self, task: str | UUID, /, timeout: float | None = None) -> Any: ...
+    async def wait(self, task: Any, /, timeout: float | None = None) -> Any:
+        """What a task returns, once it has; None if it was ignored. Of a group, the list of what its tasks return.
+
+        It does what ``task.get()`` does, and neither polls nor blocks. Safe to cancel: the task runs on, and can be
+        waited for again. A task that nobody has ever heard of can't be told from one whose worker doesn't say that it
+        has begun, so it is waited for, as ``get()`` does: give a ``timeout``.
+
+        :param task: Celery's AsyncResult or GroupResult, or a task's id. With an AsyncResult, the failure of an earlier
+            link of its chain is raised too.
+        :param timeout: in seconds; None waits however long it takes, a Redis that is away included.
+        :raises Exception: what the task raised. Given an app, the exception itself as ``get()`` raises it, and
+            celery.exceptions.TaskRevokedError; the worker's traceback is in its ``__notes__``. Given a URL,
+            watcher.TaskFailed or watcher.TaskRevoked.
+        :raises TaskRejected: a worker refused it, as only the plugin tells.
+        :raises ResultUnavailable: it succeeded, and nothing is stored (any more) of a value that was too large for an
+            event. ResultUnreadable: given a URL, and what is stored isn't JSON.
+        :raises RedisRefused: Redis lets nobody read. ResultsClosed: the ``results`` block was left.
+        :raises TimeoutError: it has not ended in time.
+        """
+        with anyio.fail_after(timeout):
+            if not isinstance(task, ResultSet):
+                return (await self._first(task)).result()
+            waits = Waits(self._tasks, self._reader, leaves(task))
+            values = {}
+            try:
+                while waits:
+                    index, outcome = await waits.next()
+                    values[index] = outcome.result()
+            finally:
+                waits.leave()
+        return _as_given(task, iter([values[index] for index in range(len(values))]))
+
+    async def outcome(self, task: One, /, timeout: float | None = None) -> Outcome:
+        """How a task has ended, once it has, whether good or bad. Raises TimeoutError, RedisRefused, ResultsClosed."""
+        with anyio.fail_after(timeout):
+            return await self._first(task)
+
+    async def _first(self, task: One) -> Outcome:
+        waits = Waits(self._tasks, self._reader, [task])
+        try:
+            _, outcome = await waits.next()
+        finally:
+            waits.leave()
+        return outcome
+
+    async def as_completed(self, tasks: Many, /, timeout: float | None = None) -> AsyncGenerator[Outcome, None]:
+        """How each of some tasks has ended, as they end.
+
+        ``outcome.result()`` is the value, or raises what :meth:`wait` would. Left early, the others are waited for no
+        more, and run on.
+
+        :param tasks: a GroupResult, or an iterable of AsyncResults, GroupResults and ids.
+        :param timeout: for all of them, in seconds.
+        :raises TimeoutError: not all have ended in time.
+        """
+        deadline = None if timeout is None else anyio.current_time() + timeout
+        waits = Waits(self._tasks, self._reader, leaves(tasks))
+        try:
+            while waits:
+                with anyio.fail_after(None if deadline is None else deadline - anyio.current_time()):
+                    _, outcome = await waits.next()
+                yield outcome
+        finally:
+            waits.leave()
+
+    def events(self, task: One, /, *, since: tuple[str, int] | None = None) -> Events:
+        """The events of a task, from the first one that is kept to the one that ends it, as an async iterator.
+
+        They come from the plugin's journal. Of a task whose worker has no plugin there are those states that Celery
+        stores, with ``source`` ``backend``: its end, what it reports with ``update_state``, and STARTED with
+        ``task_track_started``.
+
+        :param since: ``(epoch, offset)`` of an event that was seen: go on after it.
+        """
+        return Events(identity_of(task), self._tasks, self._rendering, since)
+
+    async def sse(self, task: One, /, *, last_event_id: str | None = None) -> AsyncGenerator[str, None]:
+        """The same as server-sent events: the body of a ``text/event-stream`` response.
+
+        Each event is a message whose data is its JSON and whose id is ``EPOCH:OFFSET``. After the one that ends the
+        task there is a message of the type ``end``: that is the time to close the EventSource, which else connects
+        anew.
+
+        :param last_event_id: the request's ``Last-Event-ID``: go on after it. One that is malformed is passed over.
+        """
+        async with self.events(task, since=_position(last_event_id)) as events:
+            while True:
+                with anyio.move_on_after(_HEARTBEAT) as quiet:
+                    event = await anext(events, None)
+                if quiet.cancelled_caught:
+                    yield ": still there\n\n"
+                elif event is None:
+                    break
+                else:
+                    place = f"id: {event.epoch}:{event.offset}\n" if event.offset else ""
+                    yield f"{place}data: {event.line.decode()}\n\n"
+        yield "event: end\ndata: {}\n\n"
+
+    def close(self) -> None:
+        """Let go of everything that waits; :func:`results` does it."""
+        self._tasks.close(ResultsClosed("the results block was left"))
+
+
+class Opening:
+    """What :func:`results` returns: an async context manager, to be used once."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        options: dict[str, Any],
+        prefix: str,
+        journal_url: str,
+        journal: Journal,
+        reader: Reader,
+        rendering: Rendering,
+    ) -> None:
+        self._url = url
+        self._options = options
+        self._prefix = prefix
+        self._journal_url = journal_url
+        self._journal = journal
+        self._reader = reader
+        self._rendering = rendering
+        self._exits = AsyncExitStack()
+        self._results: Results | None = None
+
+    async def __aenter__(self) -> Results:
+        async with AsyncExitStack() as exits:
+            stored = await exits.enter_async_context(soon_failing(self._url, **self._options))
+            await reach(stored, self._url)
+            redis, apart = stored, False
+            if self._journal_url != self._url:
+                redis = await exits.enter_async_context(soon_failing(self._journal_url))
+                apart = _server(redis) != _server(stored)
+            tasks = Tasks(stored, self._prefix, redis, self._journal, apart=apart)
+            self._group = await anyio.create_task_group().__aenter__()
+            tasks.start(self._group)
+            self._exits = exits.pop_all()
+        self._results = Results(tasks, self._reader, self._rendering)
+        return self._results
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._results is not None:
+            self._results.close()
+        async with self._exits:
+            self._group.cancel_scope.cancel()
+            # As in watcher/client/relay.py: a group would wrap what the block raised, so it isn't told of it.
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                await self._group.__aexit__(kind, error, trace)
+            else:
+                await self._group.__aexit__(None, None, None)
+
+
+def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Opening:
+    """Results and events straight from Redis, without a relay: ``async with watcher.results(app) as results``.
+
+    It takes one subscriber connection, and up to three for looking up, whatever the number of waits, and no thread; a
+    further subscriber where the journal is on another server than the results. After a restart of Redis it subscribes
+    anew, looks again, and every wait goes on. One for a process and event loop is enough. Leaving the block ends what
+    still waits (ResultsClosed). It needs asyncio, under anyio or not.
+
+    :param app_or_url: the Celery app, whose result backend is a Redis: results are decoded with the serializers that it
+        accepts, and raise what its ``get()`` raises. Or that Redis' URL: then JSON is read, and nothing else.
+    :param global_keyprefix: with a URL, what the app has in ``result_backend_transport_options`` under this name.
+    :raises RedisUnreachable: at the begin of the block, Redis doesn't answer.
+    :raises SettingError: the result backend isn't a Redis, the URL isn't one, or a ``WATCHER_…`` variable is wrong.
+    """
+    settings = Settings.load(os.environ)
+    rendering = Rendering(max_result=settings.max_result)
+    if isinstance(app_or_url, str):
+        url = str(setting("redis_url").read(app_or_url, "results(url)"))
+        journal_url = settings.redis_url or url
+        return Opening(
+            url=url,
+            options={},
+            prefix=f"{_global(global_keyprefix)}{_PREFIX}",
+            journal_url=journal_url,
+            journal=_journal(settings, journal_url),
+            reader=JsonReader(),
+            rendering=rendering,
+        )
+
+    if global_keyprefix:
+        raise TypeError("global_keyprefix goes with a URL: the app has its own")
+    conf = app_or_url.conf
+    found = as_redis(conf.result_backend)
+    if found is None:
+        raise SettingError(
+            "result_backend", _scheme(conf.result_backend), "watcher.results() needs one Redis: redis://…"
+        )
+    backend: Any = app_or_url.backend
+    journal_url = redis_url(
+        settings,
+        conf_url=conf.get("watcher_redis_url"),
+        result_backend=conf.result_backend,
+        broker_url=conf.broker_url,
+    )
+    return Opening(
+        url=found,
+        options=_options(conf),
+        prefix=bytes(backend.task_keyprefix).decode(),
+        journal_url=journal_url,
+        journal=_journal(settings, journal_url),
+        reader=AppReader(app_or_url),
+        rendering=rendering,
+    )
+
+
+def _journal(settings: Settings, url: str) -> Journal:
+    return Journal(settings.namespace, database_of(url), settings.history, settings.history_bytes)
+
+
+def _global(prefix: str) -> str:
+    """As Celery joins it with its own: `BaseKeyValueStoreBackend._add_global_keyprefix`."""
+    return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix
+
+
+def _options(conf: Any) -> dict[str, Any]:
+    """What the app says of the connection beside its URL."""
+    options = {"username": conf.get("redis_username"), "password": conf.get("redis_password")}
+    tls = conf.get("redis_backend_use_ssl")
+    return {name: value for name, value in options.items() if value} | (dict(tls) if isinstance(tls, dict) else {})
+
+
+def _server(redis: Redis) -> tuple[Any, ...]:
+    known = redis.connection_pool.connection_kwargs
+    return tuple(known.get(name) for name in ("host", "port", "path"))
+
+
+def _scheme(url: object) -> str:
+    return str(url).partition("://")[0] if url else ""
+
+
+def _position(last_event_id: str | None) -> tuple[str, int] | None:
+    epoch, _, offset = (last_event_id or "").partition(":")
+    return (epoch, int(offset)) if epoch and offset.isascii() and offset.isdigit() else None
+
+
+def _as_given(given: Any, values: Any) -> Any:
+    """The values in the shape of the group that they are of."""
+    if isinstance(given, ResultSet):
+        return [_as_given(each, values) for each in given.results or ()]
+    return next(values)

@@ -1,0 +1,149 @@
+"""Waits for the ends of tasks, any number of them on one listener's worth of memory each."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import anyio
+from celery.result import AsyncResult, EagerResult
+
+from watcher.client.told import TaskEvent
+from watcher.direct.given import One, ancestors
+from watcher.direct.lookup import Look, Peek, peek
+from watcher.direct.reading import Outcome, Reader
+from watcher.direct.tasks import Tasks
+from watcher.errors import WatcherError
+from watcher.event import Event, encode
+from watcher.tokens import identity_of
+
+__all__ = ["Waits", "ending"]
+
+
+class Waits:
+    """The ends of some tasks, as they come. Whoever makes it has to :meth:`leave`."""
+
+    def __init__(self, tasks: Tasks, reader: Reader, given: Iterable[One]) -> None:
+        self._done: deque[tuple[int, Outcome]] = deque()
+        self._stirred = anyio.Event()
+        self._waiting: dict[_Wait, None] = {}
+        try:
+            for index, each in enumerate(given):
+                known = _known(each)
+                if known is not None:
+                    self._done.append((index, known))
+                else:
+                    wait = _Wait(self, tasks, reader, index, each)
+                    self._waiting[wait] = None
+                    wait.join()
+        except BaseException:
+            self.leave()
+            raise
+
+    def __bool__(self) -> bool:
+        """Whether there is an end that :meth:`next` has not given yet."""
+        return bool(self._done or self._waiting)
+
+    def settle(self, wait: _Wait, outcome: Outcome) -> None:
+        """One has ended."""
+        if wait in self._waiting:
+            del self._waiting[wait]
+            wait.leave()
+            self._done.append((wait.index, outcome))
+            self._stirred.set()
+
+    async def next(self) -> tuple[int, Outcome]:
+        """Which of the tasks has ended next, and how. Safe to cancel."""
+        while not self._done:
+            await self._stirred.wait()
+            self._stirred = anyio.Event()
+        return self._done.popleft()
+
+    def leave(self) -> None:
+        """Wait no more."""
+        for wait in self._waiting:
+            wait.leave()
+        self._waiting.clear()
+
+
+class _Wait:
+    """One task's; the earlier links of its chain are listened to as well, because it never comes if one fails."""
+
+    __slots__ = ("_ancestors", "_reader", "_standings", "_tasks", "_told", "_waits", "id", "index")
+
+    wants_lines = False
+
+    def __init__(self, waits: Waits, tasks: Tasks, reader: Reader, index: int, given: One) -> None:
+        self._waits = waits
+        self._tasks = tasks
+        self._reader = reader
+        # By task, where the journal knows its end and nothing is stored: made when needed, since it hardly ever is.
+        self._told: dict[str, TaskEvent] | None = None
+        self._standings: dict[str, str] | None = None
+        self._ancestors = ancestors(given)
+        self.index = index
+        self.id = identity_of(given)
+
+    def join(self) -> None:
+        for identity in (self.id, *self._ancestors):
+            self._tasks.join(identity, self)
+
+    def leave(self) -> None:
+        for identity in (self.id, *self._ancestors):
+            self._tasks.leave(identity, self)
+
+    def on_event(self, epoch: str, offset: int, line: bytes, told: Peek) -> bool:
+        if told.ends:
+            # What is stored goes before what is told: it may be larger, or no JSON.
+            self._told = {**(self._told or {}), told.id: TaskEvent(f"task:{told.id}", epoch, offset, line)}
+        return told.ends
+
+    def on_look(self, identity: str, look: Look) -> bool:
+        outcome = self._reader.stored(identity, look.stored) if look.stored is not None else None
+        if outcome is not None:
+            self._take(identity, outcome)
+        elif self._told and identity in self._told:
+            self._take(identity, self._reader.told(self._told[identity]))
+        elif look.ended:
+            self._standings = {**(self._standings or {}), identity: look.standing}
+            return True
+        return False
+
+    def on_past(self, identity: str, epoch: str, lines: Sequence[tuple[int, bytes]]) -> None:
+        for offset, line in reversed(lines):
+            told = peek(line)
+            if told is not None and told.ends:
+                self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", epoch, offset, line)))
+                return
+        # The event itself is gone, and nothing is stored: there is nothing to be had but that it has ended.
+        if self._standings and identity in self._standings:
+            line = encode(ending(identity, self._standings[identity]))
+            self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", "", 0, line)))
+
+    def on_error(self, error: WatcherError) -> None:
+        self._waits.settle(self, Outcome(self.id, None, error=copy.copy(error)))
+
+    def _take(self, identity: str, outcome: Outcome) -> None:
+        if identity == self.id:
+            self._waits.settle(self, outcome)
+        elif outcome.error is not None:
+            self._waits.settle(self, Outcome(self.id, outcome.state, error=outcome.error))
+
+
+def ending(identity: str, standing: str) -> Event:
+    """A final event made from a standing, where nothing else is left of it."""
+    head, _, state = standing.partition(" ")
+    return Event(id=identity, state=state, timestamp=float(head[7:]), source="backend", retries=int(head[:6]))
+
+
+def _known(given: One) -> Outcome | None:
+    """The outcome of what need not be waited for, as ``get()`` doesn't."""
+    if isinstance(given, EagerResult):
+        value: Any = given.get(propagate=False, disable_sync_subtasks=False)
+        failed = isinstance(value, Exception) and given.state != "SUCCESS"
+        return Outcome(given.id, given.state, *((None, value) if failed else (value,)))
+    if isinstance(given, AsyncResult) and given.ignored:
+        return Outcome(given.id, None)
+    return None

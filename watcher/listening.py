@@ -1,0 +1,94 @@
+"""Listening on Redis pub/sub, and noticing when there is nobody at the other end any more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from watcher.errors import RedisUnreachable
+from watcher.settings import masked
+
+__all__ = ["SILENCE", "confirmed", "listen", "reach", "soon_failing"]
+
+#: A server that doesn't answer for this long is taken for frozen, in seconds …
+SILENCE: Final = 4.0
+#: … and is asked this often.
+_ASK: Final = 1.0
+
+
+def soon_failing(url: str, **options: Any) -> Redis:
+    """A client that fails soon, and leaves it to its user to try again.
+
+    :param options: further ones of redis-py's; what the URL says goes before them.
+    """
+    retry = Retry(NoBackoff(), 0)
+    return Redis.from_url(url, **options, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=retry)
+
+
+async def reach(redis: Redis, url: str) -> None:
+    """See whether Redis answers.
+
+    :raises RedisUnreachable: it doesn't, or lets nobody in.
+    """
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        raise RedisUnreachable(f"Redis at {masked(url)} can't be reached: {error}") from None
+
+
+async def confirmed(pubsub: PubSub) -> None:
+    """Wait until Redis has confirmed a subscription that was asked for.
+
+    :raises TimeoutError: it doesn't answer.
+    """
+    while (message := await pubsub.get_message(timeout=SILENCE)) is None or not message["type"].endswith("subscribe"):
+        if message is None:
+            raise TimeoutError(f"no answer for {SILENCE:g} s")
+
+
+async def listen(
+    pubsub: PubSub,
+    handle: Callable[[dict[str, Any]], Awaitable[None]],
+    confirm: Callable[[bytes], None] | None = None,
+) -> None:
+    """Hand each message to ``handle`` until something breaks; never returns.
+
+    :param handle: awaited before the next message is read.
+    :param confirm: given each channel whose subscription Redis confirms; it raises ConnectionError where nobody asked.
+        None where nothing more is going to be subscribed to.
+    :raises TimeoutError: the server is silent; a frozen one breaks no connection.
+    :raises redis.RedisError: the connection broke.
+    :raises ConnectionError: it was renewed unasked, so that messages may have been missed.
+    """
+    answered = anyio.current_time()
+
+    async def ask() -> None:
+        while True:
+            before = anyio.current_time()
+            await anyio.sleep(_ASK)
+            now = anyio.current_time()
+            # An event loop that was held up has not read yet what the server said meanwhile.
+            if now - answered > SILENCE and now - before < SILENCE / 2:
+                raise TimeoutError(f"no answer for {SILENCE:g} s")
+            with anyio.fail_after(SILENCE):
+                await pubsub.ping()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        async for message in pubsub.listen():
+            answered = anyio.current_time()
+            kind = message["type"]
+            if kind.endswith("subscribe"):
+                if confirm is None:
+                    raise ConnectionError("the subscription was renewed unasked")
+                if kind == "subscribe":
+                    confirm(message["channel"])
+            elif kind.endswith("message"):
+                await handle(message)

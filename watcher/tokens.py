@@ -1,0 +1,83 @@
+"""``watcher.token``: a token that lets a browser watch one task; and what signs it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from typing import Protocol
+from uuid import UUID
+
+from watcher.permissions import issue
+from watcher.settings import setting
+
+__all__ = ["Identified", "identity_of", "signing_secret", "token"]
+
+# What fnmatch takes for more than itself: a token's channels are globs.
+_LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+
+
+class Identified(Protocol):
+    """What has a task's id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+
+
+def token(
+    result_or_id: Identified | str | UUID,
+    /,
+    *,
+    ttl: float = 900,
+    watch: Iterable[str] = (),
+    submit: Iterable[str] = (),
+    secret: str | None = None,
+) -> str:
+    """A signed token that lets its holder watch one task, and nothing else: for the browser of whoever started it.
+
+    It is signed here; no relay is asked.
+
+    :param result_or_id: the task: what ``delay()`` returned, or its id.
+    :param ttl: how long it is valid, in seconds.
+    :param watch: globs of channels that may be watched too, for example ``tag:user:42``.
+    :param submit: globs of names of tasks that may be submitted.
+    :param secret: the relay's; else ``WATCHER_SECRET``.
+    :raises SettingError: there is no secret, or it is too short.
+    :raises ValueError: ``ttl`` is not more than 0, or the id is empty. TypeError: it is no task.
+    """
+    if not 0 < ttl < math.inf:
+        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0")
+    channel = f"task:{identity_of(result_or_id).translate(_LITERALLY)}"
+    key = signing_secret(secret, "secret")
+    return issue(key, ttl=ttl, watch=[channel, *_each(watch, "watch")], submit=_each(submit, "submit"))
+
+
+def signing_secret(given: str | None, name: str) -> str:
+    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET``.
+
+    :raises SettingError: there is none, or it is too short.
+    """
+    secret = setting("secret")
+    if given is not None:
+        return str(secret.read(given, name))
+    return str(secret.read(os.environ.get(secret.variable, ""), secret.variable))
+
+
+def identity_of(given: object) -> str:
+    """The id of a task that is given by it, or by what has it.
+
+    :raises TypeError: it is neither. ValueError: the id is empty.
+    """
+    identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
+    if not isinstance(identity, str | UUID):
+        raise TypeError(f"takes a task's id, or what has one such as Celery's AsyncResult, not {given!r}")
+    if not str(identity):
+        raise ValueError("a task's id is not empty")
+    return str(identity)
+
+
+def _each(globs: Iterable[str], name: str) -> list[str]:
+    if isinstance(globs, str):
+        raise TypeError(f"{name}={globs!r}: takes several, for example [{globs!r}]")
+    return list(globs)
