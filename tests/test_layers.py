@@ -11,7 +11,10 @@ import pytest
 from tests.support.processes import ROOT
 
 # What every module may use of ours, being plain data and plain decisions.
-FREE = {"watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.permissions"}
+FREE = {
+    "watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.keys", "watcher.permissions",
+    "watcher.redact",
+}  # fmt: skip
 
 # What does input and output: a pure module imports none of it.
 IO = {
@@ -43,7 +46,9 @@ RULES = {
     "watcher.errors": rule(pure=True),
     "watcher.event": rule(pure=True),
     "watcher.settings": rule(pure=True),
+    "watcher.keys": rule(pure=True),
     "watcher.permissions": rule(pure=True),
+    "watcher.redact": rule(pure=True),
     "watcher.journal": rule(never="celery websockets"),
     "watcher.worker": rule("watcher.worker watcher.journal", never="websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
@@ -59,6 +64,7 @@ RULES = {
     "watcher.relay.access": rule(pure=True),
     "watcher.relay.signature": rule(pure=True),
     "watcher.relay.submission": rule(pure=True),
+    "watcher.relay.expiries": rule(pure=True),
     "watcher.relay.sweep": rule(pure=True),
     "watcher.relay.query": rule(PURE, pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.

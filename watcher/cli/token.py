@@ -8,7 +8,7 @@ import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave
 from watcher.errors import SettingError
-from watcher.permissions import issue
+from watcher.permissions import issue, literally
 from watcher.settings import setting
 
 __all__ = ["token"]
@@ -21,10 +21,12 @@ __all__ = ["token"]
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
 @click.option("--ttl", type=click.FloatRange(min=1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
+@click.option("--aud", default="", metavar="AUDIENCE", help="For whom it is.  [the first of WATCHER_AUDIENCE]")
+@click.option("--iss", default="", metavar="ISSUER", help="From whom it is.  [the first of WATCHER_ISSUER]")
 @click.option("--secret", metavar="SECRET", help="The relay's secret.  [WATCHER_SECRET]")
 def token(
     *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
-    secret: str | None,
+    aud: str, iss: str, secret: str | None,
 ) -> None:  # fmt: skip
     """Print a token that lets its holder watch these channels; a bare ID means task:ID.
 
@@ -35,7 +37,14 @@ def token(
         key = setting("secret").read(secret if secret is not None else os.environ.get("WATCHER_SECRET", ""), name)
     except SettingError as error:
         leave(str(error), MISUSED)
-    watch = [*map(channel_of, channels), *globs]
+    watch = [*map(literally, map(channel_of, channels)), *globs]
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
-    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke))
+    claims = {"audience": aud or _first("audience"), "issuer": iss or _first("issuer")}
+    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, **claims))
+
+
+def _first(name: str) -> str:
+    """What the relay asks for of tokens, by its own setting."""
+    names = setting(name).parse(os.environ.get(setting(name).variable, ""))
+    return names[0] if names else ""

@@ -24,16 +24,17 @@ from celery import Celery
 from celery import Task as CeleryTask
 from celery.result import denied_join_result
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from watcher import worker
 from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable, UnknownTask
 from watcher.event import Event, Task, fold
 from watcher.journal import Journal
-from watcher.permissions import Grant, issue
+from watcher.permissions import Grant, issue, literally
 from watcher.relay import submission
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Message
-from watcher.relay.claims import Busy, Claim, Claims, subject_digest
+from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.lanes import Lanes
 from watcher.relay.signature import Registered, Signature, describe
@@ -49,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 #: A submission is answered within this time, in seconds: 0.2 more where it failed, and 3 are promised.
 _LIMIT: Final = 2.6
+#: Of which the result backend has so long to say whether it knows a chosen id.
+_CHECK: Final = 1.5
 #: A revoke and a look-up too.
 _CALL: Final = 2.5
 #: So many submissions are carried at a time, in batches; and so many may wait.
@@ -97,8 +100,8 @@ class Gateway:
         self._exits = contextlib.ExitStack()
         if self._broker is None:
             return
-        claims = Claims(redis, journal, guarded=settings.secret is not None)
-        dispatch = Dispatch(self._broker, claims, Appender(redis, journal), self._rendering, self._calls)
+        self._claims = Claims(redis, journal, guarded=settings.guarded)
+        dispatch = Dispatch(self._broker, self._claims, Appender(redis, journal), self._rendering, self._calls)
         self._lanes = Lanes(dispatch.carry, lanes=_LANES, bound=_BOUND)
         # The relay announces by itself what it sends.
         worker.silence()
@@ -122,6 +125,7 @@ class Gateway:
         :raises Refused: it is not permitted, or not right, or (Unavailable) broker or Redis are away.
         """
         broker = await self._open()
+        deadline = anyio.current_time() + _LIMIT
         if self._settings.read_only:
             raise NotPermitted("this relay is read-only")
         asked = submission.parse(data, datetime.now(UTC), broker.app.timezone)
@@ -131,11 +135,33 @@ class Gateway:
         signature = self._known(task)[1]
         if signature is not None:
             signature.check(asked.args, asked.kwargs)
+        self._check_queue(asked.options.queue)
+        await self._check_unused(asked.options.task_id, grant)
         with self._working():
-            return await self._carry(asked, task, grant, key)
+            return await self._carry(asked, task, grant, key, deadline)
 
-    async def _carry(self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None) -> Submitted:
-        deadline = anyio.current_time() + _LIMIT
+    def _check_queue(self, queue: str | None) -> None:
+        if queue is not None and not any(fnmatchcase(queue, glob) for glob in self._settings.queues):
+            raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {queue!r}")
+
+    async def _check_unused(self, identity: str | None, grant: Grant) -> None:
+        """Refuse an id whose result is still stored: whoever submits may watch, and would be shown that one.
+
+        What the journal knows is seen when the id is claimed. A repeat is recognised by its claim.
+        """
+        if identity is None or not self._settings.guarded or grant.may_watch(f"task:{identity}"):
+            return
+        try:
+            with anyio.fail_after(_CHECK):
+                used = await self._read(identity) is not None and not await self._claims.known(identity)
+        except (Unavailable, RedisError, OSError, TimeoutError):
+            raise Unavailable("whether the task id is in use can't be found out", submitted="no") from None
+        if used:
+            raise NotPermitted(f"the task id {identity!r} is in use")
+
+    async def _carry(
+        self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, deadline: float
+    ) -> Submitted:
         while True:
             order = _order(asked, task, grant, key)
             await self._lanes.run(order, deadline)
@@ -143,16 +169,22 @@ class Gateway:
             if isinstance(outcome, Refused):
                 raise outcome
             if not isinstance(outcome, Busy):
-                return self._submitted(outcome.id, outcome.epoch, outcome.offset)
+                # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
+                theirs = order.at is not None or bool(grant.subject)
+                return self._submitted(outcome, theirs=theirs)
             if anyio.current_time() + _AGAIN >= deadline:
                 raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
 
-    def _submitted(self, identity: str, epoch: str, offset: int) -> Submitted:
-        channel = f"task:{identity}"
-        secret = self._settings.secret
-        token = issue(secret, ttl=_TOKEN_TTL, watch=[channel]) if secret is not None else None
-        return Submitted(identity, channel, epoch, offset, token)
+    def _submitted(self, known: Known, *, theirs: bool) -> Submitted:
+        channel = f"task:{known.id}"
+        token, settings = None, self._settings
+        if settings.secret is not None and theirs:
+            token = issue(
+                settings.secret, ttl=_TOKEN_TTL, watch=[literally(channel)],
+                audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
+            )  # fmt: skip
+        return Submitted(known.id, channel, known.epoch, known.offset, token)
 
     async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
         """Revoke a task: workers that have it will not run it.

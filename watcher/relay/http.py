@@ -128,7 +128,9 @@ class _Api:
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
             task = await self._final(submitted.id, wait)
-            if task is not None and task.final:
+            # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
+            theirs = bool(grant.subject or submitted.token) or not self._relay.settings.guarded
+            if task is not None and task.final and (theirs or self._sees(grant, task)):
                 return self._json(task, headers=headers | self._position())
         return self._json(submitted, 202, headers=headers)
 
@@ -176,7 +178,7 @@ class _Api:
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
-        page = query.page(history, lambda task: grant.may_see([ALL, *task.channels()]))
+        page = query.page(history, lambda task: self._sees(grant, task))
         found = {"tasks": page.tasks, "epoch": history.epoch, "offset": history.last, "next": page.next}
         return self._json(found)
 
@@ -202,9 +204,12 @@ class _Api:
         return self._relay.admit(token.strip() if scheme.lower() == "bearer" else None)
 
     def _visible(self, task: Task | None, grant: Grant) -> Task:
-        if task is None or not grant.may_see([ALL, *task.channels()]):
+        if task is None or not self._sees(grant, task):
             raise TaskNotFound("there is no such task")
         return task
+
+    def _sees(self, grant: Grant, task: Task) -> bool:
+        return grant.may_see([ALL, *task.channels()])
 
     async def _final(self, identity: str, seconds: float) -> Task | None:
         """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""
