@@ -158,6 +158,7 @@ def test_audience_and_issuer_where_they_are_configured() -> None:
             "private",
         ),
     ],
+    ids=["broken", "no key", "broken JSON", "empty", "a secret", "P-384", "short", "private"],
 )
 def test_what_is_no_public_key_is_refused_with_what_is_accepted(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):

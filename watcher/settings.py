@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from watcher.errors import SettingError
+from watcher.redact import NAMES
 
 __all__ = ["SETTINGS", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
 
@@ -111,6 +112,13 @@ def _secrets(text: str) -> tuple[str, ...]:
     return tuple(map(_secret, _names(text)))
 
 
+def _redact(text: str) -> tuple[str, ...]:
+    names = _names(text.removeprefix("="))
+    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
+        raise ValueError(text)
+    return names if text.startswith("=") else (*NAMES, *names)
+
+
 _SWITCH: Final = "1 or 0"
 _NAMES: Final = "names separated by spaces or commas"
 
@@ -133,6 +141,9 @@ SETTINGS: Final = (
             "bytes; larger arguments are not put into events"),
     Setting("send_args", True, _switch, _SWITCH, "put arguments into events"),
     Setting("send_results", True, _switch, _SWITCH, "put results into events"),
+    Setting("redact", NAMES, _redact,
+            "names of two letters or more, separated by spaces or commas; after a '=' they replace the list",
+            "further names: what stands below a key that contains one is masked"),
     Setting("enabled", True, _switch, _SWITCH, "publish events from this process"),
     Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
     Setting("queues", ("*",), _names, _NAMES, "globs of queues that a submission may name"),
@@ -172,6 +183,7 @@ class Settings:
     max_args: int = 4096
     send_args: bool = True
     send_results: bool = True
+    redact: tuple[str, ...] = NAMES
     enabled: bool = True
     submit: tuple[str, ...] = ("*",)
     queues: tuple[str, ...] = ("*",)

@@ -42,6 +42,7 @@ from watcher.relay.stored import Stored, event_of, result_of
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
+from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 __all__ = ["Gateway", "Registered", "Submitted"]
@@ -83,10 +84,9 @@ class Gateway:
 
     def __init__(self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis) -> None:
         self._settings = settings
-        self._rendering = Rendering(
-            max_result=settings.max_result, max_args=settings.max_args,
-            send_args=settings.send_args, send_results=settings.send_results,
-        )  # fmt: skip
+        if app is not None:
+            app.finalize()  # what its tasks want hidden is known from here on
+        self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
         self._broker = None if app is None else Broker(app, _LANES + 1)
         self._stored = None if app is None else Stored(app)
         self._calls = Threads(_LANES + 1)
@@ -98,10 +98,10 @@ class Gateway:
         self._idle = anyio.Event()
         self._closing = False
         self._exits = contextlib.ExitStack()
-        if self._broker is None:
+        if self._broker is None or self._policy is None:
             return
         self._claims = Claims(redis, journal, guarded=settings.guarded)
-        dispatch = Dispatch(self._broker, self._claims, Appender(redis, journal), self._rendering, self._calls)
+        dispatch = Dispatch(self._broker, self._claims, Appender(redis, journal), self._policy, self._calls)
         self._lanes = Lanes(dispatch.carry, lanes=_LANES, bound=_BOUND)
         # The relay announces by itself what it sends.
         worker.silence()
@@ -222,13 +222,16 @@ class Gateway:
         event = self.read_stored(identity, payload) if payload else None
         return None if event is None else fold(None, event, 0)
 
-    async def result(self, identity: str) -> bytes | None:
-        """The JSON text of a result, whatever its size; None where it is not stored, or not as JSON.
+    async def result(self, identity: str, name: str | None) -> bytes | None:
+        """The JSON text of a result, whatever its size, masked; None where it is not stored, not JSON, or not shown.
 
+        :param name: of the task, where it is known.
         :raises Unavailable: the backend doesn't answer.
         """
         payload = await self._read(identity)
-        return None if payload is None else await anyio.to_thread.run_sync(result_of, payload)
+        if payload is None or self._policy is None:
+            return None
+        return await anyio.to_thread.run_sync(result_of, payload, self._policy.of(name))
 
     async def _read(self, identity: str) -> bytes | None:
         if self._stored is None:
@@ -240,9 +243,12 @@ class Gateway:
         except Exception as error:  # each kind of backend has a driver with errors of its own
             raise Unavailable(f"the result backend doesn't answer: {error}") from error
 
-    def read_stored(self, identity: str, payload: bytes) -> Event | None:
-        """The event that the result backend's ``payload`` tells of; None where it can't be read safely."""
-        return event_of(identity, payload, self._rendering, time.time())
+    def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
+        """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
+
+        :param name: of the task, where it is known; few backends store it.
+        """
+        return None if self._policy is None else event_of(identity, payload, self._policy, time.time(), name)
 
     async def aclose(self) -> None:
         """Take no more, wait for what is under way, and close the connections to the broker."""

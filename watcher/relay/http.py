@@ -155,11 +155,12 @@ class _Api:
             raise NotSucceeded(f"the task is {task.state}")
         if task.result_repr:
             raise UnsupportedMediaType("the result is no JSON")
-        text = (
-            bytes(task.result) if isinstance(task.result, msgspec.Raw) else await self._relay.gateway.result(identity)
-        )
+        if isinstance(task.result, msgspec.Raw):
+            text: bytes | None = bytes(task.result)
+        else:
+            text = await self._relay.gateway.result(identity, task.name)
         if text is None:
-            raise Gone("the result is not stored any more, or not as JSON")
+            raise Gone("the result is not stored any more, or not as JSON, or not to be shown")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
 
     async def revoke(self, request: Request) -> Response:
