@@ -23,6 +23,7 @@ import msgspec
 from celery import Celery
 from celery import Task as CeleryTask
 from celery.result import denied_join_result
+from msgspec import UNSET
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -31,6 +32,7 @@ from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable
 from watcher.event import Event, Task, fold
 from watcher.journal import Journal
 from watcher.permissions import Grant, issue, literally
+from watcher.redact import Redactor
 from watcher.relay import submission
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Message
@@ -296,7 +298,8 @@ class Gateway:
         name = str(task.name)
         known = self._signatures.get(name)
         if known is None or known[0] is not task:
-            known = self._signatures[name] = (task, Signature.of(task), describe(task))
+            redactor = self._policy.of(name).redactor if self._policy is not None else Redactor()
+            known = self._signatures[name] = (task, Signature.of(task), _masked(describe(task), redactor))
         return known
 
     @contextlib.contextmanager
@@ -326,6 +329,15 @@ def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str
         ),
         queue=options.queue,
     )  # fmt: skip
+
+
+def _masked(told: Registered, redactor: Redactor) -> Registered:
+    """``told`` without defaults that look secret."""
+    parameters = [
+        msgspec.structs.replace(each, default=UNSET) if redactor.is_secret(each.name) else each
+        for each in told.parameters
+    ]
+    return msgspec.structs.replace(told, parameters=parameters, signature=redactor.text(told.signature))
 
 
 def _revoke(data: bytes) -> _Revoke:

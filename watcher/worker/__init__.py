@@ -122,9 +122,10 @@ def install(app: Celery, *, redact: Hook | None = None) -> None:
 
     :param app: its ``watcher_redis_url``, else its result backend, else its broker says where to publish to.
     :param redact: called as ``redact(value, task, field)`` before anything of a value leaves the process: ``task`` is
-        the task's name, ``field`` one of ``args``, ``kwargs``, ``result``, ``meta`` and ``exception`` (a message or a
-        traceback). It returns what to show, and the value itself where there is nothing to hide. Where it raises,
-        nothing of the value is shown. A relay that is started with the app (``-A``) calls it too.
+        the task's name (empty where a relay doesn't know it), ``field`` one of ``args``, ``kwargs``, ``result``,
+        ``meta`` and ``exception`` (a message or a traceback). It returns what to show, and the value itself where there
+        is nothing to hide. Where it raises, nothing of the value is shown. A relay that is started with the app
+        (``-A``) calls it too.
     """
     global _installed, _redact  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens
     _redact = redact if _installed is None else _redact
