@@ -97,8 +97,10 @@ def test_nor_does_a_relay_tell_one_that_the_result_backend_holds(valkey: Valkey,
         def get(path: str) -> httpx.Response:
             return httpx.get(f"{serving.url}/api/tasks/{path}", timeout=10)
 
-        for name, identity in ids.items():
-            wait_for(lambda path=identity: get(path).json().get("final"), what=f"the relay to know of {name}")
+        def all_have_ended() -> bool:
+            return all(get(identity).json().get("final") for identity in ids.values())
+
+        wait_for(all_have_ended, what="the relay to know of the end of each")
         answers = {name: [get(identity), get(f"{identity}/result")] for name, identity in ids.items()}
         texts = told(valkey) + "".join(answer.text for both in answers.values() for answer in both)
         for secret in (SECRET, CARD, IBAN):
