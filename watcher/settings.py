@@ -146,7 +146,7 @@ SETTINGS: Final = (
             "further names: what stands below a key that contains one is masked"),
     Setting("enabled", True, _switch, _SWITCH, "publish events from this process"),
     Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
-    Setting("queues", ("*",), _names, _NAMES, "globs of queues that a submission may name"),
+    Setting("submit_queues", ("*",), _names, _NAMES, "globs of queues that a submission may name"),
     Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
     Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
             "calls carry a token signed with it (HS256)"),
@@ -186,7 +186,7 @@ class Settings:
     redact: tuple[str, ...] = NAMES
     enabled: bool = True
     submit: tuple[str, ...] = ("*",)
-    queues: tuple[str, ...] = ("*",)
+    submit_queues: tuple[str, ...] = ("*",)
     read_only: bool = False
     secret: str | None = field(default=None, repr=False)
     more_secrets: tuple[str, ...] = field(default=(), repr=False)

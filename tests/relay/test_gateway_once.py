@@ -132,7 +132,7 @@ async def test_a_repeat_gives_sight_only_to_whoever_is_known_to_have_submitted(a
 
 
 async def test_queues_are_those_that_the_setting_names(app: Celery, valkey: Valkey) -> None:
-    async with gateway_to(app, valkey.url(), Settings(queues=("slow", "user.*"))) as (gateway, _):
+    async with gateway_to(app, valkey.url(), Settings(submit_queues=("slow", "user.*"))) as (gateway, _):
         for queue in ("slow", "user.1"):
             await gateway.submit(request("tasks.add", 1, 2, options={"queue": queue}), OPEN)
         await gateway.submit(request("tasks.add", 1, 2), OPEN)  # where the app routes it

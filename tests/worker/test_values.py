@@ -241,7 +241,9 @@ def test_what_is_secret_by_the_name_of_its_parameter() -> None:
 @pytest.mark.parametrize(("args", "given"), [((1, "a"), "(1, 'a')"), (([1, 2], "a"), "((1, 2), 'a')"), ((1,), "[1]")])
 def test_a_text_that_the_sender_gave_is_shown_in_place_of_the_values(args: Any, given: str) -> None:
     """``apply_async(argsrepr=…)`` is Celery's own way to hide arguments."""
-    assert Rendering().arguments(args, {}, given, "{}").args is not UNSET  # what Celery makes by itself
+    made = Rendering().arguments(args, {}, given, "{}")  # what Celery makes by itself
+    assert (made.argsrepr, made.args is not UNSET) == (given, True)
+    assert Rendering().arguments(list(args), {}, given, "{}") == made  # … and after its journey
     shown = Rendering().arguments(args, {"card": 4711}, "(<hidden>)", "{'card': <hidden>}")
     assert shown == ("(<hidden>)", "{'card': <hidden>}", UNSET, UNSET)
     shown = Rendering().arguments((SECRET,), {}, "(<hidden>, password=x)", "{}")

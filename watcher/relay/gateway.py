@@ -143,7 +143,7 @@ class Gateway:
             return await self._carry(asked, task, grant, key, deadline)
 
     def _check_queue(self, queue: str | None) -> None:
-        if queue is not None and not any(fnmatchcase(queue, glob) for glob in self._settings.queues):
+        if queue is not None and not any(fnmatchcase(queue, glob) for glob in self._settings.submit_queues):
             raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {queue!r}")
 
     async def _check_unused(self, identity: str | None, grant: Grant) -> None:

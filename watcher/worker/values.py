@@ -200,14 +200,17 @@ class Rendering:
         if not isinstance(given, str) or not given:
             return self._repr(value), whole
         # What may be shown whole is small and plain, and its text says no more than its JSON.
-        if whole is not UNSET and given == repr(value):
-            return clean(given[:REPR_LIMIT]), whole
-        if whole is UNSET and not self.redactor.suspects(given[:REPR_LIMIT]):
-            return clean(given[:REPR_LIMIT]), UNSET
-        if _same(given, value):
-            return self._repr(value), whole
+        text = clean(given[:REPR_LIMIT])
+        if whole is not UNSET and given == repr(tuple(value) if type(value) is list else value):
+            return text, whole
+        suspicious = self.redactor.suspects(text)
+        if whole is UNSET and not suspicious:
+            return text, UNSET
+        # Arguments are a tuple for their sender, and a list after their journey.
+        if _same(given, tuple(value) if type(value) is list else value):
+            return (self._repr(value) if suspicious else text), whole
         # The sender gave a text of its own, and so hides what the value is.
-        return clean(self.redactor.text(given[:REPR_LIMIT]))[:REPR_LIMIT], UNSET
+        return self.redactor.text(text)[:REPR_LIMIT], UNSET
 
     def _by_position(self, args: Any) -> Any:
         """``args`` with what is secret by the name of its parameter masked; the same object where nothing is."""
