@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from tests.support.processes import ROOT
 from watcher.cli.options import load_settings
 from watcher.errors import SettingError, Unauthorized
 from watcher.keys import Keyring, TokenExpired, public_keys
@@ -177,3 +180,15 @@ def test_the_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.public_key == file.read_text()
     with pytest.raises(SettingError, match=r"missing.pem.*No such file"):
         load_settings({"public_key": str(tmp_path / "missing.pem")}, insecure=False)
+
+
+def test_without_cryptography_the_relay_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['cryptography'] = None\n"
+        "from watcher.keys import Keyring\nfrom watcher.settings import Settings\n"
+        f"assert Keyring.of(Settings(secret='{SECRET}')) is not None\n"
+        "Keyring.of(Settings(public_key='x'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "pip install 'celery-watcher[crypto]'" in done.stderr
+    assert "SettingError: WATCHER_PUBLIC_KEY" in done.stderr

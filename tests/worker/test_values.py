@@ -255,6 +255,10 @@ def test_a_text_that_was_cut_within_a_secret_shows_no_part_of_it() -> None:
     assert SECRET not in str(Rendering().arguments((), kwargs, "()", repr(kwargs)[:1040] + "..."))
     long = Rendering().exception(ValueError("x" * 1010 + f" password={SECRET}"), f"password='{SECRET}'" + "y" * 16380)
     assert "unter" not in str(long)
+    lines = f"password='{SECRET}" + " " * 16_000 + f"'\n{'y' * 8000} token={'z' * 15_000}"  # masked, it is short
+    assert "unter" not in str(Rendering().exception(ValueError(), lines))
+    lines = f"password='{'a' * 10}{'b' * 100}'\n" + f"token={'z' * 32_700}"
+    assert "bb" not in str(Rendering().exception(ValueError(), lines))
     assert "ter2" not in str(long)
 
 

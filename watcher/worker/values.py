@@ -166,7 +166,7 @@ class Rendering:
         # Masked before they are cut, so that no part of a secret is left, and cut before that to what is looked at.
         message = self._text(message[: 4 * REPR_LIMIT])[:REPR_LIMIT]
         if traceback:
-            traceback = clean(self._text(traceback[-2 * TRACEBACK_LIMIT :])[-TRACEBACK_LIMIT:])
+            traceback = clean(self._text(_last_lines(traceback, 2 * TRACEBACK_LIMIT))[-TRACEBACK_LIMIT:])
         return ExceptionInfo(type=name or type(error).__name__, message=clean(message), traceback=traceback or None)
 
     def stored(self, value: Any) -> bytes:
@@ -230,7 +230,8 @@ class Rendering:
             return HIDDEN
 
     def _text(self, text: str) -> str:
-        return self.redactor.text(str(self._hooked(text, "exception")))
+        shown = self._hooked(text, "exception")
+        return self.redactor.text(shown if isinstance(shown, str) else HIDDEN)
 
     def _repr(self, value: Any) -> str:
         text = short_repr(value, REPR_LIMIT)
@@ -248,6 +249,13 @@ class Rendering:
         if len(text) > self.max_args or not _survives(value) or self.redactor.json(text) is not text:
             return UNSET
         return Raw(text)
+
+
+def _last_lines(text: str, limit: int) -> str:
+    """What of ``text`` is looked at, from the beginning of a line on: half a line may hold half a secret."""
+    if len(text) <= limit:
+        return text
+    return text[text.find("\n", len(text) - limit) + 1 :] if "\n" in text[-limit:] else text[-limit:]
 
 
 def _same(given: str, value: Any) -> bool:
