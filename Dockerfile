@@ -5,7 +5,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY watcher watcher
 COPY web web
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check '.[crypto]'
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin watcher

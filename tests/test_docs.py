@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.support.processes import ROOT, Relay, program, relay, worker
 from tests.support.sse import Message, Parser
 from tests.support.valkey import Valkey
+from watcher.keys import Key, Keyring
 from watcher.permissions import grant
 from watcher.settings import SETTINGS
 
@@ -271,7 +272,7 @@ def test_a_token_is_printed_as_shown(tmp_path: Path) -> None:
     secret = "0123456789abcdef" * 2
     with program(sys.executable, str(script), env={"WATCHER_SECRET": secret}) as printing:
         assert printing.wait(30) == 0, printing.output
-        assert grant(printing.stdout.strip(), secret).watch == ("task:order-7",)
+        assert grant(printing.stdout.strip(), Keyring((Key("HS256", secret),))).watch == ("task:order-7",)
 
 
 # HTTP: the last one, since it leaves a task behind that is to run in an hour.

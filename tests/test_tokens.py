@@ -10,15 +10,21 @@ from celery import Celery
 
 import watcher
 from watcher.errors import SettingError
+from watcher.keys import Key, Keyring
 from watcher.permissions import grant
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
+def keyring(secret: str) -> Keyring:
+    """Of a relay with this secret."""
+    return Keyring((Key("HS256", secret),))
+
+
 def test_it_lets_its_holder_watch_that_task_and_nothing_else() -> None:
     result = Celery("program", set_as_current=False).AsyncResult("order-7")
     for given in (result, "order-7"):
-        found = grant(watcher.token(given, secret=SECRET), SECRET)
+        found = grant(watcher.token(given, secret=SECRET), keyring(SECRET))
         assert (found.watch, found.submit, found.revoke) == (("task:order-7",), (), False)
         assert found.may_watch("task:order-7")
         assert not any(map(found.may_watch, ("task:order-70", "task:other", "tasks", "tag:order-7", "root:order-7")))
@@ -27,7 +33,7 @@ def test_it_lets_its_holder_watch_that_task_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("identity", ["*", "tasks", "a?c", "[a-z]", "order-*"])
 def test_an_id_is_no_glob(identity: str) -> None:
-    found = grant(watcher.token(identity, secret=SECRET), SECRET)
+    found = grant(watcher.token(identity, secret=SECRET), keyring(SECRET))
     assert found.may_watch(f"task:{identity}")
     assert not any(map(found.may_watch, ("task:abc", "task:a", "task:order-1", "tasks", "tag:x")))
 
@@ -35,7 +41,7 @@ def test_an_id_is_no_glob(identity: str) -> None:
 def test_more_can_be_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHER_SECRET", SECRET)
     token = watcher.token(uuid.UUID(int=7), ttl=60, watch=["tag:user:42"], submit=["tasks.*"])
-    found = grant(token, SECRET)
+    found = grant(token, keyring(SECRET))
     assert found.watch == (f"task:{uuid.UUID(int=7)}", "tag:user:42")
     assert found.submit == ("tasks.*",)
     assert found.expires == pytest.approx(time.time() + 60, abs=5)

@@ -1,10 +1,11 @@
-"""Who may do what: tokens (JWT, RFC 7519) and the permissions that their claims grant.
+"""Who may do what: the permissions that the claims of a token grant.
 
-Pure decisions. The doors (socket, HTTP) ask a :class:`Grant`, and what no claim grants is denied.
+Pure decisions. Every door (socket, HTTP) asks a :class:`Grant`, and what no claim grants is denied.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,18 +15,11 @@ from typing import Any, Final
 import jwt
 
 from watcher.errors import Unauthorized
+from watcher.keys import LEEWAY, Keyring, TokenExpired
 
-__all__ = ["OPEN", "Grant", "TokenExpired", "grant", "issue"]
+__all__ = ["OPEN", "Grant", "TokenExpired", "grant", "issue", "literally"]
 
 _ALGORITHM: Final = "HS256"
-#: Clocks of issuer and relay may differ by this much, in seconds.
-_LEEWAY: Final = 5
-
-
-class TokenExpired(Unauthorized):
-    """The token was valid once; its holder should get a new one."""
-
-    code = 109
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class Grant:
 
     :param subject: the token's ``sub``; empty where there is none.
     :param watch: globs of channels; ``submit``: globs of task names; ``revoke``: whether tasks may be revoked.
-    :param expires: Unix seconds at which it ends; None for an open relay.
+    :param expires: its ``exp``, Unix seconds; None for an open relay.
     """
 
     subject: str = ""
@@ -42,6 +36,11 @@ class Grant:
     submit: tuple[str, ...] = ()
     revoke: bool = False
     expires: float | None = None
+
+    @property
+    def ends(self) -> float | None:
+        """When no door takes it any more, Unix seconds: clocks may differ a little."""
+        return None if self.expires is None else self.expires + LEEWAY
 
     def may_watch(self, channel: str) -> bool:
         """Whether ``channel`` may be subscribed to. Whoever may watch ``tasks`` sees everything anyway."""
@@ -60,23 +59,18 @@ class Grant:
 OPEN: Final = Grant(watch=("*",), submit=("*",), revoke=True)
 
 
-def grant(token: str | None, secret: str | None) -> Grant:
+def grant(token: str | None, keyring: Keyring | None) -> Grant:
     """The permissions that ``token`` grants.
 
-    :param secret: the relay's; None means an open relay, where a token is not even looked at.
+    :param keyring: the relay's; None means an open relay, where a token is not even looked at.
     :raises TokenExpired: its time is over.
     :raises Unauthorized: there is none, or it isn't valid.
     """
-    if secret is None:
+    if keyring is None:
         return OPEN
     if not token:
         raise Unauthorized("a token is needed")
-    try:
-        claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], leeway=_LEEWAY, options={"require": ["exp"]})
-    except jwt.ExpiredSignatureError:
-        raise TokenExpired("the token has expired") from None
-    except jwt.InvalidTokenError as error:
-        raise Unauthorized(f"the token is not valid: {error}") from None
+    claims = keyring.read(token)
     return Grant(
         subject=str(claims.get("sub", "")),
         watch=_globs(claims, "watch"),
@@ -94,18 +88,24 @@ def issue(
     watch: Iterable[str] = (),
     submit: Iterable[str] = (),
     revoke: bool = False,
+    audience: str = "",
+    issuer: str = "",
 ) -> str:
     """A signed token.
 
     :param ttl: how long it is valid, in seconds.
     """
     claims: dict[str, Any] = {"exp": int(time.time() + ttl)}
-    if subject:
-        claims["sub"] = subject
+    claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
     claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit)) if globs}
     if revoke:
         claims["revoke"] = True
     return jwt.encode(claims, secret, algorithm=_ALGORITHM)
+
+
+def literally(name: str) -> str:
+    """The glob that matches this channel or task and nothing else: an id may have any characters."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _globs(claims: dict[str, Any], name: str) -> tuple[str, ...]:

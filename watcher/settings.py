@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from watcher.errors import SettingError
+from watcher.redact import NAMES
 
 __all__ = ["SETTINGS", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
 
@@ -49,7 +50,7 @@ class Setting:
             return self.parse(text.strip())
         except ValueError:
             # A secret that is refused must not be printed.
-            shown = "…" if self.field in ("secret", "public_key") else masked(text)
+            shown = "…" if self.field in ("secret", "more_secrets", "public_key") else masked(text)
             raise SettingError(name, shown, self.accepted) from None
 
 
@@ -107,6 +108,17 @@ def _secret(text: str) -> str:
     return text
 
 
+def _secrets(text: str) -> tuple[str, ...]:
+    return tuple(map(_secret, _names(text)))
+
+
+def _redact(text: str) -> tuple[str, ...]:
+    names = _names(text.removeprefix("="))
+    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
+        raise ValueError(text)
+    return names if text.startswith("=") else (*NAMES, *names)
+
+
 _SWITCH: Final = "1 or 0"
 _NAMES: Final = "names separated by spaces or commas"
 
@@ -129,11 +141,21 @@ SETTINGS: Final = (
             "bytes; larger arguments are not put into events"),
     Setting("send_args", True, _switch, _SWITCH, "put arguments into events"),
     Setting("send_results", True, _switch, _SWITCH, "put results into events"),
+    Setting("redact", NAMES, _redact,
+            "names of two letters or more, separated by spaces or commas; after a '=' they replace the list",
+            "further names: what stands below a key that contains one is masked"),
     Setting("enabled", True, _switch, _SWITCH, "publish events from this process"),
     Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
+    Setting("submit_queues", ("*",), _names, _NAMES, "globs of queues that a submission may name"),
     Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
     Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
             "calls carry a token signed with it (HS256)"),
+    Setting("more_secrets", (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
+            "further secrets that tokens may be signed with, to change the secret without a break"),
+    Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file that holds some",
+            "calls carry a token signed with the private key (RS256, ES256, EdDSA)"),
+    Setting("audience", (), _names, _NAMES, "tokens must be for one of these (aud)"),
+    Setting("issuer", (), _names, _NAMES, "tokens must be from one of these (iss)"),
     Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
     Setting("hosts", (), _names, _NAMES, "Host names that an open relay answers to"),
 )  # fmt: skip
@@ -161,12 +183,23 @@ class Settings:
     max_args: int = 4096
     send_args: bool = True
     send_results: bool = True
+    redact: tuple[str, ...] = NAMES
     enabled: bool = True
     submit: tuple[str, ...] = ("*",)
+    submit_queues: tuple[str, ...] = ("*",)
     read_only: bool = False
     secret: str | None = field(default=None, repr=False)
+    more_secrets: tuple[str, ...] = field(default=(), repr=False)
+    public_key: str | None = field(default=None, repr=False)
+    audience: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether calls need a token; a relay where they don't is open."""
+        return self.secret is not None or bool(self.more_secrets) or self.public_key is not None
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:

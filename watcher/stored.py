@@ -21,10 +21,11 @@ from msgspec import UNSET
 
 from watcher.event import Event, Reason, rank
 from watcher.settings import as_redis
+from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["Stored", "decompressed", "event_of", "redis_of", "result_of"]
+__all__ = ["Stored", "decompressed", "event_of", "redis_of", "result_of", "value_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +105,11 @@ def redis_of(app: Celery) -> tuple[str, str] | None:
     return url, bytes(backend.task_keyprefix).decode()
 
 
-def event_of(identity: str, payload: bytes, rendering: Rendering, now: float) -> Event | None:
+def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: str | None = None) -> Event | None:
     """The event that a stored result tells of; None where it is not what Celery stores.
 
     :param now: Unix seconds, for a state that is stored without its time.
+    :param name: of the task, where it is known from elsewhere: it says what of the task is shown.
     """
     try:
         meta = json.loads(payload)
@@ -117,12 +119,14 @@ def event_of(identity: str, payload: bytes, rendering: Rendering, now: float) ->
         return None
     state: str = meta["status"]
     retries = meta.get("retries")
+    stored_name = _text(meta.get("name"))
+    rendering = policy.of(name or stored_name)
     return Event(
         id=identity,
         state=state,
         timestamp=_timestamp(meta.get("date_done"), now),
         source="backend",
-        name=_text(meta.get("name")),
+        name=stored_name,
         hostname=_text(meta.get("worker")),
         queue=_text(meta.get("queue")),
         retries=retries if type(retries) is int else None,
@@ -132,15 +136,25 @@ def event_of(identity: str, payload: bytes, rendering: Rendering, now: float) ->
     )
 
 
-def result_of(payload: bytes) -> bytes | None:
-    """The JSON text of a stored SUCCESS's result; None where it is something else, or no JSON."""
+def result_of(payload: bytes, rendering: Rendering) -> bytes | None:
+    """The JSON text of a stored SUCCESS's result, masked; None where it is something else, no JSON, or not shown."""
+    if not rendering.send_results:
+        return None
     try:
-        meta = json.loads(payload)
-        if not isinstance(meta, dict) or meta.get("status") != "SUCCESS":
-            return None
-        return json.dumps(_plain(meta.get("result")), allow_nan=False, separators=(",", ":")).encode()
+        return rendering.stored(value_of(payload))
     except (ValueError, RecursionError):
         return None
+
+
+def value_of(payload: bytes) -> Any:
+    """A stored SUCCESS's result, as plain JSON has it: for whom it belongs to, so nothing of it is masked.
+
+    :raises ValueError: it is something else, or no JSON. RecursionError: it is nested too deeply.
+    """
+    meta = json.loads(payload)
+    if not isinstance(meta, dict) or meta.get("status") != "SUCCESS":
+        raise ValueError("no stored SUCCESS")
+    return _plain(meta.get("result"))
 
 
 def _explanation(state: str, meta: Mapping[str, Any], rendering: Rendering) -> dict[str, Any]:

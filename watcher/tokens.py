@@ -8,13 +8,10 @@ from collections.abc import Iterable
 from typing import Protocol
 from uuid import UUID
 
-from watcher.permissions import issue
+from watcher.permissions import issue, literally
 from watcher.settings import setting
 
-__all__ = ["Identified", "identity_of", "signing_secret", "token"]
-
-# What fnmatch takes for more than itself: a token's channels are globs.
-_LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+__all__ = ["Identified", "asked", "identity_of", "signing_secret", "token"]
 
 
 class Identified(Protocol):
@@ -48,9 +45,10 @@ def token(
     """
     if not 0 < ttl < math.inf:
         raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0")
-    channel = f"task:{identity_of(result_or_id).translate(_LITERALLY)}"
+    channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
-    return issue(key, ttl=ttl, watch=[channel, *_each(watch, "watch")], submit=_each(submit, "submit"))
+    channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")
+    return issue(key, ttl=ttl, watch=channels, submit=names, audience=asked("audience"), issuer=asked("issuer"))
 
 
 def signing_secret(given: str | None, name: str) -> str:
@@ -62,6 +60,13 @@ def signing_secret(given: str | None, name: str) -> str:
     if given is not None:
         return str(secret.read(given, name))
     return str(secret.read(os.environ.get(secret.variable, ""), secret.variable))
+
+
+def asked(name: str) -> str:
+    """The ``audience`` or ``issuer`` that the relay asks for of tokens, by its own setting; empty where it doesn't."""
+    asked_for = setting(name)
+    names = asked_for.read(os.environ.get(asked_for.variable, ""), asked_for.variable) or ()
+    return str(names[0]) if names else ""
 
 
 def identity_of(given: object) -> str:

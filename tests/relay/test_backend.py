@@ -22,6 +22,7 @@ from watcher.relay.backend import SafetyNet
 from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.history import History
 from watcher.stored import event_of
+from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 pytestmark = [
@@ -29,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Call to deprecated setex"),  # Celery 5.7 does
 ]
 
-RENDERING = Rendering(max_result=1000, max_args=1000, send_args=True, send_results=True)
+POLICY = Policy(Celery(set_as_current=False), Rendering(max_result=1000, max_args=1000))
 
 
 class Watched:
@@ -49,7 +50,7 @@ class Watched:
             redis=self.redis,
             journal=self.journal,
             history=self.history,
-            read=lambda identity, payload: event_of(identity, payload, RENDERING, 5.0),
+            read=lambda identity, payload, name: event_of(identity, payload, POLICY, 5.0, name),
             append=self.appender.append,
         )
 

@@ -24,6 +24,7 @@ from watcher.errors import (
     Refused,
     UnknownTask,
 )
+from watcher.keys import Keyring
 from watcher.permissions import OPEN, Grant, grant
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.settings import Settings
@@ -212,7 +213,7 @@ async def test_without_an_app_or_with_an_eager_one_nothing_can_be_submitted(valk
 async def test_with_a_secret_a_token_for_the_task_comes_back(app: Celery, valkey: Valkey) -> None:
     async with gateway_to(app, valkey.url(), Settings(secret=SECRET)) as (gateway, _):
         submitted = await gateway.submit(request("tasks.add", 1, 2), Grant(subject="me", submit=("*",)))
-    granted = grant(submitted.token, SECRET)
+    granted = grant(submitted.token, Keyring.of(Settings(secret=SECRET)))
     assert granted.may_watch(f"task:{submitted.id}")
     assert not granted.may_watch("task:other")
     assert not granted.may_watch("tasks")

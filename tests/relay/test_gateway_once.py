@@ -10,9 +10,10 @@ import anyio.lowlevel
 import pytest
 from celery import Celery
 
-from tests.relay.support import JOURNAL, SECRET, gateway_to, journal, queued, request, timed
+from tests.relay.support import JOURNAL, SECRET, celery_app, gateway_to, journal, queued, request, timed
 from tests.support.valkey import Valkey
 from watcher.errors import (
+    BadArguments,
     BadRequest,
     Conflict,
     NotPermitted,
@@ -95,6 +96,52 @@ async def test_another_subjects_id_is_refused_and_its_key_is_its_own(app: Celery
         await redis.hset(JOURNAL.open, "elsewhere", "0000000")
         with pytest.raises(NotPermitted, match="in use"):
             await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "elsewhere"}), you)
+
+
+async def test_an_id_whose_result_is_still_stored_is_in_use_though_the_journal_has_forgotten_it(valkey: Valkey) -> None:
+    """Whoever submits may watch: the safety net would show the result of the old task."""
+    app = celery_app(valkey.url(15), valkey.url(14))
+
+    def store(identity: str) -> None:
+        with valkey.client(14) as redis:
+            redis.set(f"celery-task-meta-{identity}", b'{"status": "SUCCESS", "result": "theirs"}')
+
+    store("old")
+    me, everyone = Grant(subject="me", submit=("*",)), Grant(subject="root", submit=("*",), watch=("task:*",))
+    async with gateway_to(app, valkey.url(), Settings(secret=SECRET)) as (gateway, _):
+        data = request("tasks.add", 1, 2, options={"task_id": "old"})
+        with pytest.raises(NotPermitted, match="in use"):
+            await gateway.submit(data, me)
+        assert (queued(valkey), journal(valkey)) == ([], [])
+        own = request("tasks.add", 1, 2, options={"task_id": "own"})
+        first = await gateway.submit(own, me)
+        store("own")
+        assert (await gateway.submit(own, me)).offset == first.offset  # a repeat, after its end
+        assert (await gateway.submit(data, everyone)).id == "old"  # who sees it anyway may
+
+
+async def test_a_repeat_gives_sight_only_to_whoever_is_known_to_have_submitted(app: Celery, valkey: Valkey) -> None:
+    data = request("tasks.add", 1, 2, options={"task_id": "guessed"})
+    nobody, me = Grant(submit=("*",)), Grant(subject="me", submit=("*",))
+    async with gateway_to(app, valkey.url(), Settings(secret=SECRET)) as (gateway, _):
+        assert (await gateway.submit(data, nobody)).token
+        assert (await gateway.submit(data, nobody)).token is None  # of all the tokens without a subject, whose is it?
+        data = request("tasks.add", 1, 2, options={"task_id": "mine"})
+        assert (await gateway.submit(data, me)).token
+        assert (await gateway.submit(data, me)).token
+
+
+async def test_queues_are_those_that_the_setting_names(app: Celery, valkey: Valkey) -> None:
+    async with gateway_to(app, valkey.url(), Settings(submit_queues=("slow", "user.*"))) as (gateway, _):
+        for queue in ("slow", "user.1"):
+            await gateway.submit(request("tasks.add", 1, 2, options={"queue": queue}), OPEN)
+        await gateway.submit(request("tasks.add", 1, 2), OPEN)  # where the app routes it
+        with pytest.raises(NotPermitted, match="queue 'other'"):
+            await gateway.submit(request("tasks.add", 1, 2, options={"queue": "other"}), OPEN)
+    async with gateway_to(app, valkey.url()) as (gateway, _):
+        for queue in ("_kombu.binding.celery", "unacked", "celery-task-meta-x", "{watcher}:journal"):
+            with pytest.raises(BadArguments, match="keeps for itself"):
+                await gateway.submit(request("tasks.add", 1, 2, options={"queue": queue}), OPEN)
 
 
 async def test_a_claim_of_a_relay_that_died_is_taken_over(app: Celery, valkey: Valkey) -> None:

@@ -49,6 +49,7 @@ class Counter:
         self.clients: list[Socket] = []
         self.calls = 0
         self.full = False
+        self.ends: float | None = None
         self.url = ""
 
     def refusal(self, host: str | None, origin: str | None) -> str | None:
@@ -60,6 +61,9 @@ class Counter:
 
     def closed(self, socket: Socket) -> None:
         self.clients.remove(socket)
+
+    def expires(self, socket: Socket, moment: float | None) -> None:
+        self.ends = moment
 
     def call(self, socket: Socket, call: Call) -> None:
         self.calls += 1
@@ -218,9 +222,9 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_given_up() -> None:
         await eventually(lambda: socket._paused, what="the connection to be full")
         now = anyio.current_time()
         for seconds in range(0, 61, 25):
-            socket.tick(now + seconds, 0)
+            socket.tick(now + seconds)
         assert desk.clients == [socket]
-        socket.tick(now + 100, 0)
+        socket.tick(now + 100)
         await eventually(lambda: not desk.clients, what="the connection to be given up")
         slow.transport.abort()
 
@@ -230,12 +234,12 @@ async def test_pings_are_sent_and_a_pong_is_demanded() -> None:
         await mute.send('{"id":1,"connect":{}}')
         await mute.recv()
         for each in desk.clients:
-            each.tick(anyio.current_time(), 0)
+            each.tick(anyio.current_time())
         await good.until(lambda: good.pings == 1, "a ping")
         assert await mute.recv() == "{}"
         await good.rpc("anything")
         for each in list(desk.clients):
-            each.tick(anyio.current_time(), 0)
+            each.tick(anyio.current_time())
         await ends_with(mute, messages.NO_PONG)
         await good.until(lambda: good.pings == 2, "another ping")
 
@@ -253,7 +257,7 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -
         assert not socket._paused, "the relay itself is not held up yet"
         now = anyio.current_time()
         for seconds in range(0, 51, 25):
-            socket.tick(now + seconds, 0)
+            socket.tick(now + seconds)
         assert desk.clients == [socket]
         with anyio.fail_after(20):
             seen = 0
@@ -261,7 +265,7 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -
                 seen += str(await slow.recv()).count('"pub"')
         await slow.send("{}")
         await eventually(lambda: not socket._pinged, what="the pong")
-        socket.tick(now + 75, 0)
+        socket.tick(now + 75)
         assert desk.clients == [socket]
         slow.transport.abort()
 

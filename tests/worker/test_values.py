@@ -188,19 +188,98 @@ def test_arguments_can_be_left_out_altogether() -> None:
     assert Rendering(send_args=False).arguments((1,), {}, "(1,)", "{}") == (None, None, UNSET, UNSET)
 
 
-def test_a_mask_sees_everything_and_masked_arguments_are_not_sent() -> None:
-    seen: list[Any] = []
+SECRET = "hunter2"
 
-    def mask(value: Any) -> Any:
-        seen.append(value)
-        return value.replace("hunter2", "***") if isinstance(value, str) else ["***"]
 
-    rendering = Rendering(mask=mask)
-    assert rendering.result(["hunter2"]).value == msgspec.Raw(b'["***"]')
-    assert rendering.arguments(["hunter2"], {}, None, None)[:3] == ("['***']", "['***']", UNSET)
-    error = rendering.exception(ValueError("hunter2"), "Traceback: hunter2")
-    assert (error.message, error.traceback) == ("***", "Traceback: ***")
-    assert ["hunter2"] in seen
+class Opaque:
+    def __repr__(self) -> str:
+        return f"Opaque(password={SECRET!r})"
+
+
+class Told:
+    def __json__(self) -> Any:
+        return {"password": SECRET}
+
+
+def text_of(shown: tuple[Any, ...]) -> str:
+    return " ".join(bytes(each).decode() if isinstance(each, msgspec.Raw) else str(each) for each in shown)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"password": SECRET},
+        [{"user": {"api_key": [SECRET]}}],
+        {"credentials": {"a": SECRET}},
+        f"redis://:{SECRET}@host/0",
+        Opaque(),
+        Told(),
+        {1: Opaque(), "token": SECRET},
+        {"when": {1}, "secret": {SECRET}},
+    ],
+    ids=["a key", "deep", "whole", "a URL", "a repr", "__json__", "no JSON", "a set"],
+)
+def test_no_secret_leaves_in_arguments_results_and_metas(value: Any) -> None:
+    rendering = Rendering()
+    for shown in (rendering.result(value), rendering.meta(value)):
+        assert SECRET not in text_of(shown)
+        assert "***" in text_of(shown)
+    for text in (None, repr((value,))):
+        arguments = rendering.arguments((value,), {"a": value}, text, None)
+        assert SECRET not in text_of(arguments)
+        assert (arguments.args, arguments.kwargs) == (UNSET, UNSET)
+
+
+def test_what_is_secret_by_the_name_of_its_parameter() -> None:
+    rendering = Rendering(positions=((1, "password"), (2, "token")))
+    found = rendering.arguments(("ann", SECRET, None), {}, f"('ann', '{SECRET}', None)", "{}")
+    assert (found.argsrepr, found.args) == ("('ann', '***', None)", UNSET)
+    found = rendering.arguments(("ann",), {}, "('ann',)", "{}")
+    assert (found.argsrepr, found.args) == ("('ann',)", msgspec.Raw(b'["ann"]'))
+
+
+@pytest.mark.parametrize(("args", "given"), [((1, "a"), "(1, 'a')"), (([1, 2], "a"), "((1, 2), 'a')"), ((1,), "[1]")])
+def test_a_text_that_the_sender_gave_is_shown_in_place_of_the_values(args: Any, given: str) -> None:
+    """``apply_async(argsrepr=…)`` is Celery's own way to hide arguments."""
+    made = Rendering().arguments(args, {}, given, "{}")  # what Celery makes by itself
+    assert (made.argsrepr, made.args is not UNSET) == (given, True)
+    assert Rendering().arguments(list(args), {}, given, "{}") == made  # … and after its journey
+    shown = Rendering().arguments(args, {"card": 4711}, "(<hidden>)", "{'card': <hidden>}")
+    assert shown == ("(<hidden>)", "{'card': <hidden>}", UNSET, UNSET)
+    shown = Rendering().arguments((SECRET,), {}, "(<hidden>, password=x)", "{}")
+    assert shown.argsrepr == "(<hidden>, password=***)"
+
+
+def test_a_text_that_was_cut_within_a_secret_shows_no_part_of_it() -> None:
+    kwargs = {"text": "x" * 1000, "password": SECRET * 10}
+    assert SECRET not in str(Rendering().arguments((), kwargs, "()", repr(kwargs)[:1040] + "..."))
+    long = Rendering().exception(ValueError("x" * 1010 + f" password={SECRET}"), f"password='{SECRET}'" + "y" * 16380)
+    assert "unter" not in str(long)
+    lines = f"password='{SECRET}" + " " * 16_000 + f"'\n{'y' * 8000} token={'z' * 15_000}"  # masked, it is short
+    assert "unter" not in str(Rendering().exception(ValueError(), lines))
+    lines = f"password='{'a' * 10}{'b' * 100}'\n" + f"token={'z' * 32_700}"
+    assert "bb" not in str(Rendering().exception(ValueError(), lines))
+    assert "ter2" not in str(long)
+
+
+def test_a_hook_comes_first_and_what_it_can_not_look_at_is_hidden() -> None:
+    seen: list[str] = []
+
+    def hook(value: Any, field: str) -> Any:
+        seen.append(field)
+        if value == "odd":
+            raise KeyError("odd")
+        return "###" if "4711" in repr(value) else value
+
+    rendering = Rendering(hook=hook)
+    assert rendering.arguments((4711,), {"a": 1}, "(4711,)", "{'a': 1}") == (
+        "'###'", "{'a': 1}", UNSET, msgspec.Raw(b'{"a":1}'),
+    )  # fmt: skip
+    assert rendering.result([4711]).value == msgspec.Raw(b'"###"')
+    assert rendering.result("odd").value == msgspec.Raw(b'"***"')
+    assert rendering.meta({"password": SECRET}).value == msgspec.Raw(b'{"password":"***"}')
+    assert rendering.exception(ValueError("4711"), "Traceback").message == "###"
+    assert seen == ["args", "kwargs", "result", "result", "meta", "exception", "exception"]
 
 
 def test_an_exception_is_cut_to_what_says_most() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import click
@@ -14,6 +16,7 @@ from celery import Celery
 from celery.app.utils import find_app
 
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
+from watcher.keys import Keyring
 from watcher.settings import SETTINGS, Setting, Settings, setting
 
 __all__ = [
@@ -67,11 +70,24 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
 
     :raises SettingError: one is not accepted; so is an address that others reach, for a relay that is open to all.
     """
-    settings = Settings.load(os.environ, options)
-    if settings.secret is None and not insecure and not is_loopback(settings.host):
-        accepted = "without WATCHER_SECRET only a loopback address, unless --insecure"
+    settings = _with_keys(Settings.load(os.environ, options))
+    if not settings.guarded and not insecure and not is_loopback(settings.host):
+        accepted = "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
         name = setting("host")
         raise SettingError(name.variable if options.get("host") is None else name.option, settings.host, accepted)
+    return settings
+
+
+def _with_keys(settings: Settings) -> Settings:
+    """``settings`` with the public key's text where they had its path; that it can be used has been seen."""
+    given = settings.public_key
+    if given is not None and "-----BEGIN" not in given and not given.lstrip().startswith("{"):
+        try:
+            settings = dataclasses.replace(settings, public_key=Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingError(setting("public_key").variable, given, f"the file can't be read: {why}") from None
+    Keyring.of(settings)
     return settings
 
 

@@ -6,8 +6,8 @@ import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave
 from watcher.errors import SettingError
-from watcher.permissions import issue
-from watcher.tokens import signing_secret
+from watcher.permissions import issue, literally
+from watcher.tokens import asked, signing_secret
 
 __all__ = ["token"]
 
@@ -19,10 +19,12 @@ __all__ = ["token"]
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
 @click.option("--ttl", type=click.FloatRange(min=1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
+@click.option("--aud", default="", metavar="AUDIENCE", help="For whom it is.  [the first of WATCHER_AUDIENCE]")
+@click.option("--iss", default="", metavar="ISSUER", help="From whom it is.  [the first of WATCHER_ISSUER]")
 @click.option("--secret", metavar="SECRET", help="The relay's secret.  [WATCHER_SECRET]")
 def token(
     *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
-    secret: str | None,
+    aud: str, iss: str, secret: str | None,
 ) -> None:  # fmt: skip
     """Print a token that lets its holder watch these channels; a bare ID means task:ID.
 
@@ -32,7 +34,8 @@ def token(
         key = signing_secret(secret, "--secret")
     except SettingError as error:
         leave(str(error), MISUSED)
-    watch = [*map(channel_of, channels), *globs]
+    watch = [*map(literally, map(channel_of, channels)), *globs]
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
-    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke))
+    claims = {"audience": aud or asked("audience"), "issuer": iss or asked("issuer")}
+    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, **claims))

@@ -21,7 +21,7 @@ from watcher.direct.waits import ending
 from watcher.errors import WatcherError
 from watcher.event import Event, InvalidEvent, decode, encode, is_final
 from watcher.stored import decompressed, event_of
-from watcher.worker.values import Rendering
+from watcher.worker.policy import Policy
 
 __all__ = ["Events"]
 
@@ -38,10 +38,10 @@ class _Inbox:
 
     wants_lines = True
 
-    def __init__(self, identity: str, tasks: Tasks, rendering: Rendering, since: tuple[str, int] | None) -> None:
+    def __init__(self, identity: str, tasks: Tasks, policy: Policy, since: tuple[str, int] | None) -> None:
         self.id = identity
         self._tasks = tasks
-        self._rendering = rendering
+        self._policy = policy
         self._epoch, self._floor = since or ("", 0)
         self._items: dict[int, bytes] = {}  # by offset, ascending once `known`
         self._earlier: list[TaskEvent] = []  # of an epoch before
@@ -118,7 +118,7 @@ class _Inbox:
         if payload is None:
             return
         try:
-            event = event_of(self.id, decompressed(payload), self._rendering, time.time())
+            event = event_of(self.id, decompressed(payload), self._policy, time.time())
         except Exception:  # noqa: BLE001 - a decompressor raises what it likes
             return
         if event is not None and _shown(event) != self._said:
@@ -176,8 +176,8 @@ class Events:
     :param since: ``(epoch, offset)`` of an event that was seen: go on after it.
     """
 
-    def __init__(self, identity: str, tasks: Tasks, rendering: Rendering, since: tuple[str, int] | None = None) -> None:
-        self._inbox = _Inbox(identity, tasks, rendering, since)
+    def __init__(self, identity: str, tasks: Tasks, policy: Policy, since: tuple[str, int] | None = None) -> None:
+        self._inbox = _Inbox(identity, tasks, policy, since)
         self._tasks = tasks
         self._ended = False
         tasks.join(identity, self._inbox)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +15,9 @@ from watcher.client.errors import TaskFailed, TaskRevoked
 from watcher.client.told import TaskEvent, value_of
 from watcher.direct.errors import ResultUnreadable
 from watcher.event import encode, is_final
-from watcher.stored import decompressed, event_of, result_of
+from watcher.stored import decompressed, event_of
+from watcher.stored import value_of as stored_value
+from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 __all__ = ["AppReader", "JsonReader", "Outcome", "Reader"]
@@ -64,7 +65,7 @@ class JsonReader:
     """Reads JSON and nothing else; raises what the client of a relay does."""
 
     def __init__(self) -> None:
-        self._rendering = Rendering()
+        self._policy = Policy(None, Rendering())
 
     def stored(self, identity: str, payload: bytes) -> Outcome | None:
         """The outcome that is stored; None where the task has not ended."""
@@ -73,9 +74,9 @@ class JsonReader:
             state = msgspec.json.decode(plain, type=_Stored).status
             if not is_final(state):
                 return None
-            if state == "SUCCESS" and (value := result_of(plain)) is not None:
-                return Outcome(identity, state, json.loads(value))
-            event = event_of(identity, plain, self._rendering, time.time())
+            if state == "SUCCESS":
+                return Outcome(identity, state, stored_value(plain))
+            event = event_of(identity, plain, self._policy, time.time())
         except Exception:  # noqa: BLE001 - whoever writes to the backend chose it, and a decompressor raises what it likes
             event = None
         if event is None or event.state == "SUCCESS":

@@ -25,6 +25,8 @@ from watcher.journal import Journal
 from watcher.listening import reach, soon_failing
 from watcher.settings import Settings, as_redis, database_of, redis_url, setting
 from watcher.tokens import identity_of
+from watcher.worker import redact_hook
+from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 __all__ = ["Opening", "Results", "results"]
@@ -43,10 +45,10 @@ class Results:
     It belongs to the event loop that it was made in.
     """
 
-    def __init__(self, tasks: Tasks, reader: Reader, rendering: Rendering) -> None:
+    def __init__(self, tasks: Tasks, reader: Reader, policy: Policy) -> None:
         self._tasks = tasks
         self._reader = reader
-        self._rendering = rendering
+        self._policy = policy
 
     @overload
     async def wait(self, task: AsyncResult[T], /, timeout: float | None = None) -> T: ...
@@ -128,7 +130,7 @@ class Results:
 
         :param since: ``(epoch, offset)`` of an event that was seen: go on after it.
         """
-        return Events(identity_of(task), self._tasks, self._rendering, since)
+        return Events(identity_of(task), self._tasks, self._policy, since)
 
     async def sse(self, task: One, /, *, last_event_id: str | None = None) -> AsyncGenerator[str, None]:
         """The same as server-sent events: the body of a ``text/event-stream`` response.
@@ -169,7 +171,7 @@ class Opening:
         journal_url: str,
         journal: Journal,
         reader: Reader,
-        rendering: Rendering,
+        policy: Policy,
     ) -> None:
         self._url = url
         self._options = options
@@ -177,7 +179,7 @@ class Opening:
         self._journal_url = journal_url
         self._journal = journal
         self._reader = reader
-        self._rendering = rendering
+        self._policy = policy
         self._exits = AsyncExitStack()
         self._results: Results | None = None
 
@@ -193,7 +195,7 @@ class Opening:
             self._group = await anyio.create_task_group().__aenter__()
             tasks.start(self._group)
             self._exits = exits.pop_all()
-        self._results = Results(tasks, self._reader, self._rendering)
+        self._results = Results(tasks, self._reader, self._policy)
         return self._results
 
     async def __aexit__(
@@ -225,7 +227,7 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
     :raises SettingError: the result backend isn't a Redis, the URL isn't one, or a ``WATCHER_…`` variable is wrong.
     """
     settings = Settings.load(os.environ)
-    rendering = Rendering(max_result=settings.max_result)
+    rendering = Rendering.of(settings)  # of what events show; values belong to whoever waits for them
     if isinstance(app_or_url, str):
         url = str(setting("redis_url").read(app_or_url, "results(url)"))
         journal_url = settings.redis_url or url
@@ -236,7 +238,7 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
             journal_url=journal_url,
             journal=_journal(settings, journal_url),
             reader=JsonReader(),
-            rendering=rendering,
+            policy=Policy(None, rendering),
         )
 
     if global_keyprefix:
@@ -261,7 +263,7 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
         journal_url=journal_url,
         journal=_journal(settings, journal_url),
         reader=AppReader(app_or_url),
-        rendering=rendering,
+        policy=Policy(app_or_url, rendering, redact_hook()),
     )
 
 

@@ -42,7 +42,7 @@ def refusal(settings: Settings, *, host: str | None, origin: str | None) -> str 
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
     """Why a request for this ``Host`` is refused, or None."""
-    if settings.secret is not None or "*" in settings.hosts:
+    if settings.guarded or "*" in settings.hosts:
         return None
     if host is None:
         return "there is no Host header, and without WATCHER_SECRET the relay answers only to hosts that it knows"
@@ -72,14 +72,14 @@ def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) 
         own = _authority(host) if host else None
         if own is not None and (own.name, own.port or _DEFAULT_PORTS[page.scheme]) == (page.name, page.port):
             return None
-        if settings.secret is None and is_loopback(page.name):
+        if not settings.guarded and is_loopback(page.name):
             return None
     return f"pages from {_shown(origin)} may not use this relay; WATCHER_ORIGINS={_plain(origin)} allows it"
 
 
 def insecure_bind_refused(settings: Settings) -> str | None:
     """Why a relay with these settings must not listen on ``settings.host``, or None; ``--insecure`` overrides it."""
-    if settings.secret is not None or is_loopback(settings.host):
+    if settings.guarded or is_loopback(settings.host):
         return None
     return "without WATCHER_SECRET only a loopback address, unless --insecure"
 

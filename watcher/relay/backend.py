@@ -55,7 +55,8 @@ class SafetyNet:
 
     :param results: the result backend's Redis, ``redis`` the journal's; clients that don't decode.
     :param prefix: of the keys that results are stored under.
-    :param read: makes an event of what is stored under a task's id; None where it can't be told.
+    :param read: makes an event of what is stored under a task's id, given its name where that is known; None where it
+        can't be told.
     :param append: appends events to the journal.
     """
 
@@ -67,7 +68,7 @@ class SafetyNet:
         redis: Redis,
         journal: Journal,
         history: History,
-        read: Callable[[str, bytes], Event | None],
+        read: Callable[[str, bytes, str | None], Event | None],
         append: Callable[[Sequence[Event]], Awaitable[Any]],
     ) -> None:
         self._results = results
@@ -201,8 +202,8 @@ class SafetyNet:
 
     def _missing(self, identity: str, payload: bytes) -> Event | None:
         """The event that ``payload`` tells of, where the journal doesn't have it."""
-        event = self._read(identity, payload)
         task = self._history.task(identity)
+        event = self._read(identity, payload, task.name if task is not None else None)
         return event if event is None or task is None else _following(event, task)
 
 

@@ -138,6 +138,13 @@ class Claims:
             verdicts[index] = _verdict(ids[index], claims[index], answer)
         return [verdicts[index] for index in range(len(claims))]
 
+    async def known(self, identity: str) -> bool:
+        """Whether a task of this id was submitted within the last day.
+
+        :raises redis.RedisError: Redis is away.
+        """
+        return bool(await self._redis.exists(self._id(identity)))
+
     async def _take_keys(self, claims: Sequence[Claim]) -> list[str]:
         commands: list[_Command] = []
         for claim in claims:

@@ -20,7 +20,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Fate, Message
 from watcher.relay.claims import Busy, Claim, Claims, Known, Taken
 from watcher.relay.threads import Threads
-from watcher.worker.values import Rendering
+from watcher.worker.policy import Policy
 
 __all__ = ["Dispatch", "Order", "Submitted"]
 
@@ -105,13 +105,11 @@ class Dispatch:
     :param threads: for what blocks.
     """
 
-    def __init__(
-        self, broker: Broker, claims: Claims, appender: Appender, rendering: Rendering, threads: Threads
-    ) -> None:
+    def __init__(self, broker: Broker, claims: Claims, appender: Appender, policy: Policy, threads: Threads) -> None:
         self._broker = broker
         self._claims = claims
         self._appender = appender
-        self._rendering = rendering
+        self._policy = policy
         self._threads = threads
 
     async def carry(self, orders: Sequence[Order], deadline: float) -> None:
@@ -167,7 +165,9 @@ class Dispatch:
                 why = f"{message.task.name} can't be routed: {type(error).__name__}: {error}"
                 order.outcome = BadArguments(why)
                 continue
-            shown = self._rendering.arguments(tuple(message.args), dict(message.kwargs), None, None)
+            shown = self._policy.of(str(message.task.name)).arguments(
+                tuple(message.args), dict(message.kwargs), None, None
+            )
             order.described = {"queue": queue, **shown._asdict()}
 
     async def _record(self, orders: Sequence[Order]) -> None:

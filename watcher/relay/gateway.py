@@ -23,17 +23,20 @@ import msgspec
 from celery import Celery
 from celery import Task as CeleryTask
 from celery.result import denied_join_result
+from msgspec import UNSET
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from watcher import worker
 from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable, UnknownTask
 from watcher.event import Event, Task, fold
 from watcher.journal import Journal
-from watcher.permissions import Grant, issue
+from watcher.permissions import Grant, issue, literally
+from watcher.redact import Redactor
 from watcher.relay import submission
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Message
-from watcher.relay.claims import Busy, Claim, Claims, subject_digest
+from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.lanes import Lanes
 from watcher.relay.signature import Registered, Signature, describe
@@ -41,6 +44,7 @@ from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
 from watcher.stored import Stored, event_of, result_of
+from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 __all__ = ["Gateway", "Registered", "Submitted"]
@@ -49,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 #: A submission is answered within this time, in seconds: 0.2 more where it failed, and 3 are promised.
 _LIMIT: Final = 2.6
+#: Of which the result backend has so long to say whether it knows a chosen id.
+_CHECK: Final = 1.5
 #: A revoke and a look-up too.
 _CALL: Final = 2.5
 #: So many submissions are carried at a time, in batches; and so many may wait.
@@ -80,10 +86,9 @@ class Gateway:
 
     def __init__(self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis) -> None:
         self._settings = settings
-        self._rendering = Rendering(
-            max_result=settings.max_result, max_args=settings.max_args,
-            send_args=settings.send_args, send_results=settings.send_results,
-        )  # fmt: skip
+        if app is not None:
+            app.finalize()  # what its tasks want hidden is known from here on
+        self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
         self._broker = None if app is None else Broker(app, _LANES + 1)
         self._stored = None if app is None else Stored(app)
         self._calls = Threads(_LANES + 1)
@@ -95,10 +100,10 @@ class Gateway:
         self._idle = anyio.Event()
         self._closing = False
         self._exits = contextlib.ExitStack()
-        if self._broker is None:
+        if self._broker is None or self._policy is None:
             return
-        claims = Claims(redis, journal, guarded=settings.secret is not None)
-        dispatch = Dispatch(self._broker, claims, Appender(redis, journal), self._rendering, self._calls)
+        self._claims = Claims(redis, journal, guarded=settings.guarded)
+        dispatch = Dispatch(self._broker, self._claims, Appender(redis, journal), self._policy, self._calls)
         self._lanes = Lanes(dispatch.carry, lanes=_LANES, bound=_BOUND)
         # The relay announces by itself what it sends.
         worker.silence()
@@ -127,6 +132,7 @@ class Gateway:
         :raises Refused: it is not permitted, or not right, or (Unavailable) broker or Redis are away.
         """
         broker = await self._open()
+        deadline = anyio.current_time() + _LIMIT
         if self._settings.read_only:
             raise NotPermitted("this relay is read-only")
         asked = submission.parse(data, datetime.now(UTC), broker.app.timezone)
@@ -136,11 +142,33 @@ class Gateway:
         signature = self._known(task)[1]
         if signature is not None:
             signature.check(asked.args, asked.kwargs)
+        self._check_queue(asked.options.queue)
+        await self._check_unused(asked.options.task_id, grant)
         with self._working():
-            return await self._carry(asked, task, grant, key)
+            return await self._carry(asked, task, grant, key, deadline)
 
-    async def _carry(self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None) -> Submitted:
-        deadline = anyio.current_time() + _LIMIT
+    def _check_queue(self, queue: str | None) -> None:
+        if queue is not None and not any(fnmatchcase(queue, glob) for glob in self._settings.submit_queues):
+            raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {queue!r}")
+
+    async def _check_unused(self, identity: str | None, grant: Grant) -> None:
+        """Refuse an id whose result is still stored: whoever submits may watch, and would be shown that one.
+
+        What the journal knows is seen when the id is claimed. A repeat is recognised by its claim.
+        """
+        if identity is None or not self._settings.guarded or grant.may_watch(f"task:{identity}"):
+            return
+        try:
+            with anyio.fail_after(_CHECK):
+                used = await self._read(identity) is not None and not await self._claims.known(identity)
+        except (Unavailable, RedisError, OSError, TimeoutError):
+            raise Unavailable("whether the task id is in use can't be found out", submitted="no") from None
+        if used:
+            raise NotPermitted(f"the task id {identity!r} is in use")
+
+    async def _carry(
+        self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, deadline: float
+    ) -> Submitted:
         while True:
             order = _order(asked, task, grant, key)
             await self._lanes.run(order, deadline)
@@ -148,16 +176,22 @@ class Gateway:
             if isinstance(outcome, Refused):
                 raise outcome
             if not isinstance(outcome, Busy):
-                return self._submitted(outcome.id, outcome.epoch, outcome.offset)
+                # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
+                theirs = order.at is not None or bool(grant.subject)
+                return self._submitted(outcome, theirs=theirs)
             if anyio.current_time() + _AGAIN >= deadline:
                 raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
 
-    def _submitted(self, identity: str, epoch: str, offset: int) -> Submitted:
-        channel = f"task:{identity}"
-        secret = self._settings.secret
-        token = issue(secret, ttl=_TOKEN_TTL, watch=[channel]) if secret is not None else None
-        return Submitted(identity, channel, epoch, offset, token)
+    def _submitted(self, known: Known, *, theirs: bool) -> Submitted:
+        channel = f"task:{known.id}"
+        token, settings = None, self._settings
+        if settings.secret is not None and theirs:
+            token = issue(
+                settings.secret, ttl=_TOKEN_TTL, watch=[literally(channel)],
+                audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
+            )  # fmt: skip
+        return Submitted(known.id, channel, known.epoch, known.offset, token)
 
     async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
         """Revoke a task: workers that have it will not run it.
@@ -195,13 +229,16 @@ class Gateway:
         event = self.read_stored(identity, payload) if payload else None
         return None if event is None else fold(None, event, 0)
 
-    async def result(self, identity: str) -> bytes | None:
-        """The JSON text of a result, whatever its size; None where it is not stored, or not as JSON.
+    async def result(self, identity: str, name: str | None) -> bytes | None:
+        """The JSON text of a result, whatever its size, masked; None where it is not stored, not JSON, or not shown.
 
+        :param name: of the task, where it is known.
         :raises Unavailable: the backend doesn't answer.
         """
         payload = await self._read(identity)
-        return None if payload is None else await anyio.to_thread.run_sync(result_of, payload)
+        if payload is None or self._policy is None:
+            return None
+        return await anyio.to_thread.run_sync(result_of, payload, self._policy.of(name))
 
     async def _read(self, identity: str) -> bytes | None:
         if self._stored is None:
@@ -213,9 +250,12 @@ class Gateway:
         except Exception as error:  # each kind of backend has a driver with errors of its own
             raise Unavailable(f"the result backend doesn't answer: {error}") from error
 
-    def read_stored(self, identity: str, payload: bytes) -> Event | None:
-        """The event that the result backend's ``payload`` tells of; None where it can't be read safely."""
-        return event_of(identity, payload, self._rendering, time.time())
+    def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
+        """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
+
+        :param name: of the task, where it is known; few backends store it.
+        """
+        return None if self._policy is None else event_of(identity, payload, self._policy, time.time(), name)
 
     async def aclose(self) -> None:
         """Take no more, wait for what is under way, and close the connections to the broker."""
@@ -263,7 +303,8 @@ class Gateway:
         name = str(task.name)
         known = self._signatures.get(name)
         if known is None or known[0] is not task:
-            known = self._signatures[name] = (task, Signature.of(task), describe(task))
+            redactor = self._policy.of(name).redactor if self._policy is not None else Redactor()
+            known = self._signatures[name] = (task, Signature.of(task), _masked(describe(task), redactor))
         return known
 
     @contextlib.contextmanager
@@ -293,6 +334,15 @@ def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str
         ),
         queue=options.queue,
     )  # fmt: skip
+
+
+def _masked(told: Registered, redactor: Redactor) -> Registered:
+    """``told`` without defaults that look secret."""
+    parameters = [
+        msgspec.structs.replace(each, default=UNSET) if redactor.is_secret(each.name) else each
+        for each in told.parameters
+    ]
+    return msgspec.structs.replace(told, parameters=parameters, signature=redactor.text(told.signature))
 
 
 def _revoke(data: bytes) -> _Revoke:

@@ -13,9 +13,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Final, NamedTuple, Self, TypeAlias, cast
+from typing import Final, NamedTuple, cast
 
-from watcher.event import Event, InvalidEvent, Task, decode, is_final, rank, standing, task_of
+from watcher.event import Event, InvalidEvent, Task, decode, task_of
+from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, mark_of, stands
 
 __all__ = ["ALL", "History", "Page", "Piece"]
 
@@ -39,73 +40,6 @@ class Page(NamedTuple):
     next: int | None
 
 
-class _Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
-    """A channel's offsets, ascending, and how many of them lead nowhere any more."""
-
-    __slots__ = ("channel", "dead")
-    channel: str
-    dead: int
-
-    @classmethod
-    def of(cls, channel: str) -> Self:
-        made = cls("Q")
-        made.channel = channel
-        made.dead = 0
-        return made
-
-
-class _Story(_Offsets):
-    """The offsets of one task's events.
-
-    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
-    ``retries``: of its newest event, and likely of the next one too.
-    """
-
-    __slots__ = ("final", "place", "retries", "state")
-    final: bool | None
-    place: _Place | None
-    state: str
-    retries: int | None
-
-    @classmethod
-    def of(cls, channel: str) -> Self:
-        made = super().of(channel)
-        made.final = made.place = made.retries = None
-        made.state = ""
-        return made
-
-
-class _Place:
-    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``."""
-
-    __slots__ = ("channels", "key", "others", "story")
-
-    def __init__(self, story: _Story, key: _Key, others: tuple[_Offsets, ...]) -> None:
-        self.story = story
-        self.key = key
-        self.others = others
-        self.channels = (story.channel, *[offsets.channel for offsets in others])
-
-
-#: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
-_Key: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...] | None]
-
-
-class _Kept(NamedTuple):
-    """An event outside the window; ``mark`` is its rank, with the flags below."""
-
-    line: bytes
-    place: _Place
-    mark: int
-
-
-#: In a mark: the event is late …
-_LATE: Final = 16
-#: … or tells of the same state in the same try as its task's event before: a report among many.
-_AGAIN: Final = 32
-_RANK: Final = 15
-
-
 class History:
     """The newest events and the unfinished tasks.
 
@@ -125,12 +59,12 @@ class History:
         self.first = first
         self.last = first - 1
         self._lines: list[bytes] = []
-        self._places: list[_Place | None] = []  # of each line; None where it is no event
+        self._places: list[Place | None] = []  # of each line; None where it is no event
         self._marks = bytearray()
         self._start = 0  # index of the window's oldest line: what lies before it has left and is cut off by and by
         self._bytes = 0
-        self._kept: dict[int, _Kept] = {}  # ascending, since events leave the window in order
-        self._index: dict[str, _Offsets] = {}
+        self._kept: dict[int, Kept] = {}  # ascending, since events leave the window in order
+        self._index: dict[str, Offsets] = {}
         # Channel → offset of its newest event that is gone; of a channel that is not listed, nothing after _forgotten.
         self._lost: dict[str, int] = {}
         self._forgotten = first - 1
@@ -162,7 +96,7 @@ class History:
         except InvalidEvent:
             return
         place = self._enter(event, offset)
-        self._kept[offset] = _Kept(line, place, _mark(event, place.story))
+        self._kept[offset] = Kept(line, place, mark_of(event, place.story))
 
     def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
@@ -176,7 +110,7 @@ class History:
             self._add(b"", None, 0)
             raise
         place = self._enter(event, self.last)
-        self._add(line, place, _mark(event, place.story))
+        self._add(line, place, mark_of(event, place.story))
         return place.channels
 
     # What is asked.
@@ -281,29 +215,29 @@ class History:
 
     # How it is kept.
 
-    def _enter(self, event: Event, offset: int) -> _Place:
+    def _enter(self, event: Event, offset: int) -> Place:
         """Note down where an event is to be found. Most are on the channels of their task's event before."""
         channel = f"task:{event.id}"
-        story = cast(_Story | None, self._index.get(channel))
+        story = cast(Story | None, self._index.get(channel))
         if story is None:
-            story = self._index[channel] = _Story.of(channel)
+            story = self._index[channel] = Story.of(channel)
         key = (event.root_id, event.group_id, event.name, event.tags)
         place = story.place
         if place is None or place.key != key:
             others = event.channels()[1:]
-            place = story.place = _Place(story, key, tuple([self._channel(other) for other in others]))
+            place = story.place = Place(story, key, tuple([self._channel(other) for other in others]))
         story.append(offset)
         for offsets in place.others:
             offsets.append(offset)
         return place
 
-    def _channel(self, channel: str) -> _Offsets:
+    def _channel(self, channel: str) -> Offsets:
         offsets = self._index.get(channel)
         if offsets is None:
-            offsets = self._index[channel] = _Offsets.of(channel)
+            offsets = self._index[channel] = Offsets.of(channel)
         return offsets
 
-    def _add(self, line: bytes, place: _Place | None, mark: int) -> None:
+    def _add(self, line: bytes, place: Place | None, mark: int) -> None:
         self._lines.append(line)
         self._places.append(place)
         self._marks.append(mark)
@@ -326,7 +260,7 @@ class History:
         offsets: Sequence[int] = self._index.get(f"task:{identity}", ())
         for index, offset in enumerate(offsets):
             between = 0 < index < len(offsets) - 1
-            if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & _AGAIN:
+            if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & AGAIN:
                 continue
             yield offset, decode(self.line(offset) or b"")
 
@@ -349,36 +283,36 @@ class History:
         if place is None:
             return
         story = place.story
-        self._kept[offset] = _Kept(line, place, mark)
+        self._kept[offset] = Kept(line, place, mark)
         if story[-1] == offset and story.final is not False:
             self._forget(story)
         else:
             self._replace(offset, mark, story)
 
-    def _replace(self, offset: int, mark: int, story: _Story) -> None:
+    def _replace(self, offset: int, mark: int, story: Story) -> None:
         """Of a task's events outside the window the one that stands highest of each rank suffices."""
         for older in story:
             if older >= offset:
                 return
             kept = self._kept[older]
-            if kept.mark & _RANK == mark & _RANK:
+            if kept.mark & RANK == mark & RANK:
                 # What was not late when it came stands no lower than what came before it.
-                stands_higher = not mark & _LATE or _stands(self._kept[offset]) >= _stands(kept)
+                stands_higher = not mark & LATE or stands(self._kept[offset]) >= stands(kept)
                 self._lose(older if stands_higher else offset, story)
                 return
 
-    def _lose(self, offset: int, story: _Story) -> None:
+    def _lose(self, offset: int, story: Story) -> None:
         """One event goes, of a task that stays."""
         story.remove(offset)  # a task has few outside the window, and they come first
         if offset > story[-1]:
             story.place = None  # what the newest event's place leads to may be gone with it
         self._strike(self._kept.pop(offset).place, 1, offset)
 
-    def _forget(self, story: _Story) -> None:
+    def _forget(self, story: Story) -> None:
         """All events of a task go."""
         del self._index[story.channel]
         story.place = None  # no cycle, so that all of it is freed at once
-        gone: dict[_Place, list[int]] = {}
+        gone: dict[Place, list[int]] = {}
         for offset in story:
             gone.setdefault(self._kept[offset].place, []).append(offset)
         for place, offsets in gone.items():
@@ -386,7 +320,7 @@ class History:
                 del self._kept[offset]
             self._strike(place, len(offsets), offsets[-1])
 
-    def _strike(self, place: _Place, count: int, newest: int) -> None:
+    def _strike(self, place: Place, count: int, newest: int) -> None:
         """So many offsets of a place, up to ``newest``, lead nowhere any more.
 
         The work is paid for by the offsets struck before: it is constant on average.
@@ -405,20 +339,3 @@ class History:
         while len(self._lost) > _REMEMBERED:
             oldest = next(iter(self._lost))
             self._forgotten = max(self._forgotten, self._lost.pop(oldest))
-
-
-def _mark(event: Event, story: _Story) -> int:
-    """The mark of a task's next event, of which its story takes note."""
-    state, mark = event.state, rank(event.state)
-    if event.late:
-        story.state = ""
-        return mark | _LATE
-    story.final = is_final(state)
-    if state == story.state and event.retries == story.retries:
-        return mark | _AGAIN
-    story.state, story.retries = state, event.retries
-    return mark
-
-
-def _stands(kept: _Kept) -> str:
-    return standing(decode(kept.line))

@@ -117,7 +117,9 @@ class _Api:
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
             task = await self._final(submitted.id, wait)
-            if task is not None and task.final:
+            # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
+            theirs = bool(grant.subject or submitted.token) or not self._relay.settings.guarded
+            if task is not None and task.final and (theirs or self._sees(grant, task)):
                 return self._json(task, headers=headers | self._position())
         return self._json(submitted, 202, headers=headers)
 
@@ -142,11 +144,12 @@ class _Api:
             raise NotSucceeded(f"the task is {task.state}")
         if task.result_repr:
             raise UnsupportedMediaType("the result is no JSON")
-        text = (
-            bytes(task.result) if isinstance(task.result, msgspec.Raw) else await self._relay.gateway.result(identity)
-        )
+        if isinstance(task.result, msgspec.Raw):
+            text: bytes | None = bytes(task.result)
+        else:
+            text = await self._relay.gateway.result(identity, task.name)
         if text is None:
-            raise Gone("the result is not stored any more, or not as JSON")
+            raise Gone("the result is not stored any more, or not as JSON, or not to be shown")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
 
     async def revoke(self, request: Request) -> Response:
@@ -165,7 +168,7 @@ class _Api:
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
-        page = query.page(history, lambda task: grant.may_see([ALL, *task.channels()]))
+        page = query.page(history, lambda task: self._sees(grant, task))
         return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
 
     async def registry(self, request: Request) -> Response:
@@ -193,9 +196,12 @@ class _Api:
         return self._relay.admit(asking.bearer(request))
 
     def _visible(self, task: Task | None, grant: Grant) -> Task:
-        if task is None or not grant.may_see([ALL, *task.channels()]):
+        if task is None or not self._sees(grant, task):
             raise TaskNotFound("there is no such task")
         return task
+
+    def _sees(self, grant: Grant, task: Task) -> bool:
+        return grant.may_see([ALL, *task.channels()])
 
     async def _final(self, identity: str, seconds: float) -> Task | None:
         """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""

@@ -222,6 +222,7 @@ STALE: Final = Disconnect(3502, "stale")
 
 #: A subscription ended by the relay; with codes of 2500 and more a client subscribes again.
 UNSUBSCRIBE_INSUFFICIENT: Final = (2500, "insufficient state")
+UNSUBSCRIBE_EXPIRED: Final = (2501, "expired")
 
 _command_decoder = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
@@ -275,7 +276,7 @@ def message_push(data: Any) -> bytes:
     return _encoder.encode({"push": {"message": {"data": data}}})
 
 
-def unsubscribe_push(channel: str) -> bytes:
-    """The push that ends a subscription because events may be missing; the client subscribes again."""
-    code, reason = UNSUBSCRIBE_INSUFFICIENT
+def unsubscribe_push(channel: str, why: tuple[int, str] = UNSUBSCRIBE_INSUFFICIENT) -> bytes:
+    """The push that ends a subscription, because events may be missing if nothing else; the client subscribes again."""
+    code, reason = why
     return _encoder.encode({"push": {"channel": channel, "unsubscribe": {"code": code, "reason": reason}}})

@@ -18,11 +18,13 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
+from watcher.keys import Keyring
 from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
+from watcher.relay.expiries import Expiries
 from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
@@ -63,6 +65,7 @@ class Relay:
         self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
     ) -> None:
         self.settings = settings
+        self._keyring = Keyring.of(settings)
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
         self.gateway = Gateway(app, settings, journal, redis)
@@ -80,6 +83,7 @@ class Relay:
         self._slots: list[set[Socket]] = [set() for _ in range(_PING)]
         self._next_slot = itertools.cycle(self._slots)
         self._fresh: dict[Socket, None] = {}
+        self._expiries = Expiries[Socket]()
         self._calls = 0
         self._finished = anyio.Event()
         self._group: TaskGroup | None = None
@@ -93,7 +97,7 @@ class Relay:
 
     def admit(self, token: str | None) -> Grant:
         """The permissions that a token grants here."""
-        return grant(token, self.settings.secret)
+        return grant(token, self._keyring)
 
     async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
         """Submit a task; when this returns, whoever asks this relay for the task learns of it.
@@ -200,8 +204,13 @@ class Relay:
         """A client has gone."""
         self._sockets.discard(socket)
         self._fresh.pop(socket, None)
+        self._expiries.drop(socket)
         for slot in self._slots:
             slot.discard(socket)
+
+    def expires(self, socket: Socket, moment: float | None) -> None:
+        """A token of the client's ends at this Unix time; None: no token does."""
+        self._expiries.put(socket, moment)
 
     def call(self, socket: Socket, call: Call) -> None:
         """Carry out a client's call beside everything else."""
@@ -259,8 +268,10 @@ class Relay:
         for slot in itertools.cycle(self._slots):
             await anyio.sleep(1)
             now, unix = anyio.current_time(), time.time()
+            for client in self._expiries.due(unix):
+                client.expire(unix)
             for client in list(slot):
-                client.tick(now, unix)
+                client.tick(now)
             for client in list(self._fresh):
                 if not client.is_fresh(now):
                     del self._fresh[client]

@@ -27,10 +27,10 @@ _REPLY_BYTES: Final = 256 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
 _REPLY_TASKS: Final = 1000
 _SUBSCRIPTIONS: Final = 1000
-#: SDKs ask for another token when the one that they have ends, not before: so long they have for it, in seconds.
-_REFRESH_GRACE: Final = 10
 #: Calls that a client may have under way.
 _CALLS: Final = 1000
+#: What clients are told of a lifetime at most, in seconds: ``ttl`` is an integer of 32 bits in the protocol.
+_LONGEST: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +79,41 @@ class Session:
     :param outlet: what the hub knows it by, and hands its publications to.
     """
 
-    __slots__ = ("_calls", "_hub", "_pending", "_terms", "client", "grant", "subscriptions")
+    __slots__ = ("_borrowed", "_calls", "_hub", "_pending", "_terms", "client", "grant", "subscriptions")
 
     def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms) -> None:
         self._hub = hub
         self._terms = terms
-        self._pending: set[str] = set()  # channels whose task is being looked up before the reply
+        # Channels whose task is being looked up before the reply, and when the right to watch them ends …
+        self._pending: dict[str, float | None] = {}
+        # … and those that are watched by a token of their own, not by the connection's.
+        self._borrowed: dict[str, float] = {}
         self._calls = 0
         self.subscriptions = Subscriptions(hub, outlet)
         self.client = ""
         self.grant: Grant | None = None
 
     def expired(self, now: float) -> bool:
-        """Whether the client's token has ended, and was not refreshed in time, by Unix time ``now`` in seconds."""
-        expires = None if self.grant is None else self.grant.expires
-        return expires is not None and now >= expires + _REFRESH_GRACE
+        """Whether the client's token has ended, by Unix time ``now`` in seconds."""
+        return self.grant is not None and self.grant.ends is not None and now >= self.grant.ends
+
+    @property
+    def next_end(self) -> float | None:
+        """When the first of the client's tokens ends, Unix seconds; None where none does."""
+        own = self.grant.ends if self.grant is not None else None
+        return min((end for end in (own, *self._borrowed.values()) if end is not None), default=None)
+
+    def may_watch(self, channel: str) -> bool:
+        """Whether the client may watch a channel, by its own token or by the one that it subscribed with."""
+        return channel in self._borrowed or (self.grant is not None and self.grant.may_watch(channel))
+
+    def end_subscriptions(self, now: float) -> list[bytes]:
+        """End the subscriptions that the client has no token for any more; returns the pushes that say so."""
+        self._borrowed = {channel: end for channel, end in self._borrowed.items() if end > now}
+        gone = [channel for channel in self.subscriptions if not self.may_watch(channel)]
+        for channel in gone:
+            self.subscriptions.remove(channel)
+        return [messages.unsubscribe_push(channel, messages.UNSUBSCRIBE_EXPIRED) for channel in gone]
 
     # Frames in.
 
@@ -130,7 +150,8 @@ class Session:
         elif command.subscribe is not None:
             reply = self._subscribe(command.id, command.subscribe, outcome)
         elif command.unsubscribe is not None:
-            self._pending.discard(command.unsubscribe.channel)
+            self._pending.pop(command.unsubscribe.channel, None)
+            self._borrowed.pop(command.unsubscribe.channel, None)
             self.subscriptions.remove(command.unsubscribe.channel)
             reply = messages.reply(command.id, "unsubscribe", {})
         elif command.history is not None:
@@ -139,6 +160,7 @@ class Session:
             reply = self._call(Call(command.id, command.rpc.method, bytes(command.rpc.data)), outcome)
         elif command.refresh is not None:
             reply = self._refresh(command.id, command.refresh.token)
+            outcome.replies += self.end_subscriptions(time.time())  # a new token may grant less
         elif command.ping is not None:
             reply = messages.reply(command.id, "ping", {})
         elif (command.publish, command.presence, command.presence_stats) != (None, None, None):
@@ -176,11 +198,14 @@ class Session:
     def _lifetime(self) -> tuple[bool, int]:
         if self.grant is None or self.grant.expires is None:
             return False, 0
-        return True, max(1, int(self.grant.expires - time.time()))
+        return True, max(1, int(min(self.grant.expires - time.time(), _LONGEST)))
 
     def _subscribe(self, identity: int, request: SubscribeRequest, outcome: Outcome) -> bytes | None:
         channel = request.channel
-        error = self._objection(channel, request.token)
+        error, until = self._objection(channel), None
+        if error == messages.PERMISSION_DENIED and request.token:
+            lent = self._terms.admit(request.token)
+            error, until = (None, lent.ends) if lent.may_watch(channel) else (error, None)
         if error is None and (channel in self.subscriptions or channel in self._pending):
             error = messages.ALREADY_SUBSCRIBED
         if error is None and len(self.subscriptions) + len(self._pending) >= _SUBSCRIPTIONS:
@@ -191,19 +216,16 @@ class Session:
         # Another relay was ahead of this one when it served the client: what it has seen is about to come here too.
         ahead = request.recover and request.epoch == history.epoch and request.offset > history.last
         if known is not None and not ahead:
-            return self._subscribed(identity, request, known)
+            return self._subscribed(identity, request, known, until)
         refused = self._call(Call(identity, "subscribe", b"", request), outcome)
         if refused is None:
-            self._pending.add(channel)
+            self._pending[channel] = until
         return refused
 
-    def _objection(self, channel: str, token: str = "") -> ErrorReply | None:
+    def _objection(self, channel: str) -> ErrorReply | None:
         if (error := messages.channel_error(channel)) is not None:
             return error
-        allowed = self.grant is not None and self.grant.may_watch(channel)
-        if not allowed and token:
-            allowed = self._terms.admit(token).may_watch(channel)
-        return None if allowed else messages.PERMISSION_DENIED
+        return None if self.may_watch(channel) else messages.PERMISSION_DENIED
 
     def _known(self, channel: str) -> dict[str, Task | list[Task] | None] | None:
         """The ``data`` of a subscription; None where a task is not known here."""
@@ -216,7 +238,9 @@ class Session:
             return {"tasks": history.tasks(channel, _REPLY_TASKS)}
         return {}
 
-    def _subscribed(self, identity: int, request: SubscribeRequest, known: dict[str, Any] | None) -> bytes:
+    def _subscribed(
+        self, identity: int, request: SubscribeRequest, known: dict[str, Any] | None, until: float | None
+    ) -> bytes:
         history = self._hub.history
         channel, position = request.channel, history.last
         data = Raw(messages.encode(known)) if known else None
@@ -229,6 +253,8 @@ class Session:
             if not recovered and request.flag & 2:
                 return messages.error_reply(identity, messages.UNRECOVERABLE)
             found, position = history.since({channel: since}, 0, _REPLY_BYTES)
+        if until is not None:
+            self._borrowed[channel] = until
         self.subscriptions.add(channel, position, whole=recovered or not request.recover)
         result = messages.SubscribeResult(
             recoverable=True, positioned=True, epoch=history.epoch, offset=position, data=data,
@@ -277,17 +303,17 @@ class Session:
         channel = call.request.channel
         if channel not in self._pending:  # unsubscribed while it was looked up
             return messages.error_reply(call.id, messages.BAD_REQUEST)
-        self._pending.discard(channel)
+        until = self._pending.pop(channel)
         known = self._known(channel)
         if known is None:
             known = {"task": value}
-        return self._subscribed(call.id, call.request, known)
+        return self._subscribed(call.id, call.request, known, until)
 
     def give_up(self, call: Call, error: Refused) -> bytes:
         """The reply to a call that could not be carried out."""
         self._calls -= 1
         if call.request is not None:
-            self._pending.discard(call.request.channel)
+            self._pending.pop(call.request.channel, None)
         return self.refuse(call.id, error)
 
     def refuse(self, identity: int, error: Refused) -> bytes:
@@ -298,9 +324,11 @@ class Session:
 
     def restart(self) -> list[bytes]:
         """The journal is another one: end all subscriptions; returns the pushes that say so."""
+        self._borrowed.clear()
         return self.subscriptions.restart()
 
     def close(self) -> None:
         """The connection has ended: watch nothing any more."""
         self._pending.clear()
+        self._borrowed.clear()
         self.subscriptions.clear()

@@ -72,6 +72,9 @@ class Desk(Protocol):
     def call(self, socket: Socket, call: Call) -> None:
         """Carry out ``call`` elsewhere, then :meth:`Socket.answer`."""
 
+    def expires(self, socket: Socket, moment: float | None) -> None:
+        """Call :meth:`Socket.expire` at this Unix time, in place of any other; None: not at all."""
+
 
 class Socket(asyncio.Protocol):
     """A client's connection.
@@ -82,8 +85,8 @@ class Socket(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_fragments", "_opened", "_paused", "_pinged", "_protocol", "_scheduled", "_session",
-        "_stalled", "_transport",
+        "_connections", "_desk", "_ends", "_fragments", "_opened", "_paused", "_pinged", "_protocol", "_scheduled",
+        "_session", "_stalled", "_transport",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, *, server_state: Any, **_: Any) -> None:
@@ -96,6 +99,7 @@ class Socket(asyncio.Protocol):
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
         self._opened = 0.0
+        self._ends: float | None = None  # when the desk is to call expire()
         self._stalled: tuple[int, float] = (0, 0.0)  # bytes that waited, and since when that has not changed
 
     # What asyncio calls.
@@ -186,7 +190,15 @@ class Socket(asyncio.Protocol):
             self._desk.call(self, call)
         if outcome.disconnect is not None:
             self.close(outcome.disconnect)
+        self._tell_end()
         self._schedule()
+
+    def _tell_end(self) -> None:
+        """Tell the desk when the client's next token ends, where that has changed."""
+        ends = self._session.next_end if self._session is not None and self._protocol.state is State.OPEN else None
+        if ends != self._ends:
+            self._ends = ends
+            self._desk.expires(self, ends)
 
     # Frames out.
 
@@ -204,6 +216,7 @@ class Socket(asyncio.Protocol):
         """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
         if self._session is not None and self._protocol.state is State.OPEN:
             self._write_text([self._session.answer(call, value)])
+            self._tell_end()
             self._schedule()
 
     def refuse(self, call: Call, error: Refused) -> None:
@@ -272,17 +285,26 @@ class Socket(asyncio.Protocol):
 
     # Time and the end.
 
-    def tick(self, now: float, unix: float) -> None:
+    def expire(self, now: float) -> None:
+        """A token of the client's has ended by Unix time ``now``: its connection ends, or a subscription."""
+        self._ends = None
+        if self._session is None:
+            return
+        if self._session.expired(now):
+            self.close(messages.EXPIRED_CONNECTION)
+            return
+        self._write_text(self._session.end_subscriptions(now))
+        self._tell_end()
+
+    def tick(self, now: float) -> None:
         """Ask whether the client is there; called once per ping interval by the relay's ticker.
 
-        :param now: the event loop's time; ``unix``: Unix time, both in seconds.
+        :param now: the event loop's time, in seconds.
         """
         if self._session is None:
             return
         left = waiting(self._transport)
-        if self._session.expired(unix):
-            self.close(messages.EXPIRED_CONNECTION)
-        elif self._paused or (self._pinged and left):
+        if self._paused or (self._pinged and left):
             # It may be slow, but what it has not taken yet it can't have answered.
             self._give_up_if_stalled(now, left)
         elif self._pinged:

@@ -35,6 +35,7 @@ MAX_KEY: Final = 255
 #: Most tags of a task, and the longest one in characters: ``tag:`` and it make a channel's name.
 MAX_TAGS: Final = 64
 _LONGEST_TAG: Final = 251
+_RESERVED: Final = ("_kombu.", "unacked", "celery-task", "chord-", "{")
 _TASK_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
@@ -144,6 +145,9 @@ def _task_id(name: str, value: Any) -> str:
 
 
 def _queue(name: str, value: Any) -> str:
+    # On a Redis a queue is a key of its name, beside those of kombu, Celery and watcher.
+    if isinstance(value, str) and value.startswith(_RESERVED):
+        raise _refuse(name, "takes the name of a queue, and this is one that Celery keeps for itself")
     if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY or not value.isprintable():
         raise _refuse(name, "takes the name of a queue")
     return value

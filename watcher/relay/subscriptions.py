@@ -9,6 +9,7 @@ subscription is ended with a code on which clients subscribe again, and learn th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -39,6 +40,9 @@ class Subscriptions:
 
     def __contains__(self, channel: str) -> bool:
         return channel in self._floors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._floors)
 
     def __len__(self) -> int:
         return len(self._floors)

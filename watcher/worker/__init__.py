@@ -25,6 +25,7 @@ from celery.signals import (
 from watcher.errors import SettingError
 from watcher.journal import Journal
 from watcher.settings import Settings, database_of, masked, redis_url
+from watcher.worker.policy import Policy
 from watcher.worker.presence import Presence
 from watcher.worker.publisher import Publisher, threads_run
 from watcher.worker.signals import Reporter
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from watcher.event import Event
+    from watcher.redact import Hook
 
-__all__ = ["install", "silence", "tags"]
+__all__ = ["install", "redact_hook", "silence", "tags"]
 
 logger = logging.getLogger("watcher")
 
@@ -53,13 +55,8 @@ class _Plugin:
         self._off = False
 
     def connect(self) -> None:
-        rendering = Rendering(
-            max_result=self._settings.max_result,
-            max_args=self._settings.max_args,
-            send_args=self._settings.send_args,
-            send_results=self._settings.send_results,
-        )
-        Reporter(self.app, self.publish, rendering).connect()
+        policy = Policy(self.app, Rendering.of(self._settings), _redact)
+        Reporter(self.app, self.publish, policy).connect()
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
         celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
@@ -112,10 +109,11 @@ class _Plugin:
 
 
 _installed: _Plugin | None = None
+_redact: Hook | None = None
 _silenced = False
 
 
-def install(app: Celery) -> None:
+def install(app: Celery, *, redact: Hook | None = None) -> None:
     """Publish what happens to tasks, from this process and those that it forks.
 
     It opens no connection and starts no thread before the first event, and never raises: a setting that is wrong is
@@ -123,8 +121,14 @@ def install(app: Celery) -> None:
     the app that was first.
 
     :param app: its ``watcher_redis_url``, else its result backend, else its broker says where to publish to.
+    :param redact: called as ``redact(value, task, field)`` before anything of a value leaves the process: ``task`` is
+        the task's name (empty where a relay doesn't know it), ``field`` one of ``args``, ``kwargs``, ``result``,
+        ``meta`` and ``exception`` (a message or a traceback). It returns what to show, and the value itself where there
+        is nothing to hide. Where it raises, nothing of the value is shown. A relay that is started with the app
+        (``-A``) calls it too.
     """
-    global _installed  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens to them
+    global _installed, _redact  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens
+    _redact = redact if _installed is None else _redact
     if _installed is not None:
         return
     try:
@@ -136,6 +140,11 @@ def install(app: Celery) -> None:
         return
     _installed = _Plugin(app, settings)
     _installed.connect()
+
+
+def redact_hook() -> Hook | None:
+    """What :func:`install` was given as ``redact``; a relay masks by it too."""
+    return _redact
 
 
 def silence() -> None:

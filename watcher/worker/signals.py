@@ -27,15 +27,17 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import tagging
 from watcher.worker.fields import about, identity, next_eta, schedule
+from watcher.worker.policy import Policy
 from watcher.worker.progress import hear_update_state
 from watcher.worker.reprs import clean
-from watcher.worker.values import Rendering
 
 if TYPE_CHECKING:
     from celery import Celery
     from celery.app.task import Context, Task
     from celery.utils.dispatch import Signal
     from celery.worker.request import Request
+
+    from watcher.worker.values import Rendering
 
 __all__ = ["Reporter"]
 
@@ -82,13 +84,13 @@ class Reporter:
 
     :param app: the app whose running task is asked for the tags that its subtasks inherit.
     :param publish: takes an event; called in the task's own thread, so it must be quick.
-    :param rendering: how values go into events.
+    :param policy: how the values of each task go into events.
     """
 
-    def __init__(self, app: Celery, publish: Callable[[Event], None], rendering: Rendering) -> None:
+    def __init__(self, app: Celery, publish: Callable[[Event], None], policy: Policy) -> None:
         self._app = app
         self._publish = publish
-        self._rendering = rendering
+        self._policy = policy
         # What the main process has received: the hard time limit's signal brings nothing but the id.
         self._received: WeakValueDictionary[str, Request] = WeakValueDictionary()
 
@@ -182,7 +184,7 @@ class Reporter:
             return
         if isinstance(result, ResultBase):
             result = result.as_tuple()  # type: ignore[attr-defined] # Backend.prepare_value stores it like this
-        shown = self._rendering.result(result)
+        shown = self._policy.of(sender.name).result(result)
         self._publish(
             Event(
                 **(request.get("watcher_about") or about(request.id, request, sender.name)),
@@ -205,7 +207,7 @@ class Reporter:
             return
         # A task that Celery itself put back, because the connection to the broker was lost, gives no reason.
         cause = getattr(reason, "exc", None)
-        error = self._exception(cause, einfo) if cause else self._exception(reason, None) if reason else None
+        error = self._exception(sender, cause or reason, einfo if cause else None) if cause or reason else None
         eta = next_eta(getattr(reason, "when", None))
         self._tell(request.id, request, sender.name, "RETRY", exception=error, eta=eta)
 
@@ -232,7 +234,7 @@ class Reporter:
         self._tell(
             task_id, request, sender.name, "FAILURE",
             # The traceback of a lost worker is that of Celery's own main process, which says nothing.
-            exception=self._exception(exception, None if lost else einfo),
+            exception=self._exception(sender, exception, None if lost else einfo),
             reason=_reason(exception), runtime=runtime,
         )  # fmt: skip
 
@@ -288,31 +290,24 @@ class Reporter:
         if not state or request.is_eager or (own and not request.id):
             return
         whose = about(request.id, request, task.name) if own else {"id": task_id}
-        event = Event(**whose, **self._told(state, meta), state=state, timestamp=time.time(), source="signal")
+        event = Event(**whose, **self._told(task, state, meta), state=state, timestamp=time.time(), source="signal")
         if own and is_final(state):
             request.watcher_told = event
         else:
             self._publish(event)
 
-    def _told(self, state: str, meta: Any) -> dict[str, Any]:
+    def _told(self, task: Task[Any, Any], state: str, meta: Any) -> dict[str, Any]:
         """The fields that a state set by ``update_state`` brings."""
         if state in EXCEPTION_STATES and isinstance(meta, BaseException):
-            return {"exception": self._exception(meta, None)}
+            return {"exception": self._exception(task, meta, None)}
+        rendering = self._policy.of(task.name)
         if state == "SUCCESS":
-            shown = self._rendering.result(meta)
+            shown = rendering.result(meta)
             return {"result": shown.value, "result_repr": shown.is_repr, "result_size": shown.size}
         if meta is None:
             return {}
-        shown = self._rendering.meta(meta)
-        return {"meta": shown.value, "meta_size": shown.size, "exception": self._stored_exception(state, meta)}
-
-    def _stored_exception(self, state: str, meta: Any) -> ExceptionInfo | None:
-        """The exception in a meta of the form that Celery's backends store, by which tasks report one themselves."""
-        if state not in EXCEPTION_STATES or not isinstance(meta, dict) or not isinstance(meta.get("exc_type"), str):
-            return None
-        arguments = meta.get("exc_message")
-        arguments = arguments if isinstance(arguments, list | tuple) else (arguments,)
-        return self._rendering.exception(Exception(*arguments), None, name=meta["exc_type"])
+        shown = rendering.meta(meta)
+        return {"meta": shown.value, "meta_size": shown.size, "exception": _stored_exception(rendering, state, meta)}
 
     def _tell(self, task_id: str | None, request: tagging.Headers, name: str, state: str, **fields: Any) -> None:
         self._publish(
@@ -320,12 +315,22 @@ class Reporter:
         )
 
     def _arguments(self, headers: tagging.Headers, args: Any, kwargs: Any) -> dict[str, Any]:
-        return self._rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))._asdict()
+        rendering = self._policy.of(headers.get("task"))
+        return rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))._asdict()
 
-    def _exception(self, error: BaseException, einfo: Any) -> ExceptionInfo:
+    def _exception(self, task: Task[Any, Any], error: BaseException, einfo: Any) -> ExceptionInfo:
         name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None
         traceback = getattr(einfo, "traceback", None)
-        return self._rendering.exception(error, str(traceback) if traceback else None, name=name)
+        return self._policy.of(task.name).exception(error, str(traceback) if traceback else None, name=name)
+
+
+def _stored_exception(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | None:
+    """The exception in a meta of the form that Celery's backends store, by which tasks report one themselves."""
+    if state not in EXCEPTION_STATES or not isinstance(meta, dict) or not isinstance(meta.get("exc_type"), str):
+        return None
+    arguments = meta.get("exc_message")
+    arguments = arguments if isinstance(arguments, list | tuple) else (arguments,)
+    return rendering.exception(Exception(*arguments), None, name=meta["exc_type"])
 
 
 def _received_headers(consumer: Any, message: Any) -> dict[str, Any]:

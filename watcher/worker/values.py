@@ -5,29 +5,37 @@ as ``{"__type__": "datetime", "__value__": "2026-…"}``, an event has the plain
 What the serializer refuses is shown by its ``repr``. Arguments are stricter: they are there only where JSON holds them
 whole, because a reader may submit them again.
 
+Before anything of a value is sent, what looks secret in it is masked (watcher/redact.py). Arguments that were masked,
+or whose sender gave them another text (``argsrepr``, Celery's own way to hide some), are shown as text only.
+
 The values belong to users' code, and encoding them runs it: ``__json__``, ``__repr__``, encoders registered with kombu.
 Whatever that raises ends here, with one exception: a soft time limit strikes anywhere, and is the task's to handle.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.saferepr import saferepr
 from kombu.utils.json import JSONEncoder
 from msgspec import UNSET, Raw, UnsetType
 
 from watcher.event import REPR_LIMIT, TRACEBACK_LIMIT, ExceptionInfo
+from watcher.redact import HIDDEN, Redactor
+from watcher.settings import Settings
 from watcher.worker.reprs import clean, short_repr
 
-__all__ = ["Arguments", "Mask", "NotJson", "Rendered", "Rendering", "json_text", "unmasked"]
+__all__ = ["Arguments", "NotJson", "Rendered", "Rendering", "TaskHook", "json_text"]
 
-#: What hides secrets in a value before anything of it leaves the process; it returns the value itself where there is
-#: nothing to hide.
-Mask: TypeAlias = Callable[[Any], Any]
+logger = logging.getLogger("watcher")
+
+#: A user's masking for one task; see :data:`watcher.redact.Hook`.
+TaskHook: TypeAlias = Callable[[Any, str], Any]
 
 _json: Final = msgspec.json.Encoder()
 _NO_ARGS: Final = Raw(b"[]")
@@ -35,6 +43,11 @@ _NO_KWARGS: Final = Raw(b"{}")
 #: Integers beyond this are rounded by readers that keep numbers as doubles (RFC 8259, 6), so they don't survive being
 #: submitted again from a browser.
 _EXACT_INTEGER: Final = 2**53 - 1
+#: Celery's texts of arguments have so many characters (celery/app/amqp.py, argsrepr_maxsize).
+_CELERYS_REPR: Final = 1024
+#: Two texts of the same arguments differ in these, if at all: JSON makes lists of tuples, and quotes of its own.
+_LOOSE: Final = str.maketrans({"(": "", ")": "", "[": "", "]": "", ",": "", " ": "", '"': "'"})
+_REDACTOR: Final = Redactor()
 _ENVELOPE: Final = frozenset({"__type__", "__value__"})
 
 
@@ -89,42 +102,42 @@ def json_text(value: Any) -> bytes:
         raise NotJson(str(type(error))) from None
 
 
-def unmasked(value: Any) -> Any:
-    """A :data:`Mask` that hides nothing."""
-    return value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """How values go into events: what of them is sent, up to which size, and what is masked first.
+    """How values go into events: what of them is sent, up to which size, and what is masked.
 
     :param max_result: bytes of JSON that a result or the meta of a state may have.
     :param max_args: bytes of JSON that the arguments, positional and by keyword each, may have.
     :param send_args: whether arguments are sent at all, their texts included.
     :param send_results: whether results are sent at all.
-    :param mask: hides secrets in arguments, results, metas and the texts of exceptions: all that users' values turn
-        into passes through it here, and only here.
+    :param redactor: masks what looks secret.
+    :param positions: position → name of the parameters of a task whose names look secret.
+    :param hook: what the app itself wants masked; it comes first.
     """
 
     max_result: int = 16384
     max_args: int = 4096
     send_args: bool = True
     send_results: bool = True
-    mask: Mask = unmasked
+    redactor: Redactor = _REDACTOR
+    positions: tuple[tuple[int, str], ...] = ()
+    hook: TaskHook | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rendering:
+        """What the settings say, for all tasks."""
+        return cls(
+            max_result=settings.max_result, max_args=settings.max_args, send_args=settings.send_args,
+            send_results=settings.send_results, redactor=Redactor(settings.redact),
+        )  # fmt: skip
 
     def result(self, value: Any) -> Rendered:
         """What a task returned."""
-        return self.meta(value) if self.send_results else Rendered(UNSET, False, None)
+        return self._rendered(value, "result") if self.send_results else Rendered(UNSET, False, None)
 
     def meta(self, value: Any) -> Rendered:
         """What came with a state by ``update_state``."""
-        try:
-            text = json_text(self.mask(value))
-        except NotJson:
-            return Rendered(Raw(json_text(short_repr(self.mask(value), REPR_LIMIT))), True, None)
-        if len(text) > self.max_result:
-            return Rendered(UNSET, False, len(text))
-        return Rendered(Raw(text), False, None)
+        return self._rendered(value, "meta")
 
     def arguments(self, args: Any, kwargs: Any, argsrepr: object, kwargsrepr: object) -> Arguments:
         """A task's arguments.
@@ -134,9 +147,9 @@ class Rendering:
         """
         if not self.send_args:
             return Arguments(None, None, UNSET, UNSET)
-        return Arguments(
-            self._repr(args, argsrepr), self._repr(kwargs, kwargsrepr), self._whole(args), self._whole(kwargs)
-        )
+        first, whole = self._argument(args, self._by_position(args) if self.positions else args, argsrepr, "args")
+        second, whole_kwargs = self._argument(kwargs, kwargs, kwargsrepr, "kwargs")
+        return Arguments(first, second, whole, whole_kwargs)
 
     def exception(self, error: BaseException, traceback: str | None, *, name: str | None = None) -> ExceptionInfo:
         """What a task raised.
@@ -150,29 +163,105 @@ class Rendering:
             raise
         except Exception:  # noqa: BLE001 - __str__ is users' code and may raise anything
             message = short_repr(error, REPR_LIMIT)
-        return ExceptionInfo(
-            type=name or type(error).__name__,
-            message=clean(self.mask(message)[:REPR_LIMIT]),
-            traceback=clean(self.mask(traceback)[-TRACEBACK_LIMIT:]) if traceback else None,
-        )
+        # Masked before they are cut, so that no part of a secret is left, and cut before that to what is looked at.
+        message = self._text(message[: 4 * REPR_LIMIT])[:REPR_LIMIT]
+        if traceback:
+            traceback = clean(self._text(_last_lines(traceback, 2 * TRACEBACK_LIMIT))[-TRACEBACK_LIMIT:])
+        return ExceptionInfo(type=name or type(error).__name__, message=clean(message), traceback=traceback or None)
 
-    def _repr(self, value: Any, given: object) -> str:
-        if isinstance(given, str) and given:
-            return clean(given[:REPR_LIMIT])
-        return short_repr(self.mask(value), REPR_LIMIT)
+    def stored(self, value: Any) -> bytes:
+        """A result as JSON has it, whole and masked.
+
+        :raises NotJson: it can't be written as JSON.
+        """
+        return self.redactor.json(json_text(self._hooked(value, "result")))
+
+    def _rendered(self, value: Any, field: str) -> Rendered:
+        if self.hook is not None:
+            value = self._hooked(value, field)
+        try:
+            text = json_text(value)
+        except NotJson:
+            return Rendered(Raw(json_text(self._repr(value))), True, None)
+        if len(text) > self.max_result:
+            return Rendered(UNSET, False, len(text))
+        return Rendered(Raw(self.redactor.json(text)), False, None)
+
+    def _argument(self, value: Any, shown: Any, given: object, field: str) -> tuple[str, Raw | UnsetType]:
+        """The text of arguments, and the JSON of those that may be shown as they are.
+
+        :param shown: ``value`` without what is secret by its position.
+        """
+        if self.hook is not None:
+            shown = self._hooked(shown, field)
+        if shown is not value:
+            return self._repr(shown), UNSET
+        whole = self._whole(value)
+        if not isinstance(given, str) or not given:
+            return self._repr(value), whole
+        # What may be shown whole is small and plain, and its text says no more than its JSON.
+        text = clean(given[:REPR_LIMIT])
+        if whole is not UNSET and given == repr(tuple(value) if type(value) is list else value):
+            return text, whole
+        suspicious = self.redactor.suspects(text)
+        if whole is UNSET and not suspicious:
+            return text, UNSET
+        # Arguments are a tuple for their sender, and a list after their journey.
+        if _same(given, tuple(value) if type(value) is list else value):
+            return (self._repr(value) if suspicious else text), whole
+        # The sender gave a text of its own, and so hides what the value is.
+        return self.redactor.text(text)[:REPR_LIMIT], UNSET
+
+    def _by_position(self, args: Any) -> Any:
+        """``args`` with what is secret by the name of its parameter masked; the same object where nothing is."""
+        count = len(args)
+        hidden = {at for at, name in self.positions if at < count and self.redactor.hides(name, args[at])}
+        return tuple(HIDDEN if at in hidden else each for at, each in enumerate(args)) if hidden else args
+
+    def _hooked(self, value: Any, field: str) -> Any:
+        if self.hook is None:
+            return value
+        try:
+            return self.hook(value, field)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:  # it is users' code; what it could not look at is not shown
+            logger.exception("watcher: redact failed, so %s is not shown", field)
+            return HIDDEN
+
+    def _text(self, text: str) -> str:
+        shown = self._hooked(text, "exception")
+        return self.redactor.text(shown if isinstance(shown, str) else HIDDEN)
+
+    def _repr(self, value: Any) -> str:
+        text = short_repr(value, REPR_LIMIT)
+        if not self.redactor.suspects(text):
+            return text
+        return self.redactor.text(short_repr(value, REPR_LIMIT, self.redactor.hides))[:REPR_LIMIT]
 
     def _whole(self, value: Any) -> Raw | UnsetType:
         if not value:
             return _NO_KWARGS if isinstance(value, dict) else _NO_ARGS
-        if self.mask(value) is not value:
-            return UNSET
         try:
             text = json_text(value)
         except NotJson:
             return UNSET
-        if len(text) > self.max_args or not _survives(value):
+        if len(text) > self.max_args or not _survives(value) or self.redactor.json(text) is not text:
             return UNSET
         return Raw(text)
+
+
+def _last_lines(text: str, limit: int) -> str:
+    """What of ``text`` is looked at, from the beginning of a line on: half a line may hold half a secret."""
+    if len(text) <= limit:
+        return text
+    return text[text.find("\n", len(text) - limit) + 1 :] if "\n" in text[-limit:] else text[-limit:]
+
+
+def _same(given: str, value: Any) -> bool:
+    """Whether ``given`` is the text that Celery itself makes of ``value``, or of what that was before its journey."""
+    made = saferepr(value, _CELERYS_REPR)
+    return given == made or given.translate(_LOOSE) == made.translate(_LOOSE)
 
 
 def _survives(value: Any) -> bool:

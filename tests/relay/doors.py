@@ -1,0 +1,228 @@
+"""The doors of a relay, the tokens that people may come with, and what is to become of each at each.
+
+A door that is new is one more line in :data:`DOORS`; ``test_matrix.py`` misses one for each route that has none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from tests.relay.support import SECRET
+from tests.support.client import client
+from watcher.permissions import issue
+
+AUDIENCE: Final = "relay"
+PRIVATE: Final = ed25519.Ed25519PrivateKey.generate()
+PUBLIC: Final = (
+    PRIVATE.public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+
+# What may come of a knock.
+OPEN, DENIED, HIDDEN, UNAUTHORIZED = "open", "denied", "hidden", "unauthorized"
+
+# The rights that tokens give and doors ask for.
+MINE, ALL, ADD, SUBMIT, REVOKE = "watch mine", "watch all", "submit tasks.add", "submit all", "revoke"
+VALID: Final = frozenset(("valid",))
+ANYBODY: Final = frozenset(("anybody",))
+NOBODY: Final = frozenset[str]()
+
+
+@dataclass(frozen=True)
+class Token:
+    """A kind of token, and the rights that it gives; none where it is no good."""
+
+    text: str
+    rights: frozenset[str] = NOBODY
+    valid: bool = True
+
+
+def signed(ttl: float = 900, secret: str = SECRET, audience: str = AUDIENCE, **claims: Any) -> str:
+    return issue(secret, ttl=ttl, audience=audience, subject="somebody", **claims)
+
+
+EVERYTHING: Final[dict[str, Any]] = {"watch": ["*"], "submit": ["*"], "revoke": True}
+TOKENS: Final = {
+    "none": Token("", valid=False),
+    "nonsense": Token("nonsense", valid=False),
+    "expired": Token(signed(-60, **EVERYTHING), valid=False),
+    "wrong key": Token(signed(secret="x" * 32, **EVERYTHING), valid=False),
+    "other audience": Token(signed(audience="elsewhere", **EVERYTHING), valid=False),
+    "no end": Token(jwt.encode({"aud": AUDIENCE, **EVERYTHING}, SECRET, algorithm="HS256"), valid=False),
+    "empty": Token(signed()),
+    "watch-one": Token(signed(watch=["task:mine"]), frozenset((MINE,))),
+    "watch-all": Token(signed(watch=["tasks"]), frozenset((MINE, ALL))),
+    "submit-one": Token(signed(submit=["tasks.add"]), frozenset((ADD,))),
+    "admin": Token(signed(**EVERYTHING), frozenset((MINE, ALL, ADD, SUBMIT, REVOKE))),
+    "admin by key pair": Token(
+        jwt.encode({"exp": time.time() + 900, "aud": AUDIENCE, **EVERYTHING}, PRIVATE, algorithm="EdDSA"),
+        frozenset((MINE, ALL, ADD, SUBMIT, REVOKE)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Door:
+    """One way in.
+
+    :param opens_to: rights, each of which opens it; :data:`VALID`: any token that is good; :data:`ANYBODY`.
+    :param refusal: what becomes of whoever has none of them.
+    """
+
+    opens_to: frozenset[str]
+    refusal: str
+
+    def expected(self, token: Token) -> str:
+        """What is to become of the holder of a token."""
+        if self.opens_to == ANYBODY:
+            return OPEN
+        if not token.valid:
+            return UNAUTHORIZED
+        return OPEN if self.opens_to == VALID or self.opens_to & token.rights else self.refusal
+
+    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+        """What becomes of it, and what was answered."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Http(Door):
+    """A request."""
+
+    method: str = "GET"
+    path: str = "/"
+    body: Any = None
+    shows: Callable[[Any], bool] | None = field(default=None, compare=False)
+
+    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with (
+            httpx.AsyncClient(timeout=10) as http,
+            http.stream(self.method, url + self.path, json=self.body, headers=headers) as response,
+        ):
+            streams = response.headers.get("content-type", "").startswith("text/event-stream")
+            text = "" if streams else (await response.aread()).decode()
+        outcome = {401: UNAUTHORIZED, 403: DENIED, 404: HIDDEN, 422: DENIED}.get(response.status_code, OPEN)
+        assert response.status_code < 500, text
+        if outcome == OPEN and self.shows is not None and not self.shows(httpx.Response(200, text=text).json()):
+            outcome = HIDDEN
+        return outcome, (response.status_code, text)
+
+
+@dataclass(frozen=True)
+class Command(Door):
+    """A command on the WebSocket of a connection with the token."""
+
+    command: dict[str, Any] = field(default_factory=dict, compare=False)
+    shows: Callable[[Any], bool] | None = field(default=None, compare=False)
+
+    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+        address = url.replace("http", "ws", 1) + "/connection/websocket"
+        async with client(address, say_connect=False) as socket:
+            number = await socket.send(connect={"token": token})
+            await socket.until(lambda: number in socket._replies or socket.closed, "an answer")
+            if socket.closed is not None:
+                return {3500: UNAUTHORIZED}[socket.closed[0]], socket.closed
+            reply = await socket.answer(number)
+            if "error" in reply:
+                return {109: UNAUTHORIZED}[reply["error"]["code"]], reply
+            return self.outcome(await socket.ask(**self.command))
+
+    def outcome(self, reply: dict[str, Any]) -> tuple[str, Any]:
+        reply.pop("id")
+        if "error" in reply:
+            return {101: UNAUTHORIZED, 109: UNAUTHORIZED, 103: DENIED, 104: DENIED}[reply["error"]["code"]], reply
+        if self.shows is not None and not self.shows(reply["rpc"]["data"]):
+            return HIDDEN, reply
+        return OPEN, reply
+
+
+@dataclass(frozen=True)
+class Lent(Command):
+    """A command of a connection that may do nothing, with the token in its ``subscribe``."""
+
+    def expected(self, token: Token) -> str:
+        return super().expected(token) if token.text else DENIED  # that is no token at all
+
+    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+        address = url.replace("http", "ws", 1) + "/connection/websocket"
+        async with client(address, token=TOKENS["empty"].text) as socket:
+            return self.outcome(await socket.ask(subscribe={**self.command["subscribe"], "token": token}))
+
+
+def rights(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+def method(name: str, **data: Any) -> dict[str, Any]:
+    return {"rpc": {"method": name, "data": data}}
+
+
+def lists(name: str) -> Callable[[Any], bool]:
+    """Whether a registry has the task."""
+    return lambda data: name in [task["name"] for task in data["tasks"]]
+
+
+def tells(identity: str) -> Callable[[Any], bool]:
+    """Whether a list of tasks has the task."""
+    return lambda data: identity in [task["id"] for task in data["tasks"]]
+
+
+#: Channel → who may watch it.
+CHANNELS: Final = {
+    "task:mine": rights(MINE, ALL),
+    **dict.fromkeys(("task:theirs", "task:nothing", "root:mine", "group:g", "name:n", "tag:t", "tasks"), rights(ALL)),
+}
+#: Task → who may submit it; WATCHER_SUBMIT leaves out tasks.fail, and nobody submits what is Celery's own.
+SUBMITTED: Final = {
+    "tasks.add": rights(ADD, SUBMIT),
+    "tasks.sleep": rights(SUBMIT),
+    "tasks.fail": NOBODY,
+    "celery.backend_cleanup": NOBODY,
+    "nothing": NOBODY,
+}
+BODIES: Final[dict[str, Any]] = {"tasks.add": {"args": [1, 2]}, "tasks.sleep": {"args": [0]}}
+
+DOORS: Final[dict[str, Door]] = {
+    **{f"subscribe {name}": Command(who, DENIED, {"subscribe": {"channel": name}}) for name, who in CHANNELS.items()},
+    **{f"lent {name}": Lent(who, DENIED, {"subscribe": {"channel": name}}) for name, who in CHANNELS.items()},
+    **{
+        f"history {name}": Command(who, DENIED, {"history": {"channel": name, "limit": -1}})
+        for name, who in CHANNELS.items()
+    },
+    **{
+        f"rpc submit {name}": Command(who, DENIED, method("submit", task=name, **BODIES.get(name, {})))
+        for name, who in SUBMITTED.items()
+    },
+    "rpc get mine": Command(rights(MINE, ALL), HIDDEN, method("get", id="mine"), lambda data: data["task"]),
+    "rpc get theirs": Command(rights(ALL), HIDDEN, method("get", id="theirs"), lambda data: data["task"]),
+    "rpc revoke": Command(rights(REVOKE), DENIED, method("revoke", id="mine")),
+    "rpc registry": Command(rights(ADD, SUBMIT), HIDDEN, method("registry"), lists("tasks.add")),
+    "rpc registry, another": Command(rights(SUBMIT), HIDDEN, method("registry"), lists("tasks.sleep")),
+    **{
+        f"POST {name}": Http(who, DENIED, "POST", "/api/tasks", {"task": name, **BODIES.get(name, {})})
+        for name, who in SUBMITTED.items()
+    },
+    "GET mine": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks/mine"),
+    "GET theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks/theirs"),
+    "GET result of mine": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks/mine/result"),
+    "GET result of theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks/theirs/result"),
+    "POST revoke": Http(rights(REVOKE), DENIED, "POST", "/api/tasks/mine/revoke", {}),
+    "GET list with mine": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks?tag=t", None, tells("mine")),
+    "GET list with theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks?group=g", None, tells("theirs")),
+    "GET registry": Http(rights(ADD, SUBMIT), HIDDEN, "GET", "/api/registry", None, lists("tasks.add")),
+    "GET registry, anything": Http(VALID, DENIED, "GET", "/api/registry"),
+    "GET page": Http(ANYBODY, DENIED, "GET", "/"),
+    "GET module": Http(ANYBODY, DENIED, "GET", "/watcher.js"),
+    "GET healthz": Http(ANYBODY, DENIED, "GET", "/healthz"),
+    "GET readyz": Http(ANYBODY, DENIED, "GET", "/readyz"),
+}

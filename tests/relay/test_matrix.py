@@ -1,0 +1,194 @@
+"""Every door of a real relay, for every kind of token: what no claim grants is denied, at each door alike."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import jwt
+import pytest
+from starlette.routing import Match
+
+from tests.relay.doors import (
+    ALL,
+    AUDIENCE,
+    DENIED,
+    DOORS,
+    EVERYTHING,
+    HIDDEN,
+    NOBODY,
+    PUBLIC,
+    TOKENS,
+    Command,
+    Door,
+    Http,
+    Token,
+    method,
+    signed,
+)  # fmt: skip
+from tests.relay.serving import append, serving
+from tests.relay.support import SECRET
+from tests.support.client import client
+from tests.support.events import event
+from tests.support.processes import Relay, relay
+from tests.support.valkey import Valkey, valkey_server
+from tests.support.waiting import wait_for
+from watcher.permissions import issue
+from watcher.relay.messages import _NAMESPACES
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Relay]:
+    """A relay with two tasks to see, of which most tokens may see one at most."""
+    with valkey_server() as server:
+        env = {
+            "CELERY_BROKER_URL": server.url(15),
+            "CELERY_RESULT_BACKEND": server.url(14),
+            "WATCHER_REDIS_URL": server.url(0),
+            "WATCHER_SECRET": SECRET,
+            "WATCHER_PUBLIC_KEY": PUBLIC,
+            "WATCHER_AUDIENCE": AUDIENCE,
+            "WATCHER_SUBMIT": "tasks.add tasks.sleep celery.* nothing",
+        }
+        mine = event("mine", "SUCCESS", 1.0, name="tasks.add", root_id="mine", tags=("t",))
+        theirs = event("theirs", "SUCCESS", 2.0, name="n", group_id="g", tags=("u",))
+        append(server, mine, theirs)
+        with server.client(14) as redis:
+            for name in ("mine", "theirs"):
+                redis.set(f"celery-task-meta-{name}", b'{"status":"SUCCESS","result":5}')
+        with relay("tasks", env=env) as serving:
+            yield serving
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+async def test_each_door_opens_to_whom_it_should(running: Relay, door: Door, token: Token) -> None:
+    outcome, answer = await door.knock(running.url, token.text)
+    assert outcome == door.expected(token), answer
+
+
+ASKED: dict[str, Callable[[str], Door]] = {
+    "GET": lambda name: Http(NOBODY, HIDDEN, "GET", f"/api/tasks/{name}"),
+    "GET and wait": lambda name: Http(NOBODY, HIDDEN, "GET", f"/api/tasks/{name}?wait=0"),
+    "GET result": lambda name: Http(NOBODY, HIDDEN, "GET", f"/api/tasks/{name}/result"),
+    "rpc get": lambda name: Command(NOBODY, HIDDEN, method("get", id=name), lambda data: data["task"]),
+    "subscribe": lambda name: Command(NOBODY, DENIED, {"subscribe": {"channel": f"task:{name}"}}),
+    "history": lambda name: Command(NOBODY, DENIED, {"history": {"channel": f"task:{name}"}}),
+}
+
+
+@pytest.mark.parametrize("token", [name for name, token in TOKENS.items() if token.valid and ALL not in token.rights])
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+async def test_what_may_not_be_seen_looks_like_what_there_is_not(
+    running: Relay, ask: Callable[[str], Door], token: str
+) -> None:
+    hidden, missing = [await ask(name).knock(running.url, TOKENS[token].text) for name in ("theirs", "nothing")]
+    assert hidden == missing
+    assert hidden[0] in (HIDDEN, DENIED)
+
+
+async def test_whoever_submits_may_watch_that_task_and_nothing_else(running: Relay) -> None:
+    _, (status, text) = await DOORS["POST tasks.add"].knock(running.url, TOKENS["submit-one"].text)
+    assert status == 202
+    own = json.loads(text)
+    for door, expected in (
+        (Http(NOBODY, HIDDEN, "GET", f"/api/tasks/{own['id']}"), "open"),
+        (Command(NOBODY, HIDDEN, {"subscribe": {"channel": own["channel"]}}), "open"),
+        (DOORS["GET mine"], "hidden"),
+        (DOORS["subscribe tasks"], "denied"),
+        (DOORS["POST tasks.add"], "denied"),
+        (DOORS["POST revoke"], "denied"),
+    ):
+        assert (await door.knock(running.url, own["token"]))[0] == expected
+
+
+@pytest.mark.parametrize("identity", ["mine", "theirs"])
+async def test_nobody_gains_sight_of_a_task_by_submitting_under_its_id(running: Relay, identity: str) -> None:
+    body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": identity}}
+    for door in (
+        Http(NOBODY, HIDDEN, "POST", "/api/tasks", body),
+        Command(NOBODY, HIDDEN, method("submit", **body)),
+    ):
+        outcome, answer = await door.knock(running.url, TOKENS["submit-one"].text)
+        assert outcome == "denied"
+        assert "in use" in str(answer)
+
+
+# Every door has its line.
+
+
+async def test_no_route_and_no_channel_is_without_its_doors(valkey: Valkey) -> None:
+    from watcher.relay.http import application
+
+    async with serving(valkey.url()) as (_, inner):
+        routes = application(inner)._app.routes  # type: ignore[attr-defined]  # the Starlette app within
+    knocked: set[tuple[str, str]] = set()
+    for door in DOORS.values():
+        if isinstance(door, Http):
+            scope = {"type": "http", "path": door.path.partition("?")[0], "method": door.method, "root_path": ""}
+            route = next(each for each in routes if each.matches(scope)[0] is Match.FULL)
+            knocked.add((door.method, route.path))
+    served = {(verb, route.path) for route in routes for verb in route.methods - {"HEAD"}}
+    pages = {(verb, path) for verb, path in served if not path.startswith(("/api", "/metrics"))}
+    assert served - pages - knocked == set(), "these have no line in tests/relay/doors.py"
+    for namespace in _NAMESPACES:
+        for kind in ("subscribe", "lent", "history"):
+            assert any(name.startswith(f"{kind} {namespace}") for name in DOORS)
+
+
+# The end of a token.
+
+
+def ending(seconds: float, **claims: object) -> str:
+    """A token that no door takes after so many seconds: that is 5 s after its ``exp``."""
+    return jwt.encode(
+        {"exp": time.time() + seconds - 5, "sub": "me", "aud": AUDIENCE, **claims}, SECRET, algorithm="HS256"
+    )
+
+
+async def test_a_connection_ends_with_its_token_unless_that_is_refreshed(running: Relay) -> None:
+    soon = time.time() + 1.5
+    async with (
+        client(running.ws_url, token=ending(1.5, watch=["*"])) as one,
+        client(running.ws_url, token=ending(1.5, watch=["*"])) as two,
+    ):
+        fresh = issue(SECRET, subject="me", audience=AUDIENCE, watch=["*"])
+        assert (await two.ask(refresh={"token": fresh}))["refresh"]["ttl"] > 800
+        await one.until(lambda: one.closed, "the end", timeout=5)
+        assert one.closed == (3005, "connection expired")
+        assert 0 <= time.time() - soon < 2.5  # the ticker's second, the next whole one, and a busy machine
+        assert "ping" in await two.ask(ping={})
+        assert two.closed is None
+
+
+async def test_a_subscription_ends_with_the_token_that_it_was_made_by(running: Relay) -> None:
+    async with client(running.ws_url, token=TOKENS["watch-one"].text) as socket:
+        await socket.subscribe("task:mine")
+        await socket.subscribe("task:theirs", token=ending(1.0, watch=["task:theirs"]))
+        assert "history" in await socket.ask(history={"channel": "task:theirs"})  # it may be seen, so all of it may
+        await socket.until(lambda: socket.pushes, "the end", timeout=5)
+        (push,) = socket.pushes
+        assert (push["channel"], push["unsubscribe"]["code"]) == ("task:theirs", 2501)
+        assert (await socket.ask(history={"channel": "task:theirs"}))["error"]["code"] == 103
+        assert "history" in await socket.ask(history={"channel": "task:mine"})
+
+
+async def test_a_new_token_that_grants_less_takes_away(running: Relay) -> None:
+    async with client(running.ws_url, token=signed(**EVERYTHING)) as socket:
+        for channel in ("task:mine", "tasks"):
+            await socket.subscribe(channel)
+        assert "refresh" in await socket.ask(refresh={"token": signed(watch=["task:mine"])})
+        await socket.until(lambda: socket.pushes, "the end")
+        assert [(push["channel"], push["unsubscribe"]["code"]) for push in socket.pushes] == [("tasks", 2501)]
+
+
+def test_the_relays_log_has_no_token_in_it(running: Relay) -> None:
+    wait_for(running.ready, what="the relay to be ready")
+    for token in TOKENS.values():
+        assert not token.text or token.text == "nonsense" or token.text not in running.output
+    assert SECRET not in running.output
+    assert not re.search("Traceback", running.output)

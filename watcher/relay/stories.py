@@ -1,0 +1,102 @@
+"""Where the history finds the events of a channel and of a task: pure data.
+
+A task's events are mostly on the same channels, so what leads to them is made once and shared, and an event that leaves
+the history need not be looked at again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final, NamedTuple, Self, TypeAlias
+
+from watcher.event import Event, decode, is_final, rank, standing
+
+__all__ = ["AGAIN", "LATE", "RANK", "Kept", "Offsets", "Place", "Story", "mark_of", "stands"]
+
+
+class Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
+    """A channel's offsets, ascending, and how many of them lead nowhere any more."""
+
+    __slots__ = ("channel", "dead")
+    channel: str
+    dead: int
+
+    @classmethod
+    def of(cls, channel: str) -> Self:
+        """Of a channel that has none yet."""
+        made = cls("Q")
+        made.channel = channel
+        made.dead = 0
+        return made
+
+
+class Story(Offsets):
+    """The offsets of one task's events.
+
+    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
+    ``retries``: of its newest event, and likely of the next one too.
+    """
+
+    __slots__ = ("final", "place", "retries", "state")
+    final: bool | None
+    place: Place | None
+    state: str
+    retries: int | None
+
+    @classmethod
+    def of(cls, channel: str) -> Self:
+        """Of a task that nothing is known of yet."""
+        made = super().of(channel)
+        made.final = made.place = made.retries = None
+        made.state = ""
+        return made
+
+
+class Place:
+    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``."""
+
+    __slots__ = ("channels", "key", "others", "story")
+
+    def __init__(self, story: Story, key: Key, others: tuple[Offsets, ...]) -> None:
+        self.story = story
+        self.key = key
+        self.others = others
+        self.channels = (story.channel, *[offsets.channel for offsets in others])
+
+
+#: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
+Key: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...] | None]
+
+
+class Kept(NamedTuple):
+    """An event outside the window; ``mark`` is its rank, with the flags below."""
+
+    line: bytes
+    place: Place
+    mark: int
+
+
+#: In a mark: the event is late …
+LATE: Final = 16
+#: … or tells of the same state in the same try as its task's event before: a report among many.
+AGAIN: Final = 32
+#: The rest of a mark.
+RANK: Final = 15
+
+
+def mark_of(event: Event, story: Story) -> int:
+    """The mark of a task's next event, of which its story takes note."""
+    state, mark = event.state, rank(event.state)
+    if event.late:
+        story.state = ""
+        return mark | LATE
+    story.final = is_final(state)
+    if state == story.state and event.retries == story.retries:
+        return mark | AGAIN
+    story.state, story.retries = state, event.retries
+    return mark
+
+
+def stands(kept: Kept) -> str:
+    """What says which of two such events stands higher."""
+    return standing(decode(kept.line))
