@@ -108,7 +108,7 @@ class Events:
             # Another relay was ahead of this one when it served the reader.
             await self._relay.reached(since.epoch, since.offset)
         stream = Stream(self._relay.hub.history, channels, since, known)
-        return _Answer(self._relay, stream, channels, expires=grant.expires, quiet=self._quiet, stalled=self._stalled)
+        return _Answer(self._relay, stream, channels, ends=grant.ends, quiet=self._quiet, stalled=self._stalled)
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
@@ -164,7 +164,7 @@ class _Answer(Response):
         stream: Stream,
         channels: list[str],
         *,
-        expires: float | None,
+        ends: float | None,
         quiet: float,
         stalled: float,
     ) -> None:
@@ -173,7 +173,7 @@ class _Answer(Response):
         self._relay = relay
         self._stream = stream
         self._channels = channels
-        self._expires = expires
+        self._ends = ends
         self._quiet = quiet
         self._stalled = stalled
         self._bell = Bell()
@@ -241,7 +241,7 @@ class _Answer(Response):
 
     def _left(self) -> float:
         """Seconds until the token ends."""
-        return float("inf") if self._expires is None else self._expires - time.time()
+        return float("inf") if self._ends is None else self._ends - time.time()
 
 
 async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:
