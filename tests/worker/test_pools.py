@@ -190,7 +190,8 @@ def test_a_task_that_expires_in_its_queue(scene: Scene) -> None:
 def test_a_task_that_waits_for_its_time(scene: Scene) -> None:
     events = scene.run("add", 1, 2, countdown=0.2, expect=("PENDING", "RECEIVED", "STARTED", "SUCCESS"))
     assert events[0].eta == events[1].eta is not None
-    assert events[2].timestamp >= datetime.fromisoformat(str(events[0].eta)).timestamp()
+    # gevent's timers fire up to some milliseconds early.
+    assert events[2].timestamp >= datetime.fromisoformat(str(events[0].eta)).timestamp() - 0.01
 
 
 def test_a_task_that_is_revoked_before_its_start(scene: Scene) -> None:
@@ -276,7 +277,7 @@ def test_time_limits_and_lost_workers(scene: Scene) -> None:
     assert events[-1].exception is not None
     assert events[-1].exception.traceback is None
     events = scene.journal.wait(caught)
-    assert events[-1].state == "SUCCESS", "a soft time limit reaches the task wherever it strikes"
+    assert events[-1].state == "SUCCESS", f"{events[-1]}: a soft time limit reaches the task wherever it strikes"
     assert value(events[-1].result) == "in time"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - connecting imports it, and a fork in the middle of that leaves a child without
+# Connecting imports these, and a fork in the middle of that leaves a child without.
+import email.parser  # noqa: F401
+import encodings.idna  # noqa: F401
 import hashlib
 import re
 import secrets
