@@ -7,6 +7,7 @@ token says who may do what, and the ``Host`` doesn't matter.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from watcher.settings import Settings
 __all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+#: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
+_LONGEST: Final = 300
 #: What a client sent is shown in the log up to here, in characters.
 _SHOWN: Final = 120
 
@@ -86,6 +89,11 @@ def insecure_bind_refused(settings: Settings) -> str | None:
 
 def is_loopback(name: str) -> bool:
     """Whether a host name or address leads to this machine and nowhere else (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
+    return len(name) <= _LONGEST and _is_loopback(name)
+
+
+@functools.lru_cache(maxsize=128)
+def _is_loopback(name: str) -> bool:
     name = name.lower().strip("[]").removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -99,6 +107,11 @@ def is_loopback(name: str) -> bool:
 
 def _authority(text: str) -> _Authority | None:
     """``name[:port]``; None where ``text`` is anything else."""
+    return _parsed(text) if len(text) <= _LONGEST else None
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(text: str) -> _Authority | None:
     if any(c in "/?#@\\" or c.isspace() or not c.isprintable() for c in text):
         return None
     try:
