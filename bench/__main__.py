@@ -1,0 +1,102 @@
+"""The bench: measures the relay beside its peers, on this machine, in one run.
+
+    make bench                                         everything: the better part of an hour
+    make bench ARGS='w1 w2 --rounds 3'                 some workloads
+    make bench ARGS='w1 --peers celery-watcher,nchan'  some peers
+    python -m bench --markdown results.jsonl           the tables of a run that was saved with --output
+
+The server that is measured has core 0 to itself, and everything else (load generator, Valkey, publisher) shares core 1.
+In each round of a workload every peer is started, measured and stopped, one after the other, so that what else happens
+on the machine meets all of them. Each measurement is one line of JSON; the tables at the end give medians, and the
+least and the greatest in brackets. How to read the lines: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.building import Unavailable
+from bench.machine import OTHER_CORE, description
+from bench.peers import PEERS
+from bench.peers.base import Peer
+from bench.report import tables
+from bench.workloads import WORKLOADS
+from tests.support.valkey import valkey_server
+
+
+def measure(peer: Peer, workload: str, number: int) -> dict[str, Any]:
+    """Start a peer, measure it and stop it."""
+    line: dict[str, Any] = {"workload": workload, "peer": peer.name, "round": number}
+    run, _ = WORKLOADS[workload]
+    try:
+        with valkey_server() as valkey, peer.serve(valkey) as serving:
+            result = run(serving, valkey)
+    except Exception as error:  # noqa: BLE001 - a peer that breaks is told of, and the others are measured
+        return {**line, "error": f"{type(error).__name__}: {error}"[:500]}
+    return {**line, "figures": {name: round(value, 4) for name, value in result.figures.items()}, **result.notes}
+
+
+def prepared(wanted: list[str]) -> tuple[list[Peer], dict[str, str]]:
+    """The peers that can be had, and the version of each; the others are named."""
+    found, versions = [], {}
+    for peer in PEERS:
+        if wanted and peer.name not in wanted:
+            continue
+        try:
+            versions[peer.name] = peer.prepare()
+            found.append(peer)
+        except Unavailable as error:
+            print(f"left out: {peer.name}: {error}", file=sys.stderr)
+    return found, versions
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=f"all of: {', '.join(WORKLOADS)}")
+    parser.add_argument("--peers", default="", help="names, separated by commas (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
+    parser.add_argument("--output", type=Path, help="file that the lines are added to")
+    parser.add_argument("--markdown", type=Path, metavar="LINES", help="measure nothing: print the tables of that file")
+    given = parser.parse_args()
+    if given.markdown:
+        print(tables([json.loads(line) for line in given.markdown.read_text().splitlines()]))
+        return 0
+    names = given.workloads or list(WORKLOADS)
+    wanted = [name for name in given.peers.split(",") if name]
+    unknown = [name for name in names if name not in WORKLOADS]
+    unknown += [name for name in wanted if name not in {peer.name for peer in PEERS}]
+    if unknown:
+        known = f"workloads: {', '.join(WORKLOADS)}; peers: {', '.join(peer.name for peer in PEERS)}"
+        parser.error(f"there is no {unknown[0]!r}; {known}")
+    if (os.cpu_count() or 1) < 2:
+        parser.error("two cores are needed: one for the server, one for everything else")
+
+    os.sched_setaffinity(0, {OTHER_CORE})
+    peers, versions = prepared(wanted)
+    lines: list[dict[str, Any]] = []
+
+    def tell(line: dict[str, Any]) -> None:
+        lines.append(line)
+        text = json.dumps(line)
+        print(text, flush=True)
+        if given.output:
+            with given.output.open("a") as file:
+                file.write(f"{text}\n")
+
+    tell({"machine": description(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions})
+    for name in names:
+        for number in range(1, given.rounds + 1):
+            for peer in peers:
+                tell(measure(peer, name, number))
+    print(tables(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+"""The peers, ourselves among them: how each is started, subscribed to and published to."""
+
+from __future__ import annotations
+
+from bench.peers.base import Peer
+from bench.peers.ours import Ours
+
+#: In the order in which they are measured and shown.
+PEERS: tuple[Peer, ...] = (Ours(),)

@@ -1,0 +1,229 @@
+"""The publisher: a process of its own that publishes events at a rate, or as fast as they arrive.
+
+    python -m bench.publish WAY ADDRESS --progress FILE --clients 1000 --seconds 5 [--unicast] [--rate 50] [--start 0]
+
+WAY is how: ``journal`` is ours, and what a worker's publisher does; the others are what the peers' users have. Flat
+out it stays only so far ahead of what the load generator has counted as arrives in a quarter of a second, so that a
+slow peer is measured and not drowned. It prints one line of JSON when it has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import mmap
+import secrets
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.events import Message, message
+
+#: Flat out, what is on its way is what arrives in so many seconds, within bounds.
+_AHEAD_SECONDS = 0.25
+_AHEAD_LEAST, _AHEAD_MOST = 64, 20_000
+
+
+class Way(Protocol):
+    """A way to publish."""
+
+    batch: int
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Publish, and return when it is done."""
+
+
+class ByJournal:
+    """Append to the journal as workers do: one script call a batch."""
+
+    batch = 500
+
+    def __init__(self, address: str) -> None:
+        from redis import Redis
+
+        from watcher.journal import APPEND, Journal, Record
+        from watcher.settings import database_of
+
+        self._journal, self._record = Journal(database=database_of(address)), Record
+        self._append = Redis.from_url(address, protocol=2).register_script(APPEND)
+        self._writer, self._number = secrets.token_hex(8), 0
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self._number += 1
+        records = [self._record(each.id, each.standing, each.line) for each in messages]
+        self._append(*self._journal.append(self._writer, self._number, records))
+
+
+class ByPubSub:
+    """PUBLISH each event on its channel, a pipeline at a time."""
+
+    batch = 100
+
+    def __init__(self, address: str) -> None:
+        from redis import Redis
+
+        self._redis = Redis.from_url(address, protocol=2)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in messages:
+                pipeline.publish(each.channel, each.line)
+            pipeline.execute()
+
+
+class ByHTTP:
+    """POST each event to its channel's address, pipelined on one connection: what nchan's publishers do."""
+
+    batch = 100
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+        self._socket = socket.create_connection((host, int(port)))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self._socket.sendall(
+            b"".join(
+                b"POST /pub/%s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%s"
+                % (each.channel.encode(), len(each.line), each.line)
+                for each in messages
+            )
+        )
+        answered, tail = 0, b""
+        while answered < len(messages):
+            piece = tail + self._socket.recv(1 << 16)
+            answered += piece.count(b"HTTP/1.1 2")
+            tail = piece[-9:] if len(piece) > 9 else piece
+
+
+class BySocketIO:
+    """python-socketio's manager for processes that only write."""
+
+    batch = 20
+
+    def __init__(self, address: str) -> None:
+        import socketio
+
+        self._loop = asyncio.new_event_loop()
+        self._manager = socketio.AsyncRedisManager(address, write_only=True)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self._loop.run_until_complete(self._send(messages))
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        for each in messages:
+            await self._manager.emit("event", json.loads(each.line), room=each.channel)
+
+
+class ByChannels:
+    """group_send of Django channels, by its Redis layer."""
+
+    batch = 20
+
+    def __init__(self, address: str) -> None:
+        from channels_redis.core import RedisChannelLayer
+
+        self._loop = asyncio.new_event_loop()
+        self._layer = RedisChannelLayer(hosts=[address], capacity=1_000_000)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self._loop.run_until_complete(self._send(messages))
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        for each in messages:
+            await self._layer.group_send(each.channel, {"type": "bench.event", "text": each.line.decode()})
+
+
+WAYS: dict[str, Callable[[str], Way]] = {
+    "journal": ByJournal,
+    "pubsub": ByPubSub,
+    "http": ByHTTP,
+    "socketio": BySocketIO,
+    "channels": ByChannels,
+}
+
+
+class Ahead:
+    """How many events may be published now, flat out."""
+
+    def __init__(self, progress: mmap.mmap, share: int, start: int) -> None:
+        self._progress, self._share = progress, share
+        self._before = self._arrived() - start
+        self._seen = deque([(time.monotonic(), 0)])
+
+    def _arrived(self) -> int:
+        count: int = struct.unpack_from("=Q", self._progress)[0]
+        return count // self._share
+
+    def room(self, published: int) -> int:
+        arrived = self._arrived() - self._before
+        now = time.monotonic()
+        self._seen.append((now, arrived))
+        while now - self._seen[0][0] > _AHEAD_SECONDS and len(self._seen) > 2:
+            self._seen.popleft()
+        recently = arrived - self._seen[0][1]
+        return max(_AHEAD_LEAST, min(_AHEAD_MOST, recently)) - (published - arrived)
+
+
+def flat_out(way: Way, make: Callable[[int], Message], ahead: Ahead, start: int, seconds: float) -> int:
+    """Publish for so many seconds; returns the count of the event that would be next."""
+    count, end = start, time.monotonic() + seconds
+    while time.monotonic() < end:
+        room = min(ahead.room(count), way.batch)
+        if room < _AHEAD_LEAST // 4:
+            time.sleep(0.0005)
+            continue
+        way.send([make(each) for each in range(count, count + room)])
+        count += room
+    return count
+
+
+def at_rate(way: Way, make: Callable[[int], Message], rate: float, start: int, seconds: float) -> int:
+    """Publish ``rate`` events a second, each when it is due; what is late goes together."""
+    count, begun = start, time.monotonic()
+    while (elapsed := time.monotonic() - begun) < seconds:
+        due = start + int(elapsed * rate) + 1 - count
+        if due > 0:
+            due = min(due, way.batch)
+            way.send([make(each) for each in range(count, count + due)])
+            count += due
+        else:
+            time.sleep(max(0.0, (count - start) / rate - elapsed))
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("address")
+    parser.add_argument("--progress", type=Path, required=True)
+    parser.add_argument("--clients", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--unicast", action="store_true")
+    given = parser.parse_args()
+    way = WAYS[given.way](given.address)
+    with given.progress.open("r+b") as file:
+        progress = mmap.mmap(file.fileno(), 16)
+
+    def make(count: int) -> Message:
+        return message(count, given.clients, unicast=given.unicast)
+
+    begun = time.monotonic()
+    if given.rate is None:
+        ahead = Ahead(progress, 1 if given.unicast else given.clients, given.start)
+        end = flat_out(way, make, ahead, given.start, given.seconds)
+    else:
+        end = at_rate(way, make, given.rate, given.start, given.seconds)
+    report: dict[str, Any] = {"next": end, "seconds": time.monotonic() - begun, "cpu": time.process_time()}
+    print(json.dumps(report), flush=True)
+
+
+if __name__ == "__main__":
+    main()

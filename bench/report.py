@@ -1,0 +1,89 @@
+"""From the lines of a run to tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from bench.workloads import WORKLOADS
+
+Line = dict[str, Any]
+Figures = dict[str, dict[str, list[float]]]  # peer → name of the figure → one value a round
+
+
+def tables(lines: Iterable[Line]) -> str:
+    """A table for each workload, with medians, spreads and ratios; lines of several runs are taken together."""
+    heads, measured = [], dict[str, list[Line]]()
+    for line in lines:
+        if "machine" in line:
+            heads.append(line)
+        else:
+            measured.setdefault(line["workload"], []).append(line)
+    parts = [_head(line) for line in heads[-1:]]
+    parts += [_table(name, measured[name]) for name in WORKLOADS if name in measured]
+    return "\n\n".join(parts)
+
+
+def _head(line: Line) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
+    return f"{line['date']}, {line['machine']}.\nMeasured: {versions}."
+
+
+def _table(workload: str, lines: list[Line]) -> str:
+    figures: Figures = {}
+    remarks: dict[str, list[str]] = {}
+    for line in lines:
+        for name, value in line.get("figures", {}).items():
+            figures.setdefault(line["peer"], {}).setdefault(name, []).append(value)
+        remarks.setdefault(line["peer"], []).extend(_remarks(line))
+    names = list(dict.fromkeys(name for values in figures.values() for name in values))
+    ours = next(iter(figures), "")
+    head = ["", *(cell for name in names for cell in (name, f"ratio to {ours}")), "rounds", "remarks"]
+    rows = [_row(peer, figures.get(peer, {}), figures.get(ours, {}), names, remarks[peer]) for peer in remarks]
+    described = WORKLOADS[workload][1]
+    return "\n".join(
+        [f"**{workload}**: {described}", "", _cells(head), _cells(["---"] * len(head)), *map(_cells, rows)]
+    )
+
+
+def _row(
+    peer: str, figures: dict[str, list[float]], ours: dict[str, list[float]], names: list[str], remarks: list[str]
+) -> list[str]:
+    row = [peer]
+    for name in names:
+        values = figures.get(name)
+        if not values:
+            row += ["–", "–"]
+            continue
+        row.append(f"{_number(median(values))} ({_number(min(values))}–{_number(max(values))})")
+        base = median(ours[name]) if ours.get(name) else 0
+        row.append(f"{median(values) / base:.2f}" if base else "–")
+    rounds = max((len(values) for values in figures.values()), default=0)
+    return [*row, str(rounds), "; ".join(dict.fromkeys(remarks))]
+
+
+def _remarks(line: Line) -> list[str]:
+    """What a reader has to know before believing a figure."""
+    found = []
+    if "error" in line:
+        found.append(f"failed: {line['error'].splitlines()[0]}")
+    if line.get("saturated"):
+        found.append("the load's core was full")
+    if line.get("kept_up") is False:
+        found.append("did not keep up")
+    if line.get("lost") and line.get("kept_up", True):
+        found.append("lost messages")
+    if line.get("holes"):
+        found.append("holes in the sequence")
+    return found
+
+
+def _cells(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,162 @@
+"""The workloads that every peer goes through: each measures one peer once and returns its figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.generator import Generator
+from bench.machine import Usage, family, pss
+from bench.peers.base import Serving
+from tests.support.processes import ROOT, environment
+from tests.support.valkey import Valkey
+
+#: What a load generator may use of its core before the figure is marked as its own instead of the server's.
+_SATURATED = 0.8
+#: Seconds after which a peer that was outrun by a fixed rate is not waited for any more.
+_DRAIN = 10.0
+
+
+@dataclass
+class Result:
+    """One measurement.
+
+    :param figures: what is compared: name with unit → value.
+    :param notes: what tells whether to believe it.
+    """
+
+    figures: dict[str, float]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Events flow from a publisher to the clients.
+
+    :param rate: events a second; None is flat out.
+    """
+
+    clients: int
+    unicast: bool
+    rate: float | None
+    seconds: float = 4.0
+    warm_up: float = 1.0
+
+    def __call__(self, serving: Serving, valkey: Valkey) -> Result:
+        if self.unicast:
+            serving.announce(self.clients)
+        subscription = serving.unicast if self.unicast else serving.fan_out
+        with Generator(serving.port, self.clients, subscription) as load:
+            publisher = self._publisher(serving, load)
+            try:
+                return self._measure(serving, valkey, load, publisher)
+            finally:
+                publisher.kill()
+                publisher.communicate()
+
+    def _publisher(self, serving: Serving, load: Generator) -> subprocess.Popen[str]:
+        command = serving.publisher or (serving.python, "-m", "bench.publish", serving.way)
+        options = ["--progress", str(load.progress), "--clients", str(self.clients)]
+        options += ["--seconds", str(self.warm_up + self.seconds + 0.5)]
+        options += ["--unicast"] if self.unicast else []
+        options += ["--rate", str(self.rate)] if self.rate is not None else []
+        return subprocess.Popen(
+            [*command, serving.address, *options], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+        )
+
+    def _measure(self, serving: Serving, valkey: Valkey, load: Generator, publisher: subprocess.Popen[str]) -> Result:
+        load.wait_for(1, quiet=15)
+        time.sleep(self.warm_up)
+        load.mark()
+        server, beside = Usage(serving.pids), Usage([load.pid, valkey.pid, *family([publisher.pid])])
+        time.sleep(self.seconds)
+        beside_share, server_share = beside.share(), server.share()
+        counted = load.mark()
+        output, _ = publisher.communicate(timeout=60)
+        published = json.loads(output)["next"]
+        expected = published if self.unicast else published * self.clients
+        load.wait_for(expected, limit=_DRAIN)
+        rest = load.mark()
+        generator = counted["cpu"] / counted["seconds"]
+        delivered = counted["messages"] / counted["seconds"]
+        notes = {
+            "published": published,
+            "lost": expected - load.arrived,
+            "holes": counted["holes"] + rest["holes"],
+            "duplicates": counted["duplicates"] + rest["duplicates"],
+            "closed": rest["closed"],
+            "load_cpu": round(generator, 3),
+            "server_cpu": round(server_share, 3),
+            "beside_cpu": round(beside_share, 3),
+            # On a machine that others use too: what it would be if the server had its core to itself.
+            "per_server_cpu_second": round(delivered / server_share) if server_share else None,
+            "saturated": generator > _SATURATED or (beside_share > 0.95 and server_share < 0.9),
+            "messages_per_frame": round(counted["messages"] / max(1, counted["frames"]), 2),
+            "frames_per_read": round(counted["frames"] / max(1, counted["reads"]), 2),
+        }
+        if self.rate is None:
+            figures = {"delivered/s": delivered}
+            notes |= {"p50_ms": counted["p50"], "p99_ms": counted["p99"]}
+        else:
+            figures = {"p50 ms": counted["p50"], "p99 ms": counted["p99"]}
+            wanted = self.rate * (1 if self.unicast else self.clients)
+            notes |= {"p999_ms": counted["p999"], "max_ms": counted["max"], "kept_up": delivered > 0.97 * wanted}
+        return Result(figures, notes)
+
+
+def idle(serving: Serving, valkey: Valkey, clients: int = 5000) -> Result:
+    """Memory of the server for a connection that has subscribed once and is quiet."""
+    serving.announce(clients)
+    with Generator(serving.port, 100, serving.unicast):  # what is made at first use is not the connections'
+        pass
+    time.sleep(0.5)
+    before = pss(serving.pids)
+    with Generator(serving.port, clients, serving.unicast):
+        time.sleep(1.0)
+        after = pss(serving.pids)
+    return Result({"KiB/connection": (after - before) / clients / 1024}, {"before_mib": round(before / 2**20, 1)})
+
+
+def connect(serving: Serving, valkey: Valkey, clients: int = 5000) -> Result:
+    """How fast clients come: TCP connection, handshake, subscription and its reply."""
+    serving.announce(clients)
+    with Generator(serving.port, 100, serving.unicast):
+        pass
+    server = Usage(serving.pids)
+    with Generator(serving.port, clients, serving.unicast) as load:
+        said = load.subscribed
+        share, generator = server.share(), said["cpu"] / said["seconds"]
+        notes = {
+            "server_cpu": round(share, 3),
+            "load_cpu": round(generator, 3),
+            "saturated": generator > _SATURATED,
+            "closed": load.mark()["closed"],
+        }
+    return Result({"connections/s": clients / said["seconds"]}, notes)
+
+
+def hold(serving: Serving, valkey: Valkey, clients: int = 10_000) -> Result:
+    """So many connections at once: all of them hear an event, and stay."""
+    flow = Flow(clients, unicast=False, rate=2, seconds=5)
+    result = flow(serving, valkey)
+    notes = result.notes
+    return Result({"open": clients - notes["closed"], "p99 ms": result.figures["p99 ms"]}, notes)
+
+
+Workload = Callable[[Serving, Valkey], Result]
+
+#: Name → what is measured, and how it is told.
+WORKLOADS: dict[str, tuple[Workload, str]] = {
+    "w1": (Flow(1000, unicast=False, rate=None), "fan-out, 1,000 subscribers, 300-byte events, flat out"),
+    "w1-50": (Flow(1000, unicast=False, rate=50), "fan-out, 1,000 subscribers, 50 events/s"),
+    "w1-400": (Flow(1000, unicast=False, rate=400), "fan-out, 1,000 subscribers, 400 events/s"),
+    "w2": (Flow(1000, unicast=True, rate=None), "unicast, 1,000 clients, each its own task, flat out"),
+    "w2-2000": (Flow(1000, unicast=True, rate=2000), "unicast, 1,000 clients, 2,000 events/s"),
+    "idle": (idle, "idle connection with one subscription, of 5,000"),
+    "connect": (connect, "connect and subscribe, 5,000 connections, 64 at a time"),
+    "hold": (hold, "10,000 open connections, 2 events/s to each"),
+}
