@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 #: What is measured runs here …
@@ -70,21 +69,29 @@ def rss(pids: Iterable[int]) -> int:
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in pids)
 
 
-@dataclass
+def wanted_seconds(pids: Iterable[int]) -> float:
+    """CPU time that these processes have used so far and have waited for while others had the core."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            run, waited, _ = (task / "schedstat").read_text().split()
+            total += int(run) + int(waited)
+    return total / 1e9
+
+
 class Usage:
-    """CPU that a group of processes uses between two looks, as a share of one core."""
+    """CPU of a group of processes between two looks, as shares of one core."""
 
-    pids: list[int]
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = pids
+        self._at = time.monotonic()
+        self._used, self._wanted = cpu_seconds(pids), wanted_seconds(pids)
 
-    def __post_init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self._cpu, self._at = cpu_seconds(self.pids), time.monotonic()
-
-    def share(self) -> float:
-        """Share of a core since :meth:`restart`."""
-        return (cpu_seconds(self.pids) - self._cpu) / (time.monotonic() - self._at)
+    def shares(self) -> tuple[float, float]:
+        """What they have had, and what they would have taken of a core of their own: 1 where they never were idle."""
+        elapsed = time.monotonic() - self._at
+        used = (cpu_seconds(self._pids) - self._used) / elapsed
+        return used, max(used, (wanted_seconds(self._pids) - self._wanted) / elapsed)
 
 
 def description() -> str:

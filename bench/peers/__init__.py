@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bench.peers.base import Peer
+from bench.peers.limits import Limit
+from bench.peers.nchan import Nchan
 from bench.peers.ours import Ours
 
-#: In the order in which they are measured and shown.
-PEERS: tuple[Peer, ...] = (Ours(),)
+#: In the order in which they are measured and shown; the others are told as ratios to the first.
+PEERS: tuple[Peer, ...] = (Ours(), Nchan(), Limit("each"), Limit("join"))
