@@ -24,7 +24,7 @@ PYTHON_PACKAGES = (
     "channels_redis",
     "django",
 )
-NODE_PACKAGES = ("ws", "redis", "socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter")
+NODE_PACKAGES = ("ws", "redis", "socket.io", "@socket.io/redis-adapter")
 
 
 class Unavailable(Exception):

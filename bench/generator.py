@@ -103,11 +103,19 @@ class Generator:
         self._process.stdin.write("mark\n")
         return self._line()
 
-    def wait_for(self, messages: int, *, quiet: float = 3.0, limit: float = 60.0) -> None:
-        """Wait until so many have come, or none more has for ``quiet`` seconds, or for ``limit`` seconds."""
+    def wait_for(self, messages: int, *, quiet: float = 3.0, limit: float = 60.0) -> bool:
+        """Wait until so many have come, or no more does.
+
+        :param quiet: how long none has to come until none is expected any more, in seconds.
+        :param limit: seconds after which nothing is waited for.
+        :returns: whether all have come or no more do; False: more would have come.
+        """
         before, since = -1, time.monotonic()
         end = since + limit
-        while (arrived := self.arrived) < messages and time.monotonic() < min(since + quiet, end):
+        while (arrived := self.arrived) < messages and time.monotonic() - since < quiet:
+            if time.monotonic() > end:
+                return False
             if arrived != before:
                 before, since = arrived, time.monotonic()
             time.sleep(0.01)
+        return True

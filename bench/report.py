@@ -72,7 +72,7 @@ def _remarks(line: Line) -> list[str]:
         found.append("bounded by the load, not by the server")
     if line.get("kept_up") is False:
         found.append("did not keep up")
-    if line.get("lost") and line.get("kept_up", True):
+    if line.get("lost"):
         found.append("lost messages")
     if line.get("holes"):
         found.append("holes in the sequence")

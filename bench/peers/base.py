@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from bench.generator import Subscription
@@ -24,7 +23,6 @@ class Serving:
 
     :param way: how events reach it, one of :data:`bench.publish.WAYS`; ``address`` is where.
     :param python: interpreter that has what the way needs.
-    :param publisher: instead of all of these, a command of its own that takes the same options.
     :param announce: makes so many tasks known before clients ask for them, where the peer knows tasks.
     """
 
@@ -35,7 +33,6 @@ class Serving:
     fan_out: Subscription
     unicast: Subscription
     python: str = sys.executable
-    publisher: tuple[str, ...] = ()
     announce: Callable[[int], None] = lambda count: None
 
     @property
@@ -47,7 +44,9 @@ class Serving:
 class Peer(Protocol):
     """Something that hands on events to WebSocket clients."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called, on the command line too."""
 
     def prepare(self) -> str:
         """Install or build what it needs; returns its version.
@@ -60,7 +59,7 @@ class Peer(Protocol):
 
 
 @contextmanager
-def listening(port: int, *command: str, cwd: Path | None = None) -> Iterator[Program]:
+def listening(port: int, *command: str, env: Mapping[str, str] | None = None) -> Iterator[Program]:
     """Run a server on the server's core, and wait until it answers over HTTP, with whatever."""
 
     def answers() -> bool:
@@ -75,7 +74,7 @@ def listening(port: int, *command: str, cwd: Path | None = None) -> Iterator[Pro
             return False
 
     with on_core(SERVER_CORE):
-        entered = program(*command, cwd=cwd)
+        entered = program(*command, env=env)
         running = entered.__enter__()
     try:
         wait_for(answers, timeout=20, what=f"{running.name} to answer")
