@@ -18,6 +18,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,43 @@ from bench.machine import OTHER_CORE, description
 from bench.peers import PEERS
 from bench.peers.base import Peer
 from bench.report import tables
-from bench.workloads import WORKLOADS
-from tests.support.valkey import valkey_server
+from bench.studies import STUDIES
+from bench.workloads import WORKLOADS, Result, Workload
+from tests.support.valkey import Valkey, valkey_server
+
+KNOWN = [*WORKLOADS, *STUDIES]
 
 
-def measure(peer: Peer, workload: str, number: int) -> dict[str, Any]:
-    """Start a peer, measure it and stop it."""
-    line: dict[str, Any] = {"workload": workload, "peer": peer.name, "round": number}
-    run, _ = WORKLOADS[workload]
+def measure(workload: str, peer: str, number: int, run: Callable[[Valkey], Result]) -> dict[str, Any]:
+    """Measure once, with a Valkey of its own."""
+    line: dict[str, Any] = {"workload": workload, "peer": peer, "round": number}
     try:
-        with valkey_server() as valkey, peer.serve(valkey) as serving:
-            result = run(serving, valkey)
+        with valkey_server() as valkey:
+            result = run(valkey)
+    except Unavailable as reason:
+        return {**line, "left_out": str(reason)}
     except Exception as error:  # noqa: BLE001 - a peer that breaks is told of, and the others are measured
         return {**line, "error": f"{type(error).__name__}: {error}"[:500]}
     return {**line, "figures": {name: round(value, 4) for name, value in result.figures.items()}, **result.notes}
+
+
+def runs(workload: str, peers: list[Peer], rounds: int) -> Iterator[dict[str, Any]]:
+    """All measurements of one workload, the peers or variants in turn."""
+    if workload in STUDIES:
+        study = STUDIES[workload]
+        for number in range(1, max(rounds, study.rounds if rounds > 1 else 1) + 1):
+            for variant in study.variants:
+                yield measure(workload, variant, number, partial(study.measure, variant))
+        return
+    for number in range(1, rounds + 1):
+        for peer in peers:
+            yield measure(workload, peer.name, number, partial(served, peer, WORKLOADS[workload][0]))
+
+
+def served(peer: Peer, workload: Workload, valkey: Valkey) -> Result:
+    """Start a peer, measure it and stop it."""
+    with peer.serve(valkey) as serving:
+        return workload(serving, valkey)
 
 
 def prepared(wanted: list[str]) -> tuple[list[Peer], dict[str, str]]:
@@ -58,7 +83,7 @@ def prepared(wanted: list[str]) -> tuple[list[Peer], dict[str, str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=f"all of: {', '.join(WORKLOADS)}")
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=f"all of: {', '.join(KNOWN)}")
     parser.add_argument("--peers", default="", help="names, separated by commas (all)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
     parser.add_argument("--output", type=Path, help="file that the lines are added to")
@@ -67,12 +92,12 @@ def main() -> int:
     if given.markdown:
         print(tables([json.loads(line) for line in given.markdown.read_text().splitlines()]))
         return 0
-    names = given.workloads or list(WORKLOADS)
+    names = given.workloads or list(KNOWN)
     wanted = [name for name in given.peers.split(",") if name]
-    unknown = [name for name in names if name not in WORKLOADS]
+    unknown = [name for name in names if name not in KNOWN]
     unknown += [name for name in wanted if name not in {peer.name for peer in PEERS}]
     if unknown:
-        known = f"workloads: {', '.join(WORKLOADS)}; peers: {', '.join(peer.name for peer in PEERS)}"
+        known = f"workloads: {', '.join(KNOWN)}; peers: {', '.join(peer.name for peer in PEERS)}"
         parser.error(f"there is no {unknown[0]!r}; {known}")
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for everything else")
@@ -91,9 +116,8 @@ def main() -> int:
 
     tell({"machine": description(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions})
     for name in names:
-        for number in range(1, given.rounds + 1):
-            for peer in peers:
-                tell(measure(peer, name, number))
+        for line in runs(name, peers, given.rounds):
+            tell(line)
     print(tables(lines))
     return 0
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
+from bench.studies import STUDIES
 from bench.workloads import WORKLOADS
 
+_TOLD = {name: told for name, (_, told) in WORKLOADS.items()} | {name: study.told for name, study in STUDIES.items()}
 Line = dict[str, Any]
 Figures = dict[str, dict[str, list[float]]]  # peer → name of the figure → one value a round
 
@@ -18,10 +20,10 @@ def tables(lines: Iterable[Line]) -> str:
     for line in lines:
         if "machine" in line:
             heads.append(line)
-        else:
+        elif "left_out" not in line:
             measured.setdefault(line["workload"], []).append(line)
     parts = [_head(line) for line in heads[-1:]]
-    parts += [_table(name, measured[name]) for name in WORKLOADS if name in measured]
+    parts += [_table(name, measured[name]) for name in _TOLD if name in measured]
     return "\n\n".join(parts)
 
 
@@ -41,9 +43,8 @@ def _table(workload: str, lines: list[Line]) -> str:
     ours = next(iter(figures), "")
     head = ["", *(cell for name in names for cell in (name, f"ratio to {ours}")), "rounds", "remarks"]
     rows = [_row(peer, figures.get(peer, {}), figures.get(ours, {}), names, remarks[peer]) for peer in remarks]
-    described = WORKLOADS[workload][1]
     return "\n".join(
-        [f"**{workload}**: {described}", "", _cells(head), _cells(["---"] * len(head)), *map(_cells, rows)]
+        [f"**{workload}**: {_TOLD[workload]}", "", _cells(head), _cells(["---"] * len(head)), *map(_cells, rows)]
     )
 
 
