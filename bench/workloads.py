@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.building import Unavailable
 from bench.generator import Generator
 from bench.machine import Usage, family, pss
 from bench.peers.base import Serving
@@ -35,6 +39,19 @@ class Result:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+@contextmanager
+def publishing(serving: Serving, load: Generator, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A publisher that runs, in the way that the peer has; see bench/publish.py."""
+    command = [serving.python, "-m", "bench.publish", serving.way, serving.address]
+    command += ["--progress", str(load.progress), "--clients", str(load.clients), *options]
+    publisher = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        yield publisher
+    finally:
+        publisher.kill()
+        publisher.communicate()
+
+
 @dataclass(frozen=True)
 class Flow:
     """Events flow from a publisher to the clients.
@@ -53,20 +70,11 @@ class Flow:
             serving.announce(self.clients)
         subscription = serving.unicast if self.unicast else serving.fan_out
         with Generator(serving.port, self.clients, subscription) as load:
-            publisher = self._publisher(serving, load)
-            try:
+            options = ["--seconds", str(self.warm_up + self.seconds + 0.5)]
+            options += ["--unicast"] if self.unicast else []
+            options += ["--rate", str(self.rate)] if self.rate is not None else []
+            with publishing(serving, load, *options) as publisher:
                 return self._measure(serving, valkey, load, publisher)
-            finally:
-                publisher.kill()
-                publisher.communicate()
-
-    def _publisher(self, serving: Serving, load: Generator) -> subprocess.Popen[str]:
-        command = [serving.python, "-m", "bench.publish", serving.way, serving.address]
-        options = ["--progress", str(load.progress), "--clients", str(self.clients)]
-        options += ["--seconds", str(self.warm_up + self.seconds + 0.5)]
-        options += ["--unicast"] if self.unicast else []
-        options += ["--rate", str(self.rate)] if self.rate is not None else []
-        return subprocess.Popen([*command, *options], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
 
     def _measure(self, serving: Serving, valkey: Valkey, load: Generator, publisher: subprocess.Popen[str]) -> Result:
         load.wait_for(1, quiet=15)
@@ -110,6 +118,41 @@ class Flow:
         notes |= {"saturated": saturated, "kept_up": delivered > 0.97 * wanted}
         notes |= {"p999_ms": counted["p999"], "max_ms": counted["max"]}
         return Result({"p50 ms": counted["p50"], "p99 ms": counted["p99"]}, notes)
+
+
+def burst(serving: Serving, valkey: Valkey, clients: int = 1000, events: int = 20_000) -> Result:
+    """What the server does by itself: it is stopped while events are published, and let go when all wait in Redis.
+
+    Publishing takes more of a core than relaying where each event goes to one client, so that "flat out" is bounded by
+    the publisher for whoever is faster.
+    """
+    if serving.way == "http":
+        raise Unavailable("its events wait in itself, not in Redis, so it can't be stopped meanwhile")
+    serving.announce(clients)
+    with Generator(serving.port, clients, serving.unicast) as load:
+        time.sleep(0.5)
+        pids = serving.pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with publishing(serving, load, "--unicast", "--count", str(events)) as publisher:
+                publisher.wait(120)
+        finally:
+            server = Usage(pids)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        load.wait_for(events, quiet=10)
+        used = server.seconds()
+        counted = load.mark()
+    generator = counted["cpu"] / max(1e-6, counted["active"])
+    notes = {name: counted[name] for name in ("holes", "duplicates", "closed")}
+    notes |= {
+        "lost": events - counted["messages"],
+        "load_cpu": round(generator, 3),
+        "saturated": generator > _SATURATED,
+    }
+    figures = {"delivered/s": events / counted["active"], "us of server CPU/message": used * 1e6 / counted["messages"]}
+    return Result(figures, notes)
 
 
 def idle(serving: Serving, valkey: Valkey, clients: int = 5000) -> Result:
@@ -161,6 +204,7 @@ WORKLOADS: dict[str, tuple[Workload, str]] = {
     "w1-50": (Flow(1000, unicast=False, rate=50), "fan-out, 1,000 subscribers, 50 events/s"),
     "w1-400": (Flow(1000, unicast=False, rate=400), "fan-out, 1,000 subscribers, 400 events/s"),
     "w2": (Flow(1000, unicast=True, rate=None), "unicast, 1,000 clients, each its own task, flat out"),
+    "w2-burst": (burst, "unicast, 1,000 clients, 20,000 events that wait in Redis when the server is let go"),
     "w2-2000": (Flow(1000, unicast=True, rate=2000), "unicast, 1,000 clients, 2,000 events/s"),
     "idle": (idle, "idle connection with one subscription, of 5,000"),
     "connect": (connect, "connect and subscribe, 5,000 connections, 64 at a time"),
