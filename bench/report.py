@@ -76,7 +76,7 @@ def _remarks(line: Line) -> list[str]:
     if "error" in line:
         found.append(f"failed: {line['error'].splitlines()[0]}")
     if line.get("saturated"):
-        found.append("bounded by the load, not by the server")
+        found.append("bounded by the load")
     if line.get("kept_up") is False:
         found.append("did not keep up")
     if line.get("lost"):
