@@ -17,6 +17,7 @@ import argparse
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -130,6 +131,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that what was started is ended too
     os.sched_setaffinity(0, {OTHER_CORE})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for 10,000 connections, at both ends
     peers, versions = prepared(wanted) if set(names) & set(WORKLOADS) else ([], {})
     lines = []
     with alone(), given.output.open("a") if given.output else nullcontext() as file:

@@ -92,7 +92,8 @@ static double percentile(double share) {
     if (all && (double)seen >= share * (double)all) {
       if (i < SUB) return (double)i / 1e6;
       size_t power = i / (SUB / 2) - 1;
-      return ((double)((i - power * (SUB / 2)) << power) + (double)((uint64_t)1 << power) / 2) / 1e6;
+      double middle = (double)((i - power * (SUB / 2)) << power) + (double)((uint64_t)1 << power) / 2;
+      return (middle < (double)worst_ns ? middle : (double)worst_ns) / 1e6;
     }
   }
   return 0;
