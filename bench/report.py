@@ -22,14 +22,15 @@ def tables(lines: Iterable[Line]) -> str:
             heads.append(line)
         elif "left_out" not in line:
             measured.setdefault(line["workload"], []).append(line)
-    parts = [_head(line) for line in heads[-1:]]
+    parts = [_head(heads)] if heads else []
     parts += [_table(name, measured[name]) for name in _TOLD if name in measured]
     return "\n\n".join(parts)
 
 
-def _head(line: Line) -> str:
-    versions = "; ".join(f"{name}: {version}" for name, version in line["versions"].items())
-    return f"{line['date']}, {line['machine']}. {versions}."
+def _head(heads: list[Line]) -> str:
+    merged = {name: version for line in heads for name, version in line["versions"].items()}
+    versions = "; ".join(f"{name}: {version}" for name, version in merged.items())
+    return f"{heads[-1]['date']}, {heads[-1]['machine']}. {versions}."
 
 
 def _table(workload: str, lines: list[Line]) -> str:
