@@ -153,8 +153,10 @@ def burst(serving: Serving, valkey: Valkey, clients: int = 1000, events: int = 2
         "load_cpu": round(generator, 3),
         "saturated": generator > _SATURATED,
     }
-    figures = {"delivered/s": events / counted["active"], "us of server CPU/message": used * 1e6 / counted["messages"]}
-    return Result(figures, notes)
+    delivered = counted["messages"]
+    return Result(
+        {"delivered/s": delivered / counted["active"], "µs of server CPU/message": used * 1e6 / delivered}, notes
+    )
 
 
 def idle(serving: Serving, valkey: Valkey, clients: int = 5000) -> Result:
@@ -183,7 +185,7 @@ def connect(serving: Serving, valkey: Valkey, clients: int = 5000) -> Result:
             "server_cpu": round(used, 3),
             "server_wanted": round(wanted, 3),
             "load_cpu": round(generator, 3),
-            "saturated": generator > _SATURATED,
+            "saturated": generator > _SATURATED or wanted < _BUSY,
             "closed": load.mark()["closed"],
         }
     rate = clients / said["seconds"]
