@@ -1,6 +1,6 @@
 """The bench: measures the relay beside its peers, on this machine, in one run.
 
-    make bench                                         everything: the better part of an hour
+    make bench                                         everything: over an hour
     make bench ARGS='w1 w2 --rounds 3'                 some workloads
     make bench ARGS='w1 --peers celery-watcher,nchan'  some peers
     python -m bench --markdown results.jsonl           the tables of a run that was saved with --output
@@ -126,6 +126,8 @@ def main() -> int:
     if unknown:
         known = f"workloads: {', '.join(KNOWN)}; peers: {', '.join(peer.name for peer in PEERS)}"
         parser.error(f"there is no {unknown[0]!r}; {known}")
+    if given.rounds < 1:
+        parser.error(f"--rounds is {given.rounds}, and at least one is needed")
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         parser.error("Linux and two cores are needed: one for the server, one for everything else")
 

@@ -66,7 +66,7 @@ def _row(
         row.append(f"{_number(median(values))} ({_number(min(values))}–{_number(max(values))})" if values else "–")
         if base is not None:
             there_too = values and base.get(name) and median(base[name])
-            row.append(f"{median(values) / median(base[name]):.2f}" if there_too else "–")
+            row.append(_number(median(values) / median(base[name])) if there_too else "–")
     rounds = max((len(values) for values in figures.values()), default=0)
     return [*row, str(rounds), "; ".join(dict.fromkeys(remarks))]
 

@@ -20,7 +20,7 @@ def test_medians_spreads_and_ratios() -> None:
         "",
         "|  | delivered/s | × one | rounds | remarks |",
         "| --- | --- | --- | --- | --- |",
-        "| one | 30 (20–10,000) | 1.00 | 3 |  |",
+        "| one | 30 (20–10,000) | 1 | 3 |  |",
         "| two | 7.5 (5–10) | 0.25 | 2 |  |",
     ]
 
