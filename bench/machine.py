@@ -14,8 +14,6 @@ SERVER_CORE = 0
 #: … and everything else here: load generator, Valkey, publisher, driver.
 OTHER_CORE = 1
 
-_TICK = os.sysconf("SC_CLK_TCK")
-
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
@@ -45,12 +43,8 @@ def family(pids: Iterable[int]) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time that these processes have used so far, those of the system on their behalf included."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICK
+    """CPU time that these processes have used so far, that of the system on their behalf included."""
+    return sum(run for run, _ in _scheduled(pids)) / 1e9
 
 
 def pss(pids: Iterable[int]) -> int:
@@ -71,12 +65,15 @@ def rss(pids: Iterable[int]) -> int:
 
 def wanted_seconds(pids: Iterable[int]) -> float:
     """CPU time that these processes have used so far and have waited for while others had the core."""
-    total = 0
+    return sum(run + waited for run, waited in _scheduled(pids)) / 1e9
+
+
+def _scheduled(pids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Of each thread how long it ran, and how long it waited for a core, in nanoseconds."""
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
             run, waited, _ = (task / "schedstat").read_text().split()
-            total += int(run) + int(waited)
-    return total / 1e9
+            yield int(run), int(waited)
 
 
 class Usage:
@@ -86,6 +83,10 @@ class Usage:
         self._pids = pids
         self._at = time.monotonic()
         self._used, self._wanted = cpu_seconds(pids), wanted_seconds(pids)
+
+    def seconds(self) -> float:
+        """CPU time that they have used, with the precision of the scheduler."""
+        return cpu_seconds(self._pids) - self._used
 
     def shares(self) -> tuple[float, float]:
         """What they have had, and what they would have taken of a core of their own: 1 where they never were idle."""

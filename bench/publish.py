@@ -1,10 +1,11 @@
 """The publisher: a process of its own that publishes events at a rate, or as fast as they arrive.
 
-    python -m bench.publish WAY ADDRESS --progress FILE --clients 1000 --seconds 5 [--unicast] [--rate 50] [--start 0]
+    python -m bench.publish WAY ADDRESS --progress FILE --clients 1000 [--unicast] [--start 0]
+                            [--seconds 5] [--rate 50] [--count 20000]
 
 WAY is how: ``journal`` is ours, and what a worker's publisher does; the others are what the peers' users have. Flat
 out it stays only so far ahead of what the load generator has counted as arrives in a quarter of a second, so that a
-slow peer is measured and not drowned. It prints one line of JSON when it has ended.
+slow peer is measured and not drowned; with ``--count`` it doesn't look. It prints one line of JSON when it has ended.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class ByChannels:
         from channels_redis.core import RedisChannelLayer
 
         self._loop = asyncio.new_event_loop()
-        self._layer = RedisChannelLayer(hosts=[address], capacity=1_000_000)
+        self._layer = RedisChannelLayer(hosts=[address], capacity=1_000_000, expiry=3600)
 
     def send(self, messages: Sequence[Message]) -> None:
         self._loop.run_until_complete(self._send(messages))
@@ -234,14 +235,22 @@ def at_rate(way: Way, make: Callable[[int], Message], rate: float, start: int, s
     return count
 
 
+def at_once(way: Way, make: Callable[[int], Message], start: int, count: int) -> int:
+    """Publish so many, whether they arrive or not."""
+    for first in range(start, start + count, way.batch):
+        way.send([make(each) for each in range(first, min(first + way.batch, start + count))])
+    return start + count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("address")
     parser.add_argument("--progress", type=Path, required=True)
     parser.add_argument("--clients", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--count", type=int)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--unicast", action="store_true")
     given = parser.parse_args()
@@ -253,7 +262,9 @@ def main() -> None:
         return message(count, given.clients, unicast=given.unicast)
 
     begun = time.monotonic()
-    if given.rate is None:
+    if given.count is not None:
+        end = at_once(way, make, given.start, given.count)
+    elif given.rate is None:
         ahead = Ahead(progress, 1 if given.unicast else given.clients, given.start)
         end = flat_out(way, make, ahead, given.start, given.seconds)
     else:

@@ -22,14 +22,15 @@ def tables(lines: Iterable[Line]) -> str:
             heads.append(line)
         elif "left_out" not in line:
             measured.setdefault(line["workload"], []).append(line)
-    parts = [_head(line) for line in heads[-1:]]
+    parts = [_head(heads)] if heads else []
     parts += [_table(name, measured[name]) for name in _TOLD if name in measured]
     return "\n\n".join(parts)
 
 
-def _head(line: Line) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
-    return f"{line['date']}, {line['machine']}.\nMeasured: {versions}."
+def _head(heads: list[Line]) -> str:
+    merged = {name: version for line in heads for name, version in line["versions"].items()}
+    versions = "; ".join(f"{name}: {version}" for name, version in merged.items())
+    return f"{heads[-1]['date']}, {heads[-1]['machine']}. {versions}."
 
 
 def _table(workload: str, lines: list[Line]) -> str:
@@ -40,26 +41,32 @@ def _table(workload: str, lines: list[Line]) -> str:
             figures.setdefault(line["peer"], {}).setdefault(name, []).append(value)
         remarks.setdefault(line["peer"], []).extend(_remarks(line))
     names = list(dict.fromkeys(name for values in figures.values() for name in values))
-    ours = next(iter(figures), "")
-    head = ["", *(cell for name in names for cell in (name, f"ratio to {ours}")), "rounds", "remarks"]
-    rows = [_row(peer, figures.get(peer, {}), figures.get(ours, {}), names, remarks[peer]) for peer in remarks]
+    first = next(iter(remarks))
+    base = figures.get(first, {}) if len(remarks) > 1 else None
+    head = [""]
+    for name in names:
+        head += [name] if base is None else [name, f"× {first}"]
+    rows = [_row(peer, figures.get(peer, {}), base, names, remarks[peer]) for peer in remarks]
+    head += ["rounds", "remarks"]
     return "\n".join(
         [f"**{workload}**: {_TOLD[workload]}", "", _cells(head), _cells(["---"] * len(head)), *map(_cells, rows)]
     )
 
 
 def _row(
-    peer: str, figures: dict[str, list[float]], ours: dict[str, list[float]], names: list[str], remarks: list[str]
+    peer: str,
+    figures: dict[str, list[float]],
+    base: dict[str, list[float]] | None,
+    names: list[str],
+    remarks: list[str],
 ) -> list[str]:
     row = [peer]
     for name in names:
-        values = figures.get(name)
-        if not values:
-            row += ["–", "–"]
-            continue
-        row.append(f"{_number(median(values))} ({_number(min(values))}–{_number(max(values))})")
-        base = median(ours[name]) if ours.get(name) else 0
-        row.append(f"{median(values) / base:.2f}" if base else "–")
+        values = figures.get(name, [])
+        row.append(f"{_number(median(values))} ({_number(min(values))}–{_number(max(values))})" if values else "–")
+        if base is not None:
+            there_too = values and base.get(name) and median(base[name])
+            row.append(_number(median(values) / median(base[name])) if there_too else "–")
     rounds = max((len(values) for values in figures.values()), default=0)
     return [*row, str(rounds), "; ".join(dict.fromkeys(remarks))]
 
@@ -70,7 +77,7 @@ def _remarks(line: Line) -> list[str]:
     if "error" in line:
         found.append(f"failed: {line['error'].splitlines()[0]}")
     if line.get("saturated"):
-        found.append("bounded by the load, not by the server")
+        found.append("bounded by the load")
     if line.get("kept_up") is False:
         found.append("did not keep up")
     if line.get("lost"):

@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,11 +73,8 @@ def listening(port: int, *command: str, env: Mapping[str, str] | None = None) ->
                 raise RuntimeError(running.output) from None
             return False
 
-    with on_core(SERVER_CORE):
-        entered = program(*command, env=env)
-        running = entered.__enter__()
-    try:
+    with ExitStack() as stack:
+        with on_core(SERVER_CORE):
+            running = stack.enter_context(program(*command, env=env))
         wait_for(answers, timeout=20, what=f"{running.name} to answer")
         yield running
-    finally:
-        entered.__exit__(None, None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import watcher
 from bench.events import Message, message
@@ -47,15 +47,12 @@ class Ours:
     @contextmanager
     def serve(self, valkey: Valkey) -> Iterator[Serving]:
         env = {"CELERY_BROKER_URL": valkey.url(15), "CELERY_RESULT_BACKEND": valkey.url(14)}
-        # The journal is where the result backend is.
-        with on_core(SERVER_CORE):
-            entered = relay("tasks", env=env)
-            running = entered.__enter__()
-        try:
+        journal = valkey.url(14)  # it is where the result backend is
+        with ExitStack() as stack:
+            with on_core(SERVER_CORE):
+                running = stack.enter_context(relay("tasks", env=env))
             yield Serving(
-                port=int(running.url.rpartition(":")[2]), pid=running.pid, way="journal", address=valkey.url(14),
+                port=int(running.url.rpartition(":")[2]), pid=running.pid, way="journal", address=journal,
                 fan_out=subscription("tasks"), unicast=subscription("task:task-{n}"),
-                announce=lambda count: announce(valkey.url(14), count),
+                announce=lambda count: announce(journal, count),
             )  # fmt: skip
-        finally:
-            entered.__exit__(None, None, None)

@@ -13,10 +13,10 @@ import uvicorn
 from django.conf import settings
 
 if __name__ == "__main__":
-    # The layer drops what goes beyond its capacity: here nothing is to be lost.
+    # The layer drops what goes beyond its capacity or waits too long: here nothing is to be lost.
     layer = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [sys.argv[2]], "capacity": 1_000_000},
+        "CONFIG": {"hosts": [sys.argv[2]], "capacity": 1_000_000, "expiry": 3600},
     }
     settings.configure(CHANNEL_LAYERS={"default": layer}, ALLOWED_HOSTS=["*"], INSTALLED_APPS=["channels"])
     django.setup()

@@ -1,0 +1,277 @@
+"""What an event and a connection cost, counted instead of timed: writes, calls, memory, asyncio tasks, scripts.
+
+Times differ from machine to machine, counts hardly do. Each bound is what was counted when it was set (CPython 3.11,
+stated beside it) with a tenth on top; later versions of Python count fewer calls. Who makes a hot path shorter lowers
+its bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import socket as sockets
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anyio
+import pytest
+from redis.asyncio import Redis
+from websockets.frames import Frame, Opcode
+from websockets.sync.client import connect
+
+from tests.relay.support import JOURNAL
+from tests.support.client import Client, client
+from tests.support.events import event, line, record
+from tests.support.processes import relay
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
+from watcher.journal import APPEND
+from watcher.relay import service
+from watcher.relay.feed import Snapshot
+from watcher.relay.relay import Relay
+from watcher.relay.socket import PATH, Socket
+from watcher.settings import Settings
+from watcher.worker.publisher import Publisher
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire(asyncio.Transport):
+    """The far end of a connection: it takes everything, and counts the writes."""
+
+    __slots__ = ("writes",)
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class State:
+    """Of uvicorn's state what a socket uses."""
+
+    def __init__(self) -> None:
+        self.connections: set[Any] = set()
+
+
+class Inside:
+    """A relay's inside, from the feed to the transports: lines in, writes out.
+
+    :param tasks: how many it knows, ``task-0`` and so on.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        self.relay = Relay(Settings(), JOURNAL, Redis(), None)
+        self.relay.restart(Snapshot("1", 1, (), ()))
+        self.tasks = [f"task-{number}" for number in range(tasks)]
+        self.relay.extend(news(self.tasks, "STARTED"))
+        self._state = State()
+
+    def join(self, *channels: str) -> Wire:
+        """A client that watches some channels."""
+        wire, socket = Wire(), Socket(self.relay, server_state=self._state)
+        socket.connection_made(wire)
+        socket.data_received(
+            f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        commands = ['{"id":1,"connect":{}}']
+        commands += [f'{{"id":{2 + at},"subscribe":{{"channel":"{each}"}}}}' for at, each in enumerate(channels)]
+        socket.data_received(Frame(Opcode.TEXT, "\n".join(commands).encode()).serialize(mask=True))
+        assert wire.writes == 2, "the handshake, and all replies in one"
+        wire.writes = 0
+        return wire
+
+    def calls(self, events: int) -> int:
+        """How many functions run, Python's and C's, while events of so many tasks pass through in one batch."""
+        return calls(functools.partial(self.relay.extend, news(self.tasks[:events])))
+
+
+def news(tasks: list[str], state: str = "PROGRESS") -> list[bytes]:
+    """An event of each of these tasks, of about 300 bytes, on the channels that most events are on."""
+    worker = "celery@worker-1." + "x" * 150
+    return [line(each, state, 2.0, name="shop.import", root_id=each, hostname=worker) for each in tasks]
+
+
+def calls(function: Callable[[], object]) -> int:
+    count = 0
+
+    def profile(frame: FrameType, what: str, argument: object) -> None:
+        nonlocal count
+        count += what in ("call", "c_call")
+
+    before = sys.getprofile()  # a debugger's, or one that measures coverage
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+# Writes.
+
+
+async def test_a_batch_is_one_write_to_each_client() -> None:
+    inside = Inside(100)
+    wires = [inside.join("tasks") for _ in range(20)]
+    inside.relay.extend(news(inside.tasks))
+    assert [wire.writes for wire in wires] == [1] * 20
+
+
+async def test_a_batch_is_one_write_to_a_client_of_many_channels() -> None:
+    inside = Inside(100)
+    wires = [inside.join("tasks", f"task:{each}", "name:shop.import") for each in inside.tasks]
+    inside.relay.extend(news(inside.tasks) + news(inside.tasks))
+    assert [wire.writes for wire in wires] == [1] * 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts a process's writes as Linux does")
+async def test_a_batch_from_redis_is_one_system_call_a_client(valkey: Valkey) -> None:
+    def writes() -> int:
+        counts = dict(row.split(": ") for row in Path(f"/proc/{serving.pid}/io").read_text().splitlines())
+        return int(counts["syscw"])  # uvloop writes by write(2), which this counts
+
+    watching: list[Client] = []
+
+    async def watch() -> None:
+        async with client(serving.ws_url) as one:
+            await one.subscribe()
+            watching.append(one)
+            await anyio.sleep_forever()
+
+    with relay(None, env={"WATCHER_REDIS_URL": valkey.url()}) as serving, valkey.client() as redis:
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(watch)
+            await eventually(lambda: len(watching) == 20, what="20 clients")
+            before = writes()
+            told = [record(event(f"task-{number}")) for number in range(200)]
+            redis.register_script(APPEND)(*JOURNAL.append("writer", 1, told))
+            await eventually(lambda: all(len(one.publications()) == 200 for one in watching), what="200 events each")
+            # Counted: 20. Fewer would mean that this counts nothing.
+            assert 20 <= writes() - before <= 23
+            group.cancel_scope.cancel()
+
+
+# Calls. Where two counts are subtracted, what is done once for a batch falls out.
+
+
+async def test_calls_for_an_event_that_nobody_watches() -> None:
+    inside = Inside(200)
+    assert (
+        inside.calls(200) - inside.calls(100) <= 100 * 46
+    )  # counted: 42, as each is a task's first; it leaves without being looked at again
+
+
+async def test_calls_for_an_event_that_many_watch() -> None:
+    inside = Inside(200)
+    inside.join("tasks")
+    assert inside.calls(200) - inside.calls(100) <= 100 * 25  # counted: 23
+
+
+async def test_calls_for_each_client_that_a_batch_goes_to() -> None:
+    inside, before = Inside(1), 0
+    for _ in range(2):
+        before, many = inside.calls(1), [inside.join("tasks") for _ in range(100)]
+    assert inside.calls(1) - before <= len(many) * 10  # counted: 9
+
+
+async def test_calls_for_an_event_that_one_client_watches() -> None:
+    inside = Inside(200)
+    for each in inside.tasks:
+        inside.join(f"task:{each}")
+    assert inside.calls(200) - inside.calls(100) <= 100 * 45  # counted: 41
+
+
+# Memory.
+
+
+async def test_memory_of_an_idle_connection() -> None:
+    inside = Inside(300)
+    wires = [inside.join(f"task:{each}") for each in inside.tasks[:100]]
+    size, blocks = held(lambda: wires.extend([inside.join(f"task:{each}") for each in inside.tasks[100:]]))
+    assert size <= 200 * 5900  # bytes; counted: 5,330
+    assert blocks <= 200 * 78  # counted: 71
+
+
+async def test_memory_of_an_event() -> None:
+    inside = Inside(2000)
+    inside.relay.extend(news(inside.tasks[:1000]))
+    lines = news(inside.tasks[1000:])
+    size, blocks = held(lambda: inside.relay.extend([bytes(bytearray(each)) for each in lines]))
+    assert size <= 1000 * (len(lines[0]) + 215)  # bytes; counted: 195 beside the line itself
+    assert blocks <= 1000 * 1.1  # counted: 1
+
+
+def held(function: Callable[[], object]) -> tuple[int, int]:
+    """Bytes and blocks of memory that are held since ``function`` has run, and were not before."""
+    gc.collect()
+    blocks = sys.getallocatedblocks()
+    tracemalloc.start()  # counts from here on
+    try:
+        function()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0], sys.getallocatedblocks() - blocks
+    finally:
+        tracemalloc.stop()
+
+
+# What runs.
+
+
+async def test_an_idle_connection_has_no_task_of_asyncio(valkey: Valkey) -> None:
+    sock = sockets.create_server(("127.0.0.1", 0))
+    url = f"ws://127.0.0.1:{sock.getsockname()[1]}{PATH}"
+    started, stop, joined = anyio.Event(), anyio.Event(), contextlib.ExitStack()
+
+    def join() -> None:
+        socket = joined.enter_context(connect(url, compression=None))
+        socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
+        assert '"id":2,"subscribe"' in str(socket.recv(timeout=5))
+
+    serve = functools.partial(
+        service.serve, Settings(), app=None, redis_url=valkey.url(), sock=sock, started=started.set, stop=stop
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        await started.wait()
+        await anyio.to_thread.run_sync(join)
+        before = asyncio.all_tasks()
+        for _ in range(20):
+            await anyio.to_thread.run_sync(join)
+        assert asyncio.all_tasks() == before
+        await anyio.to_thread.run_sync(joined.close)
+        stop.set()
+
+
+def test_a_thousand_events_that_waited_are_two_scripts(valkey: Valkey) -> None:
+    publisher = Publisher(valkey.url(), JOURNAL)
+    publisher.publish(event("first", "SUCCESS"))
+    assert publisher.flush()
+    with valkey.client() as redis:
+
+        def scripts() -> int:
+            return int(redis.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+        before = scripts()
+        with valkey.frozen():
+            for number in range(1000):
+                publisher.publish(event(str(number), "SUCCESS"))
+        assert publisher.flush(10)
+        publisher.close()
+        assert redis.xlen(JOURNAL.stream) == 1001
+        # BATCH_EVENTS is 500. One more: the first events may be on their way when the others come.
+        assert 2 <= scripts() - before <= 3
