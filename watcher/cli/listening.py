@@ -11,6 +11,10 @@ __all__ = ["address_of", "listen", "listen_nearby"]
 
 _BACKLOG = 2048
 _PORTS_TO_TRY = 100
+#: What the kernel keeps for one client that takes too little, in bytes; it passes from the listening socket to each
+#: connection. Left alone it keeps up to 4 MiB for each, and some hundred such clients use up what TCP may have
+#: altogether (tcp(7), tcp_mem): then everybody's packets are dropped.
+_SEND_BUFFER = 256 * 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -50,5 +54,6 @@ def _bind(host: str, port: int) -> socket.socket:
     found = sorted(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM), key=lambda info: info[0])
     family, _, _, _, address = found[0]
     sock = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     sock.setblocking(False)
     return sock
