@@ -33,7 +33,7 @@ def test_a_page_of_your_own(open_page: OpenPage, tasks_env: dict[str, str]) -> N
         page.get_by_role("button", name="Submit").click()
         expect(page.locator("output")).to_contain_text("PROGRESS")
         stop.click()
-        expect(page.locator("watcher-task [part=state]")).to_have_text("REVOKED", timeout=20_000)
+        expect(page.locator("watcher-task [part=state]")).to_have_text("Revoked", timeout=20_000)
 
 
 def test_fastapi_streams_to_the_browser(open_page: OpenPage, tasks_env: dict[str, str]) -> None:
