@@ -11,11 +11,18 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
+import httpx
 import pytest
+from redis import Redis
 
 from tests.cli.calls import WATCHER, run
-from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
+from tests.support.processes import ROOT, Relay, environment, free_port, program, relay, worker
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from watcher.journal import Journal
 from watcher.permissions import issue
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -34,6 +41,23 @@ def test_failure_is_1_and_told_on_stderr(serving: Relay) -> None:
     assert err.startswith("watcher: task tasks.fail[")
     assert "RuntimeError: no luck" in err
     assert "raise RuntimeError" in err
+
+
+def test_how_else_a_task_may_end(valkey: Valkey, tasks_env: dict[str, str]) -> None:
+    env = {**tasks_env, "WATCHER_NAMESPACE": "ends"}
+    alone = ("--without-mingle", "--without-gossip")
+    with (
+        worker("tests.worker.app", "-I", "watcher.worker", *alone, env=env) as working,
+        relay("tests.worker.app", env=env) as serving,
+    ):
+        assert run("submit", "ignore", url=serving.url) == (0, "null\n", ""), working.output
+        for task, option, word in (
+            ("reject", "", "was rejected"),
+            ("add", "--expires=2020-01-01T00:00:00Z", "expired"),
+        ):
+            code, out, err = run("submit", task, *(["1", "2", option] if option else []), url=serving.url)
+            assert (code, out, len(err.splitlines())) == (1, "", 1)
+            assert word in err
 
 
 @pytest.mark.parametrize(
@@ -110,6 +134,86 @@ def test_no_wait_prints_the_id(serving: Relay) -> None:
     assert set(events[0]) == {"epoch", "offset", "channel", "data"}
     assert {event["channel"] for event in events} == {f"task:{identity}"}
     assert events[0]["data"]["tags"] == ["t"]
+
+
+def told(serving: Relay, **query: str) -> list[dict[str, Any]]:
+    """What the relay says of tasks."""
+    tasks: list[dict[str, Any]] = httpx.get(f"{serving.url}/api/tasks", params=query).json()["tasks"]
+    return tasks
+
+
+def test_options_reach_the_task(serving: Relay) -> None:
+    tag = f"options-{time.time_ns()}"
+    sending = ("submit", "tasks.add", "1", "2", "--no-wait", "--queue", "nobody", "--tag", tag)
+    others = (
+        "--tag",
+        "b",
+        "--eta",
+        "2040-01-02T03:04:05+00:00",
+        "--expires",
+        "2041-01-02T03:04:05Z",
+        "--priority",
+        "3",
+    )
+    assert run(*sending, *others, url=serving.url).code == 0
+    (task,) = told(serving, tag=tag)
+    assert (task["queue"], task["tags"]) == ("nobody", [tag, "b"])
+    assert task["eta"].startswith("2040-01-02T03:04:05")
+    assert task["expires"].startswith("2041-01-02T03:04:05")
+    assert run(*sending, "--countdown", "60", "--expires", "90", url=serving.url).code == 0
+    eta, expires = (datetime.fromisoformat(told(serving, tag=tag)[0][field]) for field in ("eta", "expires"))
+    assert 29 <= (expires - eta).total_seconds() <= 31
+
+
+def test_json_is_the_events_as_they_are_in_the_journal(serving: Relay, own_env: dict[str, str]) -> None:
+    """Byte for byte, whatever is in them."""
+    out = run("submit", "tasks.fail", "1e400 \\u0041 snö ☃\n", "--json", url=serving.url).out
+    out += run("submit", "tasks.add", "12345678901234567890", "0.1", "--json", url=serving.url).out
+    with Redis.from_url(own_env["CELERY_RESULT_BACKEND"]) as redis:
+        stored = {fields[b"e"] for _, fields in redis.xrange(Journal("watcher", 14).stream)}
+    shown = [line.partition(b',"data":')[2].removesuffix(b"}") for line in out.encode().splitlines()]
+    assert len(shown) == 8
+    assert set(shown) <= stored
+
+
+def test_no_more_lines_than_the_limit_are_under_way(serving: Relay) -> None:
+    tag = f"limit-{time.time_ns()}"
+    stdin = "".join(f"[{number}, 1]\n" for number in range(10))
+    sending = ("submit", "tasks.add", "-", "--queue", "nobody", "--tag", tag)
+    ended = run(*sending, "--limit", "3", "--timeout", "3", url=serving.url, stdin=stdin)
+    assert (ended.code, ended.out) == (124, "")
+    assert "3 tasks left running" in ended.err
+    assert len(told(serving, tag=tag)) == 3
+
+
+def test_lines_are_submitted_as_they_come_over_one_connection(serving: Relay) -> None:
+    """Each answer is there before the next line is written, and Ctrl-C revokes what is under way."""
+    tag = f"pipe-{time.time_ns()}"
+    command = [*WATCHER, "submit", "tasks.sleep", "-", "--tag", tag, "--revoke-on-interrupt"]
+    env = environment({"WATCHER_URL": serving.url})
+
+    def connections() -> float:
+        metrics = httpx.get(f"{serving.url}/metrics").text
+        return float(metrics.partition("\nwatcher_websocket_connections ")[2].partition("\n")[0])
+
+    before = connections()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, cwd=ROOT) as running:
+        assert running.stdin
+        assert running.stdout
+        for number in range(3):
+            running.stdin.write(f"[0.{number}]\n")
+            running.stdin.flush()
+            assert running.stdout.readline() == f"0.{number}\n"
+        running.stdin.write("[60]\n[60.5]\n")
+        running.stdin.flush()
+        wait_for(lambda: len(told(serving, tag=tag, state="STARTED")) == 2, what="both to run")
+        assert connections() == before + 1
+        running.send_signal(signal.SIGINT)  # standard input is still open
+        assert running.wait(10) == 130
+        assert running.stderr
+        assert "2 tasks revoked" in running.stderr.read()
+    wait_for(lambda: len(told(serving, tag=tag, state="REVOKED")) == 2, what="both to be revoked")
 
 
 def test_lines_of_stdin_give_lines_in_the_same_order(serving: Relay) -> None:

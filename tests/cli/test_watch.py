@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import httpx
 import jwt
 import pytest
 
-from tests.cli.calls import WATCHER, run
+from tests.cli.calls import WATCHER, on_terminal, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -67,6 +68,22 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
     )
     assert json.loads(done.stdout)["data"]["state"] == "PENDING"
     assert done.stderr == ""
+
+
+def test_a_terminal_sees_a_bar_for_each_of_several_tasks_and_colours_unless_unwanted(serving: Relay) -> None:
+    # The second one is to be there before the first one has ended.
+    both = run("submit", "tasks.count_primes", "-", "--no-wait", url=serving.url, stdin="[100000000]\n" * 2)
+    one, two = both.out.split()
+    code, seen = on_terminal("watch", one, two, url=serving.url)
+    assert code == 0
+    bar = r"\S+ {}\S* [^\n]*\[[#-]+\] +\d+% [^\n]*\n"
+    frame = "|".join(bar.format(a[:8]) + r"[^\n]*" + bar.format(b[:8]) for a, b in ((one, two), (two, one)))
+    assert re.search(frame, seen), seen
+    assert "\x1b[32mSUCCESS" in seen
+    code, seen = on_terminal("watch", one, two, url=serving.url, NO_COLOR="1")
+    assert code == 0
+    assert "SUCCESS" in seen
+    assert not re.search(r"\x1b\[\d+m", seen)
 
 
 @pytest.mark.parametrize(

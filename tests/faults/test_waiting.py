@@ -63,8 +63,9 @@ class Waiters:
             [sys.executable, "-m", "watcher", "submit", "work", *arguments],
             input=lines.encode(), env=environment({"WATCHER_URL": self.url}), cwd=ROOT, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr.decode()
-        self.results["command"].update(zip(numbers, map(json.loads, done.stdout.splitlines()), strict=True))
+        results = list(map(json.loads, done.stdout.splitlines()))
+        assert (done.returncode, len(results)) == (0, LINES), done.stderr.decode()
+        self.results["command"].update(zip(numbers, results, strict=True))
 
     async def count(self, client: httpx.AsyncClient, name: str) -> float:
         """What the relay counts; 0 where it doesn't answer."""
