@@ -273,6 +273,13 @@ async def test_no_relay_is_an_error_and_patience_waits_for_one(env: dict[str, st
             pass
 
 
+async def test_where_nothing_names_a_relay_it_is_the_one_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHER_URL", raising=False)
+    assert watcher.connect()._url == "ws://127.0.0.1:5556/connection/websocket"
+    monkeypatch.setenv("WATCHER_URL", "https://relay.example/below")
+    assert watcher.connect()._url == "wss://relay.example/below/connection/websocket"
+
+
 async def test_tokens(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHER_TOKEN", raising=False)
     with relay("tasks", env={**env, "WATCHER_SECRET": SECRET}) as guarded:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final
 
@@ -55,9 +56,9 @@ class Submitter:
         *,
         task_id: str | None = None,
         queue: str | None = None,
-        countdown: Any = None,
-        eta: Any = None,
-        expires: Any = None,
+        countdown: float | timedelta | None = None,
+        eta: datetime | str | None = None,
+        expires: float | timedelta | datetime | str | None = None,
         priority: int | None = None,
         tags: Iterable[str] = (),
     ) -> Submitter:
@@ -66,7 +67,7 @@ class Submitter:
         They are apart from a task's own arguments, which may have any name:
         ``relay.options(queue="slow").submit("tasks.paint", queue=3)``.
         """
-        given = {
+        given: dict[str, Any] = {
             "task_id": task_id, "queue": queue, "countdown": countdown, "eta": eta, "expires": expires,
             "priority": priority, "tags": tags,
         }  # fmt: skip
