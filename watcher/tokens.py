@@ -48,9 +48,14 @@ def token(
     """
     if not 0 < ttl < math.inf:
         raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0")
-    channel = f"task:{identity_of(result_or_id).translate(_LITERALLY)}"
+    channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
     return issue(key, ttl=ttl, watch=[channel, *_each(watch, "watch")], submit=_each(submit, "submit"))
+
+
+def literally(channel: str) -> str:
+    """The glob that this channel matches, and no other."""
+    return channel.translate(_LITERALLY)
 
 
 def signing_secret(given: str | None, name: str) -> str:

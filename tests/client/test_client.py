@@ -131,7 +131,10 @@ async def test_refusals_say_why(client: Client) -> None:
         with pytest.raises(RelayRefused, match=words) as caught:
             _ = await client.submit(name, *arguments)
         assert caught.value.code == code
-    for value, error in ((float("nan"), ValueError), (object(), TypeError), (b"x", TypeError)):
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value, error in ((float("nan"), ValueError), ("\ud800", ValueError), (deep, ValueError), (object(), TypeError)):
         with pytest.raises(error):
             _ = await client.submit("tasks.add", value, 1)
     with pytest.raises(RelayRefused, match="unknown channel"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from watcher.cli.calling import MISUSED, channel_of, leave
+from watcher.cli.calling import MISUSED, channel_of, leave, seconds
 from watcher.errors import SettingError
 from watcher.permissions import issue
-from watcher.tokens import signing_secret
+from watcher.tokens import literally, signing_secret
 
 __all__ = ["token"]
 
@@ -17,7 +17,7 @@ __all__ = ["token"]
 @click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
 @click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
-@click.option("--ttl", type=click.FloatRange(min=1), default=900, show_default=True, metavar="S", help="Valid so long.")
+@click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
 @click.option("--secret", metavar="SECRET", help="The relay's secret.  [WATCHER_SECRET]")
 def token(
@@ -32,7 +32,7 @@ def token(
         key = signing_secret(secret, "--secret")
     except SettingError as error:
         leave(str(error), MISUSED)
-    watch = [*map(channel_of, channels), *globs]
+    watch = [*(literally(channel_of(name)) for name in channels), *globs]
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
     click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke))

@@ -84,7 +84,8 @@ class Submitter:
         :returns: a handle: ``await`` it for the result, iterate over it for the events.
         :raises RelayRefused: unknown task, arguments that don't fit, not permitted; the message says which.
         :raises RelayUnavailable: broker or Redis is away; it was not, or may not have been, sent.
-        :raises TypeError: an argument is nothing that JSON has. ValueError: it is NaN, Infinity or not Unicode.
+        :raises TypeError: an argument is nothing that JSON has.
+        :raises ValueError: it is NaN or Infinity, not Unicode, or nested too deeply.
         """
         return await self._relay.send(name, args, kwargs, self._options)
 
