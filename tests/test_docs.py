@@ -363,7 +363,7 @@ def with_commands() -> dict[str, str]:
 
 
 def documents() -> list[Path]:
-    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"]
 
 
 def test_links_lead_somewhere() -> None:

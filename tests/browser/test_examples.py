@@ -50,3 +50,18 @@ def test_fastapi_streams_to_the_browser(open_page: OpenPage, tasks_env: dict[str
         expect(page.locator("output")).to_have_text('SUCCESS {"pages":40}')
         expect(page.get_by_role("progressbar")).to_be_hidden()
         assert web.output.count("/events") == 1, "the stream was closed at its end"
+
+
+def test_a_page_of_django_follows_its_task(open_page: OpenPage, tasks_env: dict[str, str]) -> None:
+    folder = EXAMPLES / "django"
+    env = {**tasks_env, "JOURNAL_URL": tasks_env["CELERY_RESULT_BACKEND"]}
+    command = [sys.executable, "-m", "uvicorn", "shop.asgi:application", "--port", "0"]
+    with (
+        worker("shop", *ALONE, pool="threads", env=env, cwd=folder),
+        relay("shop", env=env, cwd=folder) as serving,
+        program(*command, env={**env, "RELAY": serving.url}, cwd=folder) as web,
+    ):
+        page = open_page(web.wait_for_output(r"http://[^\s/]+(?= \()").group())
+        page.get_by_role("button", name="Write a report").click()
+        expect(page.get_by_role("progressbar", name="reports.tasks.write_report")).to_be_visible()
+        expect(page.locator("watcher-task [part=result]")).to_contain_text("40")
