@@ -226,6 +226,59 @@ def test_python_is_python(name: str) -> None:
             ast.parse(block.text)
 
 
+# The command line, and Python through a relay
+
+
+def test_the_commands_do_what_is_shown(running: Relay) -> None:
+    shown = list(pairwise(blocks("docs/clients.md")))
+    commands = [(block.text, after) for block, after in shown if block.language == "sh"]
+    assert len(commands) == 5
+    env = {**with_commands(), "WATCHER_URL": running.url}
+    for text, after in commands:
+        with program("bash", "-euc", text, env=env) as shell:
+            if text.startswith("watcher watch "):
+                while not shell.stdout:  # it goes on until it is left
+                    httpx.post(f"{running.url}/api/tasks", json={"task": "tasks.add", "args": [2, 3]})
+                shell.signal(signal.SIGINT)
+                assert shell.wait(30) == 130, shell.output
+            else:
+                assert shell.wait(30) == 0, shell.output
+                assert shell.stdout
+            assert shell.stderr == ""
+            if after.language == "text" and "…" not in after.text:
+                assert shell.stdout == after.text
+
+
+#: What each block prints, by a word that only it has; … where that differs from run to run.
+THROUGH_A_RELAY = {
+    "async for event in task": ["PENDING None", "RECEIVED None", "STARTED None", "SUCCESS 5", "5"],
+    "relay.options(countdown": ["5", "None"],
+    "asyncio.TaskGroup": [],
+    "relay.starmap": [*map(str, range(1, 1001)), "3", "7"],
+    "relay.watch(": ["PENDING …", "RECEIVED …", "STARTED …", "SUCCESS …"],
+    "watcher.connect_sync()": ["5", "[1, 2, 3, 4, 5]", "PENDING None", "RECEIVED None", "STARTED None", "…"],
+}
+
+
+@pytest.mark.parametrize("word", THROUGH_A_RELAY)
+def test_python_through_a_relay_does_what_is_shown(running: Relay, tmp_path: Path, word: str) -> None:
+    texts = [block.text for block in blocks("docs/clients.md") if block.language == "python"]
+    through = [text for text in texts if "watcher.connect" in text]
+    assert len(through) == len(THROUGH_A_RELAY)
+    (text,) = (text for text in through if word in text)
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    with program(sys.executable, str(script), env={"WATCHER_URL": running.url}) as client:
+        assert client.wait(60) == 0, client.output
+        lines = client.stdout.splitlines()
+        expected = THROUGH_A_RELAY[word]
+        if expected[-1:] == ["…"]:
+            lines = lines[: len(expected)]
+        for line, shown in zip(lines, expected, strict=True):
+            start, more, _ = shown.partition("…")
+            assert line.startswith(start) if more else line == shown, client.output
+
+
 # Straight from Redis
 
 
@@ -311,7 +364,7 @@ def with_commands() -> dict[str, str]:
 
 
 def documents() -> list[Path]:
-    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"]
 
 
 def test_links_lead_somewhere() -> None:

@@ -13,6 +13,7 @@ import pytest
 import watcher
 import watcher.direct
 from tests.support.processes import ROOT
+from watcher.client import SyncRelay, SyncTask, Task
 
 FILE = ROOT / "tests" / "typing" / "public_api.py"
 
@@ -56,3 +57,5 @@ def test_the_file_uses_every_public_name() -> None:
     assert set(watcher.direct.__all__) - {"results"} <= imported
     methods = {name for name in dir(watcher.direct.Results) if not name.startswith("_")} - {"close"}
     assert methods <= used
+    for kind in (SyncRelay, SyncTask, Task):
+        assert {name for name in dir(kind) if not name.startswith("_")} <= used, kind

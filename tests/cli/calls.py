@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from tests.support.processes import ROOT, environment
@@ -34,3 +37,17 @@ def run(*arguments: str, url: str = "", stdin: str = "", **env: str) -> Ended:
     )  # fmt: skip
     assert "Traceback (most recent" not in done.stderr or "tasks.fail" in done.stderr, done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def on_terminal(*arguments: str, url: str, **env: str) -> tuple[int, str]:
+    """Run a command to its end where a person looks: its exit code, and all that the terminal was sent."""
+    ours, theirs = pty.openpty()
+    variables = environment({"WATCHER_URL": url, "TERM": "xterm", "COLUMNS": "100", **env})
+    with subprocess.Popen([*WATCHER, *arguments], stdout=theirs, stderr=theirs, env=variables, cwd=ROOT) as running:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # what a terminal answers once the other side has closed it
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        os.close(ours)
+    return running.returncode, seen.decode()

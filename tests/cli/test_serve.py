@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sys
@@ -134,7 +135,7 @@ def test_redis_that_is_not_there_is_exit_code_3() -> None:
 
 @contextmanager
 def celery_watcher(env: dict[str, str]) -> Iterator[Program]:
-    with program(sys.executable, "-m", "celery", "-A", "tasks", "watcher", "--port", "0", env=env) as running:
+    with program(*CELERY, "--port", "0", env=env) as running:
         running.wait_for_output("http://")
         yield running
 
@@ -148,6 +149,31 @@ def test_address_is_all_of_its_output_and_a_signal_ends_it_cleanly(
         running.signal(number)
         assert running.wait(10) == 0, running.output
         assert "Traceback" not in running.stderr
+
+
+CELERY = (sys.executable, "-m", "celery", "-A", "tasks", "watcher")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--port", "70000"), 2, ["--port", "70000"]),
+        (("--redis-url", "sentinel://a:1/0"), 2, ["--redis-url", "sentinel"]),
+        (("--host", "0.0.0.0"), 2, ["--host", "WATCHER_SECRET", "--insecure"]),
+        (("--port", "0", "--loglevel", "error", "--redis-url", "redis://127.0.0.1:1/0"), 3, ["Redis", "127.0.0.1:1"]),
+    ],
+)
+def test_as_a_subcommand_of_celery_it_ends_in_the_same_ways(
+    arguments: tuple[str, ...], code: int, words: list[str]
+) -> None:
+    ended, out, err = run(*CELERY, *arguments)
+    assert (ended, out) == (code, "")
+    assert_one_line(err, *words)
+
+
+def test_as_a_subcommand_of_celery_it_has_the_same_options() -> None:
+    options = [set(re.findall(r"--[a-z-]+", run(*command, "--help")[1])) for command in (CELERY, (*WATCHER, "serve"))]
+    assert options[0] == options[1] - {"--app"}
 
 
 def test_is_a_subcommand_of_celery(tasks_env: dict[str, str]) -> None:

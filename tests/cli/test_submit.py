@@ -11,13 +11,22 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
+import httpx
 import pytest
+from redis import Redis
 
 from tests.cli.calls import WATCHER, run
-from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
+from tests.support.processes import ROOT, Relay, environment, free_port, program, relay, worker
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from watcher.journal import Journal
 from watcher.permissions import issue
 
+#: More than a parser of JSON takes.
+DEEP = "[" * 50_000
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
@@ -36,6 +45,23 @@ def test_failure_is_1_and_told_on_stderr(serving: Relay) -> None:
     assert "raise RuntimeError" in err
 
 
+def test_how_else_a_task_may_end(valkey: Valkey, tasks_env: dict[str, str]) -> None:
+    env = {**tasks_env, "WATCHER_NAMESPACE": "ends"}
+    alone = ("--without-mingle", "--without-gossip")
+    with (
+        worker("tests.worker.app", "-I", "watcher.worker", *alone, env=env) as working,
+        relay("tests.worker.app", env=env) as serving,
+    ):
+        assert run("submit", "ignore", url=serving.url) == (0, "null\n", ""), working.output
+        for task, option, word in (
+            ("reject", "", "was rejected"),
+            ("add", "--expires=2020-01-01T00:00:00Z", "expired"),
+        ):
+            code, out, err = run("submit", task, *(["1", "2", option] if option else []), url=serving.url)
+            assert (code, out, len(err.splitlines())) == (1, "", 1)
+            assert word in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -46,13 +72,16 @@ def test_failure_is_1_and_told_on_stderr(serving: Relay) -> None:
         ("tasks.add", "1", "--args", "[1]"),
         ("tasks.add", "-", "--task-id", "x"),
         ("tasks.add", "--timeout", "0"),
+        ("tasks.add", "--timeout", "nan"),
+        ("tasks.add", "--countdown", "inf"),
+        ("tasks.add", "--args", DEEP),
         ("tasks.add", "1", "2", "--url", "redis://x"),
     ],
 )
 def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
     code, out, err = run("submit", *arguments)
     assert (code, out) == (2, "")
-    assert err
+    assert 0 < len(err) < 500
 
 
 def test_no_relay_is_3() -> None:
@@ -76,6 +105,8 @@ def test_no_broker_is_3(own_env: dict[str, str]) -> None:
         (("tasks.nothing",), "tasks.nothing"),
         (("tasks.add", "1"), "'y'"),
         (("tasks.add", "1", "2", "--eta", "x"), "eta"),
+        (("tasks.add", "1", "2", "--expires", "inf"), "expires"),
+        (("tasks.add", DEEP, "2"), "'x': takes a number, not a string"),  # it doesn't parse as JSON, so it is a string
     ],
 )
 def test_refused_is_4(serving: Relay, arguments: tuple[str, ...], word: str) -> None:
@@ -112,6 +143,86 @@ def test_no_wait_prints_the_id(serving: Relay) -> None:
     assert events[0]["data"]["tags"] == ["t"]
 
 
+def told(serving: Relay, **query: str) -> list[dict[str, Any]]:
+    """What the relay says of tasks."""
+    tasks: list[dict[str, Any]] = httpx.get(f"{serving.url}/api/tasks", params=query).json()["tasks"]
+    return tasks
+
+
+def test_options_reach_the_task(serving: Relay) -> None:
+    tag = f"options-{time.time_ns()}"
+    sending = ("submit", "tasks.add", "1", "2", "--no-wait", "--queue", "nobody", "--tag", tag)
+    others = (
+        "--tag",
+        "b",
+        "--eta",
+        "2040-01-02T03:04:05+00:00",
+        "--expires",
+        "2041-01-02T03:04:05Z",
+        "--priority",
+        "3",
+    )
+    assert run(*sending, *others, url=serving.url).code == 0
+    (task,) = told(serving, tag=tag)
+    assert (task["queue"], task["tags"]) == ("nobody", [tag, "b"])
+    assert task["eta"].startswith("2040-01-02T03:04:05")
+    assert task["expires"].startswith("2041-01-02T03:04:05")
+    assert run(*sending, "--countdown", "60", "--expires", "90", url=serving.url).code == 0
+    eta, expires = (datetime.fromisoformat(told(serving, tag=tag)[0][field]) for field in ("eta", "expires"))
+    assert 29 <= (expires - eta).total_seconds() <= 31
+
+
+def test_json_is_the_events_as_they_are_in_the_journal(serving: Relay, own_env: dict[str, str]) -> None:
+    """Byte for byte, whatever is in them."""
+    out = run("submit", "tasks.fail", "1e400 \\u0041 snö ☃\n", "--json", url=serving.url).out
+    out += run("submit", "tasks.add", "12345678901234567890", "0.1", "--json", url=serving.url).out
+    with Redis.from_url(own_env["CELERY_RESULT_BACKEND"]) as redis:
+        stored = {fields[b"e"] for _, fields in redis.xrange(Journal("watcher", 14).stream)}
+    shown = [line.partition(b',"data":')[2].removesuffix(b"}") for line in out.encode().splitlines()]
+    assert len(shown) == 8
+    assert set(shown) <= stored
+
+
+def test_no_more_lines_than_the_limit_are_under_way(serving: Relay) -> None:
+    tag = f"limit-{time.time_ns()}"
+    stdin = "".join(f"[{number}, 1]\n" for number in range(10))
+    sending = ("submit", "tasks.add", "-", "--queue", "nobody", "--tag", tag)
+    ended = run(*sending, "--limit", "3", "--timeout", "3", url=serving.url, stdin=stdin)
+    assert (ended.code, ended.out) == (124, "")
+    assert "3 tasks left running" in ended.err
+    assert len(told(serving, tag=tag)) == 3
+
+
+def test_lines_are_submitted_as_they_come_over_one_connection(serving: Relay) -> None:
+    """Each answer is there before the next line is written, and Ctrl-C revokes what is under way."""
+    tag = f"pipe-{time.time_ns()}"
+    command = [*WATCHER, "submit", "tasks.sleep", "-", "--tag", tag, "--revoke-on-interrupt"]
+    env = environment({"WATCHER_URL": serving.url})
+
+    def connections() -> float:
+        metrics = httpx.get(f"{serving.url}/metrics").text
+        return float(metrics.partition("\nwatcher_websocket_connections ")[2].partition("\n")[0])
+
+    before = connections()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, cwd=ROOT) as running:
+        assert running.stdin
+        assert running.stdout
+        for number in range(3):
+            running.stdin.write(f"[0.{number}]\n")
+            running.stdin.flush()
+            assert running.stdout.readline() == f"0.{number}\n"
+        running.stdin.write("[60]\n[60.5]\n")
+        running.stdin.flush()
+        wait_for(lambda: len(told(serving, tag=tag, state="STARTED")) == 2, what="both to run")
+        assert connections() == before + 1
+        running.send_signal(signal.SIGINT)  # standard input is still open
+        assert running.wait(10) == 130
+        assert running.stderr
+        assert "2 tasks revoked" in running.stderr.read()
+    wait_for(lambda: len(told(serving, tag=tag, state="REVOKED")) == 2, what="both to be revoked")
+
+
 def test_lines_of_stdin_give_lines_in_the_same_order(serving: Relay) -> None:
     stdin = "".join(f"[{number}, 1]\n" for number in range(120))
     ended = run("submit", "tasks.add", "-", "--limit", "20", url=serving.url, stdin=stdin)
@@ -130,7 +241,7 @@ def test_lines_that_fail_are_empty_and_named(serving: Relay) -> None:
 
 
 def test_a_line_that_is_no_array_ends_it_after_those_before(serving: Relay) -> None:
-    for line in ("{}", "[1"):
+    for line in ("{}", "[1", "", DEEP, '["\\ud800"]', "[NaN]"):
         ended = run("submit", "tasks.add", "-", url=serving.url, stdin=f"[1, 1]\n{line}\n[2, 2]\n")
         assert (ended.code, ended.lines) == (2, [2])
         assert "line 2" in ended.err
@@ -158,13 +269,13 @@ def test_ctrl_c_leaves_the_task_unless_asked_to_revoke(serving: Relay, revoke: t
 
 
 def test_relay_that_is_killed_and_comes_back_gives_all_their_results(serving: Relay, own_env: dict[str, str]) -> None:
-    port = free_port()
+    port, tag = free_port(), f"killed-{time.time_ns()}"
+    options = ("--countdown", "2.5", "--tag", tag)
     with relay("tasks", port=port, env=own_env) as first, ThreadPoolExecutor(3) as pool:
-        single = pool.submit(run, "submit", "tasks.add", "1", "2", "--countdown", "2.5", url=first.url)
+        single = pool.submit(run, "submit", "tasks.add", "1", "2", *options, url=first.url)
         stdin = "".join(f"[{number}, 1]\n" for number in range(100))
-        many = pool.submit(run, "submit", "tasks.add", "-", "--countdown", "2.5", url=first.url, stdin=stdin)
-        with program(*WATCHER, "watch", "name:tasks.add", "--json", env={"WATCHER_URL": serving.url}) as watch:
-            watch.wait_for_output(r'"args":\[99,1\]')
+        many = pool.submit(run, "submit", "tasks.add", "-", *options, url=first.url, stdin=stdin)
+        wait_for(lambda: len(told(serving, tag=tag, limit="200")) == 101, what="all to be submitted")
         first.kill()
         with relay("tasks", port=port, env=own_env):
             assert single.result(40)[:2] == (0, "3\n")

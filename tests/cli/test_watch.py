@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -11,8 +12,10 @@ import httpx
 import jwt
 import pytest
 
-from tests.cli.calls import WATCHER, run
+from tests.cli.calls import WATCHER, on_terminal, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program
+from watcher.keys import Key, Keyring
+from watcher.permissions import grant
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -69,6 +72,21 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
     assert done.stderr == ""
 
 
+def test_a_terminal_sees_a_bar_for_each_of_several_tasks_and_colours_unless_unwanted(serving: Relay) -> None:
+    both = run("submit", "tasks.count_primes", "-", "--no-wait", url=serving.url, stdin="[400000000]\n" * 2)
+    one, two = both.out.split()
+    code, seen = on_terminal("watch", one, two, url=serving.url)
+    assert code == 0
+    bar = r"\S+ {}\S* [^\n]*\[[#-]+\] +\d+% [^\n]*\n"
+    frame = "|".join(bar.format(a[:8]) + r"[^\n]*" + bar.format(b[:8]) for a, b in ((one, two), (two, one)))
+    assert re.search(frame, seen), seen
+    assert "\x1b[32mSUCCESS" in seen
+    code, seen = on_terminal("watch", one, two, url=serving.url, NO_COLOR="1")
+    assert code == 0
+    assert "SUCCESS" in seen
+    assert not re.search(r"\x1b\[\d+m", seen)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -76,6 +94,7 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
         (("tag:nothing", "--timeout", "0.3"), 124),
         (("tasks", "--since", "7"), 2),
         (("tasks", "--since", "x:y"), 2),
+        (("tasks", "--since", f"x:{'9' * 5000}"), 2),
     ],
 )
 def test_exit_codes(serving: Relay, arguments: tuple[str, ...], code: int) -> None:
@@ -105,9 +124,23 @@ def test_token_is_signed_with_the_secret() -> None:
     assert 0 < claims.pop("exp") - time.time() <= 61
     assert claims == {"sub": "me", "watch": ["task:abc", "tag:user:42"], "submit": ["tasks.*"]}
     assert run("token", "--revoke", "--secret", SECRET).code == 0
+    # A channel is no glob; --watch takes those.
+    keyring = Keyring((Key("HS256", SECRET),))
+    granted = grant(run("token", "tag:*", "--watch", "name:*", "--secret", SECRET).out.strip(), keyring)
+    assert granted.may_watch("tag:*")
+    assert not granted.may_watch("tag:user:42")
+    assert granted.may_watch("name:tasks.add")
 
 
-@pytest.mark.parametrize("arguments", [("abc",), ("abc", "--secret", "short"), ("--secret", SECRET)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("abc",),
+        ("abc", "--secret", "short"),
+        ("--secret", SECRET),
+        *(("abc", "--secret", SECRET, "--ttl", ttl) for ttl in ("nan", "inf", "1e300", "0")),
+    ],
+)
 def test_token_without_secret_or_grant_is_2(arguments: tuple[str, ...]) -> None:
     ended = run("token", *arguments)
     assert (ended.code, ended.out) == (2, "")

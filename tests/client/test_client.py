@@ -131,7 +131,10 @@ async def test_refusals_say_why(client: Client) -> None:
         with pytest.raises(RelayRefused, match=words) as caught:
             _ = await client.submit(name, *arguments)
         assert caught.value.code == code
-    for value, error in ((float("nan"), ValueError), (object(), TypeError), (b"x", TypeError)):
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value, error in ((float("nan"), ValueError), ("\ud800", ValueError), (deep, ValueError), (object(), TypeError)):
         with pytest.raises(error):
             _ = await client.submit("tasks.add", value, 1)
     with pytest.raises(RelayRefused, match="unknown channel"):
@@ -271,6 +274,13 @@ async def test_no_relay_is_an_error_and_patience_waits_for_one(env: dict[str, st
     with pytest.raises(ConnectionError):
         async with watcher.connect(f"http://127.0.0.1:{port}", patience=0.3):
             pass
+
+
+async def test_where_nothing_names_a_relay_it_is_the_one_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHER_URL", raising=False)
+    assert watcher.connect()._url == "ws://127.0.0.1:5556/connection/websocket"
+    monkeypatch.setenv("WATCHER_URL", "https://relay.example/below")
+    assert watcher.connect()._url == "wss://relay.example/below/connection/websocket"
 
 
 async def test_tokens(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.server import ServerConnection
@@ -20,7 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 import watcher
 from tests.client.lossy import lossy
 from tests.support.events import event
-from tests.support.processes import Relay, free_port, relay
+from tests.support.processes import Relay, environment, free_port, relay
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.client import EventsLost, Task
@@ -148,6 +150,27 @@ async def test_a_slow_reader_loses_nothing_and_keeps_little(running: Relay, serv
                 with anyio.fail_after(10):
                     seen.append((await anext(watch)).id)
         assert seen == [f"slow-{number}" for number in range(count)]
+
+
+async def test_the_last_event_of_a_task_is_the_one_that_ended_it(running: Relay, server: Valkey) -> None:
+    """Its worker's processes tell independently, so that it may have ended before it is told that it was received."""
+    identity = f"told-late-{time.time_ns()}"
+    async with watcher.connect(running.url) as client, appender(server) as journal:
+        await journal.append(
+            [
+                event(identity, "STARTED", timestamp=2),
+                event(identity, "SUCCESS", timestamp=3, result=msgspec.Raw(b"7")),
+                event(identity, "RECEIVED", timestamp=1),
+            ]
+        )
+        told = [each.state async for each in client.task(identity)]
+        assert told == ["STARTED", "SUCCESS"]
+        assert [each.state async for each in client.watch(f"task:{identity}")] == told
+        ended = await anyio.run_process(
+            [sys.executable, "-m", "watcher", "watch", identity, "--json"],
+            env=environment({"WATCHER_URL": running.url}),
+        )
+        assert json.loads(ended.stdout.splitlines()[-1])["data"]["result"] == 7
 
 
 async def test_a_gap_is_told(env: dict[str, str], server: Valkey) -> None:

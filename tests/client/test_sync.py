@@ -56,6 +56,9 @@ def test_a_watch_in_a_thread(client: SyncRelay) -> None:
             if event.ends:
                 break
         assert event.id == task.id
+    assert task.sent is not None
+    with client.watch("tag:in-a-thread", since=task.sent) as watch:
+        assert next(watch).id == task.id
 
 
 def test_leaving_the_block_ends_what_waits_in_other_threads(running: Relay) -> None:

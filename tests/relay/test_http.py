@@ -120,6 +120,24 @@ async def test_without_an_app_there_is_nothing_to_submit_to(valkey: Valkey) -> N
         assert (await client.get("/api/tasks")).json()["tasks"] == []
 
 
+async def test_more_submissions_than_can_wait_are_a_429(valkey: Valkey, app: Celery) -> None:
+    async with serving(valkey.url(), app) as (client, relay):
+        relay.gateway._lanes._bound = 2
+        answers: list[httpx.Response] = []
+
+        async def submit() -> None:
+            answers.append(await client.post("/api/tasks", json={"task": "tasks.add", "args": [1, 2]}))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(submit)
+        refused = [answer for answer in answers if answer.status_code != 202]
+        assert 0 < len(refused) < 50
+        for answer in refused:
+            is_problem(answer, 429, "too many submissions")
+            assert answer.headers["retry-after"] == "1"
+
+
 async def test_broker_away_is_a_503_that_says_what_became_of_the_task(valkey: Valkey) -> None:
     app = celery_app(f"redis://127.0.0.1:{free_port()}/15")
     async with serving(valkey.url(), app) as (client, _):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 from celery import Celery
 from celery.result import AsyncResult, GroupResult
@@ -80,7 +81,7 @@ async def from_a_url() -> object:
 async def through_a_relay() -> None:
     async with watcher.connect("http://127.0.0.1:5556", token="…", patience=10) as relay:
         task: Task = await relay.submit("tasks.add", 2, y=3)
-        later: Submitter = relay.options(countdown=0.5, queue="slow", tags=["user:42"], priority=3)
+        later: Submitter = relay.options(eta=datetime.now(UTC), queue="slow", tags=["user:42"], priority=3)
         sent: tuple[str, int] | None = (await later.submit("tasks.add", 2, 3)).sent
         async for event in task:
             line: bytes = event.line
@@ -114,6 +115,13 @@ def blocking() -> None:
     with watcher.connect_sync("http://127.0.0.1:5556", token=lambda: "…") as relay:
         connected: SyncRelay = relay
         task: SyncTask = connected.submit("tasks.add", 2, 3)
+        late = connected.options(countdown=timedelta(seconds=1), expires=60, tags=["user:42"]).submit("tasks.add", 1, 2)
+        print(late.outcome(timeout=5), list(connected.watch("tasks", since=("1", 2))), connected.registry())
+        known: Snapshot | None = connected.get(task.id)
+        print(known)
+        late.revoke(terminate=True)
+        late.cancel()
+        connected.revoke(task.id)
         print(task.id, task.result(timeout=30), list(relay.map("tasks.test", range(5))))
         for event in task:
             print(event.state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from watcher.cli.running import run
 from watcher.cli.terminal import plain, say
 from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
 
-__all__ = ["Call", "End", "call", "calling_options", "channel_of", "leave"]
+__all__ = ["Call", "End", "call", "calling_options", "channel_of", "leave", "seconds"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +28,8 @@ MISUSED: Final = 2
 UNREACHABLE: Final = 3
 REFUSED: Final = 4
 TIMED_OUT: Final = 124
+#: Ten of them, in seconds.
+_YEARS: Final = 10 * 365 * 86400
 
 _NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 
@@ -37,6 +40,21 @@ class End(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+def seconds(least: float) -> Callable[[str | float], float]:
+    """An option's type: a number of seconds, from ``least`` to ten years; click's own ranges take NaN for one."""
+
+    def convert(value: str | float) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= _YEARS:
+            raise click.BadParameter(f"{value!r} is not a number of seconds from {least:g} to {_YEARS}")
+        return number
+
+    return convert
 
 
 @dataclass(slots=True)
@@ -52,7 +70,7 @@ class Call:
 def calling_options(command: Callable[P, R]) -> Callable[P, R]:
     """Add ``--url``, ``--token`` and ``--timeout``."""
     for option in (
-        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S",
+        click.option("--timeout", type=seconds(0.001), metavar="S",
                      help="Give up after so many seconds, with exit code 124; tasks run on."),
         click.option("--token", metavar="TOKEN", help="Token, where the relay wants one.  [WATCHER_TOKEN]"),
         click.option("--url", metavar="URL", help="Where the relay is.  [WATCHER_URL; default: http://127.0.0.1:5556]"),

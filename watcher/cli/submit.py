@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
@@ -13,7 +14,7 @@ import anyio
 import click
 
 from watcher.cli import calling
-from watcher.cli.calling import Call, End, calling_options
+from watcher.cli.calling import Call, End, calling_options, seconds
 from watcher.cli.stdin import lines
 from watcher.cli.terminal import Live, json_line, plain, say, task_line, write
 from watcher.client import (
@@ -34,6 +35,8 @@ __all__ = ["submit"]
 
 #: The relay says of a line's arguments that they don't fit; whatever else it refuses, it refuses for all lines.
 _BAD_ARGUMENTS: Final = 107
+#: Of a wrong option, so many characters are repeated.
+_SHOWN: Final = 80
 #: Revoking at an interrupt may take so long, in seconds.
 _REVOKING: Final = 5.0
 
@@ -57,7 +60,7 @@ class _Order:
 @click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, a JSON array.")
 @click.option("-k", "--kwargs", "kwargs_json", metavar="JSON", help="Keyword arguments, a JSON object.")
 @click.option("-Q", "--queue", metavar="NAME", help="Queue; else where the app routes the task.")
-@click.option("--countdown", type=float, metavar="S", help="Start no earlier than in so many seconds.")
+@click.option("--countdown", type=seconds(0), metavar="S", help="Start no earlier than in so many seconds.")
 @click.option("--eta", metavar="ISO8601", help="Start no earlier than then.")
 @click.option("--expires", metavar="S|ISO8601", help="Start no later than then.")
 @click.option("--priority", type=int, metavar="N", help="0 to 255.")
@@ -103,12 +106,21 @@ def _json(option: str, text: str | None, kind: type) -> Any:
     if text is None:
         return None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = _read(text)
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not JSON: {error}", param_hint=option) from None
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise click.BadParameter(f"{shown!r} is not JSON: {error}", param_hint=option) from None
     if not isinstance(value, kind):
         raise click.BadParameter(f"takes a JSON {'array' if kind is list else 'object'}", param_hint=option)
     return value
+
+
+def _read(text: str | bytes) -> Any:
+    """The value of a JSON text; raises ValueError."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -117,14 +129,14 @@ def _refuse_constant(name: str) -> Any:
 
 def _argument(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _read(text)
     except ValueError:
         return text
 
 
 def _number(text: str | None) -> float | str | None:
     try:
-        return None if text is None else float(text)
+        return text if text is None or not math.isfinite(float(text)) else float(text)
     except ValueError:
         return text
 
@@ -267,6 +279,8 @@ class _Many:
             self._failed += 1
             self._refused += 1
             why = str(error)
+        except ValueError as error:
+            raise End(f"line {job.index + 1}: {plain(str(error))}", calling.MISUSED) from None
         if why:
             say(f"line {job.index + 1}: {plain(why)}")
         if line or not self._order.unordered:
@@ -286,7 +300,7 @@ async def _arguments() -> AsyncIterator[list[Any]]:
     async for line in lines():
         number += 1
         try:
-            args = json.loads(line, parse_constant=_refuse_constant)
+            args = _read(line)
         except ValueError as error:
             raise End(f"line {number} is not JSON: {error}", calling.MISUSED) from None
         if not isinstance(args, list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from watcher.cli.calling import MISUSED, channel_of, leave
+from watcher.cli.calling import MISUSED, channel_of, leave, seconds
 from watcher.errors import SettingError
 from watcher.permissions import issue, literally
 from watcher.tokens import asked, signing_secret
@@ -17,7 +17,7 @@ __all__ = ["token"]
 @click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
 @click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
-@click.option("--ttl", type=click.FloatRange(min=1), default=900, show_default=True, metavar="S", help="Valid so long.")
+@click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
 @click.option("--aud", default="", metavar="AUDIENCE", help="For whom it is.  [the first of WATCHER_AUDIENCE]")
 @click.option("--iss", default="", metavar="ISSUER", help="From whom it is.  [the first of WATCHER_ISSUER]")

@@ -14,6 +14,8 @@ from watcher.client import EventsLost, Relay, TaskEvent
 __all__ = ["watch"]
 
 _WELL = ("SUCCESS", "IGNORED")
+#: Of an offset, which the relay takes for an unsigned 64-bit number.
+_DIGITS = 19
 
 
 @click.command()
@@ -40,7 +42,7 @@ def _position(text: str | None) -> tuple[str, int] | None:
     if text is None:
         return None
     epoch, _, offset = text.rpartition(":")
-    if not epoch or not offset.isdecimal():
+    if not epoch or not offset.isdecimal() or len(offset) > _DIGITS:
         raise click.BadParameter(f"{text!r} is not EPOCH:OFFSET", param_hint="--since")
     return epoch, int(offset)
 

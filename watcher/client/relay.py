@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final
 
@@ -55,9 +56,9 @@ class Submitter:
         *,
         task_id: str | None = None,
         queue: str | None = None,
-        countdown: Any = None,
-        eta: Any = None,
-        expires: Any = None,
+        countdown: float | timedelta | None = None,
+        eta: datetime | str | None = None,
+        expires: float | timedelta | datetime | str | None = None,
         priority: int | None = None,
         tags: Iterable[str] = (),
     ) -> Submitter:
@@ -66,7 +67,7 @@ class Submitter:
         They are apart from a task's own arguments, which may have any name:
         ``relay.options(queue="slow").submit("tasks.paint", queue=3)``.
         """
-        given = {
+        given: dict[str, Any] = {
             "task_id": task_id, "queue": queue, "countdown": countdown, "eta": eta, "expires": expires,
             "priority": priority, "tags": tags,
         }  # fmt: skip
@@ -83,7 +84,8 @@ class Submitter:
         :returns: a handle: ``await`` it for the result, iterate over it for the events.
         :raises RelayRefused: unknown task, arguments that don't fit, not permitted; the message says which.
         :raises RelayUnavailable: broker or Redis is away; it was not, or may not have been, sent.
-        :raises TypeError: an argument is nothing that JSON has. ValueError: it is NaN, Infinity or not Unicode.
+        :raises TypeError: an argument is nothing that JSON has.
+        :raises ValueError: it is NaN or Infinity, not Unicode, or nested too deeply.
         """
         return await self._relay.send(name, args, kwargs, self._options)
 

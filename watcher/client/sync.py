@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -100,6 +101,11 @@ class SyncTask:
     def __repr__(self) -> str:
         return f"<SyncTask {self.name or ''}[{self.id}]>"
 
+    @property
+    def sent(self) -> tuple[str, int] | None:
+        """See :attr:`watcher.client.Task.sent`."""
+        return self._task.sent
+
     def result(self, timeout: float | None = None) -> Any:
         """See :meth:`watcher.client.Task.result`."""
         return self._loop.run(lambda: self._task.result(timeout))
@@ -135,9 +141,22 @@ class SyncSubmitter:
         self._loop = loop
         self._submitter = submitter
 
-    def options(self, **options: Any) -> SyncSubmitter:
+    def options(
+        self,
+        *,
+        task_id: str | None = None,
+        queue: str | None = None,
+        countdown: float | timedelta | None = None,
+        eta: datetime | str | None = None,
+        expires: float | timedelta | datetime | str | None = None,
+        priority: int | None = None,
+        tags: Iterable[str] = (),
+    ) -> SyncSubmitter:
         """See :meth:`watcher.client.Submitter.options`."""
-        return SyncSubmitter(self._loop, self._submitter.options(**options))
+        bound = self._submitter.options(
+            task_id=task_id, queue=queue, countdown=countdown, eta=eta, expires=expires, priority=priority, tags=tags
+        )
+        return SyncSubmitter(self._loop, bound)
 
     def submit(self, name: str, /, *args: Any, **kwargs: Any) -> SyncTask:
         """See :meth:`watcher.client.Submitter.submit`."""

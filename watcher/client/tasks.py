@@ -54,10 +54,16 @@ def _plain(value: Any) -> Any:
 def submission(name: str, args: Iterable[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> bytes:
     """The JSON of a submission.
 
-    :raises TypeError: an argument is nothing that JSON has. ValueError: it is NaN, Infinity or not Unicode.
+    :raises TypeError: an argument is nothing that JSON has.
+    :raises ValueError: it is NaN or Infinity, not Unicode, or nested too deeply.
     """
     body = {"task": name, "args": list(args), "kwargs": dict(kwargs), "options": dict(options)}
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: an argument is not Unicode: it has {error.object[error.start]!r}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: an argument is nested too deeply, or contains itself") from None
 
 
 class Revoker(Protocol):

@@ -101,12 +101,13 @@ class _Tap(Listener):
             return False
         line = bytes(publication.data)
         self.unknown = False
+        told = msgspec.json.decode(line, type=Peek) if self.is_task else None
+        if self.ended and told is not None and told.late:
+            return True  # it happened before the end, which is to be the last that is told of a task
         if not self._is_double(epoch, publication.offset, line):
             self._feed.put(TaskEvent(self.channel, epoch, publication.offset, line))
-        if self.is_task:
-            told = msgspec.json.decode(line, type=Peek)
-            if is_final(told.state) and not told.late:
-                self._end()
+        if told is not None and is_final(told.state) and not told.late:
+            self._end()
         return True
 
     def _is_double(self, epoch: str, offset: int, line: bytes) -> bool:
