@@ -115,7 +115,8 @@ def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("document", "last"), [("README.md", "SUCCESS 602489"), ("docs/clients.md", "SUCCESS 5")])
 def test_the_documents_show_what_works(running: Relay, tmp_path: Path, document: str, last: str) -> None:
-    [script] = re.findall(r"(?ms)^```js\n(.*?)^```$", (ROOT / document).read_text())
+    blocks = re.findall(r"(?ms)^```js\n(.*?)^```$", (ROOT / document).read_text())
+    [script] = [block for block in blocks if 'from "centrifuge"' in block]
     program = tmp_path / "shown.mjs"
     program.write_text(script.replace("ws://127.0.0.1:5556/connection/websocket", running.ws_url).replace("500_", "9_"))
     (tmp_path / "node_modules").symlink_to(modules())
