@@ -61,16 +61,16 @@ def test_command_that_ignores_the_signal_is_killed_after_its_time(tmp_path: Path
 
 
 def test_second_signal_follows_when_the_first_is_ignored(tmp_path: Path) -> None:
-    assert start(tmp_path, STUBBORN, "SIGTERM=0.2,SIGQUIT=5").close() == 128 + signal.SIGQUIT
+    assert start(tmp_path, STUBBORN, "SIGTERM=0.2,SIGQUIT=20").close() == 128 + signal.SIGQUIT
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_hurry_leaves_time_to_the_last_step_only(tmp_path: Path, times: int) -> None:
-    guarded = start(tmp_path, STUBBORN, "SIGTERM=30,SIGQUIT=5")
+    guarded = start(tmp_path, STUBBORN, "SIGTERM=60,SIGQUIT=20")
     guarded.release()
     for _ in range(times):
         guarded.hurry()
-    assert guarded.wait(5) == 128 + signal.SIGQUIT
+    assert guarded.wait(20) == 128 + signal.SIGQUIT
 
 
 def test_what_the_command_started_ends_with_it(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # How often a wait looks up although nothing woke it: only for a wake-up byte that a full pipe would refuse.
 _LOOK_UP = 5.0
+_URGENT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Step(NamedTuple):
@@ -62,7 +63,7 @@ class Guard:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._urgent = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _URGENT:
             signal.signal(number, self._on_urgent)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # the default would not reach the wake-up pipe
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=descriptors)
@@ -84,6 +85,8 @@ class Guard:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, zombies only
             os.killpg(self._child.pid, signal.SIGKILL)
         code = self._child.wait()
+        for number in _URGENT:
+            signal.signal(number, signal.SIG_IGN)  # else one that comes while Python ends would be the exit code
         return code if code >= 0 else 128 - code
 
     def _wait_for_end_of_lifeline(self) -> None:
