@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -220,10 +219,32 @@ def test_the_python_client_in_the_readme_works(running: Relay, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tasks.md", "docs/protocol.md"])
-def test_python_is_python(name: str) -> None:
-    for block in blocks(name):
-        if block.language == "python":
-            ast.parse(block.text)
+def test_python_runs_as_shown(name: str, direct_env: dict[str, str], tmp_path: Path) -> None:
+    """What defines tasks is run up to their definition: they need a worker, and pictures."""
+    texts = [block.text for block in blocks(name) if block.language == "python" and SOCKET not in block.text]
+    assert texts
+    script = tmp_path / "shown.py"
+    script.write_text("\n\n".join(["from celery import Celery", "app = Celery()", *texts]))
+    secret = "0123456789abcdef" * 2
+    with program(sys.executable, str(script), env={**direct_env, "WATCHER_SECRET": secret}) as run:
+        assert run.wait(30) == 0, run.output
+        if name == "docs/protocol.md":
+            assert grant(run.stdout.strip(), Keyring((Key("HS256", secret),))).watch == ("tag:user:42",)
+
+
+def test_make_knows_what_is_shown() -> None:
+    """Whether they do it is seen where they are run: `make test` is what runs this."""
+    shown = [
+        line.partition("#")[0].strip()
+        for path in documents()
+        for block in blocks(str(path.relative_to(ROOT)))
+        for line in block.text.splitlines()
+        if block.language == "sh" and line.startswith("make ")
+    ]
+    assert len(shown) >= 6
+    for command in shown:
+        with program("sh", "-c", command.replace("make ", "make -n ", 1)) as run:
+            assert run.wait(30) == 0, run.output
 
 
 # The command line, and Python through a relay
