@@ -77,8 +77,13 @@ async def listen(
             # An event loop that was held up has not read yet what the server said meanwhile.
             if now - answered > SILENCE and now - before < SILENCE / 2:
                 raise TimeoutError(f"no answer for {SILENCE:g} s")
+            connection = pubsub.connection
+            if connection is None or not connection.is_connected:
+                raise ConnectionError("the connection broke")
             with anyio.fail_after(SILENCE):
-                await pubsub.ping()
+                # Not pubsub.ping(): where the connection breaks it makes another one, while listen() makes one too, and
+                # two that read from one connection are an error that nobody expects.
+                await connection.send_command("PING", check_health=False)
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)

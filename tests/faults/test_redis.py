@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from tests.faults.names import MEASURED
 from tests.faults.size import LONG, Size, sized
 from tests.faults.stage import Stage, staged
-from tests.faults.verdict import ended, nothing_lost, stored
+from tests.faults.verdict import ended, forget_what_celery_lost, nothing_lost
 from tests.support.processes import free_port
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
@@ -25,8 +25,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 #: What a task may take longer for being watched, in seconds.
 MOST = 0.25
 FREEZE = 10.0 if LONG else 5.5
-#: Of messages that Redis handed out in the moment of its death, Celery's transport loses at most so many a time.
-LOST_BY_CELERY = 4
 
 
 async def overheads(stage: Stage) -> list[float]:
@@ -117,22 +115,6 @@ async def test_with_broker_and_results_on_it_too(size: Size, tmp_path: Path) -> 
             await forget_what_celery_lost(stage)
             group.cancel_scope.cancel()
         await nothing_lost(stage)
-
-
-async def forget_what_celery_lost(stage: Stage) -> None:
-    """Wait until no task ends any more; those that never will are few, and none is shown as ended."""
-    known: set[str] = set()
-    quiet_since = anyio.current_time()
-    while len(known) < len(stage.sent) and anyio.current_time() < quiet_since + 12:
-        found = {i for i, each in (await stored(stage, stage.sent)).items() if each["status"] in ("SUCCESS", "FAILURE")}
-        if found - known:
-            known, quiet_since = found, anyio.current_time()
-        await anyio.sleep(0.2)
-    lost = set(stage.sent) - known
-    assert len(lost) <= LOST_BY_CELERY * stage.size.times
-    for identity in lost:
-        del stage.sent[identity]
-        assert not any(watcher.has_ended(identity) for watcher in stage.watchers)
 
 
 @sized(Size(times=1), Size(tasks=2000, seconds=60, times=5))

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from tests.faults.names import RUNS
 from tests.faults.size import LONG, Size, sized
 from tests.faults.stage import Stage, staged
-from tests.faults.verdict import ended, memory_is_back, nothing_lost, told
+from tests.faults.verdict import ended, forget_what_celery_lost, memory_is_back, nothing_lost, told
 from tests.faults.watching import Watcher
 from tests.support.client import client
 from tests.support.trees import descendants, wait_until_gone
@@ -149,6 +149,7 @@ async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> No
             for _ in range(size.tasks):
                 stage.order("late", LASTS)
             await stage.under(lambda: kill_busy_worker(stage))
+            await forget_what_celery_lost(stage)
             truth = await ended(stage)
             assert {each["status"] for each in truth.values()} == {"SUCCESS"}
             async with Redis.from_url(server.url(15)) as broker:
