@@ -52,7 +52,7 @@ async def submit_everywhere(stage: Stage, number: int, times: int) -> str:
     return str(identity)
 
 
-@sized(Size(tasks=30, times=2), Size(tasks=2000, seconds=30, times=2))
+@sized(Size(tasks=30, times=2), Size(tasks=2000, seconds=60, times=2))
 async def test_the_same_submission_on_two_relays_runs_once(size: Size) -> None:
     with valkey_server() as server:
         async with staged("submitted twice", size, server) as stage:
