@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import anyio
+from redis.asyncio import Redis
 
 from tests.faults.stage import Stage, resident
 from tests.faults.watching import Watcher
@@ -112,8 +113,12 @@ def _state_of(celery: dict[str, Any]) -> str:
     return "REJECTED" if rejected else str(celery["status"])
 
 
-async def forget_what_celery_lost(stage: Stage) -> None:
-    """Wait until no task ends any more; those that never will are few, and none is shown as ended."""
+async def forget_what_celery_lost(stage: Stage) -> set[str]:
+    """Wait until no task ends any more; those that never will are few, not in the broker, and not shown as ended.
+
+    :returns: their ids. A worker takes a message off its list (BRPOP), and only then notes it down as unacknowledged:
+        where it is killed in between, the message is nowhere.
+    """
     known: set[str] = set()
     quiet_since = anyio.current_time()
     while len(known) < len(stage.sent) and anyio.current_time() < quiet_since + 12:
@@ -123,6 +128,16 @@ async def forget_what_celery_lost(stage: Stage) -> None:
         await anyio.sleep(0.2)
     lost = set(stage.sent) - known
     assert len(lost) <= LOST_BY_CELERY * stage.size.times
+    assert await _messages_left(stage) == 0, "the broker still holds messages"
     for identity in lost:
         del stage.sent[identity]
         assert not any(watcher.has_ended(identity) for watcher in stage.watchers)
+    return lost
+
+
+async def _messages_left(stage: Stage) -> int:
+    """How many messages the broker holds: in the queue, or taken and not acknowledged."""
+    async with Redis.from_url(stage.broker.url(15)) as broker:
+        queued: Any = await broker.llen("celery")
+        taken: Any = await broker.hlen("unacked")
+    return int(queued) + int(taken)
