@@ -29,6 +29,7 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
+from watcher.relay.opening import Opening
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
 
@@ -96,7 +97,7 @@ async def serving() -> AsyncIterator[Counter]:
         desk.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
         made: Any = functools.partial(Socket, desk)  # a factory serves; uvicorn's types say class
         config = uvicorn.Config(
-            nothing, ws=made, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+            nothing, ws=made, http=Opening, lifespan="off", log_config=None, timeout_graceful_shutdown=1
         )
         server = Server(config)
         async with anyio.create_task_group() as group:

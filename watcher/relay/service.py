@@ -21,9 +21,9 @@ from celery import Celery
 from watcher.journal import Journal
 from watcher.listening import reach, soon_failing
 from watcher.relay.http import application
+from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
-from watcher.relay.sse import Connection
 from watcher.settings import Settings, database_of, masked
 from watcher.stored import redis_of
 
@@ -102,7 +102,7 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
     return uvicorn.Config(
         application(relay),
         ws=functools.partial(Socket, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
-        http=Connection,
+        http=Opening,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import time
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
@@ -68,17 +67,11 @@ class Relay(Protocol):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, without Nagle's delay; its requests know the transport, which tells if a slow reader reads at all.
-
-    uvloop sets TCP_NODELAY by itself, asyncio only on sockets that were made with the protocol's number.
-    """
+    """uvicorn's; its requests know the transport, which tells if a slow reader reads at all."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """The connection is open."""
         super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, _TRANSPORT: transport}
 
 

@@ -1,0 +1,91 @@
+"""What the first bytes of a connection lead to, sent by hand to a real relay."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import SocketStream
+
+from tests.relay.serving import listening
+from tests.support.valkey import Valkey
+from watcher.relay.relay import Relay
+
+pytestmark = pytest.mark.anyio
+
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+HANDSHAKE = (
+    b"GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    + KEY
+    + b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
+READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+async def running(valkey: Valkey) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    async with listening(valkey.url()) as both:
+        yield both
+
+
+async def opened(client: httpx.AsyncClient) -> SocketStream:
+    return await anyio.connect_tcp("127.0.0.1", client.base_url.port or 0)
+
+
+async def answer(stream: SocketStream, *pieces: bytes, until: bytes = b"\r\n\r\n") -> bytes:
+    """What comes back, until it holds ``until``, for what is sent in these pieces."""
+    for piece in pieces:
+        await stream.send(piece)
+        await anyio.wait_all_tasks_blocked()  # the relay shares this event loop, and has read it by then
+    with anyio.fail_after(5):
+        got = b""
+        while until not in got:
+            got += await stream.receive()
+    return got
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ([HANDSHAKE], b"101"),
+        ([HANDSHAKE.replace(b"Upgrade: websocket", b"UPGRADE: WebSocket")], b"101"),
+        ([HANDSHAKE[:20], HANDSHAKE[20:]], b"101"),
+        ([bytes((each,)) for each in HANDSHAKE], b"101"),
+        ([HANDSHAKE.replace(b"/connection/websocket", b"/elsewhere")], b"404"),
+        ([HANDSHAKE.replace(b"Connection: Upgrade\r\n", b"")], b"426"),
+        ([HANDSHAKE.replace(KEY, b"")], b"400"),
+        ([HANDSHAKE.replace(b"websocket\r\n", b"h2c\r\n")], b"404"),
+        ([READY], b"200"),
+        ([READY[:3], READY[3:]], b"200"),
+        ([b"nonsense\r\n\r\n"], b"400"),
+    ],
+)  # fmt: skip
+async def test_a_handshake_is_the_websockets_and_all_else_is_http(
+    running: tuple[httpx.AsyncClient, Relay], pieces: list[bytes], status: bytes
+) -> None:
+    async with await opened(running[0]) as stream:
+        head = await answer(stream, *pieces)
+        assert head.split()[1] == status, head
+
+
+async def test_what_follows_the_handshake_at_once_is_not_lost(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    masked = b"\x81\x95" + bytes(4) + b'{"id":1,"connect":{}}'
+    async with await opened(running[0]) as stream:
+        await answer(stream, HANDSHAKE, masked, until=b'"connect":{"client":')
+
+
+async def test_several_requests_over_one_connection(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    async with await opened(running[0]) as stream:
+        for _ in range(2):
+            assert (await answer(stream, READY)).split()[1] == b"200"
+
+
+async def test_a_connection_that_says_nothing_ends_with_the_relay(valkey: Valkey) -> None:
+    async with listening(valkey.url()) as (client, _):
+        quiet = await opened(client)
+        await anyio.wait_all_tasks_blocked()
+    with anyio.fail_after(5), pytest.raises(anyio.EndOfStream):
+        await quiet.receive()
+    await quiet.aclose()
