@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -32,6 +33,7 @@ class Follower:
         self.lines: list[bytes] = []
         self.handed: list[int] = []
         self.troubles: list[str | None] = []
+        self.sends: Callable[[], None] | None = None
 
     def restart(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)
@@ -40,6 +42,8 @@ class Follower:
     def extend(self, lines: Sequence[bytes]) -> None:
         self.lines += lines
         self.handed.append(len(lines))
+        if self.sends is not None:
+            self.sends()
 
     def disturb(self, trouble: str | None) -> None:
         self.troubles.append(trouble)
@@ -124,6 +128,31 @@ async def test_what_comes_together_is_handed_on_together(valkey: Valkey) -> None
             await pipeline.execute()
         await running.has(501)
     assert len(running.sink.handed) < 100, "one call for what one read brought"
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])  # as in a relay
+async def test_what_comes_while_the_sink_sends_is_handed_on_next(valkey: Valkey) -> None:
+    """And does not wait until the little is sent that had come a moment before: that would take twice as long."""
+    async with feeding(valkey) as running:
+        await running.ready()
+        with valkey.client() as writing:
+            script = writing.register_script(APPEND)
+            written: list[int] = []  # for each event, how often the sink had been called by then
+
+            def write() -> None:
+                written.append(len(running.sink.handed))
+                keys, arguments = running.journal.append("w", len(written), [record(event(f"t{len(written)}"))])
+                script(keys=keys, args=arguments)
+
+            running.sink.sends = write
+            while len(written) < 300:
+                write()
+                await checkpoint()
+            running.sink.sends = None
+        await running.has(len(written))
+    handed = [call for call, size in enumerate(running.sink.handed) for _ in range(size)]
+    late = [call - before for call, before in zip(handed, written, strict=True)]
+    assert max(late) <= 1, late
 
 
 async def test_a_broken_connection_loses_nothing(valkey: Valkey) -> None:
