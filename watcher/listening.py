@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ __all__ = ["SILENCE", "confirmed", "listen", "reach", "soon_failing"]
 SILENCE: Final = 4.0
 #: … and is asked this often.
 _ASK: Final = 1.0
+#: anyio's clock looks for the running event loop first, which up to Python 3.11 asks the kernel for the process's id.
+_now: Final = time.monotonic
 
 
 def soon_failing(url: str, **options: Any) -> Redis:
@@ -67,13 +70,13 @@ async def listen(
     :raises redis.RedisError: the connection broke.
     :raises ConnectionError: it was renewed unasked, so that messages may have been missed.
     """
-    answered = anyio.current_time()
+    answered = _now()
 
     async def ask() -> None:
         while True:
-            before = anyio.current_time()
+            before = _now()
             await anyio.sleep(_ASK)
-            now = anyio.current_time()
+            now = _now()
             # An event loop that was held up has not read yet what the server said meanwhile.
             if now - answered > SILENCE and now - before < SILENCE / 2:
                 raise TimeoutError(f"no answer for {SILENCE:g} s")
@@ -88,7 +91,7 @@ async def listen(
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
         async for message in pubsub.listen():
-            answered = anyio.current_time()
+            answered = _now()
             kind = message["type"]
             if kind.endswith("subscribe"):
                 if confirm is None:

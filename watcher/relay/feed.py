@@ -101,6 +101,7 @@ class Feed:
 
     async def run(self) -> None:
         """Feed the sink; returns never, ends by cancellation. A break is logged once, and its end once."""
+        self._loop = asyncio.get_running_loop()
         attempt = 0
         while True:
             try:
@@ -246,7 +247,7 @@ class Feed:
         it: the sink gets it at once, and sends once.
         """
         if not self._heard:
-            loop = asyncio.get_running_loop()
+            loop = self._loop
             if self._handed_on:
                 # While the sink sent, more has come than these few. Without a turn to read it, it would wait until they
                 # are sent: at 400 events a second to 1,000 subscribers that doubles what each takes to arrive.
@@ -262,7 +263,7 @@ class Feed:
             heard, self._heard = self._heard, []
             self._sink.extend(heard)
             self._handed_on = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._handed_on = False
