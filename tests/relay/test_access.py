@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.relay.access import host_refusal, insecure_bind_refused, is_loopback, origin_refusal, refusal
-from watcher.relay.peers import Peer
+from watcher.relay.access import (
+    ambient_refusal,
+    bearer,
+    host_refusal,
+    insecure_bind_refused,
+    is_loopback,
+    origin_refusal,
+    refusal,
+    unbelieved,
+)
+from watcher.relay.peers import Lines, Peer
 from watcher.settings import Settings
 
 OPEN = Settings()
 SECRET = "s" * 32
+
+
+def lines(**headers: str) -> Lines:
+    """The lines of a request with these headers, ``_`` standing for ``-``."""
+    given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    return lambda name: [given[name.lower()]] if name.lower() in given else []
 
 
 @pytest.mark.parametrize(
@@ -64,9 +82,10 @@ def test_refusals_name_the_setting_that_would_allow() -> None:
 
 
 def test_what_the_refusal_says_would_help_does_help() -> None:
-    assert refusal(Settings(hosts=("relay.example",)), Peer(None, False, "relay.example:5556", None), None) is None
+    assert refusal(Settings(hosts=("relay.example",)), Peer(None, False, "relay.example:5556", None), lines()) is None
     settings = Settings(origins=("https://app.example",))
-    assert refusal(settings, Peer(None, False, "localhost:5556", None), "https://app.example") is None
+    told = lines(Origin="https://app.example")
+    assert refusal(settings, Peer(None, False, "localhost:5556", None), told) is None
 
 
 def test_a_refusal_is_one_printable_line_of_bounded_length() -> None:
@@ -156,3 +175,53 @@ def test_no_header_makes_it_fail_and_nothing_that_is_accepted_leads_elsewhere(te
     if host_refusal(OPEN, text) is None:
         name = text.strip("[]").rpartition(":")[0] or text
         assert is_loopback(text) or is_loopback(name)
+
+
+# What comes along without anybody's doing: whom the identity proxy names.
+
+NAMING = Settings(auth_header="X-User", trusted_proxies=(ip_network("10.0.0.1"),))
+PROXIED = Peer(ip_address("203.0.113.9"), True, "relay.example", "https")
+
+
+def ambient(changes: str | None = None, **headers: str) -> str | None:
+    return ambient_refusal(NAMING, PROXIED, lines(X_User="alice", **headers), changes=changes)
+
+
+def test_what_another_site_makes_a_browser_send_is_not_in_anybodys_name() -> None:
+    for site in ("cross-site", "same-site", "cross-site, none", "nonsense"):
+        for changes in (None, "", "application/json"):
+            assert "another site" in (ambient(changes, Sec_Fetch_Site=site) or "")
+    framed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}
+    assert ambient(**framed) is not None
+
+
+def test_a_link_from_elsewhere_may_be_followed() -> None:
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert ambient(**followed) is None
+    assert ambient("text/plain", **followed) is not None  # a form that is sent is no link
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; x=json"])
+def test_what_changes_something_is_such_that_no_page_sends_it_unasked(kind: str) -> None:
+    assert "Content-Type: application/json" in (ambient(kind) or "")
+    assert ambient("application/json; charset=utf-8") is None
+    for site in ("same-origin", "none"):
+        assert ambient(kind, Sec_Fetch_Site=site) is None
+    assert ambient(kind, Origin="https://relay.example") is None  # its origin is looked at elsewhere
+
+
+def test_a_token_and_a_stranger_are_nobodys_browser() -> None:
+    assert ambient("", Authorization="Bearer x", Sec_Fetch_Site="cross-site") is None
+    assert ambient("", Authorization="Basic x", Sec_Fetch_Site="cross-site") is not None
+    stranger = replace(PROXIED, proxied=False)
+    told = lines(X_User="alice", Sec_Fetch_Site="cross-site")
+    assert ambient_refusal(NAMING, stranger, told, changes="") is None
+    assert "203.0.113.9" in (unbelieved(NAMING, stranger, told) or "")
+    assert unbelieved(NAMING, PROXIED, told) is None
+    assert unbelieved(NAMING, stranger, lines()) is None
+
+
+def test_the_token_of_a_request() -> None:
+    assert bearer(lines(Authorization="bearer  x ")) == "x"
+    assert bearer(lines(Authorization="Basic x")) is None
+    assert bearer(lines()) is None

@@ -56,8 +56,11 @@ class Counter:
     def peer(self, connection: str | None, lines: Lines) -> Peer:
         return peer(connection, lines, ())
 
-    def refusal(self, peer: Peer, origin: str | None) -> str | None:
-        return "not from there" if origin == "http://elsewhere.example" else None
+    def refusal(self, peer: Peer, lines: Lines) -> str | None:
+        return "not from there" if "http://elsewhere.example" in lines("Origin") else None
+
+    def named(self, peer: Peer, lines: Lines) -> None:
+        return None
 
     def opened(self, socket: Socket) -> bool:
         self.clients.append(socket)
