@@ -110,6 +110,13 @@ NAMED: Final = {
     "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
     "user with an expired token": Token(signed(-60, **EVERYTHING), valid=False, headers=named("zoë")),
 }
+#: At a relay without keys.
+KEYLESS: Final = {
+    "nobody": Token("", valid=False),
+    "a token": Token(signed(**EVERYTHING), valid=False),
+    "user": NAMED["user"],
+    "user with a token": Token(signed(**EVERYTHING), valid=False, headers=named("zoë")),
+}
 #: What somebody sends who is no trusted proxy.
 CLAIMED: Final = {
     "user": Token("", valid=False, headers=named("zoë")),

@@ -21,6 +21,7 @@ from tests.relay.doors import (
     DOORS,
     EVERYTHING,
     HIDDEN,
+    KEYLESS,
     NAMED,
     NOBODY,
     PUBLIC,
@@ -28,6 +29,7 @@ from tests.relay.doors import (
     Command,
     Door,
     Http,
+    Lent,
     Token,
     method,
     signed,
@@ -87,6 +89,14 @@ def distant(env: dict[str, str]) -> Iterator[Relay]:
         yield serving
 
 
+@pytest.fixture(scope="module")
+def keyless(env: dict[str, str]) -> Iterator[Relay]:
+    """It, where only a proxy says who somebody is: it has no key to hold a token against."""
+    keys = {"WATCHER_SECRET", "WATCHER_PUBLIC_KEY", "WATCHER_AUDIENCE"}
+    with relay("tasks", env={name: value for name, value in env.items() if name not in keys}) as serving:
+        yield serving
+
+
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 async def test_each_door_opens_to_whom_it_should(running: Relay, door: Door, token: Token) -> None:
@@ -106,6 +116,13 @@ async def test_each_door_opens_to_whom_a_trusted_proxy_names(running: Relay, doo
 async def test_no_door_opens_to_whom_somebody_else_names(distant: Relay, door: Door, who: Token) -> None:
     outcome, answer = await door.knock(distant.url, who.text, who.headers)
     assert outcome == door.expected(who), answer
+
+
+@pytest.mark.parametrize("who", KEYLESS.values(), ids=KEYLESS)
+@pytest.mark.parametrize("door", [name for name, door in DOORS.items() if not isinstance(door, Lent)])
+async def test_without_a_key_each_door_opens_to_whom_the_proxy_names(keyless: Relay, door: str, who: Token) -> None:
+    outcome, answer = await DOORS[door].knock(keyless.url, who.text, who.headers)
+    assert outcome == DOORS[door].expected(who), answer
 
 
 def test_the_log_says_that_a_name_was_not_believed(distant: Relay) -> None:
