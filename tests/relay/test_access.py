@@ -75,6 +75,14 @@ def test_with_a_secret_any_host_is_answered() -> None:
     assert host_refusal(settings, None) is None
 
 
+def test_behind_an_identity_proxy_hosts_are_looked_at_where_there_are_any() -> None:
+    settings = Settings(auth_header="X-User", hosts=("relay.example",))
+    assert host_refusal(settings, "relay.example") is host_refusal(settings, "127.0.0.1:5556") is None
+    assert "WATCHER_HOSTS=evil.example" in (host_refusal(settings, "evil.example") or "")
+    assert host_refusal(Settings(auth_header="X-User"), "evil.example") is None
+    assert host_refusal(Settings(secret=SECRET, hosts=("relay.example",)), "evil.example") is None
+
+
 def test_refusals_name_the_setting_that_would_allow() -> None:
     assert "WATCHER_HOSTS=relay.example allows it" in (host_refusal(OPEN, "relay.example:5556") or "")
     told = origin_refusal(OPEN, host="localhost:5556", origin="https://app.example")

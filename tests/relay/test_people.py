@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.processes import ROOT
 from watcher.errors import SettingError, Unauthorized
 from watcher.permissions import Grant
 from watcher.relay.peers import Lines, Peer
@@ -110,6 +111,14 @@ def test_the_same_in_json() -> None:
     rights = {"watch": ["task:a", "task:b"], "revoke": True}
     text = json.dumps({"users": {"alice@example.com": rights, "nobody": {}}})
     assert People.read(text, as_json=True).users == People.read(TABLE).users
+
+
+def test_the_table_in_the_document_can_be_read() -> None:
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/operating.md").read_text(), re.DOTALL | re.MULTILINE)
+    people = People.read(shown)
+    assert people.grant(Person("alice@example.com")).revoke
+    assert people.grant(Person("bob", ("reporting",))).submit == ("reports.*",)
+    assert people.default is not None
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,15 @@ async def test_a_changed_file_is_read_and_a_wrong_one_changes_nothing(
 ) -> None:
     roster, changes = Roster(str(file), look=0.1), list[int]()
 
+    async def changed() -> None:
+        changes.append(1)
+
     def may() -> tuple[str, ...]:
         return roster.people.grant(Person("alice")).watch
 
     with caplog.at_level(logging.INFO, "watcher.relay.roster"):
         async with anyio.create_task_group() as group:
-            group.start_soon(roster.run, lambda: changes.append(1))
+            group.start_soon(roster.run, changed)
             replace(file, watching("task:a"))
             await eventually(lambda: may() == ("task:a",), what="the new file to hold")
             replace(file, "[users.alice]\nwatch = 1")
@@ -105,8 +108,12 @@ async def test_a_changed_file_is_read_and_a_wrong_one_changes_nothing(
 async def test_a_file_that_is_being_written_is_left_alone(file: Path) -> None:
     """Half a table may be a table that is whole, and takes rights away."""
     roster, seen = Roster(str(file)), list[tuple[str, ...]]()
+
+    async def changed() -> None:
+        seen.append(roster.people.grant(Person("bob")).watch)
+
     async with anyio.create_task_group() as group:
-        group.start_soon(roster.run, lambda: seen.append(roster.people.grant(Person("bob")).watch))
+        group.start_soon(roster.run, changed)
         with file.open("w") as writing:
             for number in range(25):  # longer than two looks
                 writing.write(f"[users.u{number}]\n")

@@ -74,10 +74,12 @@ def bearer(lines: Lines) -> str | None:
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
     """Why a request for this ``Host`` is refused, or None."""
-    if settings.guarded or "*" in settings.hosts:
+    # A proxy may know people by what no page has to send along, as by their address: then names must be looked at, too.
+    named = settings.auth_header is not None and bool(settings.hosts)
+    if (settings.guarded and not named) or "*" in settings.hosts:
         return None
     if host is None:
-        return "there is no Host header, and without WATCHER_SECRET the relay answers only to hosts that it knows"
+        return "there is no Host header, and the relay answers only to hosts that it knows"
     asked = _authority(host)
     if asked is not None:
         if is_loopback(asked.name):
@@ -86,7 +88,7 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
             if allowed is not None and allowed.name == asked.name and allowed.port in (None, asked.port):
                 return None
     allow = f"WATCHER_HOSTS={_plain(asked.name if asked else host)} allows it"
-    return f"the Host {_shown(host)} is none that a relay without WATCHER_SECRET knows; {allow}"
+    return f"the Host {_shown(host)} is none that this relay knows; {allow}"
 
 
 def origin_refusal(

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
 
@@ -53,6 +54,8 @@ _FINISH: Final = 4.0
 _LEAVE: Final = 3.0
 #: So many clients are asked to leave at once, ten times a second, so that they don't all arrive elsewhere together.
 _LEAVE_AT_ONCE: Final = 250
+#: After so many clients whose rights were looked at again, the others have their turn.
+_RECONSIDERED_AT_ONCE: Final = 100
 
 
 class Results(NamedTuple):
@@ -285,13 +288,17 @@ class Relay:
                 self._group.start_soon(self._roster.run, self._reconsider)
             await self._tick()
 
-    def _reconsider(self) -> None:
+    async def _reconsider(self) -> None:
         """People may do something else from now on."""
         self.edition += 1
-        for client in list(self._sockets):
-            client.reconsider()
         for waiting in self.hub.subscribers() - self._sockets:
             waiting.restart()  # a stream of events looks whether it may go on
+        clients = list(self._sockets)
+        while clients:
+            for client in clients[:_RECONSIDERED_AT_ONCE]:
+                client.reconsider()
+            del clients[:_RECONSIDERED_AT_ONCE]
+            await checkpoint()
 
     async def _tick(self) -> None:
         for slot in itertools.cycle(self._slots):

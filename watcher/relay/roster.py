@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -59,10 +59,10 @@ class Roster:
         ends = time.time() + LIFETIME - random.uniform(0, _SPREAD)  # noqa: S311 - no secret
         return dataclasses.replace(self.people.grant(person), expires=ends)
 
-    async def run(self, changed: Callable[[], None]) -> None:
+    async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Follow the file until cancelled; one that is wrong changes nothing, and is told in the log.
 
-        :param changed: called when people may do something else than before.
+        :param changed: awaited when people may do something else than before.
         """
         before = self._seen
         while True:
@@ -80,7 +80,7 @@ class Roster:
             if people != self.people:
                 self.people = people
                 logger.info("read %s again: %d users, %d groups", self._path, len(people.users), len(people.groups))
-                changed()
+                await changed()
 
     def _look(self) -> tuple[int, int, int] | None:
         """What is another when the file is; a file that is replaced is another one."""
