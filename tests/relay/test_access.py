@@ -220,7 +220,8 @@ def test_what_changes_something_is_such_that_no_page_sends_it_unasked(kind: str)
 
 def test_a_token_and_a_stranger_are_nobodys_browser() -> None:
     assert ambient("", Authorization="Bearer x", Sec_Fetch_Site="cross-site") is None
-    assert ambient("", Authorization="Basic x", Sec_Fetch_Site="cross-site") is not None
+    for no_token in ("Basic x", "Bearer ", "Bearer"):
+        assert ambient("", Authorization=no_token, Sec_Fetch_Site="cross-site") is not None
     stranger = replace(PROXIED, proxied=False)
     told = lines(X_User="alice", Sec_Fetch_Site="cross-site")
     assert ambient_refusal(NAMING, stranger, told, changes="") is None

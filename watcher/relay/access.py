@@ -129,7 +129,7 @@ def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: st
         named = person(settings, peer, lines)
     except Unauthorized as error:
         return str(error)
-    if named is None or bearer(lines) is not None or lines("Origin"):
+    if named is None or bearer(lines) or lines("Origin"):
         return None
     site, mode, target = (", ".join(lines(f"Sec-Fetch-{name}")) for name in ("Site", "Mode", "Dest"))
     followed = changes is None and (mode, target) == ("navigate", "document")
