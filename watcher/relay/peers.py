@@ -9,6 +9,7 @@ module does it). ``Forwarded`` is read where there is no ``X-Forwarded-…``: mo
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -98,6 +99,7 @@ def _node(text: str) -> Address | None:
     return _address(found[1] or found[2] or found[3]) if found else None
 
 
+@functools.lru_cache(maxsize=1024)  # what it is asked for is short
 def _address(text: str) -> Address | None:
     """An address; one of IPv4 that is written as one of IPv6 is the former."""
     try:
