@@ -59,7 +59,7 @@ class Keyring:
 
     @classmethod
     def of(cls, settings: Settings) -> Keyring | None:
-        """The keys that settings name; None where they name none, which makes a relay open.
+        """The keys that settings name; None makes a relay open. One that knows people only has a keyring without keys.
 
         :param settings: ``public_key`` holds the text itself, not a path.
         :raises SettingError: the public key is none.
@@ -71,7 +71,7 @@ class Keyring:
                 keys += public_keys(settings.public_key)
             except ValueError as error:
                 raise SettingError(setting("public_key").variable, "…", str(error)) from None
-        return cls(tuple(keys), settings.audience, settings.issuer) if keys else None
+        return cls(tuple(keys), settings.audience, settings.issuer) if settings.guarded else None
 
     def read(self, token: str) -> dict[str, Any]:
         """The claims of ``token``, which was signed with one of the keys, is for this relay, and has not ended.

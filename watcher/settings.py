@@ -6,18 +6,20 @@ No I/O here: the environment and the app's configuration are handed in.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from watcher.errors import SettingError
 from watcher.redact import NAMES
 
-__all__ = ["SETTINGS", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
+__all__ = ["SETTINGS", "Network", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
 
 Parser = Callable[[str], Any]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,19 @@ def _secrets(text: str) -> tuple[str, ...]:
     return tuple(map(_secret, _names(text)))
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = tuple(map(ipaddress.ip_network, _names(text)))
+    if not all(network.prefixlen for network in networks):  # then anybody is a proxy
+        raise ValueError(text)
+    return networks
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):  # RFC 9110, 5.6.2
+        raise ValueError(text)
+    return text
+
+
 def _redact(text: str) -> tuple[str, ...]:
     names = _names(text.removeprefix("="))
     if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
@@ -157,7 +172,17 @@ SETTINGS: Final = (
     Setting("audience", (), _names, _NAMES, "tokens must be for one of these (aud)"),
     Setting("issuer", (), _names, _NAMES, "tokens must be from one of these (iss)"),
     Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
-    Setting("hosts", (), _names, _NAMES, "Host names that an open relay answers to"),
+    Setting("hosts", (), _names, _NAMES,
+            "Host names that an open relay answers to; behind an identity proxy too, if there are any"),
+    Setting("trusted_proxies", (), _networks,
+            "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; not everybody (/0)",
+            "proxies that are believed in what they forward: X-Forwarded-For, -Host, -Proto, or Forwarded"),
+    Setting("auth_header", None, _header, "the name of a header",
+            "header in which trusted proxies say who somebody is, such as X-Forwarded-User"),
+    Setting("auth_groups_header", None, _header, "the name of a header",
+            "header in which they say in which groups, separated by commas, such as X-Forwarded-Groups"),
+    Setting("claims", None, str, "the path of a file in TOML, or in JSON if it ends in .json",
+            "file that says what people and groups may do"),
 )  # fmt: skip
 
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
@@ -195,11 +220,16 @@ class Settings:
     issuer: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+    auth_header: str | None = None
+    auth_groups_header: str | None = None
+    claims: str | None = None
 
     @property
     def guarded(self) -> bool:
-        """Whether calls need a token; a relay where they don't is open."""
-        return self.secret is not None or bool(self.more_secrets) or self.public_key is not None
+        """Whether calls need a token, or somebody whom a proxy names; a relay where they don't is open."""
+        signed = self.secret is not None or bool(self.more_secrets) or self.public_key is not None
+        return signed or self.auth_header is not None
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:

@@ -66,6 +66,19 @@ def test_wrong_variable_is_one_line_that_names_it() -> None:
     assert_one_line(err, "WATCHER_SEND_ARGS", "'perhaps'", "1 or 0")
 
 
+def test_people_need_a_proxy_that_is_trusted_and_a_file_that_can_be_read(tmp_path: Path) -> None:
+    claims = tmp_path / "claims.toml"
+    claims.write_text('[users.alice]\nwatch = "*"\n')
+    env = {"WATCHER_AUTH_HEADER": "X-User", "WATCHER_TRUSTED_PROXIES": "127.0.0.1", "WATCHER_CLAIMS": str(claims)}
+    for lacking in ("WATCHER_TRUSTED_PROXIES", "WATCHER_CLAIMS"):
+        code, _, err = run(*SERVE, env={**env, lacking: ""})
+        assert code == 2
+        assert_one_line(err, "WATCHER_AUTH_HEADER='X-User' is not accepted", lacking)
+    code, _, err = run(*SERVE, env=env)
+    assert code == 2
+    assert_one_line(err, f"WATCHER_CLAIMS={str(claims)!r}", "users.'alice'.watch is to be a list of globs of channels")
+
+
 def test_option_wins_over_variable(redis_url: str) -> None:
     env = {"WATCHER_HISTORY": "wrong", "WATCHER_REDIS_URL": redis_url}
     assert run(*SERVE, env=env)[0] == 2

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from watcher.permissions import OPEN
+from watcher.permissions import OPEN, Grant
 from watcher.relay import messages
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -17,9 +18,9 @@ Reply = dict[str, Any]
 class Client:
     """Talks to a session and keeps what a real client would keep."""
 
-    def __init__(self, hub: Hub[Any], terms: Terms | None = None) -> None:
+    def __init__(self, hub: Hub[Any], terms: Terms | None = None, named: Callable[[], Grant] | None = None) -> None:
         self.hub = hub
-        self.session = Session(hub, self, terms or Terms("watcher", "1", 25, lambda token: OPEN))
+        self.session = Session(hub, self, terms or Terms("watcher", "1", 25, lambda token: OPEN), named)
         self.number = 0
         self.pushed: list[tuple[str, int]] = []
 

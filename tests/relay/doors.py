@@ -1,4 +1,4 @@
-"""The doors of a relay, the tokens that people may come with, and what is to become of each at each.
+"""The doors of a relay, the tokens and the names that people may come with, and what is to become of each at each.
 
 A door that is new is one more line in :data:`DOORS`; ``test_matrix.py`` misses one for each route that has none.
 """
@@ -6,7 +6,7 @@ A door that is new is one more line in :data:`DOORS`; ``test_matrix.py`` misses 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,15 +35,20 @@ MINE, ALL, ADD, SUBMIT, REVOKE = "watch mine", "watch all", "submit tasks.add", 
 VALID: Final = frozenset(("valid",))
 ANYBODY: Final = frozenset(("anybody",))
 NOBODY: Final = frozenset[str]()
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True)
 class Token:
-    """A kind of token, and the rights that it gives; none where it is no good."""
+    """A kind of token, and the rights that it gives; none where it is no good.
+
+    :param headers: what a request has besides, as from an identity proxy.
+    """
 
     text: str
     rights: frozenset[str] = NOBODY
     valid: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def signed(ttl: float = 900, secret: str = SECRET, audience: str = AUDIENCE, **claims: Any) -> str:
@@ -68,6 +73,57 @@ TOKENS: Final = {
         frozenset((MINE, ALL, ADD, SUBMIT, REVOKE)),
     ),
 }
+#: What people may do, as a file of the relay says it.
+CLAIMS: Final = """
+[users.one]
+watch = ["task:mine"]
+
+[users."zoë"]
+watch = ["*"]
+submit = ["*"]
+revoke = true
+
+[groups.watchers]
+watch = ["tasks"]
+
+[groups.adders]
+submit = ["tasks.add"]
+"""
+
+
+def named(user: str, groups: str = "", **headers: str) -> dict[str, str]:
+    """What an identity proxy adds to a request."""
+    told = {"X-User": user, **({"X-Groups": groups} if groups else {}), **headers}
+    return {name.replace("_", "-"): text for name, text in told.items()}
+
+
+#: Those whom a proxy names, to a relay that trusts it.
+NAMED: Final = {
+    "user": Token("", frozenset((MINE,)), headers=named("one")),
+    "user who may do all": Token("", frozenset((MINE, ALL, ADD, SUBMIT, REVOKE)), headers=named("zoë")),
+    "unknown user": Token("", headers=named("stranger")),
+    "unknown user, unknown group": Token("", headers=named("stranger", "one")),
+    "group": Token("", frozenset((MINE, ALL)), headers=named("stranger", "nobody, watchers")),
+    "groups": Token("", frozenset((MINE, ALL, ADD)), headers=named("stranger", "watchers,adders")),
+    "user and group": Token("", frozenset((MINE, ADD)), headers=named("one", "adders")),
+    "nobody, in a group": Token("", valid=False, headers=named("", "watchers")),
+    "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
+    "user with an expired token": Token(signed(-60, **EVERYTHING), valid=False, headers=named("zoë")),
+}
+#: At a relay without keys.
+KEYLESS: Final = {
+    "nobody": Token("", valid=False),
+    "a token": Token(signed(**EVERYTHING), valid=False),
+    "user": NAMED["user"],
+    "user with a token": Token(signed(**EVERYTHING), valid=False, headers=named("zoë")),
+}
+#: What somebody sends who is no trusted proxy.
+CLAIMED: Final = {
+    "user": Token("", valid=False, headers=named("zoë")),
+    "user, forwarded": Token("", valid=False, headers=named("zoë", X_Forwarded_For="127.0.0.1")),
+    "group": Token("", valid=False, headers=named("one", "watchers")),
+    "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +145,7 @@ class Door:
             return UNAUTHORIZED
         return OPEN if self.opens_to == VALID or self.opens_to & token.rights else self.refusal
 
-    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+    async def knock(self, url: str, token: str, headers: Mapping[str, str] = NOTHING) -> tuple[str, Any]:
         """What becomes of it, and what was answered."""
         raise NotImplementedError
 
@@ -103,11 +159,12 @@ class Http(Door):
     body: Any = None
     shows: Callable[[Any], bool] | None = field(default=None, compare=False)
 
-    async def knock(self, url: str, token: str) -> tuple[str, Any]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async def knock(self, url: str, token: str, headers: Mapping[str, str] = NOTHING) -> tuple[str, Any]:
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+        sent = {name.encode(): text.encode() for name, text in {**headers, **bearer}.items()}
         async with (
             httpx.AsyncClient(timeout=10) as http,
-            http.stream(self.method, url + self.path, json=self.body, headers=headers) as response,
+            http.stream(self.method, url + self.path, json=self.body, headers=sent) as response,
         ):
             streams = response.headers.get("content-type", "").startswith("text/event-stream")
             text = "" if streams else (await response.aread()).decode()
@@ -125,9 +182,9 @@ class Command(Door):
     command: dict[str, Any] = field(default_factory=dict, compare=False)
     shows: Callable[[Any], bool] | None = field(default=None, compare=False)
 
-    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+    async def knock(self, url: str, token: str, headers: Mapping[str, str] = NOTHING) -> tuple[str, Any]:
         address = url.replace("http", "ws", 1) + "/connection/websocket"
-        async with client(address, say_connect=False) as socket:
+        async with client(address, say_connect=False, additional_headers=written(headers)) as socket:
             number = await socket.send(connect={"token": token})
             await socket.until(lambda: number in socket._replies or socket.closed, "an answer")
             if socket.closed is not None:
@@ -153,10 +210,16 @@ class Lent(Command):
     def expected(self, token: Token) -> str:
         return super().expected(token) if token.text else DENIED  # that is no token at all
 
-    async def knock(self, url: str, token: str) -> tuple[str, Any]:
+    async def knock(self, url: str, token: str, headers: Mapping[str, str] = NOTHING) -> tuple[str, Any]:
         address = url.replace("http", "ws", 1) + "/connection/websocket"
-        async with client(address, token=TOKENS["empty"].text) as socket:
+        empty = TOKENS["empty"].text
+        async with client(address, token=empty, additional_headers=written(headers)) as socket:
             return self.outcome(await socket.ask(subscribe={**self.command["subscribe"], "token": token}))
+
+
+def written(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers in UTF-8, by way of a client that writes them in Latin-1."""
+    return {name: text.encode().decode("latin-1") for name, text in headers.items()}
 
 
 def rights(*names: str) -> frozenset[str]:

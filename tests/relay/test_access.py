@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.relay.access import host_refusal, insecure_bind_refused, is_loopback, origin_refusal, refusal
+from watcher.relay.access import (
+    ambient_refusal,
+    bearer,
+    host_refusal,
+    insecure_bind_refused,
+    is_loopback,
+    origin_refusal,
+    refusal,
+    unbelieved,
+)
+from watcher.relay.peers import Lines, Peer
 from watcher.settings import Settings
 
 OPEN = Settings()
 SECRET = "s" * 32
+
+
+def lines(**headers: str) -> Lines:
+    """The lines of a request with these headers, ``_`` standing for ``-``."""
+    given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    return lambda name: [given[name.lower()]] if name.lower() in given else []
 
 
 @pytest.mark.parametrize(
@@ -56,6 +75,14 @@ def test_with_a_secret_any_host_is_answered() -> None:
     assert host_refusal(settings, None) is None
 
 
+def test_behind_an_identity_proxy_hosts_are_looked_at_where_there_are_any() -> None:
+    settings = Settings(auth_header="X-User", hosts=("relay.example",))
+    assert host_refusal(settings, "relay.example") is host_refusal(settings, "127.0.0.1:5556") is None
+    assert "WATCHER_HOSTS=evil.example" in (host_refusal(settings, "evil.example") or "")
+    assert host_refusal(Settings(auth_header="X-User"), "evil.example") is None
+    assert host_refusal(Settings(secret=SECRET, hosts=("relay.example",)), "evil.example") is None
+
+
 def test_refusals_name_the_setting_that_would_allow() -> None:
     assert "WATCHER_HOSTS=relay.example allows it" in (host_refusal(OPEN, "relay.example:5556") or "")
     told = origin_refusal(OPEN, host="localhost:5556", origin="https://app.example")
@@ -63,9 +90,10 @@ def test_refusals_name_the_setting_that_would_allow() -> None:
 
 
 def test_what_the_refusal_says_would_help_does_help() -> None:
-    assert refusal(Settings(hosts=("relay.example",)), host="relay.example:5556", origin=None) is None
+    assert refusal(Settings(hosts=("relay.example",)), Peer(None, False, "relay.example:5556", None), lines()) is None
     settings = Settings(origins=("https://app.example",))
-    assert refusal(settings, host="localhost:5556", origin="https://app.example") is None
+    told = lines(Origin="https://app.example")
+    assert refusal(settings, Peer(None, False, "localhost:5556", None), told) is None
 
 
 def test_a_refusal_is_one_printable_line_of_bounded_length() -> None:
@@ -95,6 +123,16 @@ def test_what_is_no_browser_has_no_origin() -> None:
 )
 def test_the_relays_own_pages_may_use_it(host: str, origin: str) -> None:
     assert origin_refusal(Settings(secret=SECRET), host=host, origin=origin) is None
+
+
+def test_where_the_scheme_is_known_it_gives_the_port_that_the_host_leaves_out() -> None:
+    def refused(origin: str, scheme: str, host: str = "relay.example") -> bool:
+        return origin_refusal(Settings(secret=SECRET), host=host, scheme=scheme, origin=origin) is not None
+
+    assert not refused("https://relay.example", "https")
+    assert refused("http://relay.example", "https")  # whoever is on the wire can make such a page
+    assert refused("https://relay.example", "http")
+    assert not refused("http://relay.example:8080", "http", "relay.example:8080")
 
 
 @pytest.mark.parametrize(
@@ -145,3 +183,54 @@ def test_no_header_makes_it_fail_and_nothing_that_is_accepted_leads_elsewhere(te
     if host_refusal(OPEN, text) is None:
         name = text.strip("[]").rpartition(":")[0] or text
         assert is_loopback(text) or is_loopback(name)
+
+
+# What comes along without anybody's doing: whom the identity proxy names.
+
+NAMING = Settings(auth_header="X-User", trusted_proxies=(ip_network("10.0.0.1"),))
+PROXIED = Peer(ip_address("203.0.113.9"), True, "relay.example", "https")
+
+
+def ambient(changes: str | None = None, **headers: str) -> str | None:
+    return ambient_refusal(NAMING, PROXIED, lines(X_User="alice", **headers), changes=changes)
+
+
+def test_what_another_site_makes_a_browser_send_is_not_in_anybodys_name() -> None:
+    for site in ("cross-site", "same-site", "cross-site, none", "nonsense"):
+        for changes in (None, "", "application/json"):
+            assert "another site" in (ambient(changes, Sec_Fetch_Site=site) or "")
+    framed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}
+    assert ambient(**framed) is not None
+
+
+def test_a_link_from_elsewhere_may_be_followed() -> None:
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert ambient(**followed) is None
+    assert ambient("text/plain", **followed) is not None  # a form that is sent is no link
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; x=json"])
+def test_what_changes_something_is_such_that_no_page_sends_it_unasked(kind: str) -> None:
+    assert "Content-Type: application/json" in (ambient(kind) or "")
+    assert ambient("application/json; charset=utf-8") is None
+    for site in ("same-origin", "none"):
+        assert ambient(kind, Sec_Fetch_Site=site) is None
+    assert ambient(kind, Origin="https://relay.example") is None  # its origin is looked at elsewhere
+
+
+def test_a_token_and_a_stranger_are_nobodys_browser() -> None:
+    assert ambient("", Authorization="Bearer x", Sec_Fetch_Site="cross-site") is None
+    for no_token in ("Basic x", "Bearer ", "Bearer"):
+        assert ambient("", Authorization=no_token, Sec_Fetch_Site="cross-site") is not None
+    stranger = replace(PROXIED, proxied=False)
+    told = lines(X_User="alice", Sec_Fetch_Site="cross-site")
+    assert ambient_refusal(NAMING, stranger, told, changes="") is None
+    assert "203.0.113.9" in (unbelieved(NAMING, stranger, told) or "")
+    assert unbelieved(NAMING, PROXIED, told) is None
+    assert unbelieved(NAMING, stranger, lines()) is None
+
+
+def test_the_token_of_a_request() -> None:
+    assert bearer(lines(Authorization="bearer  x ")) == "x"
+    assert bearer(lines(Authorization="Basic x")) is None
+    assert bearer(lines()) is None

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import jwt
 import pytest
 from starlette.routing import Match
@@ -14,16 +15,21 @@ from starlette.routing import Match
 from tests.relay.doors import (
     ALL,
     AUDIENCE,
+    CLAIMED,
+    CLAIMS,
     DENIED,
     DOORS,
     EVERYTHING,
     HIDDEN,
+    KEYLESS,
+    NAMED,
     NOBODY,
     PUBLIC,
     TOKENS,
     Command,
     Door,
     Http,
+    Lent,
     Token,
     method,
     signed,
@@ -42,8 +48,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Relay]:
-    """A relay with two tasks to see, of which most tokens may see one at most."""
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """For a relay with two tasks to see, of which most tokens may see one at most."""
+    claims = tmp_path_factory.mktemp("claims") / "claims.toml"
+    claims.write_text(CLAIMS, encoding="utf-8")
     with valkey_server() as server:
         env = {
             "CELERY_BROKER_URL": server.url(15),
@@ -53,6 +61,10 @@ def running() -> Iterator[Relay]:
             "WATCHER_PUBLIC_KEY": PUBLIC,
             "WATCHER_AUDIENCE": AUDIENCE,
             "WATCHER_SUBMIT": "tasks.add tasks.sleep celery.* nothing",
+            "WATCHER_AUTH_HEADER": "x-user",
+            "WATCHER_AUTH_GROUPS_HEADER": "X-GROUPS",
+            "WATCHER_CLAIMS": str(claims),
+            "WATCHER_TRUSTED_PROXIES": "127.0.0.1",
         }
         mine = event("mine", "SUCCESS", 1.0, name="tasks.add", root_id="mine", tags=("t",))
         theirs = event("theirs", "SUCCESS", 2.0, name="n", group_id="g", tags=("u",))
@@ -60,8 +72,29 @@ def running() -> Iterator[Relay]:
         with server.client(14) as redis:
             for name in ("mine", "theirs"):
                 redis.set(f"celery-task-meta-{name}", b'{"status":"SUCCESS","result":5}')
-        with relay("tasks", env=env) as serving:
-            yield serving
+        yield env
+
+
+@pytest.fixture(scope="module")
+def running(env: dict[str, str]) -> Iterator[Relay]:
+    """It, where whoever asks is a trusted proxy."""
+    with relay("tasks", env=env) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def distant(env: dict[str, str]) -> Iterator[Relay]:
+    """It, where its proxies are others than those who ask."""
+    with relay("tasks", env={**env, "WATCHER_TRUSTED_PROXIES": "10.0.0.0/8"}) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def keyless(env: dict[str, str]) -> Iterator[Relay]:
+    """It, where only a proxy says who somebody is: it has no key to hold a token against."""
+    keys = {"WATCHER_SECRET", "WATCHER_PUBLIC_KEY", "WATCHER_AUDIENCE"}
+    with relay("tasks", env={name: value for name, value in env.items() if name not in keys}) as serving:
+        yield serving
 
 
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
@@ -69,6 +102,32 @@ def running() -> Iterator[Relay]:
 async def test_each_door_opens_to_whom_it_should(running: Relay, door: Door, token: Token) -> None:
     outcome, answer = await door.knock(running.url, token.text)
     assert outcome == door.expected(token), answer
+
+
+@pytest.mark.parametrize("who", NAMED.values(), ids=NAMED)
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+async def test_each_door_opens_to_whom_a_trusted_proxy_names(running: Relay, door: Door, who: Token) -> None:
+    outcome, answer = await door.knock(running.url, who.text, who.headers)
+    assert outcome == door.expected(who), answer
+
+
+@pytest.mark.parametrize("who", CLAIMED.values(), ids=CLAIMED)
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+async def test_no_door_opens_to_whom_somebody_else_names(distant: Relay, door: Door, who: Token) -> None:
+    outcome, answer = await door.knock(distant.url, who.text, who.headers)
+    assert outcome == door.expected(who), answer
+
+
+@pytest.mark.parametrize("who", KEYLESS.values(), ids=KEYLESS)
+@pytest.mark.parametrize("door", [name for name, door in DOORS.items() if not isinstance(door, Lent)])
+async def test_without_a_key_each_door_opens_to_whom_the_proxy_names(keyless: Relay, door: str, who: Token) -> None:
+    outcome, answer = await DOORS[door].knock(keyless.url, who.text, who.headers)
+    assert outcome == DOORS[door].expected(who), answer
+
+
+def test_the_log_says_that_a_name_was_not_believed(distant: Relay) -> None:
+    assert httpx.get(f"{distant.url}/api/tasks", headers={"X-User": "one"}).status_code == 401
+    distant.wait_for_output("x-user of 127.0.0.1 is not believed: WATCHER_TRUSTED_PROXIES doesn't name it")
 
 
 ASKED: dict[str, Callable[[str], Door]] = {

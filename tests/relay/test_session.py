@@ -50,6 +50,51 @@ def test_a_refresh_does_not_change_who_one_is() -> None:
     assert client.ask(refresh={"token": "somebody else"})["error"]["code"] == 101
 
 
+def named(*globs: str, may: list[str] | None = None) -> Client:
+    """A client that a proxy names, at a relay where tokens are what they may watch."""
+    may = list(globs) if may is None else may
+    terms = Terms("w", "1", 25, lambda token: Grant("me", watch=(token,), expires=9e9))
+    return Client(relay(line("a")), terms, lambda: Grant("me", watch=tuple(may), expires=5e9))
+
+
+def test_whom_a_proxy_names_needs_no_token_and_is_told_of_no_end() -> None:
+    client = named("tasks")
+    assert "expires" not in client.ask(connect={})["connect"]  # there is nothing to refresh
+    assert client.session.grant == Grant("me", watch=("tasks",), expires=5e9)
+    assert client.session.next_end == 5e9 + 5
+
+
+def test_a_token_counts_more_than_what_a_proxy_says() -> None:
+    for token in ({"connect": {"token": "task:a"}}, None):
+        may = ["tasks"]
+        client = named(may=may)
+        if token is None:
+            client.ask(connect={})
+            assert client.ask(refresh={"token": "task:a"})["refresh"]["expires"]
+        else:
+            assert client.ask(**token)["connect"]["expires"]
+        may[:] = ["*"]
+        assert client.session.reconsider() == []
+        assert client.ask(subscribe={"channel": "tasks"})["error"]["code"] == 103
+
+
+def test_what_a_proxy_says_is_looked_at_again() -> None:
+    may = ["tasks", "tag:*"]
+    client = named(may=may)
+    assert client.session.reconsider() == []  # it has not said connect
+    client.ask(connect={})
+    for channel in ("tasks", "tag:x"):
+        client.ask(subscribe={"channel": channel})
+    outcome = client.say(subscribe={"channel": "task:unknown"})
+    assert len(outcome.calls) == 1  # it is looked up elsewhere
+    may.remove("tasks")
+    (push,) = map(json.loads, client.session.reconsider())
+    assert push["push"] == {"channel": "tasks", "unsubscribe": {"code": 2501, "reason": "expired"}}
+    assert list(client.session.subscriptions) == ["tag:x"]
+    assert "error" in json.loads(client.session.answer(outcome.calls[0], None))
+    assert client.session.next_end == 5e9 + 5  # what was granted less doesn't last longer
+
+
 @pytest.mark.parametrize(
     ("error", "expected"), [(Unauthorized("no"), messages.INVALID_TOKEN), (TokenExpired("over"), None)]
 )

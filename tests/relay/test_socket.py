@@ -30,6 +30,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.opening import Opening
+from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
 
@@ -53,8 +54,14 @@ class Counter:
         self.ends: float | None = None
         self.url = ""
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
-        return "not from there" if origin == "http://elsewhere.example" else None
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        return peer(connection, lines, ())
+
+    def refusal(self, peer: Peer, lines: Lines) -> str | None:
+        return "not from there" if "http://elsewhere.example" in lines("Origin") else None
+
+    def named(self, peer: Peer, lines: Lines) -> None:
+        return None
 
     def opened(self, socket: Socket) -> bool:
         self.clients.append(socket)

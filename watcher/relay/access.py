@@ -12,9 +12,22 @@ import ipaddress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from watcher.errors import Unauthorized
+from watcher.relay.peers import Lines, Peer
+from watcher.relay.people import person
 from watcher.settings import Settings
 
-__all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal"]
+__all__ = [
+    "ambient_refusal",
+    "bearer",
+    "host_refusal",
+    "insecure_bind_refused",
+    "is_loopback",
+    "origin_of",
+    "origin_refusal",
+    "refusal",
+    "unbelieved",
+]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 #: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
@@ -38,17 +51,35 @@ class _Origin(NamedTuple):
     port: int
 
 
-def refusal(settings: Settings, *, host: str | None, origin: str | None) -> str | None:
-    """Why a request with these headers is refused, naming the setting that would allow it; None where it is not."""
-    return host_refusal(settings, host) or origin_refusal(settings, host=host, origin=origin)
+def refusal(settings: Settings, peer: Peer, lines: Lines) -> str | None:
+    """Why a handshake is refused, naming the setting that would allow it; None where it is not.
+
+    :param lines: the request's headers.
+    """
+    foreign = origin_refusal(settings, host=peer.host, scheme=peer.scheme, origin=origin_of(lines))
+    return host_refusal(settings, peer.host) or foreign or ambient_refusal(settings, peer, lines)
+
+
+def origin_of(lines: Lines) -> str | None:
+    """The ``Origin`` of a request; of several it is one that no page has."""
+    origins = lines("Origin")
+    return ", ".join(origins) if origins else None
+
+
+def bearer(lines: Lines) -> str | None:
+    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one."""
+    scheme, _, token = next(iter(lines("Authorization")), "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
     """Why a request for this ``Host`` is refused, or None."""
-    if settings.guarded or "*" in settings.hosts:
+    # A proxy may know people by what no page has to send along, as by their address: then names must be looked at, too.
+    named = settings.auth_header is not None and bool(settings.hosts)
+    if (settings.guarded and not named) or "*" in settings.hosts:
         return None
     if host is None:
-        return "there is no Host header, and without WATCHER_SECRET the relay answers only to hosts that it knows"
+        return "there is no Host header, and the relay answers only to hosts that it knows"
     asked = _authority(host)
     if asked is not None:
         if is_loopback(asked.name):
@@ -57,13 +88,16 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
             if allowed is not None and allowed.name == asked.name and allowed.port in (None, asked.port):
                 return None
     allow = f"WATCHER_HOSTS={_plain(asked.name if asked else host)} allows it"
-    return f"the Host {_shown(host)} is none that a relay without WATCHER_SECRET knows; {allow}"
+    return f"the Host {_shown(host)} is none that this relay knows; {allow}"
 
 
-def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) -> str | None:
+def origin_refusal(
+    settings: Settings, *, host: str | None, origin: str | None, scheme: str | None = None
+) -> str | None:
     """Why a page of this origin may not use the relay, or None.
 
-    :param host: the request's ``Host``: pages of the relay itself may always use it.
+    :param host: the ``Host`` that was asked for: pages of the relay itself may always use it.
+    :param scheme: ``http`` or ``https`` where that is known; else the page's is taken to be the relay's.
     :param origin: None where the header is absent, as it is from everything that is no browser.
     """
     if origin is None or "*" in settings.origins:
@@ -73,11 +107,48 @@ def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) 
         if page in map(_origin, settings.origins):
             return None
         own = _authority(host) if host else None
-        if own is not None and (own.name, own.port or _DEFAULT_PORTS[page.scheme]) == (page.name, page.port):
+        port = own and (own.port or _DEFAULT_PORTS[scheme or page.scheme])
+        if own is not None and (own.name, port) == (page.name, page.port):
             return None
         if not settings.guarded and is_loopback(page.name):
             return None
     return f"pages from {_shown(origin)} may not use this relay; WATCHER_ORIGINS={_plain(origin)} allows it"
+
+
+def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: str | None = None) -> str | None:
+    """Why a request may not be made in the name of whom the proxy says that it is from, or None.
+
+    Whoever is logged in at the proxy is named in all that their browser sends, by whatever page it was made to. So what
+    a browser says that another site made it send is refused, but for a link that is followed; and what changes
+    something must be from a page with an ``Origin``, which was looked at before, or be such that no page can send it
+    without asking first: no form and no simple request says that it is JSON (Fetch, 2.2.2).
+
+    :param changes: the ``Content-Type`` of a request that may change something, empty where it has none.
+    """
+    try:
+        named = person(settings, peer, lines)
+    except Unauthorized as error:
+        return str(error)
+    if named is None or bearer(lines) or lines("Origin"):
+        return None
+    site, mode, target = (", ".join(lines(f"Sec-Fetch-{name}")) for name in ("Site", "Mode", "Dest"))
+    followed = changes is None and (mode, target) == ("navigate", "document")
+    if site not in ("", "same-origin", "none") and not followed:
+        return f"{settings.auth_header} doesn't count in what another site makes a browser send"
+    if changes is not None and not site and not _is_json(changes):
+        return f"without an Origin, {settings.auth_header} counts only with Content-Type: application/json"
+    return None
+
+
+def _is_json(kind: str) -> bool:
+    return kind.partition(";")[0].strip().lower() == "application/json"
+
+
+def unbelieved(settings: Settings, peer: Peer, lines: Lines) -> str | None:
+    """What the log should say of a header that would name somebody, and isn't believed; None where there is none."""
+    if settings.auth_header is None or peer.proxied or not lines(settings.auth_header):
+        return None
+    return f"{settings.auth_header} of {peer.address} is not believed: WATCHER_TRUSTED_PROXIES doesn't name it"
 
 
 def insecure_bind_refused(settings: Settings) -> str | None:

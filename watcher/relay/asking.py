@@ -8,9 +8,14 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.relay import access
+from watcher.relay.people import Person
 from watcher.relay.shapes import LONGEST_WAIT, WAIT
 
-__all__ = ["bearer", "body", "preferred_wait", "wait"]
+__all__ = ["PERSON", "bearer", "body", "person", "preferred_wait", "wait"]
+
+#: Where :class:`watcher.relay.door.Door` leaves in a request's scope whom a trusted proxy names.
+PERSON: Final = "watcher.person"
 
 #: Largest body of a request, in bytes.
 _BODY_BYTES: Final = 1024 * 1024
@@ -18,9 +23,14 @@ _PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[
 
 
 def bearer(request: Request) -> str | None:
-    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    """The token of a request, where it has one."""
+    return access.bearer(request.headers.getlist)
+
+
+def person(request: Request) -> Person | None:
+    """Whom a trusted proxy says that the request is from."""
+    found: Person | None = request.scope.get(PERSON)
+    return found
 
 
 async def body(request: Request) -> bytes:

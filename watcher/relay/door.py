@@ -5,6 +5,7 @@ An ASGI application around another, so that what goes wrong inside is told with 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Final
 
@@ -12,8 +13,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from watcher.relay.access import host_refusal, origin_refusal
+from watcher.errors import Unauthorized
+from watcher.relay.access import ambient_refusal, host_refusal, origin_of, origin_refusal, unbelieved
+from watcher.relay.asking import PERSON
 from watcher.relay.counts import Counts
+from watcher.relay.peers import Peer, peer
+from watcher.relay.people import Person, person
 from watcher.relay.problems import problem
 from watcher.settings import Settings
 
@@ -35,6 +40,8 @@ _ALWAYS: Final = {
 }
 #: Load balancers ask these by address, and they say nothing about anybody.
 _ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
+#: What asks who it is; the rest is files.
+_ASKING: Final = ("/api/", "/metrics")
 _METHODS: Final = "GET, POST"
 _ASKED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 _TOLD: Final = "Location, Preference-Applied, Retry-After, Watcher-Epoch, Watcher-Offset"
@@ -57,13 +64,17 @@ class Door:
             return
         path = self._below_root(scope["path"])
         headers = Headers(scope=scope)
-        host, origin = _host(headers), headers.get("origin")
-        foreign = origin_refusal(self._settings, host=host, origin=origin)
-        why = None if path in _ANY_HOST else host_refusal(self._settings, host)
+        sender = peer((scope.get("client") or (None,))[0], headers.getlist, self._settings.trusted_proxies)
+        origin = origin_of(headers.getlist)
+        foreign = origin_refusal(self._settings, host=sender.host, scheme=sender.scheme, origin=origin)
+        why = None if path in _ANY_HOST else host_refusal(self._settings, sender.host)
         reason = "foreign-host" if why is not None else "foreign-origin"
+        changes = headers.get("content-type", "") if scope["method"] not in ("GET", "HEAD") else None
         # Pages of other origins may fetch the files, as they may from anywhere, and nothing else.
-        if path.startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
+        if path.startswith("/api/") or changes is not None:
             why = why or foreign
+        if path.startswith(_ASKING) or changes is not None:
+            why = why or ambient_refusal(self._settings, sender, headers.getlist, changes=changes)
         allowed = origin if foreign is None else None
         answer: ASGIApp
         if why is not None:
@@ -76,8 +87,16 @@ class Door:
             answer = _preflight()
         else:
             answer = self._app
-        scope = {**scope, "root_path": self._root, "path": self._root + path}
+        scope = {**scope, "root_path": self._root, "path": self._root + path, PERSON: self._named(sender, headers)}
         await answer(scope, receive, _telling(send, allowed, self._counts))
+
+    def _named(self, sender: Peer, headers: Headers) -> Person | None:
+        """Whom a trusted proxy names; nobody where that can't be read, which was told where it matters."""
+        if (told := unbelieved(self._settings, sender, headers.getlist)) is not None:
+            logger.warning("%s", told)
+        with contextlib.suppress(Unauthorized):
+            return person(self._settings, sender, headers.getlist)
+        return None
 
     def _below_root(self, path: str) -> str:
         """The path without the root path, however often proxy and server put it before; empty for the bare root."""
@@ -85,12 +104,6 @@ class Door:
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
         return path
-
-
-def _host(headers: Headers) -> str | None:
-    """The Host header; of several, nobody knows which one is meant."""
-    hosts = headers.getlist("host")
-    return hosts[0] if len(hosts) == 1 else None
 
 
 def _preflight() -> Response:

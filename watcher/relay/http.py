@@ -31,6 +31,7 @@ from watcher.relay.hub import Hub
 from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
+from watcher.relay.people import Person
 from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
 from watcher.relay.shapes import Registry, RevokeRequest, Status, TaskList
@@ -48,13 +49,14 @@ class Relay(Protocol):
     settings: Settings
     counts: Counts
     draining: bool
+    edition: int
 
     @property
     def trouble(self) -> str | None:
         """Why the relay is not ready, or None where it is."""
 
-    def admit(self, token: str | None) -> Grant:
-        """The permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`."""
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.errors.Unauthorized`."""
 
     async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
         """As :meth:`Gateway.submit`; when it returns, the history has the task."""
@@ -193,7 +195,7 @@ class _Api:
     # What they share.
 
     def _admit(self, request: Request) -> Grant:
-        return self._relay.admit(asking.bearer(request))
+        return self._relay.admit(asking.bearer(request), asking.person(request))
 
     def _visible(self, task: Task | None, grant: Grant) -> Task:
         if task is None or not self._sees(grant, task):

@@ -19,11 +19,12 @@ from starlette.responses import Response
 import watcher
 from watcher.errors import NotPermitted
 from watcher.permissions import Grant
-from watcher.relay.asking import bearer
+from watcher.relay.asking import bearer, person
 from watcher.relay.counts import Counts, Load
 from watcher.relay.feed import Size
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
+from watcher.relay.people import Person
 
 __all__ = ["Metrics", "families"]
 
@@ -34,8 +35,8 @@ class Relay(Protocol):
     hub: Hub[Any]
     counts: Counts
 
-    def admit(self, token: str | None) -> Grant:
-        """The permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`."""
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.errors.Unauthorized`."""
 
     def load(self) -> Load:
         """What there is at this moment."""
@@ -52,7 +53,7 @@ class Metrics:
 
     async def get(self, request: Request) -> Response:
         """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
-        if not self._relay.admit(bearer(request)).may_watch(ALL):
+        if not self._relay.admit(bearer(request), person(request)).may_watch(ALL):
             raise NotPermitted(f"the token doesn't grant to watch {ALL!r}")
         registry = CollectorRegistry()
         registry.register(_Snapshot(self._relay, await self._relay.journal_size()))

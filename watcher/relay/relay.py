@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
 
@@ -20,7 +22,7 @@ from watcher.event import Task
 from watcher.journal import Journal
 from watcher.keys import Keyring
 from watcher.permissions import Grant, grant
-from watcher.relay.access import refusal
+from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
@@ -30,6 +32,9 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.messages import SubscribeRequest
+from watcher.relay.peers import Lines, Peer, peer
+from watcher.relay.people import Person, person
+from watcher.relay.roster import Roster
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
@@ -49,6 +54,8 @@ _FINISH: Final = 4.0
 _LEAVE: Final = 3.0
 #: So many clients are asked to leave at once, ten times a second, so that they don't all arrive elsewhere together.
 _LEAVE_AT_ONCE: Final = 250
+#: After so many clients whose rights were looked at again, the others have their turn.
+_RECONSIDERED_AT_ONCE: Final = 100
 
 
 class Results(NamedTuple):
@@ -66,6 +73,8 @@ class Relay:
     ) -> None:
         self.settings = settings
         self._keyring = Keyring.of(settings)
+        self._roster = Roster.of(settings)
+        self.edition = 0  # of what people may do
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
         self.gateway = Gateway(app, settings, journal, redis)
@@ -95,8 +104,10 @@ class Relay:
         """Why the relay is not ready, or None where it is."""
         return "draining" if self.draining else self.feed.trouble
 
-    def admit(self, token: str | None) -> Grant:
-        """The permissions that a token grants here."""
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or, where there is no token, of a person whom a proxy names."""
+        if person is not None and self._roster is not None and not token:
+            return self._roster.grant(person)
         return grant(token, self._keyring)
 
     async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
@@ -185,9 +196,20 @@ class Relay:
 
     # For sockets.
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
-        """Why a request from there is refused, or None."""
-        why = refusal(self.settings, host=host, origin=origin)
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        """Who sends a request; as :func:`watcher.relay.peers.peer`."""
+        return peer(connection, lines, self.settings.trusted_proxies)
+
+    def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
+        """What whoever a trusted proxy names may do; None where none does."""
+        found = person(self.settings, peer, lines)
+        return None if found is None else functools.partial(self.admit, None, found)
+
+    def refusal(self, peer: Peer, lines: Lines) -> str | None:
+        """Why a handshake of this peer is refused, or None."""
+        why = refusal(self.settings, peer, lines)
+        if (told := unbelieved(self.settings, peer, lines)) is not None:
+            logger.warning("%s", told)
         self.counts.refused["handshake"] += why is not None
         return why
 
@@ -262,7 +284,21 @@ class Relay:
             self._group.start_soon(self.feed.run)
             if self.net is not None:
                 self._group.start_soon(self.net.run)
+            if self._roster is not None:
+                self._group.start_soon(self._roster.run, self._reconsider)
             await self._tick()
+
+    async def _reconsider(self) -> None:
+        """People may do something else from now on."""
+        self.edition += 1
+        for waiting in self.hub.subscribers() - self._sockets:
+            waiting.restart()  # a stream of events looks whether it may go on
+        clients = list(self._sockets)
+        while clients:
+            for client in clients[:_RECONSIDERED_AT_ONCE]:
+                client.reconsider()
+            del clients[:_RECONSIDERED_AT_ONCE]
+            await checkpoint()
 
     async def _tick(self) -> None:
         for slot in itertools.cycle(self._slots):

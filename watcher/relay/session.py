@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -77,13 +77,15 @@ class Session:
 
     :param hub: where it watches.
     :param outlet: what the hub knows it by, and hands its publications to.
+    :param named: what the client may do without a token, being named by a proxy; None: it needs one.
     """
 
-    __slots__ = ("_borrowed", "_calls", "_hub", "_pending", "_terms", "client", "grant", "subscriptions")
+    __slots__ = ("_borrowed", "_calls", "_hub", "_named", "_pending", "_terms", "client", "grant", "subscriptions")
 
-    def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms) -> None:
+    def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms, named: Callable[[], Grant] | None = None) -> None:
         self._hub = hub
         self._terms = terms
+        self._named = named
         # Channels whose task is being looked up before the reply, and when the right to watch them ends …
         self._pending: dict[str, float | None] = {}
         # … and those that are watched by a token of their own, not by the connection's.
@@ -110,10 +112,18 @@ class Session:
     def end_subscriptions(self, now: float) -> list[bytes]:
         """End the subscriptions that the client has no token for any more; returns the pushes that say so."""
         self._borrowed = {channel: end for channel, end in self._borrowed.items() if end > now}
+        self._pending = {channel: end for channel, end in self._pending.items() if end or self.may_watch(channel)}
         gone = [channel for channel in self.subscriptions if not self.may_watch(channel)]
         for channel in gone:
             self.subscriptions.remove(channel)
         return [messages.unsubscribe_push(channel, messages.UNSUBSCRIBE_EXPIRED) for channel in gone]
+
+    def reconsider(self) -> list[bytes]:
+        """Look again at what the client may do, if a proxy has named it; returns the pushes that say what it lost."""
+        if self.grant is None or self._named is None:
+            return []
+        self.grant = replace(self._named(), expires=self.grant.expires)
+        return self.end_subscriptions(time.time())
 
     # Frames in.
 
@@ -173,7 +183,10 @@ class Session:
     # Commands.
 
     def _connect(self, identity: int, token: str) -> bytes:
-        self.grant = self._terms.admit(token)
+        if token or self._named is None:
+            self.grant, self._named = self._terms.admit(token), None  # a token is chosen, a proxy's word comes along
+        else:
+            self.grant = self._named()
         self.client = str(uuid.uuid4())
         history = self._hub.history
         where: dict[str, Any] = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
@@ -190,13 +203,14 @@ class Session:
         fresh = self._terms.admit(token)
         if self.grant is not None and fresh.subject != self.grant.subject:
             return messages.error_reply(identity, messages.UNAUTHORIZED, "the token is another subject's")
-        self.grant = fresh
+        self.grant, self._named = fresh, None
         expires, ttl = self._lifetime()
         result = messages.RefreshResult(client=self.client, version=self._terms.version, expires=expires, ttl=ttl)
         return messages.reply(identity, "refresh", result)
 
     def _lifetime(self) -> tuple[bool, int]:
-        if self.grant is None or self.grant.expires is None:
+        # Whom a proxy has named has nothing to refresh: when the time is over, the connection is made again.
+        if self.grant is None or self.grant.expires is None or self._named is not None:
             return False, 0
         return True, max(1, int(min(self.grant.expires - time.time(), _LONGEST)))
 

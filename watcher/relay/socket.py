@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
+from uvicorn.protocols.utils import get_remote_addr
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -28,6 +29,7 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
+from watcher.relay.peers import Lines, Peer
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
@@ -60,8 +62,14 @@ class Desk(Protocol):
     terms: Terms
     counts: Counts
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
-        """Why a handshake from there is refused, or None."""
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        """Who sends a request, by the address of the connection and the request's headers."""
+
+    def refusal(self, peer: Peer, lines: Lines) -> str | None:
+        """Why a handshake of this peer is refused, or None."""
+
+    def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
+        """What whoever a trusted proxy names may do; None where none does. Not asked where it is refused."""
 
     def opened(self, socket: Socket) -> bool:
         """A connection is open; False where no more are taken."""
@@ -152,23 +160,25 @@ class Socket(asyncio.Protocol):
     # Frames in.
 
     def _handshake(self, request: Request) -> None:
-        headers = request.headers
-        reason = self._desk.refusal(headers.get("Host"), headers.get("Origin"))
+        address, _ = get_remote_addr(self._transport) or (None, 0)
+        lines = request.headers.get_all
+        peer = self._desk.peer(address, lines)
+        reason = self._desk.refusal(peer, lines)
         if not urlsplit(request.path).path.endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
             logger.warning("refused a WebSocket handshake: %s", reason)
             response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
         else:
-            response = self._admit(request)
+            response = self._admit(request, self._desk.named(peer, lines))
         self._protocol.send_response(response)
 
-    def _admit(self, request: Request) -> Response:
+    def _admit(self, request: Request, named: Callable[[], Grant] | None) -> Response:
         response = self._protocol.accept(request)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             if not self._desk.opened(self):
                 return self._protocol.reject(HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n")
-            self._session = Session(self._desk.hub, self, self._desk.terms)
+            self._session = Session(self._desk.hub, self, self._desk.terms, named)
         return response
 
     def _frame(self, frame: Frame) -> None:
@@ -243,6 +253,11 @@ class Socket(asyncio.Protocol):
         """The journal is another one: subscriptions end, and clients subscribe again."""
         if self._session is not None:
             self._write_text(self._session.restart())
+
+    def reconsider(self) -> None:
+        """People may do something else from now on."""
+        if self._session is not None:
+            self._write_text(self._session.reconsider())
 
     def _write_text(self, texts: Sequence[bytes]) -> None:
         if texts:

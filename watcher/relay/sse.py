@@ -19,11 +19,12 @@ from watcher.errors import BadRequest, NotPermitted
 from watcher.event import Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.asking import bearer
+from watcher.relay.asking import bearer, person
 from watcher.relay.backlog import Progress
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub
+from watcher.relay.people import Person
 from watcher.relay.shapes import CHANNELS, EVENTS
 from watcher.relay.stream import Position, Stream
 
@@ -55,9 +56,10 @@ class Relay(Protocol):
     hub: Hub[Any]
     counts: Counts
     draining: bool
+    edition: int
 
-    def admit(self, token: str | None) -> Grant:
-        """The permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`."""
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.errors.Unauthorized`."""
 
     async def lookup(self, identity: str) -> Task | None:
         """What is known of a task, by the history or else by the result backend."""
@@ -90,7 +92,8 @@ class Events:
     async def get(self, request: Request) -> Response:
         """``GET /api/events``."""
         channels, since, token = _asked(request)
-        grant = self._relay.admit(bearer(request) or token)
+        token = bearer(request) or token
+        grant = self._relay.admit(token, person(request))
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token doesn't grant to watch {channel[:300]!r}")
@@ -101,7 +104,10 @@ class Events:
             # Another relay was ahead of this one when it served the reader.
             await self._relay.reached(since.epoch, since.offset)
         stream = Stream(self._relay.hub.history, channels, since, known)
-        return _Answer(self._relay, stream, channels, ends=grant.ends, quiet=self._quiet, stalled=self._stalled)
+        edition = None if token else self._relay.edition
+        return _Answer(
+            self._relay, stream, channels, ends=grant.ends, edition=edition, quiet=self._quiet, stalled=self._stalled
+        )
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
@@ -149,7 +155,10 @@ def _asked(request: Request) -> tuple[list[str], Position | None, str | None]:
 
 
 class _Answer(Response):
-    """The events, until the reader leaves, its token ends, or the relay does."""
+    """The events, until the reader leaves, its token ends, people may do something else, or the relay ends.
+
+    :param edition: of what people may do, where it is by that that the reader may have them.
+    """
 
     def __init__(
         self,
@@ -158,6 +167,7 @@ class _Answer(Response):
         channels: list[str],
         *,
         ends: float | None,
+        edition: int | None,
         quiet: float,
         stalled: float,
     ) -> None:
@@ -167,6 +177,7 @@ class _Answer(Response):
         self._stream = stream
         self._channels = channels
         self._ends = ends
+        self._edition = edition
         self._quiet = quiet
         self._stalled = stalled
         self._bell = Bell()
@@ -230,7 +241,8 @@ class _Answer(Response):
             self._relay.counts.streams_behind -= behind
 
     def _lasts(self) -> bool:
-        return not self._relay.draining and self._left() > 0
+        same = self._edition is None or self._edition == self._relay.edition
+        return same and not self._relay.draining and self._left() > 0
 
     def _left(self) -> float:
         """Seconds until the token ends."""
