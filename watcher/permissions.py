@@ -20,6 +20,8 @@ from watcher.keys import LEEWAY, Keyring, TokenExpired
 __all__ = ["OPEN", "Grant", "TokenExpired", "grant", "issue", "literally"]
 
 _ALGORITHM: Final = "HS256"
+#: Globs that mean every channel.
+_ALL: Final = ("*", "tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Grant:
 
     def may_watch(self, channel: str) -> bool:
         """Whether ``channel`` may be subscribed to. Whoever may watch ``tasks`` sees everything anyway."""
-        return any(glob == "tasks" or fnmatchcase(channel, glob) for glob in self.watch)
+        return any(glob in _ALL or fnmatchcase(channel, glob) for glob in self.watch)
 
     def may_see(self, channels: Iterable[str]) -> bool:
         """Whether an event or task that is carried by ``channels`` may be seen: one of them suffices."""

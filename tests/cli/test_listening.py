@@ -24,3 +24,12 @@ def test_the_kernel_keeps_little_for_a_client_that_does_not_read() -> None:
             size = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
     assert size <= 512 * 1024
     assert sent < 8 * 1024 * 1024  # what the client's own side holds is among it
+
+
+def test_what_is_sent_leaves_at_once() -> None:
+    """Nagle's algorithm would keep a small frame until the client has acknowledged the one before."""
+    with closing(listen("127.0.0.1", 0)) as listening, closing(socket.create_connection(listening.getsockname())):
+        listening.setblocking(True)
+        connection, _ = listening.accept()
+        with closing(connection):
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -7,7 +7,6 @@ once more. That was a fifth of what a connection costs until it is subscribed.
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any, Final, cast
 
 from watcher.relay.sse import Connection
@@ -33,13 +32,9 @@ class Opening(asyncio.Protocol):
         self._connections: set[Any] = given["server_state"].connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection was accepted. What is sent on it leaves at once, without Nagle's delay."""
+        """A connection was accepted."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        # uvloop does so by itself, asyncio only with sockets that were made with the protocol's number.
-        accepted = transport.get_extra_info("socket")
-        if accepted is not None and accepted.family in (socket.AF_INET, socket.AF_INET6):
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes have come: from now on the connection is another protocol's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -187,7 +188,8 @@ class Session:
             self.grant, self._named = self._terms.admit(token), None  # a token is chosen, a proxy's word comes along
         else:
             self.grant = self._named()
-        self.client = str(uuid.uuid4())
+        # It names a connection and guards nothing: not worth asking the system for randomness at each.
+        self.client = str(uuid.UUID(int=random.getrandbits(128), version=4))  # noqa: S311
         history = self._hub.history
         where: dict[str, Any] = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
         if (trouble := self._terms.trouble()) is not None:
