@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ import httpx
 import jwt
 import pytest
 
-from tests.cli.calls import WATCHER, on_terminal, run
+from tests.cli.calls import WATCHER, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program
 from watcher.keys import Key, Keyring
 from watcher.permissions import grant
@@ -72,21 +71,6 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
     assert done.stderr == ""
 
 
-def test_a_terminal_sees_a_bar_for_each_of_several_tasks_and_colours_unless_unwanted(serving: Relay) -> None:
-    both = run("submit", "tasks.count_primes", "-", "--no-wait", url=serving.url, stdin="[400000000]\n" * 2)
-    one, two = both.out.split()
-    code, seen = on_terminal("watch", one, two, url=serving.url)
-    assert code == 0
-    bar = r"\S+ {}\S* [^\n]*\[[#-]+\] +\d+% [^\n]*\n"
-    frame = "|".join(bar.format(a[:8]) + r"[^\n]*" + bar.format(b[:8]) for a, b in ((one, two), (two, one)))
-    assert re.search(frame, seen), seen
-    assert "\x1b[32mSUCCESS" in seen
-    code, seen = on_terminal("watch", one, two, url=serving.url, NO_COLOR="1")
-    assert code == 0
-    assert "SUCCESS" in seen
-    assert not re.search(r"\x1b\[\d+m", seen)
-
-
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -101,6 +85,23 @@ def test_exit_codes(serving: Relay, arguments: tuple[str, ...], code: int) -> No
     ended = run("watch", *arguments, url=serving.url)
     assert (ended.code, ended.out) == (code, "")
     assert ended.err
+
+
+@pytest.mark.parametrize("command", ["watch", "token"])
+def test_a_channel_that_there_is_not_is_2_and_told_what_there_is(command: str) -> None:
+    """It would be waited for as a task of that id, and a misspelled channel would look like a quiet one."""
+    ended = run(command, "tags:x", url=f"http://127.0.0.1:{free_port()}", WATCHER_SECRET=SECRET)
+    assert (ended.code, ended.out) == (2, "")
+    told = " ".join(ended.err.split())
+    assert "'tags:x': there are no channels tags:…" in told
+    for word in ("task:…", "root:…", "group:…", "name:…", "tag:…", "tasks", "task:tags:x"):
+        assert word in told
+
+
+def test_an_id_with_a_colon_is_watched_as_task(serving: Relay) -> None:
+    identity = f"nonsense:{time.time_ns()}"
+    assert run("submit", "tasks.add", "1", "2", "--task-id", identity, url=serving.url).code == 0
+    assert run("watch", f"task:{identity}", url=serving.url).code == 0
 
 
 def test_no_relay_is_3() -> None:
