@@ -106,7 +106,7 @@ def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str,
         expect(page.locator("watcher-task")).to_have_text("Nobody knows this task")
 
 
-def test_what_the_readme_shows_works_and_takes_the_style_that_is_shown(
+def test_what_the_readme_shows_works_and_can_be_styled(
     open_page: OpenPage, tasks_env: dict[str, str], site: Site
 ) -> None:
     (style,) = re.findall(r"^```css\n(.*?)^```$", (ROOT / "docs" / "page.md").read_text(), re.DOTALL | re.MULTILINE)
