@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 
@@ -12,7 +13,7 @@ import jwt
 import pytest
 
 from tests.cli.calls import WATCHER, run
-from tests.support.processes import ROOT, Relay, environment, free_port, program
+from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
 from watcher.keys import Key, Keyring
 from watcher.permissions import grant
 
@@ -85,6 +86,36 @@ def test_exit_codes(serving: Relay, arguments: tuple[str, ...], code: int) -> No
     ended = run("watch", *arguments, url=serving.url)
     assert (ended.code, ended.out) == (code, "")
     assert ended.err
+
+
+def test_tokens(own_env: dict[str, str]) -> None:
+    """By option or variable; what no claim grants is refused."""
+    with relay("tasks", env={**own_env, "WATCHER_SECRET": SECRET}) as guarded:
+        assert run("watch", "tag:mine", "--timeout", "1", url=guarded.url).code == 4
+        granted = run("token", "tag:mine", "--secret", SECRET).out.strip()
+        for where in ({"WATCHER_TOKEN": granted}, {}):
+            option = () if where else ("--token", granted)
+            assert run("watch", "tag:mine", "--timeout", "0.5", *option, url=guarded.url, **where).code == 124
+            assert run("watch", "tag:other", "--timeout", "5", *option, url=guarded.url, **where).code == 4
+
+
+@pytest.mark.parametrize("arguments", [("submit", "tasks.add", "1", "2"), ("watch",)])
+def test_without_a_url_it_is_the_default_one(arguments: tuple[str, ...]) -> None:
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 5556))  # and doesn't listen: whoever comes is refused
+        except OSError:
+            pytest.skip("somebody's relay is at the default port")
+        code, out, err = run(*arguments)
+    assert (code, out) == (3, "")
+    assert "ws://127.0.0.1:5556/connection/websocket" in err
+
+
+def test_wrong_usage_is_2() -> None:
+    for arguments in (("--nothing",), ("tasks", "--timeout", "0"), ("tasks", "--url", "redis://x")):
+        code, out, err = run("watch", *arguments)
+        assert (code, out) == (2, "")
+        assert 0 < len(err) < 500
 
 
 @pytest.mark.parametrize("command", ["watch", "token"])
