@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import watcher
+import watcher.client
 import watcher.direct
 from tests.support.processes import ROOT
-from watcher.client import SyncRelay, SyncTask, Task
+from watcher.client import Snapshot, Submitter, SyncRelay, SyncTask, Task, TaskEvent
 
 FILE = ROOT / "tests" / "typing" / "public_api.py"
 
@@ -55,7 +56,17 @@ def test_the_file_uses_every_public_name() -> None:
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(watcher.__all__) <= used
     assert set(watcher.direct.__all__) - {"results"} <= imported
+    assert set(watcher.client.__all__) <= imported | used
     methods = {name for name in dir(watcher.direct.Results) if not name.startswith("_")} - {"close"}
     assert methods <= used
-    for kind in (SyncRelay, SyncTask, Task):
+    for kind in (
+        SyncRelay,
+        SyncTask,
+        Task,
+        Snapshot,
+        TaskEvent,
+        Submitter,
+        watcher.direct.Outcome,
+        watcher.direct.Events,
+    ):
         assert {name for name in dir(kind) if not name.startswith("_")} <= used, kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -89,9 +90,8 @@ def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, tasks_env: dict
 
 
 def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
-    element, script = re.findall(
-        r"^```html\n(.*?)^```$", (ROOT / "docs" / "page.md").read_text(), re.DOTALL | re.MULTILINE
-    )
+    shown = (ROOT / "docs" / "page.md").read_text()
+    element, script = re.findall(r"^```html\n(.*?)^```$", shown, re.DOTALL | re.MULTILINE)
     env = {**tasks_env, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
     with worker(pool="threads", env=tasks_env), relay(env=env) as serving:
         site.policy = ""
@@ -104,3 +104,25 @@ def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str,
         page = open_page(site.origin)
         expect(page.locator("#progress")).to_have_text("SUCCESS 5")
         expect(page.locator("watcher-task")).to_have_text("Nobody knows this task")
+
+
+def test_what_the_readme_shows_works_and_can_be_styled(
+    open_page: OpenPage, tasks_env: dict[str, str], site: Site
+) -> None:
+    (style,) = re.findall(r"^```css\n(.*?)^```$", (ROOT / "docs" / "page.md").read_text(), re.DOTALL | re.MULTILINE)
+    (shown,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    with worker(pool="threads", env=tasks_env), relay(env=tasks_env) as serving:
+        order = {"task": "tasks.add", "args": [2, 3], "options": {"task_id": "ID"}}
+        assert httpx.post(f"{serving.url}/api/tasks", json=order, timeout=20).status_code == 202
+        site.policy = ""
+        site.paths["/"] = "<!doctype html><link rel=icon href='data:,'>" + shown.replace(
+            "http://127.0.0.1:5556", serving.url
+        )
+        page = open_page(site.origin)
+        expect(page.locator("watcher-task [part=result]")).to_have_text("5")
+        name = page.locator("watcher-task [part=name]")
+        assert name.evaluate("node => getComputedStyle(node).display") != "none"
+        page.add_style_tag(content=style)
+        assert name.evaluate("node => getComputedStyle(node).display") == "none"
+        running = "node => getComputedStyle(node).getPropertyValue('--watcher-running')"
+        assert page.locator("watcher-task").evaluate(running) == "rebeccapurple"

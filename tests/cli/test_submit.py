@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import re
 import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -280,20 +276,3 @@ def test_relay_that_is_killed_and_comes_back_gives_all_their_results(serving: Re
         with relay("tasks", port=port, env=own_env):
             assert single.result(40)[:2] == (0, "3\n")
             assert many.result(40)[:2] == (0, "".join(f"{number + 1}\n" for number in range(100)))
-
-
-def test_a_terminal_sees_a_bar_and_a_pipe_does_not(serving: Relay) -> None:
-    ours, theirs = pty.openpty()
-    command = [*WATCHER, "submit", "tasks.count_primes", "20000000", "--url", serving.url]
-    env = environment({"TERM": "xterm", "COLUMNS": "100"})
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=env, cwd=ROOT) as running:
-        os.close(theirs)
-        seen = b""
-        with suppress(OSError):  # what a terminal answers once the other side has closed it
-            while chunk := os.read(ours, 65536):
-                seen += chunk
-        out, _ = running.communicate(timeout=20)
-        os.close(ours)
-    assert (running.returncode, out) == (0, b"1270607\n")
-    assert re.search(rb"\[#+-*\] +\d+%", seen), seen
-    assert seen.rstrip().endswith(b"\x1b[2K")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -12,8 +12,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.cli.calls import WATCHER, on_terminal, run
-from tests.support.processes import ROOT, Relay, environment, free_port, program
+from tests.cli.calls import WATCHER, run
+from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
 from watcher.keys import Key, Keyring
 from watcher.permissions import grant
 
@@ -72,21 +72,6 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
     assert done.stderr == ""
 
 
-def test_a_terminal_sees_a_bar_for_each_of_several_tasks_and_colours_unless_unwanted(serving: Relay) -> None:
-    both = run("submit", "tasks.count_primes", "-", "--no-wait", url=serving.url, stdin="[400000000]\n" * 2)
-    one, two = both.out.split()
-    code, seen = on_terminal("watch", one, two, url=serving.url)
-    assert code == 0
-    bar = r"\S+ {}\S* [^\n]*\[[#-]+\] +\d+% [^\n]*\n"
-    frame = "|".join(bar.format(a[:8]) + r"[^\n]*" + bar.format(b[:8]) for a, b in ((one, two), (two, one)))
-    assert re.search(frame, seen), seen
-    assert "\x1b[32mSUCCESS" in seen
-    code, seen = on_terminal("watch", one, two, url=serving.url, NO_COLOR="1")
-    assert code == 0
-    assert "SUCCESS" in seen
-    assert not re.search(r"\x1b\[\d+m", seen)
-
-
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -101,6 +86,53 @@ def test_exit_codes(serving: Relay, arguments: tuple[str, ...], code: int) -> No
     ended = run("watch", *arguments, url=serving.url)
     assert (ended.code, ended.out) == (code, "")
     assert ended.err
+
+
+def test_tokens(own_env: dict[str, str]) -> None:
+    """By option or variable; what no claim grants is refused."""
+    with relay("tasks", env={**own_env, "WATCHER_SECRET": SECRET}) as guarded:
+        assert run("watch", "tag:mine", "--timeout", "1", url=guarded.url).code == 4
+        granted = run("token", "tag:mine", "--secret", SECRET).out.strip()
+        for where in ({"WATCHER_TOKEN": granted}, {}):
+            option = () if where else ("--token", granted)
+            assert run("watch", "tag:mine", "--timeout", "0.5", *option, url=guarded.url, **where).code == 124
+            assert run("watch", "tag:other", "--timeout", "5", *option, url=guarded.url, **where).code == 4
+
+
+@pytest.mark.parametrize("arguments", [("submit", "tasks.add", "1", "2"), ("watch",)])
+def test_without_a_url_it_is_the_default_one(arguments: tuple[str, ...]) -> None:
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 5556))  # and doesn't listen: whoever comes is refused
+        except OSError:
+            pytest.skip("somebody's relay is at the default port")
+        code, out, err = run(*arguments)
+    assert (code, out) == (3, "")
+    assert "ws://127.0.0.1:5556/connection/websocket" in err
+
+
+def test_wrong_usage_is_2() -> None:
+    for arguments in (("--nothing",), ("tasks", "--timeout", "0"), ("tasks", "--url", "redis://x")):
+        code, out, err = run("watch", *arguments)
+        assert (code, out) == (2, "")
+        assert 0 < len(err) < 500
+
+
+@pytest.mark.parametrize("command", ["watch", "token"])
+def test_a_channel_that_there_is_not_is_2_and_told_what_there_is(command: str) -> None:
+    """It would be waited for as a task of that id, and a misspelled channel would look like a quiet one."""
+    ended = run(command, "tags:x", url=f"http://127.0.0.1:{free_port()}", WATCHER_SECRET=SECRET)
+    assert (ended.code, ended.out) == (2, "")
+    told = " ".join(ended.err.split())
+    assert "'tags:x': there are no channels tags:…" in told
+    for word in ("task:…", "root:…", "group:…", "name:…", "tag:…", "tasks", "task:tags:x"):
+        assert word in told
+
+
+def test_an_id_with_a_colon_is_watched_as_task(serving: Relay) -> None:
+    identity = f"nonsense:{time.time_ns()}"
+    assert run("submit", "tasks.add", "1", "2", "--task-id", identity, url=serving.url).code == 0
+    assert run("watch", f"task:{identity}", url=serving.url).code == 0
 
 
 def test_no_relay_is_3() -> None:

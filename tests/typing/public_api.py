@@ -11,6 +11,10 @@ from celery.result import AsyncResult, GroupResult
 import watcher
 from watcher.client import (
     EventsLost,
+    Options,
+    Relay,
+    RelayClosed,
+    RelayError,
     RelayRefused,
     RelayUnavailable,
     RelayUnreachable,
@@ -23,6 +27,8 @@ from watcher.client import (
     TaskEvent,
     TaskLost,
     TaskRejected,
+    TokenRefused,
+    Watch,
 )
 from watcher.direct import Events, Outcome, RedisRefused, Results, ResultsClosed, ResultUnreadable
 
@@ -76,6 +82,20 @@ async def straight_from_redis(result: AsyncResult[int], group: GroupResult) -> i
 async def from_a_url() -> object:
     async with watcher.results("redis://127.0.0.1/14", global_keyprefix="mine") as results:
         return await results.wait("order-7")
+
+
+async def given(relay: Relay, options: Options) -> Watch:
+    queue: str | None = options.queue
+    watch: Watch = relay.watch("tasks")
+    try:
+        known: Snapshot | None = await relay.get("order-7")
+        times: dict[str, float] = known.times if known else {}
+        print(queue, times)
+    except (TokenRefused, RelayClosed):
+        pass
+    except RelayError as error:
+        print(error)
+    return watch
 
 
 async def through_a_relay() -> None:

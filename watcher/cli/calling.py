@@ -80,8 +80,18 @@ def calling_options(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def channel_of(name: str) -> str:
-    """The channel that an argument means; a bare id is a task's."""
-    return name if name == "tasks" or name.startswith(_NAMESPACES) else f"task:{name}"
+    """The channel that an argument means; a bare id is a task's.
+
+    :raises click.BadParameter: before its colon is no namespace: a misspelled one would be waited for as a task's id.
+    """
+    if name == "tasks" or name.startswith(_NAMESPACES):
+        return name
+    namespace, colon, _ = name.partition(":")
+    if colon:
+        accepted = ", ".join(f"{known}…" for known in _NAMESPACES)
+        told = f"{plain(name)!r}: there are no channels {plain(namespace)}:…; accepted are {accepted}, tasks"
+        raise click.BadParameter(f"{told}, and a task's id (if it has a colon, as task:{plain(name)})")
+    return f"task:{name}"
 
 
 def call(options: Call, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:

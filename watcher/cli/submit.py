@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ import click
 
 from watcher.cli import calling
 from watcher.cli.calling import Call, End, calling_options, seconds
+from watcher.cli.live import Board
 from watcher.cli.stdin import lines
-from watcher.cli.terminal import Live, json_line, plain, say, task_line, write
+from watcher.cli.terminal import json_line, plain, say, write
 from watcher.client import (
     Relay,
     RelayRefused,
@@ -99,7 +100,7 @@ def submit(
     if arguments and args_json is not None:
         raise click.UsageError("give arguments as ARG… or by --args, not both")
     given = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
-    calling.call(where, lambda relay: _one(relay.options(**options), given, order, where))
+    calling.call(where, lambda relay: _one(relay, relay.options(**options), given, order, where))
 
 
 def _json(option: str, text: str | None, kind: type) -> Any:
@@ -144,7 +145,7 @@ def _number(text: str | None) -> float | str | None:
 # One task.
 
 
-async def _one(submitter: Submitter, args: Iterable[Any], order: _Order, where: Call) -> int:
+async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _Order, where: Call) -> int:
     task = await submitter.submit(order.name, *args, **order.kwargs)
     if not order.wait:
         epoch, offset = task.sent or ("", 0)
@@ -152,28 +153,21 @@ async def _one(submitter: Submitter, args: Iterable[Any], order: _Order, where: 
         write(json.dumps(told).encode() if order.as_json else task.id.encode())
         return 0
     try:
-        return _finish(await _follow(task, order), order)
+        return _finish(await _follow(relay, task, order), order)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
         await _interrupted([task], order, where)
         raise
 
 
-async def _follow(task: Task, order: _Order) -> TaskEvent:
-    live, began, last = Live(), time.monotonic(), None
-    try:
-        async with task.events() as events:
-            async for event in events:
-                last = event
-                if order.as_json:
-                    live.clear()
-                    write(json_line(event))
-                elif not event.ends and not event.data.get("late"):
-                    live.draw([task_line(event, began)])
-    finally:
-        live.clear()
-    if last is None:
-        raise AssertionError("a watched task ends by an event, or raises")
-    return last
+async def _follow(relay: Relay, task: Task, order: _Order) -> TaskEvent:
+    board = Board(enabled=not order.as_json)
+    async with board.shown(relay.group), task.events() as events:
+        async for event in events:
+            last = event
+            board.follow(event)
+            if order.as_json:
+                board.write(json_line(event))
+    return last  # a watched task ends by an event, or raises
 
 
 def _finish(last: TaskEvent, order: _Order) -> int:
@@ -219,7 +213,8 @@ class _Many:
         self._submitter = submitter
         self._order = order
         self._where = where
-        self._live = Live()
+        # Where lines are typed, they are typed where the view would be.
+        self._board = Board(total=self._total, enabled=not sys.stdin.isatty())
         self._under_way: dict[str, Task] = {}
         self._done = 0
         self._failed = 0
@@ -230,61 +225,77 @@ class _Many:
         ordered = not self._order.unordered
         jobs = pipeline(self._relay.group, self._carry, _arguments(), limit=self._order.limit, ordered=ordered)
         try:
-            async with aclosing(jobs):
+            async with self._board.shown(self._relay.group), aclosing(jobs):
                 async for job in jobs:
-                    self._live.clear()
                     self._tell(job)
-                    if self._live.due():
-                        self._live.draw([f"{self._done} done, {self._failed} of them failed"])
         except (anyio.get_cancelled_exc_class(), TimeoutError):
-            self._live.clear()
             await _interrupted(list(self._under_way.values()), self._order, self._where)
             raise
-        finally:
-            self._live.clear()
         return calling.REFUSED if self._refused else calling.FAILED if self._failed else 0
+
+    def _total(self) -> str:
+        return f"{self._done} done, {self._failed} failed, {len(self._under_way)} in flight"
 
     async def _carry(self, args: list[Any]) -> bytes:
         """Submit one and wait; returns the line that tells of it."""
+        try:
+            line = await self._submitted(args)
+        except ResultUnavailable:
+            self._done += 1
+            raise
+        except Exception:
+            self._failed += 1
+            raise
+        self._done += 1
+        return line
+
+    async def _submitted(self, args: list[Any]) -> bytes:
         task = await self._submitter.submit(self._order.name, *args, **self._order.kwargs)
         if not self._order.wait:
             return task.id.encode()
         self._under_way[task.id] = task
-        if self._order.as_json:
-            async with task.events() as events:
-                last = [event async for event in events if event.ends][-1]
-            line = json_line(last)
-            if last.state not in ("SUCCESS", "IGNORED"):
-                raise _Failed(line)
-        else:
-            line = json.dumps(await task.result(), ensure_ascii=False).encode()
+        try:
+            line = await self._end_of(task)
+        except Exception:
+            del self._under_way[task.id]
+            raise
         # Left in place where this is cancelled: then it is still under way.
         del self._under_way[task.id]
         return line
 
+    async def _end_of(self, task: Task) -> bytes:
+        if not (self._order.as_json or self._board.enabled):
+            return json.dumps(await task.result(), ensure_ascii=False).encode()  # costs less than all of its events
+        async with task.events() as events:
+            async for event in events:
+                last = event
+                self._board.follow(event)
+        if not self._order.as_json:
+            return json.dumps(value_of(last), ensure_ascii=False).encode()
+        line = json_line(last)
+        if last.state not in ("SUCCESS", "IGNORED"):
+            raise _Failed(line)
+        return line
+
     def _tell(self, job: Job[list[Any], bytes]) -> None:
-        self._done += 1
         line, why = b"", ""
         try:
             line = job.result() or b""
         except _Failed as failed:
-            self._failed += 1
             line = failed.line
         except (TaskFailed, TaskRevoked, ResultUnavailable) as error:
-            self._failed += not isinstance(error, ResultUnavailable)
             why = str(error)
         except RelayRefused as error:
             if error.code != _BAD_ARGUMENTS or isinstance(error, RelayUnavailable):
                 raise
-            self._failed += 1
             self._refused += 1
             why = str(error)
         except ValueError as error:
             raise End(f"line {job.index + 1}: {plain(str(error))}", calling.MISUSED) from None
         if why:
-            say(f"line {job.index + 1}: {plain(why)}")
+            self._board.say(f"line {job.index + 1}: {plain(why)}")
         if line or not self._order.unordered:
-            write(line)
+            self._board.write(line)
 
 
 class _Failed(Exception):

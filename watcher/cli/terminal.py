@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from watcher.client import Snapshot, TaskEvent
 
-__all__ = ["Live", "json_line", "one_line", "plain", "say", "task_line", "write"]
+__all__ = ["cut", "json_line", "one_line", "plain", "say", "task_line", "write"]
 
 _COLORS: Final = {
     "SUCCESS": 32,
@@ -26,8 +25,6 @@ _COLORS: Final = {
 _BAR: Final = 20
 #: Longest detail of a line, in characters.
 _DETAIL: Final = 200
-#: Between two drawings, in seconds.
-_FRAME: Final = 0.1
 
 
 def say(text: str) -> None:
@@ -92,14 +89,21 @@ def detail(told: TaskEvent | Snapshot) -> str:
     return text if len(text) <= _DETAIL else f"{text[: _DETAIL - 1]}…"
 
 
-def task_line(event: TaskEvent, began: float) -> str:
-    """A task under way in a line: name, id, state, bar where it tells how far it is, and since when it is watched."""
-    parts = [plain(event.name or "task"), plain(event.id)[:8], _state(event.state, sys.stderr)]
+def task_line(event: TaskEvent, began: float, columns: int) -> str:
+    """A task under way in a line: name, id, state, bar where it tells how far it is, and since when it is watched.
+
+    Of more than so many columns the name loses its beginning first: the bar is what people look at.
+    """
+    name, parts = plain(event.name or "task"), [plain(event.id)[:8], _state(event.state, sys.stderr)]
     if (share := _share(event.meta)) is not None:
         full = round(share * _BAR)
         parts.append(f"[{'#' * full}{'-' * (_BAR - full)}] {share:4.0%}")
     parts.append(f"{time.monotonic() - began:.1f} s")
-    return " ".join(parts)
+    rest = " ".join(parts)
+    room = max(columns - len(_uncolored(rest)) - 1, 0)
+    if len(name) > room:
+        name = f"…{name[len(name) - room + 1 :]}" if room > 1 else ""
+    return cut(f"{name} {rest}".lstrip(), columns)
 
 
 def _share(meta: Any) -> float | None:
@@ -111,45 +115,8 @@ def _share(meta: Any) -> float | None:
     return min(1.0, max(0.0, current / total))
 
 
-class Live:
-    """Some lines at the bottom of the terminal that change in place; nothing where standard error is no terminal."""
-
-    def __init__(self) -> None:
-        self.enabled = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._lines = 0
-        self._drawn = 0.0
-
-    def due(self) -> bool:
-        """Whether it is time to draw again."""
-        return self.enabled and time.monotonic() - self._drawn >= _FRAME
-
-    def draw(self, lines: list[str]) -> None:
-        """Show these lines in place of the last ones, as many as there is room for."""
-        if not self.enabled:
-            return
-        size = shutil.get_terminal_size()
-        room = max(1, size.lines - 2)
-        if len(lines) > room:
-            lines = [*lines[: room - 1], f"… and {len(lines) - room + 1} more"]
-        self._erase()
-        for line in lines:
-            sys.stderr.write(f"{_cut(line, size.columns - 1)}\n")
-        sys.stderr.flush()
-        self._lines, self._drawn = len(lines), time.monotonic()
-
-    def clear(self) -> None:
-        """Take them away, before something else is written; the next drawing is due at once."""
-        if self._lines:
-            self._erase()
-            sys.stderr.flush()
-            self._drawn = 0.0
-
-    def _erase(self) -> None:
-        sys.stderr.write("\x1b[1A\x1b[2K" * self._lines)
-        self._lines = 0
-
-
-def _cut(line: str, width: int) -> str:
+def cut(line: str, width: int) -> str:
+    """``line``, shortened to so many columns where it is longer; its colours take none."""
     if "\x1b" in line:
         width += len(line) - len(_uncolored(line))
     return line if len(line) <= width else line[: max(1, width - 1)] + "…" + ("\x1b[0m" if "\x1b" in line else "")

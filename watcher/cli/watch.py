@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from watcher.cli import calling
 from watcher.cli.calling import Call, calling_options, channel_of
-from watcher.cli.terminal import Live, json_line, one_line, say, task_line, write
-from watcher.client import EventsLost, Relay, TaskEvent
+from watcher.cli.live import Board
+from watcher.cli.terminal import json_line, one_line
+from watcher.client import EventsLost, Relay
 
 __all__ = ["watch"]
 
@@ -48,50 +47,20 @@ def _position(text: str | None) -> tuple[str, int] | None:
 
 
 async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, *, as_json: bool) -> int:
-    board, code = _Board(), 0
-    try:
-        async with relay.watch(*names, since=since, on_gap=_missing) as events:
-            async for event in events:
-                if event.ends and event.state not in _WELL:
-                    code = calling.FAILED
-                board.clear()
-                if as_json:
-                    write(json_line(event))
-                elif not board.takes(event):
-                    write(one_line(event).encode())
-                board.draw(event)
-    finally:
-        board.clear()
+    board, code = Board(), 0
+
+    def missing(lost: EventsLost) -> None:
+        board.say(str(lost))
+
+    async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
+        async for event in events:
+            if event.ends and event.state not in _WELL:
+                code = calling.FAILED
+            reports = event.state == "PROGRESS"
+            if as_json:
+                board.write(json_line(event))
+            elif not (reports and board.enabled):  # else its bar is enough
+                board.write(one_line(event).encode())
+            if reports or event.ends:
+                board.follow(event)
     return code
-
-
-def _missing(lost: EventsLost) -> None:
-    say(str(lost))
-
-
-class _Board:
-    """The tasks under way that tell how far they are, with their bars, below the lines of the others."""
-
-    def __init__(self) -> None:
-        self._live = Live()
-        self._tasks: dict[str, tuple[TaskEvent, float]] = {}
-
-    def takes(self, event: TaskEvent) -> bool:
-        """Whether it shows the event, so that no line need tell of it."""
-        return self._live.enabled and event.state == "PROGRESS"
-
-    def draw(self, event: TaskEvent) -> None:
-        """Show what has changed."""
-        if event.ends:
-            self._tasks.pop(event.id, None)
-        elif event.state == "PROGRESS" and not event.data.get("late"):
-            began = self._tasks.pop(event.id, (event, time.monotonic()))[1]
-            self._tasks[event.id] = (event, began)
-            if len(self._tasks) > 1000:
-                del self._tasks[next(iter(self._tasks))]  # one that was lost with its worker may never end
-        if self._tasks and self._live.due():
-            self._live.draw([task_line(told, began) for told, began in self._tasks.values()])
-
-    def clear(self) -> None:
-        """Make room for a line."""
-        self._live.clear()

@@ -167,7 +167,7 @@ def _paths() -> Json:
                 (BadRequest, Unavailable),
                 parameters=[
                     *_query(shapes.EVENTS),
-                    _header("Last-Event-ID", "go on after this event", dict(shapes.EVENTS["since"].schema)),
+                    _header("Last-Event-ID", "go on after this event", _or_empty(shapes.EVENTS["since"].schema)),
                 ],
                 security=[{"bearer": []}, {"token": []}, {}],
             )
@@ -203,6 +203,11 @@ def _paths() -> Json:
             )
         },
     }
+
+
+def _or_empty(schema: Mapping[str, Any]) -> Json:
+    """The same, but an empty text counts as none."""
+    return {"anyOf": [{"const": ""}, dict(schema)]}
 
 
 def _events() -> Json:
