@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from watcher.errors import RedisUnreachable
 from watcher.settings import masked
 
-__all__ = ["SILENCE", "confirmed", "listen", "reach", "soon_failing"]
+__all__ = ["SILENCE", "confirmed", "listen", "reach", "soon_failing", "tell"]
 
 #: A server that doesn't answer for this long is taken for frozen, in seconds …
 SILENCE: Final = 4.0
@@ -56,6 +56,20 @@ async def confirmed(pubsub: PubSub) -> None:
             raise TimeoutError(f"no answer for {SILENCE:g} s")
 
 
+async def tell(pubsub: PubSub, *command: str | bytes) -> None:
+    """Send a command on the connection that :func:`listen` reads from; its answer is for who listens.
+
+    Not by the methods of ``pubsub``: where the connection breaks they make another one, while ``listen()`` makes one
+    too, and two that read from one connection are an error that nobody expects.
+
+    :raises ConnectionError: the connection broke. redis.RedisError: it did just now.
+    """
+    connection = pubsub.connection
+    if connection is None or not connection.is_connected:
+        raise ConnectionError("the connection broke")
+    await connection.send_command(*command, check_health=False)
+
+
 async def listen(
     pubsub: PubSub,
     handle: Callable[[dict[str, Any]], Awaitable[None]],
@@ -80,13 +94,8 @@ async def listen(
             # An event loop that was held up has not read yet what the server said meanwhile.
             if now - answered > SILENCE and now - before < SILENCE / 2:
                 raise TimeoutError(f"no answer for {SILENCE:g} s")
-            connection = pubsub.connection
-            if connection is None or not connection.is_connected:
-                raise ConnectionError("the connection broke")
             with anyio.fail_after(SILENCE):
-                # Not pubsub.ping(): where the connection breaks it makes another one, while listen() makes one too, and
-                # two that read from one connection are an error that nobody expects.
-                await connection.send_command("PING", check_health=False)
+                await tell(pubsub, "PING")
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)

@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from watcher.direct.interest import Interest
-from watcher.listening import SILENCE, confirmed, listen
+from watcher.listening import SILENCE, confirmed, listen, tell
 
 __all__ = ["REFUSALS", "Ear", "Line", "backoff"]
 
@@ -110,9 +110,9 @@ class Line:
         while True:
             subscribe, unsubscribe = self._interest.change(_AT_ONCE)
             if unsubscribe:
-                await pubsub.unsubscribe(*map(self._channel, unsubscribe))
+                await tell(pubsub, "UNSUBSCRIBE", *map(self._channel, unsubscribe))
             if subscribe:
-                await pubsub.subscribe(*map(self._channel, subscribe))
+                await tell(pubsub, "SUBSCRIBE", *map(self._channel, subscribe))
             if not (subscribe or unsubscribe):
                 await self._stirred.wait()
                 self._stirred = anyio.Event()

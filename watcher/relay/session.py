@@ -189,7 +189,7 @@ class Session:
         else:
             self.grant = self._named()
         # It names a connection and guards nothing: not worth asking the system for randomness at each.
-        self.client = str(uuid.UUID(int=random.getrandbits(128), version=4))  # noqa: S311
+        self.client = str(uuid.UUID(int=random.getrandbits(128), version=4))
         history = self._hub.history
         where: dict[str, Any] = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
         if (trouble := self._terms.trouble()) is not None:
