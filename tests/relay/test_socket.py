@@ -89,8 +89,8 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Counter]:
-    desk = Counter()
+async def serving(desk: Counter | None = None) -> AsyncIterator[Counter]:
+    desk = desk or Counter()
     with sockets.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         desk.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
@@ -123,6 +123,26 @@ async def test_it_speaks_where_it_is_and_nowhere_else() -> None:
         desk.full = True
         with pytest.raises(InvalidStatus, match="503"):
             await connect(desk.url + PATH)
+
+
+@pytest.mark.parametrize("doubled", ["Host", "Origin"])
+async def test_of_two_hosts_or_origins_neither_is_believed(doubled: str) -> None:
+    asked: list[str | None] = []
+
+    class Strict(Counter):
+        def refusal(self, host: str | None, origin: str | None) -> str | None:
+            asked.extend((host, origin))
+            return "not from there" if "evil.example" in f"{host} {origin}" else None
+
+    async with serving(Strict()) as desk:
+        more = (
+            [(doubled, "evil.example")]
+            if doubled == "Host"
+            else [("Origin", "http://localhost"), ("Origin", "evil.example")]
+        )
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(desk.url + PATH, additional_headers=more)
+    assert any(", evil.example" in each for each in asked if each)
 
 
 async def test_calls_are_answered_with_what_came_of_them() -> None:

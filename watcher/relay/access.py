@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from watcher.settings import Settings
 
-__all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal"]
+__all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal", "single"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 #: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
@@ -78,6 +79,11 @@ def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) 
         if not settings.guarded and is_loopback(page.name):
             return None
     return f"pages from {_shown(origin)} may not use this relay; WATCHER_ORIGINS={_plain(origin)} allows it"
+
+
+def single(values: Sequence[str]) -> str | None:
+    """What a request's ``Host`` or ``Origin`` lines say; several are told as one that nobody takes for either."""
+    return ", ".join(values) if values else None
 
 
 def insecure_bind_refused(settings: Settings) -> str | None:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from watcher.relay.access import host_refusal, origin_refusal
+from watcher.relay.access import host_refusal, origin_refusal, single
 from watcher.relay.counts import Counts
 from watcher.relay.problems import problem
 from watcher.settings import Settings
@@ -57,7 +57,7 @@ class Door:
             return
         path = self._below_root(scope["path"])
         headers = Headers(scope=scope)
-        host, origin = _host(headers), headers.get("origin")
+        host, origin = single(headers.getlist("host")), single(headers.getlist("origin"))
         foreign = origin_refusal(self._settings, host=host, origin=origin)
         why = None if path in _ANY_HOST else host_refusal(self._settings, host)
         reason = "foreign-host" if why is not None else "foreign-origin"
@@ -85,12 +85,6 @@ class Door:
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
         return path
-
-
-def _host(headers: Headers) -> str | None:
-    """The Host header; of several, nobody knows which one is meant."""
-    hosts = headers.getlist("host")
-    return hosts[0] if len(hosts) == 1 else None
 
 
 def _preflight() -> Response:

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
@@ -24,6 +23,7 @@ from websockets.server import ServerProtocol
 from watcher.errors import Refused
 from watcher.permissions import Grant
 from watcher.relay import messages
+from watcher.relay.access import single
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
@@ -153,8 +153,8 @@ class Socket(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         headers = request.headers
-        reason = self._desk.refusal(headers.get("Host"), headers.get("Origin"))
-        if not urlsplit(request.path).path.endswith(PATH):
+        reason = self._desk.refusal(single(headers.get_all("Host")), single(headers.get_all("Origin")))
+        if not request.path.partition("?")[0].endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
             logger.warning("refused a WebSocket handshake: %s", reason)
