@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
+
+Dice: TypeAlias = random.Random
 
 #: Texts that upset what handles them carelessly.
 TEXTS = (
@@ -17,12 +19,12 @@ NUMBERS = (
     0, -1, 1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**30, 1e308, -1e308, 5e-324, 0.1,
 )  # fmt: skip
 _SCRAPS = (
-    b"\0", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b":",
-    b",", b'"', b"\\", b"{", b"}", b"[", b"]", b"\\ud800", b"\\u0000", b"1e999", b"-", b"0", b"9" * 400,
+    b"\0", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t",
+    b":", b",", b'"', b"\\", b"{", b"}", b"[", b"]", b"\\ud800", b"\\u0000", b"1e999", b"-", b"0", b"9" * 400,
 )  # fmt: skip
 
 
-def text(dice: random.Random) -> str:
+def text(dice: Dice) -> str:
     """A text that upsets, or one of any characters but surrogates."""
     if dice.random() < 0.7:
         return dice.choice(TEXTS)
@@ -30,7 +32,7 @@ def text(dice: random.Random) -> str:
                    for _ in range(dice.randrange(20)))  # fmt: skip
 
 
-def value(dice: random.Random, depth: int = 0) -> Any:
+def value(dice: Dice, depth: int = 0) -> Any:
     """Any JSON value."""
     kind = dice.randrange(8 if depth < 4 else 6)
     if kind < 2:
@@ -49,7 +51,7 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
-def mangled(dice: random.Random, data: bytes) -> bytes:
+def mangled(dice: Dice, data: bytes) -> bytes:
     """``data`` with something cut, doubled, put in or changed, once or a few times."""
     for _ in range(dice.choice((1, 1, 2, 5))):
         at = dice.randrange(len(data) + 1)
@@ -67,7 +69,7 @@ def mangled(dice: random.Random, data: bytes) -> bytes:
     return data
 
 
-def json_text(dice: random.Random, good: Any) -> bytes:
+def json_text(dice: Dice, good: Any) -> bytes:
     """``good`` as JSON, with a field of garbage, or not quite JSON, or far too much of it."""
     kind = dice.randrange(8)
     if kind < 3 and isinstance(good, dict):
@@ -86,7 +88,7 @@ def json_text(dice: random.Random, good: Any) -> bytes:
     return mangled(dice, body)
 
 
-def changed(dice: random.Random, good: dict[str, Any]) -> dict[str, Any]:
+def changed(dice: Dice, good: dict[str, Any]) -> dict[str, Any]:
     """``good`` with a field missing, added or of another type, here or further in."""
     made = dict(good)
     key = dice.choice(sorted(made)) if made else "x"
@@ -103,7 +105,7 @@ def changed(dice: random.Random, good: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def headers(dice: random.Random, good: Sequence[bytes]) -> list[bytes]:
+def headers(dice: Dice, good: Sequence[bytes]) -> list[bytes]:
     """Header lines with some cut, doubled, huge, folded or otherwise wrong."""
     lines = list(good)
     for _ in range(dice.choice((1, 1, 1, 2, 4))):

@@ -9,12 +9,13 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Self
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -24,7 +25,10 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.processes import Program, Relay, relay, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
+from watcher.journal import Journal
 
+#: Small, so that what was written is soon forgotten, and memory tells of what is not.
+JOURNAL = Journal(history=20_000, history_bytes=16 * 2**20)
 #: A task is submitted this often while it is fuzzed, in seconds.
 _EVERY = 0.5
 #: What a relay may keep of what it was sent, in bytes: buffers of the allocator and pages that were touched.
@@ -132,6 +136,37 @@ class Stage:
         self.sent.append(identity)
         return identity
 
+    def get(self, path: str) -> int:
+        """The status of what is answered to a request."""
+        return self._ask(Request(f"{self.relay.url}{path}"))
+
+    def post(self, path: str, body: Any) -> int:
+        """The same of one with a body."""
+        data = json.dumps(body).encode()
+        return self._ask(Request(f"{self.relay.url}{path}", data, {"Content-Type": "application/json"}))
+
+    @staticmethod
+    def _ask(request: Request) -> int:
+        try:
+            with urlopen(request, timeout=15) as answer:
+                answer.read()
+                return int(answer.status)
+        except HTTPError as error:
+            with error:
+                error.read()
+                return int(error.code)
+
+    def settle(self) -> None:
+        """Wait until the good client was told of all that was submitted."""
+
+        def missing() -> dict[str, list[str]]:
+            seen = {identity: self.witness.saw(identity) for identity in self.sent}
+            return {identity: states for identity, states in seen.items() if sorted(states) != sorted(_STATES)}
+
+        with suppress(AssertionError):
+            wait_for(lambda: not missing(), timeout=10, what="the good client to be told of all tasks")
+        assert not missing(), f"{missing()}\n{self.relay.output[-4000:]}"
+
     def rss(self) -> int:
         """The relay's memory, in bytes."""
         status = Path(f"/proc/{self.relay.pid}/status")
@@ -145,17 +180,7 @@ class Stage:
         :param expected: regular expressions of the warnings that may be in the log.
         """
         self.submit()
-
-        def whole() -> bool:
-            return all(self.witness.saw(identity) == _STATES for identity in self.sent)
-
-        def missing() -> dict[str, list[str]]:
-            seen = {identity: self.witness.saw(identity) for identity in self.sent}
-            return {identity: states for identity, states in seen.items() if states != _STATES}
-
-        with suppress(AssertionError):
-            wait_for(whole, timeout=10, what="the good client to be told of all tasks")
-        assert not missing(), f"{missing()}\n{self.relay.output[-4000:]}"
+        self.settle()
         assert self.witness.closed is None, self.witness.closed
         assert self.relay.ready(), self.relay.output[-4000:]
         said = self.relay.output
@@ -171,16 +196,17 @@ class Stage:
 
 
 @contextmanager
-def stage(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Stage]:
+def stage() -> Iterator[Stage]:
     """A relay with a worker and a server of their own, for the time of a `with` block."""
     with ExitStack() as exits:
         server = exits.enter_context(valkey_server())
         places = {
             "CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14),
-            "WATCHER_REDIS_URL": server.url(), **(env or {}),
+            "WATCHER_REDIS_URL": server.url(),
+            "WATCHER_HISTORY": str(JOURNAL.history), "WATCHER_HISTORY_BYTES": str(JOURNAL.history_bytes),
         }  # fmt: skip
         _: Program = exits.enter_context(worker("tasks", *_ALONE, pool="threads", env=places))
-        running = exits.enter_context(relay("tasks", *arguments, env=places))
+        running = exits.enter_context(relay("tasks", env=places))
         options: dict[str, Any] = {"max_size": None, "compression": None, "ping_interval": None}
         witness = Witness(exits.enter_context(connect(running.ws_url, **options)))
         exits.callback(witness.close)
@@ -195,7 +221,7 @@ class Caller:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard = b""
 
-    def __enter__(self) -> Caller:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -107,7 +107,7 @@ class Peer(Caller):
         """What was heard to the end is the protocol.
 
         :param sent: before; the code of a client's own close is echoed (RFC 6455, 5.5.1).
-        :param whole: only frames were sent; after a piece of one, the relay waits for the rest until the connection ends.
+        :param whole: only frames were sent; after a piece of one, the relay waits for the rest.
         """
         self.say(frame(b'{"id":%d,"ping":{}}' % _LAST))
         self.say(frame(b"\x03\xe8", opcode=8))
@@ -174,7 +174,7 @@ def test_mutated_commands(stage: Stage) -> None:
     stage.judge()
 
 
-_GOOD = (
+_GOOD: tuple[dict[str, Any], ...] = (
     {"id": 2, "subscribe": {"channel": "task:x", "recover": True, "epoch": "", "offset": 0}},
     {"id": 3, "rpc": {"method": "submit", "data": {"task": "tasks.add", "args": [1, 2], "kwargs": {}}}},
     {"id": 4, "history": {"channel": "tasks", "limit": -1, "since": {"offset": 1, "epoch": ""}}},
@@ -205,7 +205,7 @@ def test_mutated_frames(stage: Stage) -> None:
     stage.judge()
 
 
-def _any_frame(dice: Any) -> bytes:
+def _any_frame(dice: garbage.Dice) -> bytes:
     text = b"\n".join(garbage.json_text(dice, dice.choice(_GOOD)) for _ in range(dice.choice((1, 1, 3, 50))))
     kind = dice.randrange(12)
     if kind < 5:
