@@ -59,8 +59,8 @@ _FINAL_RANK: Final = 5
 FINAL_STATES: Final = frozenset(state for state, value in _RANKS.items() if value >= _FINAL_RANK)
 
 
-# What can be a moment (Unix seconds up to the year 9999), a duration, a count of tries, a size in bytes: whoever reads an
-# event, in whatever language, has numbers and a calendar that can hold it.
+# What can be a moment (Unix seconds up to the year 9999), a duration, a count of tries, a size in bytes. Whoever reads
+# an event, in whatever language, has numbers and a calendar that can hold it.
 _Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 _Duration = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 _Tries = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]

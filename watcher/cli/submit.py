@@ -16,7 +16,7 @@ import click
 from watcher.cli import calling
 from watcher.cli.calling import Call, End, calling_options, seconds
 from watcher.cli.stdin import lines
-from watcher.cli.terminal import Live, json_line, plain, say, task_line, write
+from watcher.cli.terminal import Live, json_line, json_text, plain, say, task_line, write
 from watcher.client import (
     Relay,
     RelayRefused,
@@ -149,7 +149,7 @@ async def _one(submitter: Submitter, args: Iterable[Any], order: _Order, where: 
     if not order.wait:
         epoch, offset = task.sent or ("", 0)
         told = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
-        write(json.dumps(told).encode() if order.as_json else task.id.encode())
+        write(json_text(told) if order.as_json else plain(task.id).encode())
         return 0
     try:
         return _finish(await _follow(task, order), order)
@@ -189,7 +189,7 @@ def _finish(last: TaskEvent, order: _Order) -> int:
                 click.echo(plain(line), err=True)
         return calling.FAILED
     if not order.as_json:
-        write(json.dumps(value, ensure_ascii=False).encode())
+        write(json_text(value))
     return 0
 
 
