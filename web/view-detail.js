@@ -26,7 +26,7 @@ import { block, call, count, cut, duration, inFull, line, moment, precisely, siz
 import { keptToken, resultAddress, saveResult } from "./relay.js";
 import { progressOf, runtimeOf } from "./module/task.js";
 
-/** Of a value, an error or a name so much is drawn, in characters: laying out millions would stop the page for seconds. */
+/** Of a value, an error or a name so much is drawn, in characters: millions, with overrides of the direction in them, stop a browser for minutes. */
 const SHOWN = 20_000;
 const NAME_SHOWN = 400;
 
