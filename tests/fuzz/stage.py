@@ -31,8 +31,8 @@ from watcher.journal import Journal
 JOURNAL = Journal(history=20_000, history_bytes=16 * 2**20)
 #: A task is submitted this often while it is fuzzed, in seconds.
 _EVERY = 0.5
-#: What a relay may keep of what it was sent, in bytes: buffers of the allocator and pages that were touched.
-_MEMORY = 48 * 2**20
+#: What a relay may keep of what it was sent, in bytes: its history, buffers of the allocator, pages that were touched.
+_MEMORY = JOURNAL.history_bytes + 48 * 2**20
 _STATES = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"]
 _ALONE = ("--without-mingle", "--without-gossip", "--without-heartbeat")
 _LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
