@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults bench lint format module wheel clean
+.PHONY: help run dev test faults fuzz bench lint format module wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
 	@echo "make dev      the same, started again whenever watcher/ or tasks/ change; keeps its data in data/"
 	@echo "make test     everything that must hold: lint, types, tests, a real browser      (ARGS='-k name')"
 	@echo "make faults   the fault tests in their long form, half an hour at most  (FAULTS_SEED=n repeats a run)"
+	@echo "make fuzz     half an hour of what nobody should send, on the port and in Redis  (FUZZ_SECONDS=60 FUZZ_SEED=n)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff and mypy only          make format   put the code into shape"
 	@echo "make module   make web/watcher.js of web/module/, after a change to it"
@@ -47,6 +48,11 @@ test: lint
 
 faults: $(VENV)/.installed-dev
 	@FAULTS=long $(BIN)/python -m pytest --session-timeout=1800 tests/faults $(ARGS)
+
+# The extra is empty where there is no wheel of atheris.
+fuzz: $(VENV)/.installed-dev
+	@$(PIP_INSTALL) -e '.[fuzz]'
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m bench $(ARGS)

@@ -52,6 +52,14 @@ def test_values_with_newlines_stay_on_one_line() -> None:
         b'{"id":"a","state":"PENDING","timestamp":1,"source":"signal"}\n{}',
         b'{"id":"a","state":"PENDING",\r"timestamp":1,"source":"signal"}',
         b'{"id":"a","state":"SUCCESS","timestamp":1,"source":"signal","result":"\xff"}',
+        b'{"id":"a","state":"SUCCESS","timestamp":1,"source":"signal","result":'
+        + b"[" * 100_000
+        + b"]" * 100_000
+        + b"}",
+        b'{"id":"a","state":"PENDING","timestamp":1e300,"source":"signal"}',
+        b'{"id":"a","state":"PENDING","timestamp":-1,"source":"signal"}',
+        b'{"id":"a","state":"PENDING","timestamp":1,"source":"signal","retries":1000000000000000000000}',
+        b'{"id":"a","state":"SUCCESS","timestamp":1,"source":"signal","result_size":18446744073709551615}',
     ],
 )
 def test_what_is_no_event_is_refused(line: bytes) -> None:

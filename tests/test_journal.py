@@ -271,3 +271,42 @@ def test_namespaces_and_databases_do_not_meet() -> None:
     one, other = Journal(namespace="a"), Journal(namespace="b", database=1)
     assert one.stream != other.stream
     assert Journal(database=0).live != Journal(database=1).live
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("e", "x"),
+        ("e", "x", "b", ""),
+        ("e", "x", "b", "nan"),
+        ("e", "x", "b", "-5"),
+        ("e", "x", "b", "1e400"),
+        ("b", "x"),
+    ],
+)
+def test_a_strange_entry_stops_nothing(redis: Any, fields: tuple[str, ...]) -> None:
+    """Whoever can write to Redis can leave one; good workers must be able to go on after it."""
+    keep = keeper(redis, history=5, history_bytes=2000)
+    epoch, _, _ = keep.append(event("a"))
+    redis.execute_command("XADD", keep.journal.stream, "*", *fields)
+    assert keep.begin() == (epoch, 1, 2)
+    for number in range(20):
+        assert keep.append(event(f"after-{number}", argsrepr="x" * 200)) == (epoch, number + 3, 1)
+    assert redis.xlen(keep.journal.stream) <= 5
+    assert keep.entries()[-1][0] == 22
+
+
+@pytest.mark.parametrize("standing", ["", "x", "9", "0000006"])
+def test_a_strange_standing_stops_nothing(redis: Any, standing: str) -> None:
+    keep = keeper(redis)
+    redis.hset(keep.journal.open, "a", standing)
+    redis.hset(keep.journal.closed, "b", standing)
+    assert keep.append(*life("c"), event("b"), event("a", "SUCCESS"))[2] == 6
+
+
+@pytest.mark.parametrize("value", [b"", b"x {}", b"-5 {}", b"0 {}", b"18446744073709551616 {}", "٣ {}".encode()])
+def test_what_has_no_offset_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="no offset"):
+        open_line(value)
+    with pytest.raises(ValueError):  # noqa: PT011 - it may have no two words either
+        parse_live(b"1 " + value.partition(b" ")[0] + b"\n{}")

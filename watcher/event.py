@@ -11,7 +11,7 @@ child publish independently: the event with the greatest ``(retries, rank, times
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -59,6 +59,14 @@ _FINAL_RANK: Final = 5
 FINAL_STATES: Final = frozenset(state for state, value in _RANKS.items() if value >= _FINAL_RANK)
 
 
+# What can be a moment (Unix seconds up to the year 9999), a duration, a count of tries, a size in bytes. Whoever reads
+# an event, in whatever language, has numbers and a calendar that can hold it.
+_Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
+_Duration = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+_Tries = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Size = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
 class InvalidEvent(ValueError):
     """Bytes that are not one line of JSON with the fields of an event."""
 
@@ -80,12 +88,12 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     state: str
-    timestamp: float
+    timestamp: _Moment
     source: Literal["signal", "backend"]
     name: str | None = None
     hostname: str | None = None
     queue: str | None = None
-    retries: int | None = None
+    retries: _Tries | None = None
     eta: str | None = None
     expires: str | None = None
     root_id: str | None = None
@@ -96,13 +104,13 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     args: Raw | UnsetType = UNSET
     kwargs: Raw | UnsetType = UNSET
     tags: tuple[str, ...] | None = None
-    runtime: float | None = None
+    runtime: _Duration | None = None
     result: Raw | UnsetType = UNSET
     result_repr: bool = False
-    result_size: int | None = None
+    result_size: _Size | None = None
     exception: ExceptionInfo | None = None
     meta: Raw | UnsetType = UNSET
-    meta_size: int | None = None
+    meta_size: _Size | None = None
     reason: Reason | None = None
 
     def channels(self) -> list[str]:
@@ -208,12 +216,13 @@ def decode(line: bytes) -> Event:
     msgspec skips what it isn't asked for without looking at its encoding, and one frame of invalid UTF-8 disconnects
     each client that it is sent to (RFC 6455, 8.1): so the whole line is checked.
 
-    :raises InvalidEvent: the line is not the JSON of an event, or not UTF-8, or has a newline inside.
+    :raises InvalidEvent: the line is not the JSON of an event, or not UTF-8, or has a newline inside, or is nested too
+        deeply to be read, or a number in it is none that there can be.
     """
     try:
         event = _event_decoder.decode(line)
         line.decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(str(error)) from None
     if b"\n" in line or b"\r" in line:
         raise InvalidEvent("an event is one line")

@@ -183,13 +183,25 @@ def parse_live(message: bytes) -> Batch:
     """
     head, *lines = message.split(b"\n")
     epoch, first = head.split()
+    if not _is_offset(first):
+        raise ValueError("no offset")
     return Batch(epoch.decode("ascii"), int(first), lines)
 
 
 def open_line(value: bytes) -> tuple[int, bytes]:
-    """Offset and line of one value of :attr:`Journal.open_lines`."""
+    """Offset and line of one value of :attr:`Journal.open_lines`.
+
+    :raises ValueError: the value is not of this form.
+    """
     offset, _, line = value.partition(b" ")
+    if not _is_offset(offset):
+        raise ValueError("no offset")
     return int(offset), line
+
+
+def _is_offset(text: bytes) -> bool:
+    """Whether it is a number as Redis writes that of an entry (64 bits, unsigned)."""
+    return text.isdigit() and len(text) <= 20 and 0 < int(text) < 2**64
 
 
 def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -205,7 +217,14 @@ def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
 
 
 # Where a stream stands. XINFO's reply is a flat list whose order differs between versions, so it is read by name.
+# What it finds there may be anybody's who can write to Redis: a field that is missing or no number counts as 0, for an
+# error would stop all that is yet to be appended.
 _POSITION: Final = """
+local function number(text)
+  local found = tonumber(text or '')
+  return found and found >= 0 and found < 2 ^ 53 and found or 0
+end
+
 local function position(stream)
   local found = {length = 0, epoch = false, offset = 0, bytes = 0, before = 0}
   if redis.call('EXISTS', stream) == 0 then return found end
@@ -218,9 +237,9 @@ local function position(stream)
       local epoch, offset = string.match(value, '^(%d+)-(%d+)$')
       found.id, found.epoch, found.offset = value, epoch, tonumber(offset)
     elseif name == 'last-entry' and value then
-      found.bytes = tonumber(value[2][4]) + #value[2][2]
+      found.bytes = number(value[2][4]) + #value[2][2]
     elseif name == 'first-entry' and value then
-      found.before = tonumber(value[2][4])
+      found.before = number(value[2][4])
     end
   end
   return found
@@ -246,11 +265,11 @@ APPEND: Final = (
     _POSITION
     + """
 local stream, open, open_lines, closed, closed_older, writer = unpack(KEYS)
-local number, writer_ttl = tonumber(ARGV[1]), ARGV[2]
+local batch, writer_ttl = tonumber(ARGV[1]), ARGV[2]
 local max_events, max_bytes, live = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local at = position(stream)
 
-local repeated = tonumber(redis.call('GET', writer) or 0) >= number
+local repeated = number(redis.call('GET', writer)) >= batch
 if repeated or #ARGV == 5 then return {at.epoch or '', at.offset, 0} end
 
 -- What is known of each task in the batch, looked up at once.
@@ -268,7 +287,7 @@ end
 local epoch, offset, bytes = at.epoch or new_epoch(), at.offset, at.bytes
 local published, touched = {}, {}
 local function final(standing)
-  return string.byte(standing, 7) >= 53 or string.sub(standing, 26) == 'REJECTED'
+  return (string.byte(standing, 7) or 0) >= 53 or string.sub(standing, 26) == 'REJECTED'
 end
 
 for i = 6, #ARGV, 3 do
@@ -327,7 +346,7 @@ if at.before < from then
   for _ = 1, 20 do
     local oldest, keep = redis.call('XRANGE', stream, '-', '+', 'COUNT', 100), nil
     for _, found in ipairs(oldest) do
-      if tonumber(found[2][4]) >= from then keep = found[1]; break end
+      if number(found[2][4]) >= from then keep = found[1]; break end
     end
     if keep then redis.call('XTRIM', stream, 'MINID', '=', keep); break end
     if #oldest < 100 then redis.call('XTRIM', stream, 'MAXLEN', '=', 1); break end

@@ -37,6 +37,9 @@ _REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "termi
 _CAUSES: Final[dict[str, Reason]] = {
     "WorkerLostError": "worker_lost", "TimeLimitExceeded": "time_limit", "SoftTimeLimitExceeded": "time_limit",
 }  # fmt: skip
+#: What is longer is no name of a state, in characters; and nothing is tried again so often.
+_LONGEST_STATE: Final = 255
+_MOST_RETRIES: Final = 2**31
 _CELERYS: Final = ("billiard.exceptions", "celery.exceptions")
 
 
@@ -106,18 +109,23 @@ def redis_of(app: Celery) -> tuple[str, str] | None:
 
 
 def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: str | None = None) -> Event | None:
-    """The event that a stored result tells of; None where it is not what Celery stores.
+    """The event that a stored result tells of; None where it is not what Celery stores, or can't be read.
 
     :param now: Unix seconds, for a state that is stored without its time.
     :param name: of the task, where it is known from elsewhere: it says what of the task is shown.
     """
     try:
-        meta = json.loads(payload)
+        return _event(identity, json.loads(payload), policy, now, name)
     except (ValueError, RecursionError):
         return None
+
+
+def _event(identity: str, meta: Any, policy: Policy, now: float, name: str | None) -> Event | None:
     if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
         return None
-    state: str = meta["status"]
+    state = clean(meta["status"])
+    if not 0 < len(state) <= _LONGEST_STATE:
+        return None
     retries = meta.get("retries")
     stored_name = _text(meta.get("name"))
     rendering = policy.of(name or stored_name)
@@ -129,7 +137,7 @@ def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: st
         name=stored_name,
         hostname=_text(meta.get("worker")),
         queue=_text(meta.get("queue")),
-        retries=retries if type(retries) is int else None,
+        retries=retries if type(retries) is int and 0 <= retries < _MOST_RETRIES else None,
         parent_id=_text(meta.get("parent_id")),
         group_id=_text(meta.get("group_id")),
         **_explanation(state, meta, rendering),
@@ -200,7 +208,7 @@ def _plain(value: Any) -> Any:
 
 def _timestamp(moment: Any, now: float) -> float:
     try:
-        return datetime.fromisoformat(moment).timestamp()
+        return max(0.0, datetime.fromisoformat(moment).timestamp())
     except (TypeError, ValueError, OverflowError, OSError):
         return now
 

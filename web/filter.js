@@ -10,9 +10,13 @@
  * @typedef {{kind: Kind, terms: Term[]}} Filter
  */
 
+// Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
+
 /** @type {Record<string, Kind>} */
 // prettier-ignore
 const KINDS = {
+  // @ts-expect-error: __proto__ is no entry
+  __proto__: null,
   PENDING: "waiting", RECEIVED: "waiting", RETRY: "waiting",
   SUCCESS: "succeeded", FAILURE: "failed",
   REVOKED: "other", REJECTED: "other", IGNORED: "other",
@@ -20,6 +24,8 @@ const KINDS = {
 
 /** @type {Record<string, (task: Task) => string | undefined>} */
 const FIELDS = {
+  // @ts-expect-error: __proto__ is no entry
+  __proto__: null,
   id: (task) => task.id,
   name: (task) => task.name,
   state: (task) => task.state,

@@ -41,25 +41,33 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const FULL = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
+/** The last moment that a Date can be, in milliseconds (ECMAScript, 21.4.1.1). */
+const LAST = 8.64e15;
+
+/** A moment, or what comes nearest to it: a worker may tell of any number of Unix seconds. */
+export function moment(/** @type {number} */ timestamp) {
+  return new Date(Math.max(-LAST, Math.min(LAST, timestamp * 1000)));
+}
+
 /** The time of day, with the date where it was not today. */
 export function when(/** @type {number} */ timestamp, now = Date.now()) {
-  const date = new Date(timestamp * 1000);
+  const date = moment(timestamp);
   return (date.toDateString() === new Date(now).toDateString() ? CLOCK : DAY).format(date);
 }
 
 /** The time of day. */
 export function clock(/** @type {number} */ timestamp) {
-  return Number.isFinite(timestamp) ? CLOCK.format(new Date(timestamp * 1000)) : "some other time";
+  return Number.isFinite(timestamp) ? CLOCK.format(moment(timestamp)) : "some other time";
 }
 
 /** The time of day to the millisecond. */
 export function precisely(/** @type {number} */ timestamp) {
-  return `${clock(timestamp)}.${String(new Date(timestamp * 1000).getMilliseconds()).padStart(3, "0")}`;
+  return `${clock(timestamp)}.${String(moment(timestamp).getMilliseconds()).padStart(3, "0")}`;
 }
 
 /** Date, time and zone. */
 export function inFull(/** @type {number} */ timestamp) {
-  return FULL.format(new Date(timestamp * 1000));
+  return FULL.format(moment(timestamp));
 }
 
 /** A size: 812 bytes, 12 KiB, 3.4 MiB. */
@@ -86,17 +94,18 @@ export function nameParts(/** @type {string} */ name) {
 /**
  * The arguments of a call in one line, parentheses included: real values as JSON, else the texts that stand for them.
  * @param {Record<string, any>} fields  of a task or an event
+ * @param {number} [limit]  in characters
  */
-export function call({ args, kwargs, argsrepr, kwargsrepr }) {
+export function call({ args, kwargs, argsrepr, kwargsrepr }, limit = LINE_LIMIT) {
   if (args && kwargs) {
     const parts = args.map((/** @type {any} */ value) => line(value, 80));
     for (const [key, value] of Object.entries(kwargs)) parts.push(`${key}=${line(value, 80)}`);
-    return cut(`(${parts.join(", ")})`);
+    return cut(`(${parts.join(", ")})`, limit);
   }
   if (argsrepr === undefined && kwargsrepr === undefined) return "";
   const parts = [];
   const positional = (argsrepr ?? "()").replace(/^[([]/, "").replace(/,?[)\]]$/, "");
   if (positional) parts.push(positional);
   if (kwargsrepr && kwargsrepr !== "{}") parts.push(`**${kwargsrepr}`);
-  return cut(`(${parts.join(", ")})`);
+  return cut(`(${parts.join(", ")})`, limit);
 }

@@ -9,7 +9,7 @@
 import { askRevoke, askToken, installTheme } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { termText } from "./filter.js";
-import { word } from "./format.js";
+import { cut, word } from "./format.js";
 import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
@@ -194,7 +194,7 @@ function sync() {
 }
 
 function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, state, id }, outcome }) {
-  announce(`${name ?? id}: ${word(state)}${outcome ? `, ${outcome}` : ""}`);
+  announce(`${cut(name ?? id)}: ${cut(word(state))}${outcome ? `, ${outcome}` : ""}`);
 }
 
 async function loadRegistry() {
@@ -251,8 +251,17 @@ function filterBy(/** @type {string} */ key, /** @type {string} */ value) {
 
 function route() {
   const [, id] = location.hash.match(/^#task\/(.+)$/) ?? [];
-  if (id) open(decodeURIComponent(id));
+  if (id) open(decoded(id));
   else close();
+}
+
+/** What stands in an address, which may have been written by anybody. */
+function decoded(/** @type {string} */ text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 async function copy(/** @type {string} */ text) {

@@ -22,9 +22,13 @@
 
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
 import { kindOf } from "./filter.js";
-import { block, call, cut, duration, inFull, line, precisely, size, word } from "./format.js";
+import { block, call, count, cut, duration, inFull, line, moment, precisely, size, word } from "./format.js";
 import { keptToken, resultAddress, saveResult } from "./relay.js";
 import { progressOf, runtimeOf } from "./module/task.js";
+
+/** Of a value, an error or a name so much is drawn, in characters: millions, with overrides of the direction in them, stop a browser for minutes. */
+const SHOWN = 20_000;
+const NAME_SHOWN = 400;
 
 /** @typedef {{label: string, text: string, copy?: boolean, filter?: string, title?: string}} Fact */
 
@@ -34,6 +38,7 @@ export class DetailView {
   /** @type {History | null} */ #history = null;
   #version = -1;
   #obstacle = "";
+  #named = "";
   /** @type {Record<string, any>} */ #parts = {};
 
   constructor(/** @type {Actions} */ actions) {
@@ -68,10 +73,11 @@ export class DetailView {
 
   #build(/** @type {History} */ { id }) {
     const { close, copy, revoke, again, edit } = this.#actions;
+    this.#named = "";
     const current = () => /** @type {Task} */ (this.#history?.task);
     /** @type {Record<string, any>} */
     const parts = {
-      title: el("h2", { id: "detail-title", tabindex: -1, text: id }),
+      title: el("h2", { id: "detail-title", tabindex: -1, text: cut(id, NAME_SHOWN) }),
       icon: icon("state-PENDING"),
       word: el("span"),
       clock: el("span", { class: "dim" }),
@@ -104,13 +110,15 @@ export class DetailView {
       }),
       call: el("pre", { class: "value", tabindex: 0, "aria-label": "Arguments" }),
       omitted: el("p", { class: "quiet" }),
+      clipped: el("p", { class: "quiet" }),
+      clippedCall: el("p", { class: "quiet" }),
     };
     this.#parts = parts;
     parts.outcome.head.append(copyButton("Copy the result or traceback", () => copy(outcomeText(current()))));
     parts.arguments.head.append(copyButton("Copy the arguments", () => copy(argumentsText(current()))));
-    parts.outcome.root.append(parts.error, parts.trace, parts.value, parts.whole);
+    parts.outcome.root.append(parts.error, parts.trace, parts.value, parts.clipped, parts.whole);
     parts.timeline.root.append(parts.omitted, parts.tries);
-    parts.arguments.root.append(parts.call);
+    parts.arguments.root.append(parts.call, parts.clippedCall);
     parts.badge = el("span", { class: "badge" }, parts.icon, parts.word);
     parts.actions = el("div", { class: "detail-actions" }, parts.again, parts.edit, parts.revoke, parts.obstacle);
     const closer = el("button", {
@@ -152,11 +160,14 @@ export class DetailView {
       part.hidden = !task;
     this.#writeFacts(task ? factsOf(task) : [{ label: "Task id", text: history.id, copy: true }]);
     if (!task) return;
-    if (task.name && parts.title.textContent !== task.name) parts.title.replaceChildren(...nameSpans(task.name));
+    if (task.name && task.name !== this.#named) {
+      this.#named = task.name;
+      parts.title.replaceChildren(...nameSpans(cut(task.name, NAME_SHOWN)));
+    }
     this.#writeState(task);
     this.#writeActions(task, obstacle);
     this.#writeOutcome(task);
-    setText(parts.call, argumentsText(task));
+    clip(parts.call, parts.clippedCall, argumentsText(task));
     parts.arguments.root.hidden = !parts.call.textContent;
     parts.omitted.hidden = !history.omitted && !history.trimmed;
     setText(
@@ -174,7 +185,7 @@ export class DetailView {
     setAttribute(badge, "data-kind", kindOf(task.state));
     setAttribute(badge, "data-state", task.state);
     setStateIcon(svg, task.state, progress?.share);
-    setText(text, word(task.state));
+    setText(text, cut(word(task.state)));
     bar.hidden = percent.hidden = !progress;
     if (!progress) return;
     bar.value = progress.share * 100;
@@ -193,7 +204,7 @@ export class DetailView {
   }
 
   #writeOutcome(/** @type {Task} */ task) {
-    const { outcome, error, trace, value, whole } = this.#parts;
+    const { outcome, error, trace, value, clipped, whole } = this.#parts;
     const { exception } = task;
     const text = exception ? "" : outcomeText(task);
     setText(
@@ -203,14 +214,13 @@ export class DetailView {
     outcome.root.hidden = !text && !exception && task.result_size === undefined;
     error.hidden = !exception;
     if (exception) {
-      setText(error.firstChild, exception.type);
-      setText(error.lastChild, exception.message ? `: ${exception.message}` : "");
+      setText(error.firstChild, cut(exception.type, NAME_SHOWN));
+      setText(error.lastChild, exception.message ? cut(`: ${exception.message}`, SHOWN) : "");
     }
     trace.hidden = !exception?.traceback;
-    setText(trace, exception?.traceback ?? "");
     value.hidden = !text;
-    setText(value, text);
-    whole.hidden = task.result_size === undefined;
+    clip(exception ? trace : value, clipped, exception ? (exception.traceback ?? "") : text, Boolean(exception));
+    whole.hidden = task.result_size === undefined && !(task.state === "SUCCESS" && text.length > SHOWN);
   }
 
   #writeFacts(/** @type {Fact[]} */ facts) {
@@ -224,15 +234,16 @@ export class DetailView {
   }
 
   #fact(/** @type {Fact} */ { label, text, copy, filter, title }) {
+    const shown = cut(text, NAME_SHOWN);
     const value = filter
       ? el("button", {
           type: "button",
           class: "link mono",
-          text,
-          title: `Show all tasks with ${filter}:${text}`,
+          text: shown,
+          title: `Show all tasks with ${filter}:${shown}`,
           onclick: () => this.#actions.filter(filter, text),
         })
-      : el("span", { class: copy ? "mono" : "", text, title });
+      : el("span", { class: copy ? "mono" : "", text: shown, title });
     return el(
       "div",
       {},
@@ -240,6 +251,21 @@ export class DetailView {
       el("dd", {}, value, copy && copyButton(`Copy ${label}`, () => this.#actions.copy(text))),
     );
   }
+}
+
+/**
+ * Show a text, or of a very long one a part, and say so.
+ * @param {Element} element
+ * @param {HTMLElement} note
+ * @param {string} text
+ * @param {boolean} [end]  whether its end matters most, as a traceback's does
+ */
+function clip(element, note, text, end = false) {
+  const rest = text.length - SHOWN;
+  note.hidden = rest <= 0;
+  setText(element, rest <= 0 ? text : end ? `…${text.slice(-SHOWN)}` : `${text.slice(0, SHOWN)}…`);
+  if (rest <= 0) return;
+  setText(note, `The ${end ? "last" : "first"} ${count(SHOWN)} of ${count(text.length)} characters. Copy it to have all.`);
 }
 
 function section(/** @type {string} */ name) {
@@ -289,7 +315,7 @@ function outcomeText(/** @type {Task} */ task) {
 
 function argumentsText(/** @type {Task} */ task) {
   const { args, kwargs } = task;
-  if (!args || !kwargs) return call(task);
+  if (!args || !kwargs) return call(task, Infinity);
   const parts = args.map((/** @type {any} */ value) => line(value, Infinity));
   for (const [key, value] of Object.entries(kwargs)) parts.push(`${key}=${line(value, Infinity)}`);
   return parts.length ? parts.join("\n") : "none";
@@ -345,7 +371,7 @@ function updateEntry(/** @type {any} */ element, /** @type {Entry} */ { event, s
   setAttribute(element, "data-kind", kindOf(event.state));
   setAttribute(element, "data-state", event.state);
   setStateIcon(svg, event.state, progressOf(event)?.share ?? 0);
-  setText(what.firstChild, word(event.state));
+  setText(what.firstChild, cut(word(event.state)));
   setText(
     what.lastChild,
     [
@@ -357,7 +383,7 @@ function updateEntry(/** @type {any} */ element, /** @type {Entry} */ { event, s
       .join(","),
   );
   setText(at, precisely(since));
-  setAttribute(at, "datetime", new Date(since * 1000).toISOString());
+  setAttribute(at, "datetime", moment(since).toISOString());
   setAttribute(at, "title", inFull(since));
   setText(gap, delta === undefined ? "" : `+${duration(delta)}`);
   setText(note, entryNote(event));
@@ -368,5 +394,5 @@ function entryNote(/** @type {Record<string, any>} */ { state, exception, reason
   if (exception) return cut(`${exception.type}: ${exception.message}`, 300);
   if (reason) return reason.replaceAll("_", " ");
   if (meta !== undefined) return line(meta, 200);
-  return state === "STARTED" && hostname ? `on ${hostname}` : "";
+  return state === "STARTED" && hostname ? `on ${cut(hostname)}` : "";
 }

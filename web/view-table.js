@@ -19,7 +19,7 @@
 
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
 import { kindOf } from "./filter.js";
-import { count, duration, inFull, nameParts, when, word } from "./format.js";
+import { count, cut, duration, inFull, moment, nameParts, when, word } from "./format.js";
 import { progressOf, runtimeOf } from "./module/task.js";
 
 /** Rows beyond the edges, so that a scroll shows rows and not gaps; fewer while the list moves by itself. */
@@ -218,7 +218,7 @@ function updateRow(
 function writeIdentity(/** @type {RowElement} */ element, /** @type {Row} */ row) {
   const { time } = element.parts;
   element.id = `row-${row.number}`;
-  time.dateTime = new Date(row.created * 1000).toISOString();
+  time.dateTime = moment(row.created).toISOString();
   time.title = inFull(row.created);
   setText(time, when(row.created));
 }
@@ -226,16 +226,16 @@ function writeIdentity(/** @type {RowElement} */ element, /** @type {Row} */ row
 function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /** @type {number} */ now) {
   const { parts } = element;
   const { task } = row;
-  const [module, name] = nameParts(task.name ?? "");
+  const [module, name] = nameParts(cut(task.name ?? ""));
   const progress = kindOf(task.state) === "running" ? progressOf(task) : undefined;
   const percent = progress ? Math.floor(progress.share * 100) : 0;
   setAttribute(element, "data-kind", kindOf(task.state));
   setAttribute(element, "data-state", task.state);
   setStateIcon(parts.icon, task.state, progress?.share);
-  setText(parts.word, word(task.state));
+  setText(parts.word, cut(word(task.state)));
   setText(parts.attempt, task.retries ? `try ${task.retries + 1}` : "");
   setText(parts.module, name ? module : "");
-  setText(parts.name, name || task.id);
+  setText(parts.name, name || cut(task.id));
   setText(parts.call, row.call);
   setText(parts.text, row.outcome);
   setText(parts.runtime, runtimeText(row, now));
@@ -243,7 +243,7 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
   parts.percent.hidden = parts.progress.hidden = !progress;
   if (progress) {
     parts.progress.value = percent;
-    setAttribute(parts.progress, "aria-label", `${percent} % of ${row.task.name ?? "the task"}`);
+    setAttribute(parts.progress, "aria-label", `${percent} % of ${cut(row.task.name ?? "the task")}`);
   }
   writeTags(parts.tags, task.tags ?? []);
 }
@@ -251,7 +251,7 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
 function writeTags(/** @type {HTMLElement} */ element, /** @type {string[]} */ tags) {
   if (element.dataset.tags === tags.join("\n") || (!tags.length && !element.firstChild)) return;
   element.dataset.tags = tags.join("\n");
-  const shown = tags.slice(0, TAGS_SHOWN).map((text) => el("span", { class: "tag", text }));
+  const shown = tags.slice(0, TAGS_SHOWN).map((text) => el("span", { class: "tag", text: cut(text) }));
   if (tags.length > TAGS_SHOWN) shown.push(el("span", { class: "tag", text: `+${tags.length - TAGS_SHOWN}` }));
   element.replaceChildren(...shown);
 }

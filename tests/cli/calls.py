@@ -142,3 +142,11 @@ def terminal(*arguments: str, url: str, **options: Any) -> Iterator[Terminal]:
         yield opened
     finally:
         opened.close()
+
+
+def on_terminal(*arguments: str, url: str, **options: Any) -> tuple[int, str]:
+    """Run a command to its end where a person looks: its exit code, and all that the terminal was sent."""
+    with terminal(*arguments, url=url, **options) as opened:
+        code = opened.wait()
+        _ = opened.lines  # what it said last
+        return code, opened.sent.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -169,16 +170,35 @@ async def test_another_database_is_another_app(valkey: Valkey) -> None:
     other.close()
 
 
-async def test_what_is_not_json_is_left_alone(valkey: Valkey) -> None:
-    import pickle
+_STRANGE = (
+    pickle.dumps({"status": "SUCCESS"}), b"nonsense", b"[]", b'{"status": 5}', b"[" * 100_000, b'{"status": ""}',
+    b'{"status": "SUCCESS", "result": ' + b"[" * 900 + b"]" * 900 + b"}",
+)  # fmt: skip
 
+
+async def test_what_is_not_json_is_left_alone(valkey: Valkey) -> None:
     async with watching(valkey) as watched:
-        for payload in (pickle.dumps({"status": "SUCCESS"}), b"nonsense", b"[]", b'{"status": 5}', b"[" * 100_000):
+        for payload in _STRANGE:
             await watched.results.set("celery-task-meta-strange", payload)
             await watched.results.publish("celery-task-meta-strange", payload)
         await watched.store("a", 1)
         await watched.has("a", "SUCCESS")
         assert watched.history.task("strange") is None
+
+
+async def test_what_no_worker_would_store_ends_nothing(valkey: Valkey) -> None:
+    """A state that is no text, tries and times that there are none of."""
+    strange = (
+        b'{"status": "\\ud800", "result": 1}',
+        b'{"status": "STARTED", "retries": -1, "date_done": "0001-01-01"}',
+        b'{"status": "STARTED", "retries": 1' + b"0" * 4000 + b"}",
+    )
+    async with watching(valkey) as watched:
+        for number, payload in enumerate(strange):
+            await watched.results.set(f"celery-task-meta-{number}", payload)
+            await watched.results.publish(f"celery-task-meta-{number}", payload)
+        for number, state in enumerate(("\\ud800", "STARTED", "STARTED")):
+            await watched.has(str(number), state)
 
 
 async def test_one_of_several_relays_does_it_and_another_follows(valkey: Valkey) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from ipaddress import ip_network
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tests.relay.support import SECRET
 from tests.support.events import event
 from tests.support.valkey import Valkey
 from watcher.permissions import issue
+from watcher.relay.http import application
 from watcher.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -176,3 +179,52 @@ async def test_below_a_root_path(valkey: Valkey, app: Celery) -> None:
         is_problem(await client.get("/watcher/"), 404, "")
         made = await client.post("/watch/api/tasks", json={"task": "tasks.add", "args": [1, 2]})
         assert made.headers["location"] == f"/watch/api/tasks/{made.json()['id']}"
+
+
+async def test_each_answer_tells_browsers_what_may_be_done_with_it(valkey: Valkey, app: Celery) -> None:
+    """The page, its files, the API, whatever goes wrong: the same strict policy."""
+    async with serving(valkey.url(), app) as (client, relay):
+        door: Any = application(relay)
+        paths = [route.path.replace("{id:path}", "nobody") for route in door._app.routes]
+        asked: list[tuple[str, str, dict[str, Any]]] = [("GET", path, {}) for path in paths if path != "/api/events"]
+        asked += [("HEAD", "/api/events", {"params": {"channel": "tasks"}}), ("GET", "/api/events", {})]
+        asked += [
+            ("DELETE", "/api/tasks", {}),
+            ("GET", "/nothing", {}),
+            ("GET", "/", {"headers": {"Host": "evil.example"}}),
+        ]
+        asked += [
+            ("POST", "/api/tasks", {"content": body}) for body in (b"x", b"x" * 2**20 + b"x", b'{"task": "none"}')
+        ]
+        asked += [("OPTIONS", "/api/tasks", {}), ("GET", "/%00", {}), ("GET", "/api/tasks?limit=x", {})]
+        statuses = set()
+        for method, path, options in asked:
+            response = await client.request(method, path, **options)
+            statuses.add(response.status_code)
+            policy = response.headers["content-security-policy"].split("; ")
+            assert {"default-src 'none'", "script-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(
+                policy
+            ), path
+            assert not re.search(r"unsafe|\*|http", "; ".join(policy)), path
+            assert response.headers["x-content-type-options"] == "nosniff", path
+            assert response.headers["referrer-policy"] == "no-referrer", path
+        assert statuses >= {200, 400, 403, 404, 405, 413, 422}
+
+
+async def test_no_route_may_be_used_by_a_foreign_page(valkey: Valkey, app: Celery) -> None:
+    """Each one that changes something, and each of the API; with or without a preflight."""
+    async with serving(valkey.url(), app) as (client, relay):
+        door: Any = application(relay)
+        for route in door._app.routes:
+            path = route.path.replace("{id:path}", "nobody")
+            methods = {"POST", "PUT", "PATCH", "DELETE", "OPTIONS"} | (
+                {"GET", "HEAD"} if path.startswith("/api/") else set()
+            )
+            for method, origin in product(
+                methods, ("https://evil.example", "null", "http://localhost.evil.example", "file://")
+            ):
+                headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+                response = await client.request(method, path, headers=headers)
+                assert response.status_code == 403, (method, path, origin)
+                assert "access-control-allow-origin" not in response.headers
+        assert relay.hub.history.last == 0

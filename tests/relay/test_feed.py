@@ -252,3 +252,50 @@ async def test_strange_messages_on_the_channel_are_passed_over(valkey: Valkey) -
             await running.redis.publish(running.journal.live, strange)
         await running.append(event("a"))
         await eventually(lambda: line("a") in running.sink.lines, what="the event after them")
+
+
+async def test_what_is_published_of_another_journal_is_not_believed(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.append(event("a"))
+        await running.has(1)
+        (before,) = running.sink.snapshots[-1:]
+        for strange in ("9999999999999999 1", "1 1\n{}", f"{before.epoch} 18446744073709551616\n{{}}"):
+            await running.redis.publish(running.journal.live, strange)
+        await running.append(event("b"))
+        await running.has(2)
+        assert running.sink.snapshots[-1] is before, "nobody was told to start anew"
+
+
+async def test_a_forged_batch_costs_none_of_the_events_that_follow(valkey: Valkey) -> None:
+    async with feeding(valkey) as running:
+        await running.append(event("a"))
+        await running.has(1)
+        epoch = running.sink.snapshots[-1].epoch
+        await running.redis.publish(running.journal.live, f"{epoch} 2\nforged")
+        await running.has(2)
+        await running.append(event("b"))
+        await eventually(lambda: running.sink.lines == [line("a"), line("b")], what="the journal as it is")
+
+
+async def test_strange_entries_are_passed_over(valkey: Valkey) -> None:
+    """Holes in the offsets, and unfinished tasks without a place."""
+    async with feeding(valkey) as running:
+        await running.append(event("a"))
+        await running.has(1)
+        epoch = running.sink.snapshots[-1].epoch
+        for value in ("", "x", "-5 {}", "1 {}", f"1 {line('a').decode()}"):
+            await running.redis.hset(running.journal.open_lines, f"0:{value}", value)
+        await running.redis.xadd(running.journal.stream, {"e": "nonsense"}, id=f"{epoch}-10")
+        await running.append(event("b"))
+        await eventually(lambda: running.sink.lines[-1:] == [line("b")], what="the event after the hole")
+    async with feeding(valkey) as fresh:
+        await fresh.ready()
+        (snapshot,) = fresh.sink.snapshots
+        assert (snapshot.first, len(snapshot.lines), snapshot.lines[10]) == (1, 11, line("b"))
+        assert {offset for offset, _ in snapshot.kept} == {1, 11}
+    async with feeding(valkey) as running:
+        await running.redis.xadd(running.journal.stream, {"e": "far"}, id=f"{epoch}-{2**40}")
+        await eventually(lambda: running.feed.trouble is None, what="the feed to be caught up")
+    async with feeding(valkey) as far:
+        await far.ready()
+        assert (far.sink.snapshots[0].first, far.sink.snapshots[0].lines) == (2**40, [b"far"])

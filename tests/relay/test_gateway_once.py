@@ -160,6 +160,17 @@ async def test_a_claim_of_a_relay_that_died_is_taken_over(app: Celery, valkey: V
     assert [message["headers"]["id"] for message in queued(valkey)] == ["orphan"]
 
 
+@pytest.mark.parametrize(
+    "value", [b"", b"s", b"s a b", b"c x y z", b"\xff\xfe", b"s " + b"a" * 16 + b" " + b"b" * 32 + b" e x"]
+)
+async def test_a_claim_that_no_relay_made_is_in_the_way(gateway: Gateway, valkey: Valkey, value: bytes) -> None:
+    with valkey.client() as redis:
+        redis.set(JOURNAL.claim("id:strange"), value)
+    with pytest.raises(NotPermitted, match="in use"):
+        await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "strange"}), OPEN)
+    assert (await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "other"}), OPEN)).id == "other"
+
+
 async def test_thousands_at_once_are_carried_in_order_of_the_journal(gateway: Gateway, valkey: Valkey) -> None:
     found: dict[int, Submitted] = {}
 

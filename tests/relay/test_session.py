@@ -290,7 +290,7 @@ def test_history_is_given_forward_backward_and_in_part() -> None:
     def history(**request: Any) -> list[int]:
         return offsets(client.ask(history={"channel": "name:n", **request})["history"])
 
-    assert history(limit=-1) == [2, 4, 6, 8, 10]
+    assert history(limit=-1) == history(limit=2**64) == [2, 4, 6, 8, 10]
     assert history(limit=2) == [2, 4]
     assert history(limit=2, since={"offset": 4, "epoch": "e"}) == [6, 8]
     assert history(limit=2, reverse=True) == [10, 8]

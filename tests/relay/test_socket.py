@@ -25,6 +25,7 @@ from tests.support.waiting import eventually
 from watcher.errors import NotPermitted
 from watcher.permissions import OPEN
 from watcher.relay import messages
+from watcher.relay.access import origin_of
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
@@ -97,8 +98,8 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Counter]:
-    desk = Counter()
+async def serving(desk: Counter | None = None) -> AsyncIterator[Counter]:
+    desk = desk or Counter()
     with sockets.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         desk.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
@@ -131,6 +132,24 @@ async def test_it_speaks_where_it_is_and_nowhere_else() -> None:
         desk.full = True
         with pytest.raises(InvalidStatus, match="503"):
             await connect(desk.url + PATH)
+
+
+@pytest.mark.parametrize("doubled", ["Host", "Origin"])
+async def test_of_two_hosts_or_origins_neither_is_believed(doubled: str) -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    class Strict(Counter):
+        def refusal(self, peer: Peer, lines: Lines) -> str | None:
+            asked.append((peer.host, origin_of(lines)))
+            return "not from there"
+
+    evil = [(doubled, "evil.example")]
+    more = evil if doubled == "Host" else [("Origin", "http://localhost"), *evil]
+    async with serving(Strict()) as desk:
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(desk.url + PATH, additional_headers=more)
+    [(host, origin)] = asked
+    assert host is None if doubled == "Host" else origin == "http://localhost, evil.example"
 
 
 async def test_calls_are_answered_with_what_came_of_them() -> None:

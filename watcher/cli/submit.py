@@ -17,7 +17,7 @@ from watcher.cli import calling
 from watcher.cli.calling import Call, End, calling_options, seconds
 from watcher.cli.live import Board
 from watcher.cli.stdin import lines
-from watcher.cli.terminal import json_line, plain, say, write
+from watcher.cli.terminal import json_line, json_text, plain, say, write
 from watcher.client import (
     Relay,
     RelayRefused,
@@ -150,7 +150,7 @@ async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _
     if not order.wait:
         epoch, offset = task.sent or ("", 0)
         told = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
-        write(json.dumps(told).encode() if order.as_json else task.id.encode())
+        write(json_text(told) if order.as_json else plain(task.id).encode())
         return 0
     try:
         return _finish(await _follow(relay, task, order), order)
@@ -183,7 +183,7 @@ def _finish(last: TaskEvent, order: _Order) -> int:
                 click.echo(plain(line), err=True)
         return calling.FAILED
     if not order.as_json:
-        write(json.dumps(value, ensure_ascii=False).encode())
+        write(json_text(value))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from watcher.client import Snapshot, TaskEvent
 
-__all__ = ["cut", "json_line", "one_line", "plain", "say", "task_line", "write"]
+__all__ = ["cut", "json_line", "json_text", "one_line", "plain", "say", "task_line", "write"]
 
 _COLORS: Final = {
     "SUCCESS": 32,
@@ -44,11 +44,22 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def json_text(value: Any) -> bytes:
+    """``value`` as a line of JSON in which a terminal finds nothing to obey."""
+    return _escaped(json.dumps(value, ensure_ascii=False)).encode()
+
+
+def _escaped(text: str) -> str:
+    """JSON, with escapes (RFC 8259, 7) for what isn't printed: JSON itself lets C1 controls and overrides through."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def json_line(event: TaskEvent) -> bytes:
-    """An event with its place, as a line of JSON; its own bytes are unchanged."""
+    """An event with its place, as a line of JSON; its own bytes are unchanged, but where somebody looks."""
     channel = json.dumps(event.channel).encode()
+    line = _escaped(event.line.decode()).encode() if sys.stdout.isatty() else event.line
     return b'{"epoch":%s,"offset":%d,"channel":%s,"data":%s}' % (
-        json.dumps(event.epoch).encode(), event.offset, channel, event.line,
+        json.dumps(event.epoch).encode(), event.offset, channel, line,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -155,9 +156,18 @@ class Lookup:
         epoch = entry(newest[0])[0] if newest else ""
         for index, identity in enumerate(with_lines):
             look = looks.get(identity, Look(None))
-            lines = [open_line(value) for value in values[len(_RANKS) * index : len(_RANKS) * (index + 1)] if value]
-            looks[identity] = look._replace(epoch=epoch, lines=sorted(lines))
+            lines = _open_lines(values[len(_RANKS) * index : len(_RANKS) * (index + 1)])
+            looks[identity] = look._replace(epoch=epoch, lines=lines)
         return looks
+
+
+def _open_lines(values: Iterable[bytes | None]) -> list[tuple[int, bytes]]:
+    """What is kept of an unfinished task, oldest first; what is no event of the journal's is passed over."""
+    lines = []
+    for value in values:
+        with suppress(ValueError):
+            lines += [open_line(value)] if value else []
+    return sorted(lines)
 
 
 class Past:
@@ -196,5 +206,5 @@ def peek(line: bytes) -> Peek | None:
     """A look into an event; None where it is none."""
     try:
         return msgspec.json.decode(line, type=Peek)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

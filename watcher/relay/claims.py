@@ -13,6 +13,7 @@ An idempotency key is a subject's own, and leads to the id that was chosen for i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -32,6 +33,9 @@ _PATIENCE: Final = 5000
 
 # A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`.
 _CLAIMED, _SENT, _REFUSED = "c", "s", "r"
+_CLAIM: Final = re.compile(
+    r"[crs] (?P<subject>[0-9a-f]{16}) (?P<digest>[0-9a-f]{32})(?: (?P<epoch>[0-9]+) (?P<offset>[0-9]{1,20}))?"
+)
 
 #: KEYS: the claim, then the journal's hashes of known tasks. ARGV: the value, its TTL, the patience, and the id where
 #: it must be new to the journal. Replies "taken", "known", or the value that is in the way.
@@ -194,15 +198,15 @@ def _verdict(identity: str, claim: Claim, answer: str) -> Verdict:
         return Taken(identity)
     if answer == "known":
         return NotPermitted(f"the task id {identity!r} is in use")
-    state, subject, digest, *at = answer.split(" ")
-    if subject != claim.subject:
+    found = _CLAIM.fullmatch(answer)
+    if found is None or found["subject"] != claim.subject:  # none that a relay made is nobody's, too
         return NotPermitted(f"the task id {identity!r} is in use")
-    if digest != claim.digest:
+    if found["digest"] != claim.digest:
         return Conflict(f"the task id {identity!r} was used for another request")
-    if state == _SENT:
-        return Known(identity, at[0], int(at[1]))
+    if found["epoch"]:
+        return Known(identity, found["epoch"], int(found["offset"]))
     return Busy(identity)
 
 
 def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
 _PAGE: Final = 1000
+#: A hole in the offsets is filled where it is no larger than this.
+_HOLE: Final = 10_000
 #: Reading all of a journal takes less than this, in seconds.
 _CATCH_UP: Final = 30.0
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
@@ -179,16 +181,27 @@ class Feed:
 
         :param first: offset of the next event, should the stream be empty.
         """
-        kept = []
+        kept, strange = [], 0
         async for _, value in self._redis.hscan_iter(self._journal.open_lines, count=_PAGE):
-            kept.append(open_line(value))
+            try:
+                kept.append(open_line(value))
+            except ValueError:
+                strange += 1
+        if strange:
+            logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
         kept.sort()
         lines: list[bytes] = []
         start = epoch
         while page := await self._page(start):
-            if not lines:
-                first = entry(page[0])[1]
-            lines += [entry(raw)[2] for raw in page]
+            for _, offset, line in map(entry, page):
+                # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
+                # and where that is much, what lies before it is lost.
+                hole = offset - first - len(lines)
+                if not lines or hole > _HOLE:
+                    first, lines = offset, []
+                else:
+                    lines += [b""] * hole
+                lines.append(line)
             start = f"({page[-1][0].decode('ascii')}"
         self._heard.clear()
         self._epoch, self._offset = epoch, first + len(lines) - 1
@@ -210,12 +223,16 @@ class Feed:
     async def _read(self) -> None:
         """Read the stream from the last offset on."""
         while page := await self._page(f"({entry_id(self._epoch, self._offset)}"):
-            epoch, offset, _ = entry(page[0])
-            if epoch != self._epoch or offset != self._offset + 1:
-                # More came than the journal keeps: what follows doesn't follow on what is here.
-                await self._restart(epoch, offset)
-                return
-            self._take([entry(raw)[2] for raw in page])
+            lines: list[bytes] = []
+            for epoch, offset, line in map(entry, page):
+                if epoch != self._epoch or offset != self._offset + 1 + len(lines):
+                    # More came than the journal keeps: what follows doesn't follow on what is here.
+                    self._take(lines)
+                    self._hand_on()
+                    await self._restart(epoch, offset)
+                    return
+                lines.append(line)
+            self._take(lines)
 
     async def _page(self, start: str) -> Any:
         return await self._redis.xrange(self._journal.stream, start, "+", count=_PAGE)
@@ -228,11 +245,23 @@ class Feed:
         except ValueError:
             logger.warning("passed over a message on %s that is no batch of events", self._journal.live)
             return
-        if batch.epoch != self._epoch:
-            await self._restart(batch.epoch, batch.first)
+        if batch.epoch != self._epoch or batch.first <= self._offset:
+            await self._compare()
         elif batch.first > self._offset + 1:
             await self._read()
         self._accept(batch)
+
+    async def _compare(self) -> None:
+        """Look whether the journal is the one that is being read, after what was published says otherwise.
+
+        Redis is asked, for anybody can publish. What is told of a place that was passed was mostly read meanwhile, but
+        it may be that something else was taken for it.
+        """
+        epoch, first, last = await self._position()
+        if epoch != self._epoch:
+            await self._restart(epoch, first)
+        else:
+            await self._verify(first, last)
 
     def _accept(self, batch: Batch) -> None:
         """Take what is new in ``batch``, of which a read of the stream may have brought a part already."""
@@ -246,6 +275,8 @@ class Feed:
         What one read of the socket brought is parsed without a wait in between, so the call below comes after all of
         it: the sink gets it at once, and sends once.
         """
+        if not lines:
+            return
         if not self._heard:
             loop = self._loop
             if self._handed_on:

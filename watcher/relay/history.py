@@ -87,9 +87,10 @@ class History:
     def keep(self, offset: int, line: bytes) -> None:
         """Restore an older event of an unfinished task, after :meth:`reset`, in ascending order of offsets.
 
-        Events that the window is going to hold are passed over, as are lines that are no events.
+        Events that the window is going to hold are passed over, as are lines that are no events, and the second of two
+        at one place.
         """
-        if offset >= self.first:
+        if offset >= self.first or offset in self._kept:
             return
         try:
             event = decode(line)

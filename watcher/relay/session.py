@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -294,7 +295,7 @@ class Session:
             events = ((offset, line) for _, offset, line in piece.events)
         publications: list[messages.Publication] = []
         size = 0
-        for offset, line in islice(events, None if request.limit < 0 else request.limit):
+        for offset, line in islice(events, None if request.limit < 0 else min(request.limit, sys.maxsize)):
             if size > _REPLY_BYTES:
                 break
             publications.append(messages.Publication(Raw(line), offset))

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
-from urllib.parse import urlsplit
 
 from uvicorn.protocols.utils import get_remote_addr
 from websockets.exceptions import ProtocolError
@@ -164,7 +163,7 @@ class Socket(asyncio.Protocol):
         lines = request.headers.get_all
         peer = self._desk.peer(address, lines)
         reason = self._desk.refusal(peer, lines)
-        if not urlsplit(request.path).path.endswith(PATH):
+        if not request.path.partition("?")[0].endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
             logger.warning("refused a WebSocket handshake: %s", reason)

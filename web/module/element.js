@@ -202,7 +202,8 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
       bar.ariaValueNow = progress ? `${percent}` : null; // none: it can't be told how far it is
     }
 
-    #write(/** @type {string} */ name, /** @type {string} */ text) {
+    #write(/** @type {string} */ name, /** @type {string} */ whole) {
+      const text = cut(whole);
       const part = this.#parts[name];
       if (part.textContent !== text) part.textContent = text;
       part.hidden = !text;
@@ -223,11 +224,11 @@ function word(/** @type {string} */ state) {
 function resultText(/** @type {Task} */ { state, result, result_size: bytes }) {
   if (bytes !== undefined) return `a result of ${bytes} bytes`;
   if (state !== "SUCCESS" || result == null) return "";
-  return cut(typeof result === "string" ? result : JSON.stringify(result, null, 1));
+  return typeof result === "string" ? result : JSON.stringify(result, null, 1);
 }
 
 function errorText(/** @type {Task} */ { final, exception, reason = "" }) {
-  return cut(exception ? `${exception.type}: ${exception.message}` : final ? reason.replaceAll("_", " ") : "");
+  return exception ? `${exception.type}: ${exception.message}` : final ? reason.replaceAll("_", " ") : "";
 }
 
 /** @param {Task | null | undefined} task @param {RelayError | null} error @param {Status | undefined} status */

@@ -8,6 +8,8 @@
 /** @type {Record<string, number>} */
 // prettier-ignore
 const RANKS = {
+  // @ts-expect-error: __proto__ is no entry. A custom state may be called `constructor`.
+  __proto__: null,
   PENDING: 0, RECEIVED: 1, STARTED: 2, PROGRESS: 3, RETRY: 4,
   FAILURE: 5, REVOKED: 5, REJECTED: 5, IGNORED: 5, SUCCESS: 6,
 };
@@ -53,7 +55,7 @@ export function fold(task, event, offset) {
   const current = task === undefined || supersedes(event, task);
   const again = task !== undefined && current && (event.retries ?? 0) > (task.retries ?? 0);
   /** @type {Record<string, any>} */
-  const next = task ? { ...task } : { id: event.id, offset, times: {} };
+  const next = task ? { ...task } : { id: event.id, offset };
   if (again) next.meta = next.meta_size = undefined;
   if (current) {
     next.state = event.state;
@@ -70,7 +72,7 @@ export function fold(task, event, offset) {
     const value = event[field];
     if (value != null && (current || next[field] == null)) next[field] = value;
   }
-  next.times = again ? {} : { ...next.times };
+  next.times = { __proto__: null, ...(again ? {} : next.times) };
   if ((event.retries ?? 0) === (next.retries ?? 0)) {
     next.times[event.state] = Math.min(event.timestamp, next.times[event.state] ?? Infinity);
   }

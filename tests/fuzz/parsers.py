@@ -1,0 +1,138 @@
+"""What is read of strangers, each as a function that takes any bytes and raises only where something is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Final
+
+from celery import Celery
+
+from tests.relay.conversation import Client, relay
+from tests.relay.support import SECRET
+from watcher.errors import BadRequest, Unauthorized
+from watcher.event import InvalidEvent, decode, encode, fold, standing
+from watcher.journal import open_line, parse_live
+from watcher.keys import Keyring
+from watcher.permissions import grant, issue
+from watcher.relay import messages
+from watcher.relay.access import host_refusal, origin_refusal
+from watcher.relay.asking import preferred_wait
+from watcher.relay.query import Query
+from watcher.relay.stream import Position
+from watcher.settings import Settings
+from watcher.stored import event_of, result_of
+from watcher.worker.policy import Policy
+from watcher.worker.values import Rendering
+
+_LINE: Final = (
+    b'{"id":"t","state":"SUCCESS","timestamp":1.5,"source":"signal","name":"tasks.add","retries":1,"root_id":"r",'
+    b'"tags":["a"],"args":[1],"kwargs":{},"result":{"x":[1]},"exception":{"type":"E","message":"m"},"late":true}'
+)
+_KEYS: Final = Keyring.of(Settings(secret=SECRET))
+
+
+def event(data: bytes) -> None:
+    """An event of the journal: what is taken for one can be folded, ranked and told."""
+    with suppress(InvalidEvent):
+        told = decode(data)
+        again = decode(encode(told))
+        assert standing(again) == standing(told)
+        task = fold(fold(None, told, 1), again, 2)
+        json.loads(messages.encode(task))
+        json.loads(b"".join(messages.publications("tasks", [(1, data)])))
+
+
+def journal(data: bytes) -> None:
+    """What is published, and what is kept of unfinished tasks."""
+    with suppress(ValueError):
+        assert parse_live(data).last >= 0
+    with suppress(ValueError):
+        assert open_line(data)[0] > 0
+
+
+def command(data: bytes) -> None:
+    """A frame of a client that is connected: replies that are JSON, or an end with a code."""
+    outcome = Client(relay(_LINE)).connected().session.receive(data)
+    for reply in outcome.replies:
+        json.loads(reply)
+    assert outcome.disconnect is None or 3000 <= outcome.disconnect.code < 4000
+
+
+def token(data: bytes) -> None:
+    """A token: nothing but what was signed here grants anything."""
+    with suppress(Unauthorized):
+        assert grant(_text(data), _KEYS).may_watch("task:t")
+
+
+def channel(data: bytes) -> None:
+    """A channel's name."""
+    name = _text(data)
+    error = messages.channel_error(name)
+    assert error is None or error.code in (102, 107)
+    assert error is not None or name == "tasks" or ":" in name
+
+
+def cursor(data: bytes) -> None:
+    """A place to go on from, and the query of a list."""
+    with suppress(BadRequest):
+        assert Position.read(_text(data), "since").offset >= 0
+    with suppress(BadRequest):
+        Query.read([("before", _text(data))])
+    wait = preferred_wait(_text(data))
+    assert wait is None or wait >= 0
+
+
+def origin(data: bytes) -> None:
+    """``Host`` and ``Origin``: what is let in is a name of this machine."""
+    name = _text(data)
+    for refusal in (host_refusal(Settings(), name), origin_refusal(Settings(), host="localhost", origin=name)):
+        assert refusal is not None or any(own in name.lower() for own in ("localhost", "127.", "::", "[0")), name
+
+
+def stored(data: bytes) -> None:
+    """What the result backend has: an event that can be told, or none."""
+    told = event_of("t", data, _policy(), 1.0)
+    if told is not None:
+        decode(encode(told))
+        standing(told)
+    result = result_of(data, _policy().of(None))
+    if result is not None:
+        json.loads(result)
+
+
+@cache
+def _policy() -> Policy:
+    return Policy(Celery("fuzzed", set_as_current=False), Rendering.of(Settings()), None)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+#: Each with examples of what is right, which others are made of.
+TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
+    "event": (event, (_LINE,)),
+    "journal": (journal, (b"1795408395638612 7\n" + _LINE, b"7 " + _LINE)),
+    "command": (
+        command,
+        (
+            b'{"id":2,"subscribe":{"channel":"task:t","recover":true,"epoch":"e","offset":1}}\n{}',
+            b'{"id":2,"history":{"channel":"tasks","limit":-1,"reverse":true,"since":{"epoch":"e","offset":3}}}',
+            b'{"id":2,"rpc":{"method":"submit","data":{"task":"tasks.add"}}}\n{"id":3,"ping":{}}',
+        ),
+    ),
+    "token": (token, (issue(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
+    "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
+    "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async")),
+    "origin": (origin, (b"localhost:5556", b"http://127.0.0.1:80", b"[::1]:1", b"https://[::ffff:127.0.0.1]")),
+    "stored": (
+        stored,
+        (
+            b'{"status":"SUCCESS","result":{"__type__":"uuid","__value__":"x"},"date_done":"2026-01-01","retries":1}',
+            b'{"status":"FAILURE","result":{"exc_type":"E","exc_message":["m"],"exc_module":"m"},"traceback":"t"}',
+        ),
+    ),
+}
