@@ -17,6 +17,7 @@ from celery.app.utils import find_app
 
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
 from watcher.keys import Keyring
+from watcher.relay.tls import Certificate
 from watcher.settings import SETTINGS, Setting, Settings, setting
 
 __all__ = [
@@ -68,9 +69,11 @@ def _option(entry: Setting) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     """Settings from the environment and these options.
 
-    :raises SettingError: one is not accepted; so is an address that others reach, for a relay that is open to all.
+    :raises SettingError: one is not accepted, or a file that it names can't be used; so is an address that others
+        reach, for a relay that is open to all.
     """
     settings = _with_keys(Settings.load(os.environ, options))
+    Certificate.of(settings)
     if not settings.guarded and not insecure and not is_loopback(settings.host):
         accepted = "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
         name = setting("host")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from watcher.settings import Settings
 
-__all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal"]
+__all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "is_loopback_host", "origin_refusal", "refusal"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 #: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
@@ -73,6 +73,9 @@ def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) 
         if page in map(_origin, settings.origins):
             return None
         own = _authority(host) if host else None
+        # Whoever is on the wire can make a page of http://, at the default port of the relay's own name too.
+        if settings.tls and page.scheme not in ("https", "wss"):
+            own = None
         if own is not None and (own.name, own.port or _DEFAULT_PORTS[page.scheme]) == (page.name, page.port):
             return None
         if not settings.guarded and is_loopback(page.name):
@@ -90,6 +93,12 @@ def insecure_bind_refused(settings: Settings) -> str | None:
 def is_loopback(name: str) -> bool:
     """Whether a host name or address leads to this machine and nowhere else (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
     return len(name) <= _LONGEST and _is_loopback(name)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a ``Host`` header names this machine."""
+    asked = _authority(host)
+    return asked is not None and is_loopback(asked.name)
 
 
 @functools.lru_cache(maxsize=128)

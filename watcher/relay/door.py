@@ -6,13 +6,14 @@ An ASGI application around another, so that what goes wrong inside is told with 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from watcher.relay.access import host_refusal, origin_refusal
+from watcher.relay.access import host_refusal, is_loopback_host, origin_refusal
 from watcher.relay.counts import Counts
 from watcher.relay.problems import problem
 from watcher.settings import Settings
@@ -35,6 +36,8 @@ _ALWAYS: Final = {
 }
 #: Load balancers ask these by address, and they say nothing about anybody.
 _ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
+#: A browser that was here by https asks by nothing else for a year (RFC 6797), at whatever port of the name.
+_STRICT: Final = "max-age=31536000"
 _METHODS: Final = "GET, POST"
 _ASKED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 _TOLD: Final = "Location, Preference-Applied, Retry-After, Watcher-Epoch, Watcher-Offset"
@@ -77,7 +80,12 @@ class Door:
         else:
             answer = self._app
         scope = {**scope, "root_path": self._root, "path": self._root + path}
-        await answer(scope, receive, _telling(send, allowed, self._counts))
+        always = {**_ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(host) else _ALWAYS
+        await answer(scope, receive, _telling(send, allowed, self._counts, always))
+
+    def _is_strict(self, host: str | None) -> bool:
+        """Whether browsers are told to come by https only; not for ``localhost``, whose other ports are others'."""
+        return self._settings.tls and host is not None and not is_loopback_host(host)
 
     def _below_root(self, path: str) -> str:
         """The path without the root path, however often proxy and server put it before; empty for the bare root."""
@@ -102,17 +110,18 @@ def _preflight() -> Response:
     return Response(status_code=204, headers=told)
 
 
-def _telling(send: Send, allowed: str | None, counts: Counts) -> Send:
+def _telling(send: Send, allowed: str | None, counts: Counts, always: Mapping[str, str]) -> Send:
     """``send`` that adds what browsers are to be told, and counts.
 
     :param allowed: origin of the page that may read the answer.
+    :param always: headers that every answer has, unless it brings its own.
     """
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
             counts.responses[message["status"]] += 1
             headers = MutableHeaders(scope=message)
-            for name, value in _ALWAYS.items():
+            for name, value in always.items():
                 headers.setdefault(name, value)
             headers.add_vary_header("Origin")
             if allowed is not None and "access-control-allow-origin" not in headers:
