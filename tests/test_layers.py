@@ -77,6 +77,7 @@ RULES = {
     "watcher.relay.shapes": rule("watcher.relay.messages watcher.relay.signature", pure=True),
     "watcher.relay.stream": rule(PURE, pure=True),
     "watcher.relay.counts": rule(pure=True),
+    "watcher.relay.refusals": rule(pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),

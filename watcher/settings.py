@@ -162,6 +162,8 @@ SETTINGS: Final = (
     Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
     Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
             "calls carry a token signed with it (HS256)"),
+    Setting("secret_file", None, _file, "the path of a file that holds nothing else, in place of WATCHER_SECRET",
+            "file with the secret"),
     Setting("more_secrets", (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
             "further secrets that tokens may be signed with, to change the secret without a break"),
     Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file that holds some",
@@ -204,6 +206,7 @@ class Settings:
     submit_queues: tuple[str, ...] = ("*",)
     read_only: bool = False
     secret: str | None = field(default=None, repr=False)
+    secret_file: str | None = None
     more_secrets: tuple[str, ...] = field(default=(), repr=False)
     public_key: str | None = field(default=None, repr=False)
     audience: tuple[str, ...] = ()
@@ -284,8 +287,8 @@ def database_of(url: str) -> int:
 
 def masked(url: str) -> str:
     """The URL with its password hidden, fit for a log."""
-    parts = urlsplit(url)
+    parts = urlsplit(re.sub(r"(?<=[?&])((?:ssl_)?password)=[^&]*", r"\1=***", url))
     if parts.password is None:
-        return url
+        return urlunsplit(parts) if "***" in parts.query else url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

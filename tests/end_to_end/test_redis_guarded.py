@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import anyio
 import pytest
-from celery import Celery, chord
 
-import watcher
 from tests.support.certificates import Authority
 from tests.support.processes import ROOT, program, relay, worker
 from tests.support.tls_proxy import certificates_in_url, tls_in_front_of
@@ -23,6 +20,22 @@ from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 
 PASSWORD = secrets.token_hex(16)
+
+
+#: A program of somebody's: it awaits a task and a chord.
+AWAITING = """
+import anyio
+import watcher
+from celery import chord
+from tasks import add, app, total
+
+async def main():
+    async with watcher.results(app) as results:
+        sent = add.delay(3, 4), chord([add.s(1, 2), add.s(3, 4)], total.s())()
+        print([await results.wait(each, timeout=10) for each in sent])
+
+anyio.run(main)
+"""
 
 
 def rules() -> dict[str, str]:
@@ -86,17 +99,9 @@ def test_a_task_runs_through_with_the_rights_that_are_documented(guarded: Guarde
         answer(f"{serving.url}/api/tasks/{slow['id']}/revoke", terminate=False)
         wait_for(lambda: "revoked" in working.output, what=f"the worker to hear of it\n{working.output}")
 
-        broker, backend = guarded.url("watcher-worker", 15), guarded.url("watcher-worker", 14)
-        with Celery("tasks", broker=broker, backend=backend, set_as_current=False) as app:
-
-            async def await_results() -> list[Any]:
-                add = app.signature("tasks.add")
-                together = chord([add.clone((1, 2)), add.clone((3, 4))], app.signature("tasks.total"))
-                async with watcher.results(app) as results:
-                    sent = app.send_task("tasks.add", (3, 4)).id, together().id
-                    return [await results.wait(each, timeout=10) for each in sent]
-
-            assert anyio.run(await_results) == [7, 10], working.output
+        with program(sys.executable, "-c", AWAITING, env=guarded.environment("watcher-worker")) as awaiting:
+            assert awaiting.wait(30) == 0, awaiting.output
+            assert awaiting.stdout.strip() == "[7, 10]"
         assert guarded.refused() == [], guarded.refused()
         assert PASSWORD not in working.output + serving.output
 

@@ -30,6 +30,7 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
+from watcher.relay.refusals import Refusals
 from watcher.relay.service import _Server
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
@@ -49,6 +50,7 @@ class Counter:
         self.hub.reset("e", 1)
         self.terms = Terms("watcher", "1", 25, lambda token: OPEN)
         self.counts = Counts()
+        self.refusals = Refusals()
         self.clients: list[Socket] = []
         self.calls = 0
         self.full = False

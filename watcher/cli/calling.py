@@ -15,6 +15,7 @@ from typing import Final, NoReturn, ParamSpec, TypeVar
 import anyio
 import click
 
+from watcher.cli.hiding import hide
 from watcher.cli.running import run
 from watcher.cli.terminal import plain, say
 from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
@@ -104,6 +105,7 @@ def call(options: Call, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
 
     A signal cancels ``main``; it finds ``options.interrupted`` set then.
     """
+    hide({"WATCHER_TOKEN": ("--token", options.token)})
     logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
     try:
         code = run(functools.partial(_main, options, main))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.permissions import Grant
 from watcher.relay.shapes import LONGEST_WAIT, WAIT
 
-__all__ = ["bearer", "body", "preferred_wait", "wait"]
+__all__ = ["SUBJECT", "admitted", "bearer", "body", "preferred_wait", "wait"]
 
+#: Of a request's state: whose token it came with, for the log of what is refused.
+SUBJECT: Final = "watcher_subject"
 #: Largest body of a request, in bytes.
 _BODY_BYTES: Final = 1024 * 1024
 _PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
@@ -21,6 +25,17 @@ def bearer(request: Request) -> str | None:
     """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def admitted(request: Request, admit: Callable[[str | None], Grant], token: str | None = None) -> Grant:
+    """What the request's token grants; the request knows from then on whose that is.
+
+    :param admit: the relay's. ``token``: where it may be besides the header.
+    :raises Unauthorized: there is none, or it is not valid.
+    """
+    grant = admit(bearer(request) or token)
+    setattr(request.state, SUBJECT, grant.subject)
+    return grant
 
 
 async def body(request: Request) -> bytes:

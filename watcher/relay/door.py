@@ -5,7 +5,6 @@ An ASGI application around another, so that what goes wrong inside is told with 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,11 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from watcher.relay.access import host_refusal, is_loopback_host, origin_refusal
 from watcher.relay.counts import Counts
 from watcher.relay.problems import problem
+from watcher.relay.refusals import Refusals
 from watcher.settings import Settings
 
 __all__ = ["Door"]
-
-logger = logging.getLogger(__name__)
 
 #: What the page may do (CSP Level 3; ``'self'`` in connect-src covers the WebSocket at the page's own host and port).
 _POLICY: Final = (
@@ -47,10 +45,11 @@ _PREFLIGHT_SECONDS: Final = "600"
 class Door:
     """Lets in whom :mod:`watcher.relay.access` allows, answers preflights (CORS), and counts the answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts, refusals: Refusals) -> None:
         self._app = app
         self._settings = settings
         self._counts = counts
+        self._refusals = refusals
         self._root = settings.root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +70,7 @@ class Door:
         answer: ASGIApp
         if why is not None:
             self._counts.refused[reason] += 1
-            logger.warning("refused %s %s: %s", scope["method"], ascii(path[:200]), why)
+            self._refusals.tell((scope.get("client") or (None,))[0], f"{scope['method']} {path}", why)
             answer = problem(403, "permission denied", why)
         elif not path:
             answer = RedirectResponse(f"{self._root}/", 307)

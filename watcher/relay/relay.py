@@ -30,6 +30,7 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.messages import SubscribeRequest
+from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
@@ -76,6 +77,7 @@ class Relay:
         )  # fmt: skip
         self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
         self.counts = Counts()
+        self.refusals = Refusals()
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
@@ -224,6 +226,8 @@ class Relay:
             socket.answer(call, await self._do(call, socket.grant))
         except Refused as error:
             self.counts.refused[error.kind] += 1
+            if error.status in REFUSED:
+                self.refusals.tell(socket.address, call.method, str(error), subject=socket.grant.subject)
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)

@@ -28,12 +28,12 @@ from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
+from watcher.relay.refusals import Refusals
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
-logger = logging.getLogger(__name__)
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
@@ -60,6 +60,7 @@ class Desk(Protocol):
     hub: Hub[Any]
     terms: Terms
     counts: Counts
+    refusals: Refusals
 
     def refusal(self, host: str | None, origin: str | None) -> str | None:
         """Why a handshake from there is refused, or None."""
@@ -158,7 +159,7 @@ class Socket(asyncio.Protocol):
         if not urlsplit(request.path).path.endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
-            logger.warning("refused a WebSocket handshake: %s", reason)
+            self._desk.refusals.tell(self.address, "a WebSocket handshake", reason)
             response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
         else:
             response = self._admit(request)
@@ -229,6 +230,12 @@ class Socket(asyncio.Protocol):
     def subscriptions(self) -> Subscriptions | None:
         """What the client is subscribed to; None before the handshake."""
         return None if self._session is None else self._session.subscriptions
+
+    @property
+    def address(self) -> str | None:
+        """The client's address, or that of a proxy."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else None
 
     @property
     def grant(self) -> Grant:

@@ -20,7 +20,7 @@ from watcher.errors import BadRequest, NotPermitted
 from watcher.event import Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.asking import bearer
+from watcher.relay.asking import admitted
 from watcher.relay.backlog import Progress
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
@@ -97,7 +97,7 @@ class Events:
     async def get(self, request: Request) -> Response:
         """``GET /api/events``."""
         channels, since, token = _asked(request)
-        grant = self._relay.admit(bearer(request) or token)
+        grant = admitted(request, self._relay.admit, token)
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token doesn't grant to watch {channel[:300]!r}")
