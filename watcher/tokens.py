@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from watcher.errors import SettingError
 from watcher.permissions import issue, literally
 from watcher.settings import setting
 
-__all__ = ["Identified", "asked", "identity_of", "signing_secret", "token"]
+__all__ = ["Identified", "asked", "identity_of", "secret_in", "signing_secret", "token"]
 
 
 class Identified(Protocol):
@@ -39,7 +41,7 @@ def token(
     :param ttl: how long it is valid, in seconds.
     :param watch: globs of channels that may be watched too, for example ``tag:user:42``.
     :param submit: globs of names of tasks that may be submitted.
-    :param secret: the relay's; else ``WATCHER_SECRET``.
+    :param secret: the relay's; else ``WATCHER_SECRET``, else what the file has that ``WATCHER_SECRET_FILE`` names.
     :raises SettingError: there is no secret, or it is too short.
     :raises ValueError: ``ttl`` is not more than 0, or the id is empty. TypeError: it is no task.
     """
@@ -52,14 +54,31 @@ def token(
 
 
 def signing_secret(given: str | None, name: str) -> str:
-    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET``.
+    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET`` or its file.
 
     :raises SettingError: there is none, or it is too short.
     """
     secret = setting("secret")
     if given is not None:
         return str(secret.read(given, name))
+    path = os.environ.get(setting("secret_file").variable, "").strip()
+    if path and not os.environ.get(secret.variable, "").strip():
+        return secret_in(path)
     return str(secret.read(os.environ.get(secret.variable, ""), secret.variable))
+
+
+def secret_in(path: str) -> str:
+    """The secret that a file holds.
+
+    :raises SettingError: it can't be read, or the secret is too short.
+    """
+    name = setting("secret_file").variable
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise SettingError(name, path, f"the file can't be read: {why}") from None
+    return str(setting("secret").read(text, name))
 
 
 def asked(name: str) -> str:

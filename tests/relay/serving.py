@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from watcher.journal import APPEND
 from watcher.relay.http import application
 from watcher.relay.relay import Relay
 from watcher.relay.service import _Server, _until, _uvicorn_config
+from watcher.relay.tls import Certificate
 from watcher.settings import Settings
 
 BASE = "http://localhost:5556"
@@ -53,24 +55,28 @@ async def listening(
     app: Celery | None = None,
     settings: Settings | None = None,
     routes: Callable[[Relay], ASGIApp] | None = None,
+    handshake: float = 10.0,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
     """The same at a port of its own, drained at the end as `serve` does it.
 
     :param routes: what is served instead of everything.
+    :param handshake: seconds that a client has for that of TLS, where the settings name a certificate.
     """
     async with serving(redis_url, app, settings) as (_, relay):
         config = _uvicorn_config(relay)
         if routes is not None:
             config = uvicorn.Config(routes(relay), http=config.http, lifespan="off", log_config=None, access_log=False)
-        server, stop = _Server(config), anyio.Event()
+        certificate = Certificate.of(relay.settings)
+        server, stop = _Server(config, certificate, handshake), anyio.Event()
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            base = f"{'http' if certificate is None else 'https'}://127.0.0.1:{sock.getsockname()[1]}"
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, [sock])
                 group.start_soon(_until, stop, relay, server)
                 await eventually(lambda: server.started, what="the server to listen")
-                async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                trusted = True if certificate is None else ssl.create_default_context(cafile=relay.settings.tls_cert)
+                async with httpx.AsyncClient(base_url=base, timeout=30, verify=trusted) as client:
                     try:
                         yield client, relay
                     finally:

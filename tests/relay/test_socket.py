@@ -6,7 +6,7 @@ import functools
 import json
 import socket as sockets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
+from tests.support.certificates import Authority
 from tests.support.client import Client, client
 from tests.support.events import line
 from tests.support.waiting import eventually
@@ -32,8 +33,11 @@ from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.opening import Opening
 from watcher.relay.peers import Lines, Peer, peer
+from watcher.relay.refusals import Refusals
+from watcher.relay.service import _Server
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
+from watcher.relay.tls import Certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +53,7 @@ class Counter:
         self.hub.reset("e", 1)
         self.terms = Terms("watcher", "1", 25, lambda token: OPEN)
         self.counts = Counts()
+        self.refusals = Refusals()
         self.clients: list[Socket] = []
         self.calls = 0
         self.full = False
@@ -87,27 +92,28 @@ class Counter:
             subscriber.deliver(parts)
 
 
-class Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError("only WebSockets are expected here")
 
 
+@pytest.fixture(params=["ws", "wss"])
+def wire(request: pytest.FixtureRequest, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Certificate | None:
+    """Both ways to be connected: what depends on the transport must hold over each."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
+    return Certificate(authority.settings()) if request.param == "wss" else None
+
+
 @asynccontextmanager
-async def serving(desk: Counter | None = None) -> AsyncIterator[Counter]:
+async def serving(wire: Certificate | None = None, desk: Counter | None = None) -> AsyncIterator[Counter]:
     desk = desk or Counter()
     with sockets.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        desk.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        desk.url = f"{'wss' if wire else 'ws'}://127.0.0.1:{listening.getsockname()[1]}"
         made: Any = functools.partial(Socket, desk)  # a factory serves; uvicorn's types say class
         config = uvicorn.Config(
             nothing, ws=made, http=Opening, lifespan="off", log_config=None, timeout_graceful_shutdown=1
         )
-        server = Server(config)
+        server = _Server(config, wire)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
             await eventually(lambda: server.started, what="the server to listen")
@@ -121,8 +127,8 @@ async def talking(desk: Counter, **options: Any) -> AsyncIterator[Client]:
         yield speaking
 
 
-async def test_it_speaks_where_it_is_and_nowhere_else() -> None:
-    async with serving() as desk:
+async def test_it_speaks_where_it_is_and_nowhere_else(wire: Certificate | None) -> None:
+    async with serving(wire) as desk:
         with pytest.raises(InvalidStatus, match="404"):
             await connect(desk.url + "/elsewhere")
         with pytest.raises(InvalidStatus, match="403"):
@@ -145,7 +151,7 @@ async def test_of_two_hosts_or_origins_neither_is_believed(doubled: str) -> None
 
     evil = [(doubled, "evil.example")]
     more = evil if doubled == "Host" else [("Origin", "http://localhost"), *evil]
-    async with serving(Strict()) as desk:
+    async with serving(desk=Strict()) as desk:
         with pytest.raises(InvalidStatus, match="403"):
             await connect(desk.url + PATH, additional_headers=more)
     [(host, origin)] = asked
@@ -158,8 +164,8 @@ async def test_calls_are_answered_with_what_came_of_them() -> None:
         assert (await speaking.ask(rpc={"method": "forbidden"}))["error"] == {"code": 103, "message": "no"}
 
 
-async def test_a_message_may_come_in_pieces_but_not_be_endless() -> None:
-    async with serving() as desk, connect(desk.url + PATH) as socket:
+async def test_a_message_may_come_in_pieces_but_not_be_endless(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, connect(desk.url + PATH) as socket:
         await socket.send(['{"id":1,', '"connect"', ":{}}"])
         assert json.loads(await socket.recv())["id"] == 1
         await socket.send(" " * 70_000)
@@ -192,8 +198,8 @@ async def ends_with(socket: ClientConnection, reason: messages.Disconnect) -> No
     assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (reason.code, reason.reason)
 
 
-async def test_each_subscriber_gets_each_event_in_few_frames() -> None:
-    async with serving() as desk, talking(desk) as one, talking(desk) as two:
+async def test_each_subscriber_gets_each_event_in_few_frames(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, talking(desk) as one, talking(desk) as two:
         await one.subscribe(ALL)
         await two.subscribe(ALL)
         before = one.frames
@@ -217,8 +223,12 @@ async def test_an_event_on_several_channels_of_a_client_comes_on_each() -> None:
         assert [offset for offset, _ in speaking.publications("name:n")] == [1]
 
 
-async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing() -> None:
-    async with serving() as desk, talking(desk) as good, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
+async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing(wire: Certificate | None) -> None:
+    async with (
+        serving(wire) as desk,
+        talking(desk) as good,
+        connect(desk.url + PATH, max_size=None, max_queue=1) as slow,
+    ):
         await slow.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
         await slow.recv()
         await good.subscribe(ALL)
@@ -240,13 +250,15 @@ async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing(
         assert json.loads(str(await slow.recv()))["push"]["pub"]["offset"] == MUCH + 1
 
 
-async def test_a_client_that_takes_nothing_for_a_minute_is_given_up() -> None:
-    async with serving() as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
+async def test_a_client_that_takes_nothing_for_a_minute_is_given_up(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
         await slow.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
         await slow.recv()
         (socket,) = desk.clients
-        desk.publish([line(f"t{number}", argsrepr="x" * 1000) for number in range(MUCH)])
-        await eventually(lambda: socket._paused, what="the connection to be full")
+        for start in range(0, MUCH, 100):
+            desk.publish([line(f"t{number}", argsrepr="x" * 1000) for number in range(start, start + 100)])
+            await anyio.lowlevel.checkpoint()
+        assert socket._paused
         now = anyio.current_time()
         for seconds in range(0, 61, 25):
             socket.tick(now + seconds)
@@ -256,8 +268,8 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_given_up() -> None:
         slow.transport.abort()
 
 
-async def test_pings_are_sent_and_a_pong_is_demanded() -> None:
-    async with serving() as desk, talking(desk) as good, connect(desk.url + PATH) as mute:
+async def test_pings_are_sent_and_a_pong_is_demanded(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, talking(desk) as good, connect(desk.url + PATH) as mute:
         await mute.send('{"id":1,"connect":{}}')
         await mute.recv()
         for each in desk.clients:
@@ -271,8 +283,8 @@ async def test_pings_are_sent_and_a_pong_is_demanded() -> None:
         await good.until(lambda: good.pings == 2, "another ping")
 
 
-async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -> None:
-    async with serving() as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
+async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
         await slow.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
         await slow.recv()
         (socket,) = desk.clients
@@ -297,8 +309,8 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping() -
         slow.transport.abort()
 
 
-async def test_whoever_says_nothing_is_stale() -> None:
-    async with serving() as desk, connect(desk.url + PATH) as silent:
+async def test_whoever_says_nothing_is_stale(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, connect(desk.url + PATH) as silent:
         await eventually(lambda: desk.clients, what="the connection")
         (socket,) = desk.clients
         assert socket.is_fresh(anyio.current_time())
@@ -307,16 +319,16 @@ async def test_whoever_says_nothing_is_stale() -> None:
         await ends_with(silent, messages.STALE)
 
 
-async def test_a_relay_that_stops_says_so() -> None:
-    async with serving() as desk, connect(desk.url + PATH) as socket:
+async def test_a_relay_that_stops_says_so(wire: Certificate | None) -> None:
+    async with serving(wire) as desk, connect(desk.url + PATH) as socket:
         await socket.send('{"id":1,"connect":{}}')
         await socket.recv()
         desk.clients[0].shutdown()
         await ends_with(socket, messages.SHUTDOWN)
 
 
-async def test_a_client_that_vanishes_is_forgotten() -> None:
-    async with serving() as desk:
+async def test_a_client_that_vanishes_is_forgotten(wire: Certificate | None) -> None:
+    async with serving(wire) as desk:
         async with talking(desk) as speaking:
             await speaking.subscribe(ALL)
             speaking.vanish()

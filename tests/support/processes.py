@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -166,6 +167,8 @@ class Relay(Program):
     """A relay in its own process."""
 
     url = ""
+    #: How to meet one that wants a certificate of its clients; whose its own is, other tests look at.
+    tls: ssl.SSLContext | None = None
 
     @property
     def ws_url(self) -> str:
@@ -174,8 +177,9 @@ class Relay(Program):
 
     def ready(self) -> bool:
         """Whether /readyz says that it is ready."""
+        tls = self.tls or ssl._create_unverified_context()
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as response:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=tls) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -188,17 +192,20 @@ def relay(
     port: int = 0,
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Relay]:
     """`watcher serve` in its own process, ready; its address is `relay.url`, without a slash at the end.
 
     :param port: 0 takes a free one; a fixed one is for a relay that comes back at the same address.
+    :param tls: how to ask whether it is ready, where it wants a certificate of its clients.
     """
     command = [sys.executable, "-m", "watcher", "serve", "--port", str(port), *arguments]
     if app is not None:
         command += ["-A", app]
     running = Relay(command, env=env, cwd=cwd)
+    running.tls = tls
     try:
-        running.url = running.wait_for_output(r"http://[^\s/]+").group()
+        running.url = running.wait_for_output(r"(?m)^https?://[^\s/]+").group()
         wait_for(running.ready, timeout=10, what=f"{running.url}/readyz to say yes\n{running.output}")
         yield running
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,11 @@ from typing import Final, NoReturn, ParamSpec, TypeVar
 import anyio
 import click
 
+from watcher.cli.hiding import hide
 from watcher.cli.running import run
 from watcher.cli.terminal import plain, say
 from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
+from watcher.client.tls import CA, CERT, KEY
 
 __all__ = ["Call", "End", "call", "calling_options", "channel_of", "leave", "seconds"]
 
@@ -68,8 +71,11 @@ class Call:
 
 
 def calling_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--url``, ``--token`` and ``--timeout``."""
+    """Add ``--url``, ``--token``, ``--timeout``, and how a relay that speaks TLS is met."""
     for option in (
+        _variable("--key", KEY, "Its key, where that is in a file of its own."),
+        _variable("--cert", CERT, "Certificate in PEM that is shown to a relay that wants one."),
+        _variable("--ca", CA, "Authorities in PEM that are trusted in place of the system's."),
         click.option("--timeout", type=seconds(0.001), metavar="S",
                      help="Give up after so many seconds, with exit code 124; tasks run on."),
         click.option("--token", metavar="TOKEN", help="Token, where the relay wants one.  [WATCHER_TOKEN]"),
@@ -77,6 +83,16 @@ def calling_options(command: Callable[P, R]) -> Callable[P, R]:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def _variable(option: str, variable: str, text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """An option that stands for a variable, where :func:`watcher.connect` finds it."""
+
+    def put(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            os.environ[variable] = value
+
+    return click.option(option, metavar="FILE", expose_value=False, callback=put, help=f"{text}  [{variable}]")
 
 
 def channel_of(name: str) -> str:
@@ -99,6 +115,7 @@ def call(options: Call, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
 
     A signal cancels ``main``; it finds ``options.interrupted`` set then.
     """
+    hide({"WATCHER_TOKEN": ("--token", options.token)})
     logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
     try:
         code = run(functools.partial(_main, options, main))

@@ -6,6 +6,7 @@ import errno
 import socket
 
 from watcher.errors import SettingError
+from watcher.settings import Settings
 
 __all__ = ["address_of", "listen", "listen_nearby"]
 
@@ -44,9 +45,10 @@ def listen_nearby(host: str, port: int) -> socket.socket:
     return listen(host, port)
 
 
-def address_of(sock: socket.socket, host: str) -> str:
+def address_of(sock: socket.socket, settings: Settings) -> str:
     """The URL of the relay that listens on this socket."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/"
+    host = settings.host
+    return f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/"
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -15,10 +15,13 @@ import click
 from celery import Celery
 from celery.app.utils import find_app
 
+from watcher.cli.hiding import hide
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
 from watcher.keys import Keyring
 from watcher.relay.roster import Roster
+from watcher.relay.tls import Certificate
 from watcher.settings import SETTINGS, Setting, Settings, setting
+from watcher.tokens import secret_in
 
 __all__ = [
     "app_option",
@@ -35,6 +38,8 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Settings that not everybody on the machine is to read.
+_SECRETS: Final = ("secret", "more_secrets", "redis_url")
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 app_option = click.option(
@@ -69,9 +74,12 @@ def _option(entry: Setting) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     """Settings from the environment and these options.
 
-    :raises SettingError: one is not accepted; so is an address that others reach, for a relay that is open to all.
+    :raises SettingError: one is not accepted, or a file that it names can't be used; so is an address that others
+        reach, for a relay that is open to all.
     """
     settings = _with_keys(Settings.load(os.environ, options))
+    hide({setting(name).variable: (setting(name).option, options.get(name)) for name in _SECRETS})
+    Certificate.of(settings)
     Roster.of(settings)
     if not settings.guarded and not insecure and not is_loopback(settings.host):
         accepted = "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
@@ -81,7 +89,12 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
 
 
 def _with_keys(settings: Settings) -> Settings:
-    """``settings`` with the public key's text where they had its path; that it can be used has been seen."""
+    """``settings`` with secret and public key where they had their files; that they can be used has been seen."""
+    if settings.secret_file is not None:
+        if settings.secret is not None:
+            name = setting("secret_file").variable
+            raise SettingError(name, settings.secret_file, "not together with WATCHER_SECRET")
+        settings = dataclasses.replace(settings, secret=secret_in(settings.secret_file), secret_file=None)
     given = settings.public_key
     if given is not None and "-----BEGIN" not in given and not given.lstrip().startswith("{"):
         try:

@@ -42,7 +42,7 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
         from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
 
         async def main() -> None:
-            started = functools.partial(click.echo, address_of(sock, settings.host))
+            started = functools.partial(click.echo, address_of(sock, settings))
             async with until_signalled() as end:
                 await service.serve(settings, app=app, redis_url=url, sock=sock, started=started, stop=end.asked)
 

@@ -120,7 +120,7 @@ async def _supervise(
         group.start_soon(watch, worker, "worker")
         for server in servers:
             group.start_soon(watch, server, "embedded Valkey")
-        group.start_soon(_announce, relay_ready, worker, address_of(sock, settings.host))
+        group.start_soon(_announce, relay_ready, worker, address_of(sock, settings))
         group.start_soon(_stop, end, worker, relay)
         with relay:
             await service.serve(settings, app=app, redis_url=url, sock=sock, started=relay_ready.set, stop=end.asked)

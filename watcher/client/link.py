@@ -13,6 +13,7 @@ import inspect
 import ipaddress
 import itertools
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -21,11 +22,12 @@ import anyio
 import msgspec
 from msgspec import Raw
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 
 from watcher.client.errors import RelayError, RelayRefused, RelayUnreachable, refusal
 from watcher.client.protocol import FRAME_BYTES, PONG, Connected, Error, Message, Push, backoff, command, is_terminal
 from watcher.client.protocol import messages as parse
+from watcher.client.tls import CA, CERT
 
 __all__ = ["Link", "Token"]
 
@@ -85,10 +87,13 @@ class Link:
     """The connection, and the number of each command on it.
 
     :param url: of the WebSocket.
+    :param tls: for a ``wss://`` one; None: the system's authorities are trusted.
     """
 
-    def __init__(self, url: str, token: Token, audience: Audience) -> None:
+    def __init__(self, url: str, token: Token, audience: Audience, tls: ssl.SSLContext | None = None) -> None:
         self._url = url
+        # websockets takes none for `ws://`, and without it chooses its own for `wss://`.
+        self._tls: dict[str, Any] = {"ssl": tls} if tls is not None and url.startswith("wss:") else {}
         self._token = token
         self._audience = audience
         self._numbers = itertools.count(1)
@@ -200,10 +205,17 @@ class Link:
         try:
             socket = await connect(
                 self._url, compression=None, ping_interval=None, max_size=None, open_timeout=_HANDSHAKE,
-                proxy=None if _is_loopback(self._url) else True,
+                proxy=None if _is_loopback(self._url) else True, **self._tls,
             )  # fmt: skip
         except InvalidStatus as error:
             return self._turned_away(error)
+        except ssl.SSLCertVerificationError as error:
+            why = error.verify_message.removesuffix(".")
+            return f"its certificate is not trusted ({why}); {CA} names a file of authorities to trust"
+        except InvalidMessage as error:
+            # With TLS 1.3 a client that lacks a certificate learns of it by the end of its connection.
+            wanted = f"; if it wants a certificate of its clients, {CERT} names one"
+            return f"{error}{wanted if self._url.startswith('wss:') else ''}"
         except (OSError, InvalidHandshake, WebSocketException) as error:
             return str(error) or type(error).__name__
         try:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, S
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from watcher.client import tls
 from watcher.client.channels import Channels
 from watcher.client.errors import EventsLost, RelayClosed, RelayUnavailable
 from watcher.client.link import Link, Token
@@ -135,10 +137,10 @@ def _one(item: Any) -> tuple[Any]:
 class Relay(Submitter):
     """A connection to a relay, made by :func:`connect`. Any number of tasks may use it at the same time."""
 
-    def __init__(self, url: str, token: Token, group: TaskGroup) -> None:
+    def __init__(self, url: str, token: Token, group: TaskGroup, tls: SSLContext | None = None) -> None:
         super().__init__(self, Options())
         self.group = group
-        self._link = Link(url, token, self)
+        self._link = Link(url, token, self, tls)
         self.channels = Channels(self._link, self._later)
         self.connected, self.lost = self.channels.connected, self.channels.lost
         self.pushed, self.over = self.channels.pushed, self.channels.over
@@ -226,15 +228,16 @@ class Relay(Submitter):
 class Connecting:
     """What :func:`connect` returns: an async context manager, to be used once."""
 
-    def __init__(self, url: str, token: Token, patience: float) -> None:
+    def __init__(self, url: str, token: Token, patience: float, tls: SSLContext | None = None) -> None:
         self._url = url
         self._token = token
         self._patience = patience
+        self._tls = tls
         self._relay: Relay | None = None
 
     async def __aenter__(self) -> Relay:
         self._group = await anyio.create_task_group().__aenter__()
-        self._relay = Relay(self._url, self._token, self._group)
+        self._relay = Relay(self._url, self._token, self._group, self._tls)
         try:
             await self._relay.open(self._patience)
         except BaseException as error:
@@ -256,22 +259,27 @@ class Connecting:
             await self._group.__aexit__(None, None, None)
 
 
-def connect(url: str | None = None, *, token: Token = None, patience: float = 0.0) -> Connecting:
+def connect(
+    url: str | None = None, *, token: Token = None, patience: float = 0.0, ssl: SSLContext | None = None
+) -> Connecting:
     """Connect to a relay: ``async with watcher.connect() as relay``.
 
     It is one WebSocket for any number of submissions, waits and watchers. When it is lost, it is made again, with
     growing and jittered waits, and everything goes on where it was; what can't go on raises. Leaving the block ends
     whatever still waits (RelayClosed) and leaves no task behind. It needs asyncio, under anyio or not.
 
-    :param url: of the relay, ``http://…`` or ``ws://…``; else ``WATCHER_URL``, else ``http://127.0.0.1:5556``.
+    :param url: of the relay, ``http://…``, ``https://…``, ``ws://…`` or ``wss://…``; else ``WATCHER_URL``, else ``http://127.0.0.1:5556``.
     :param token: a token, or a function (async or not) that gives one, called before each connection and when the last
         one is about to end; else ``WATCHER_TOKEN``.
     :param patience: for how long the first connection is tried for, in seconds.
+    :param ssl: which authorities are trusted, and which certificate is shown; else those that ``WATCHER_CA``,
+        ``WATCHER_CLIENT_CERT`` and ``WATCHER_CLIENT_KEY`` name, else the system's and none.
     :raises RelayUnreachable: it can't be made. TokenRefused, RelayRefused: the relay refused it.
-    :raises ValueError: ``url`` is no address of a relay.
+    :raises ValueError: ``url`` is no address of a relay, or a file that a variable names can't be used.
     """
     return Connecting(
         socket_url(url or os.environ.get("WATCHER_URL") or DEFAULT_URL),
         token or os.environ.get("WATCHER_TOKEN") or None,
         patience,
+        ssl or tls.context(os.environ),
     )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -233,10 +234,12 @@ class ConnectingSync:
         self._exits.close()
 
 
-def connect_sync(url: str | None = None, *, token: Token = None, patience: float = 0.0) -> ConnectingSync:
+def connect_sync(
+    url: str | None = None, *, token: Token = None, patience: float = 0.0, ssl: SSLContext | None = None
+) -> ConnectingSync:
     """The blocking twin of :func:`watcher.connect`: ``with watcher.connect_sync() as relay``.
 
     Its methods may be called from any thread. A thread that waits when the block is left gets RelayClosed. Make it
     after a fork, not before.
     """
-    return ConnectingSync(connect(url, token=token, patience=patience))
+    return ConnectingSync(connect(url, token=token, patience=patience, ssl=ssl))

@@ -23,6 +23,7 @@ __all__ = [
     "host_refusal",
     "insecure_bind_refused",
     "is_loopback",
+    "is_loopback_host",
     "origin_of",
     "origin_refusal",
     "refusal",
@@ -107,6 +108,9 @@ def origin_refusal(
         if page in map(_origin, settings.origins):
             return None
         own = _authority(host) if host else None
+        # Whoever is on the wire can make a page of http://, at the default port of the relay's own name too.
+        if settings.tls and page.scheme not in ("https", "wss"):
+            own = None
         port = own and (own.port or _DEFAULT_PORTS[scheme or page.scheme])
         if own is not None and (own.name, port) == (page.name, page.port):
             return None
@@ -161,6 +165,12 @@ def insecure_bind_refused(settings: Settings) -> str | None:
 def is_loopback(name: str) -> bool:
     """Whether a host name or address leads to this machine and nowhere else (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
     return len(name) <= _LONGEST and _is_loopback(name)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a ``Host`` header names this machine."""
+    asked = _authority(host)
+    return asked is not None and is_loopback(asked.name)
 
 
 @functools.lru_cache(maxsize=128)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.permissions import Grant
 from watcher.relay import access
 from watcher.relay.people import Person
 from watcher.relay.shapes import LONGEST_WAIT, WAIT
 
-__all__ = ["PERSON", "bearer", "body", "person", "preferred_wait", "wait"]
+__all__ = ["PERSON", "SUBJECT", "admitted", "bearer", "body", "person", "preferred_wait", "wait"]
 
 #: Where :class:`watcher.relay.door.Door` leaves in a request's scope whom a trusted proxy names.
 PERSON: Final = "watcher.person"
 
+#: Of a request's state: whose token it came with, for the log of what is refused.
+SUBJECT: Final = "watcher_subject"
 #: Largest body of a request, in bytes.
 _BODY_BYTES: Final = 1024 * 1024
 _PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
@@ -31,6 +35,17 @@ def person(request: Request) -> Person | None:
     """Whom a trusted proxy says that the request is from."""
     found: Person | None = request.scope.get(PERSON)
     return found
+
+
+def admitted(request: Request, admit: Callable[[str | None, Person | None], Grant], token: str | None = None) -> Grant:
+    """What the request's token grants, or what whoever a proxy names may do; the request knows from then on who it is.
+
+    :param admit: the relay's. ``token``: where it may be besides the header.
+    :raises Unauthorized: there is none, or it is not valid.
+    """
+    grant = admit(bearer(request) or token, person(request))
+    setattr(request.state, SUBJECT, grant.subject)
+    return grant
 
 
 async def body(request: Request) -> bytes:

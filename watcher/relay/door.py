@@ -6,7 +6,7 @@ An ASGI application around another, so that what goes wrong inside is told with 
 from __future__ import annotations
 
 import contextlib
-import logging
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,17 +14,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher.errors import Unauthorized
-from watcher.relay.access import ambient_refusal, host_refusal, origin_of, origin_refusal, unbelieved
+from watcher.relay.access import ambient_refusal, host_refusal, is_loopback_host, origin_of, origin_refusal, unbelieved
 from watcher.relay.asking import PERSON
 from watcher.relay.counts import Counts
 from watcher.relay.peers import Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.problems import problem
+from watcher.relay.refusals import Refusals
 from watcher.settings import Settings
 
 __all__ = ["Door"]
-
-logger = logging.getLogger(__name__)
 
 #: What the page may do (CSP Level 3; ``'self'`` in connect-src covers the WebSocket at the page's own host and port).
 _POLICY: Final = (
@@ -42,6 +41,8 @@ _ALWAYS: Final = {
 _ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
 #: What asks who it is; the rest is files.
 _ASKING: Final = ("/api/", "/metrics")
+#: A browser that was here by https asks by nothing else for a year (RFC 6797), at whatever port of the name.
+_STRICT: Final = "max-age=31536000"
 _METHODS: Final = "GET, POST"
 _ASKED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 _TOLD: Final = "Location, Preference-Applied, Retry-After, Watcher-Epoch, Watcher-Offset"
@@ -51,10 +52,11 @@ _PREFLIGHT_SECONDS: Final = "600"
 class Door:
     """Lets in whom :mod:`watcher.relay.access` allows, answers preflights (CORS), and counts the answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts, refusals: Refusals) -> None:
         self._app = app
         self._settings = settings
         self._counts = counts
+        self._refusals = refusals
         self._root = settings.root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +81,7 @@ class Door:
         answer: ASGIApp
         if why is not None:
             self._counts.refused[reason] += 1
-            logger.warning("refused %s %s: %s", scope["method"], ascii(path[:200]), why)
+            self._refusals.tell(sender.name, f"{scope['method']} {path}", why)
             answer = problem(403, "permission denied", why)
         elif not path:
             answer = RedirectResponse(f"{self._root}/", 307)
@@ -87,13 +89,20 @@ class Door:
             answer = _preflight()
         else:
             answer = self._app
+        if sender.proxied:
+            scope["client"] = (sender.name, 0)
         scope = {**scope, "root_path": self._root, "path": self._root + path, PERSON: self._named(sender, headers)}
-        await answer(scope, receive, _telling(send, allowed, self._counts))
+        always = {**_ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(sender.host) else _ALWAYS
+        await answer(scope, receive, _telling(send, allowed, self._counts, always))
+
+    def _is_strict(self, host: str | None) -> bool:
+        """Whether browsers are told to come by https only; not for ``localhost``, whose other ports are others'."""
+        return self._settings.tls and host is not None and not is_loopback_host(host)
 
     def _named(self, sender: Peer, headers: Headers) -> Person | None:
         """Whom a trusted proxy names; nobody where that can't be read, which was told where it matters."""
         if (told := unbelieved(self._settings, sender, headers.getlist)) is not None:
-            logger.warning("%s", told)
+            self._refusals.tell(sender.name, "a name in a header", told)
         with contextlib.suppress(Unauthorized):
             return person(self._settings, sender, headers.getlist)
         return None
@@ -115,17 +124,18 @@ def _preflight() -> Response:
     return Response(status_code=204, headers=told)
 
 
-def _telling(send: Send, allowed: str | None, counts: Counts) -> Send:
+def _telling(send: Send, allowed: str | None, counts: Counts, always: Mapping[str, str]) -> Send:
     """``send`` that adds what browsers are to be told, and counts.
 
     :param allowed: origin of the page that may read the answer.
+    :param always: headers that every answer has, unless it brings its own.
     """
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
             counts.responses[message["status"]] += 1
             headers = MutableHeaders(scope=message)
-            for name, value in _ALWAYS.items():
+            for name, value in always.items():
                 headers.setdefault(name, value)
             headers.add_vary_header("Origin")
             if allowed is not None and "access-control-allow-origin" not in headers:

@@ -34,6 +34,7 @@ from watcher.relay.pages import Pages, folder
 from watcher.relay.people import Person
 from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
+from watcher.relay.refusals import Refusals
 from watcher.relay.shapes import Registry, RevokeRequest, Status, TaskList
 from watcher.relay.sse import Events
 from watcher.settings import Settings
@@ -48,6 +49,7 @@ class Relay(Protocol):
     gateway: Gateway
     settings: Settings
     counts: Counts
+    refusals: Refusals
     draining: bool
     edition: int
 
@@ -91,9 +93,9 @@ def application(relay: Relay) -> ASGIApp:
         Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *Pages(folder()).routes(),
     ]
-    inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts))
+    inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts, relay.refusals))
     inner.router.redirect_slashes = False
-    return Door(inner, relay.settings, relay.counts)
+    return Door(inner, relay.settings, relay.counts, relay.refusals)
 
 
 class _Api:
@@ -195,7 +197,7 @@ class _Api:
     # What they share.
 
     def _admit(self, request: Request) -> Grant:
-        return self._relay.admit(asking.bearer(request), asking.person(request))
+        return asking.admitted(request, self._relay.admit)
 
     def _visible(self, task: Task | None, grant: Grant) -> Task:
         if task is None or not self._sees(grant, task):

@@ -19,7 +19,7 @@ from starlette.responses import Response
 import watcher
 from watcher.errors import NotPermitted
 from watcher.permissions import Grant
-from watcher.relay.asking import bearer, person
+from watcher.relay.asking import admitted
 from watcher.relay.counts import Counts, Load
 from watcher.relay.feed import Size
 from watcher.relay.history import ALL
@@ -53,7 +53,7 @@ class Metrics:
 
     async def get(self, request: Request) -> Response:
         """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
-        if not self._relay.admit(bearer(request), person(request)).may_watch(ALL):
+        if not admitted(request, self._relay.admit).may_watch(ALL):
             raise NotPermitted(f"the token doesn't grant to watch {ALL!r}")
         registry = CollectorRegistry()
         registry.register(_Snapshot(self._relay, await self._relay.journal_size()))

@@ -48,6 +48,11 @@ class Peer:
     host: str | None
     scheme: str | None
 
+    @property
+    def name(self) -> str | None:
+        """The address as it is written; None where there is none."""
+        return None if self.address is None else str(self.address)
+
 
 def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Peer:
     """Who sends a request.

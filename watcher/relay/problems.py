@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable, kind
+from watcher.relay.asking import SUBJECT
 from watcher.relay.counts import Counts
+from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.shapes import Problem
 
 __all__ = ["MEDIA_TYPE", "handlers", "problem", "refused"]
@@ -47,16 +49,20 @@ def refused(error: Refused) -> Response:
     return problem(error.status, error.title, str(error), headers=headers, **members)
 
 
-def handlers(counts: Counts) -> dict[Any, Any]:
+def handlers(counts: Counts, refusals: Refusals) -> dict[Any, Any]:
     """For Starlette's ``exception_handlers``.
 
-    :param counts: where it is counted what was refused.
+    :param counts: where it is counted what was refused. ``refusals``: where it is told.
     """
 
-    async def on_refused(_request: Request, error: Exception) -> Response:
+    async def on_refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, Refused):
             raise error
         counts.refused[error.kind] += 1
+        if error.status in REFUSED:
+            whose = getattr(request.state, SUBJECT, None)
+            what = f"{request.method} {request.url.path}"
+            refusals.tell(request.client.host if request.client else None, what, str(error), subject=whose)
         return refused(error)
 
     async def on_http(request: Request, error: Exception) -> Response:

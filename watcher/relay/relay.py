@@ -34,6 +34,7 @@ from watcher.relay.hub import Hub
 from watcher.relay.messages import SubscribeRequest
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
+from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
@@ -85,6 +86,7 @@ class Relay:
         )  # fmt: skip
         self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
         self.counts = Counts()
+        self.refusals = Refusals()
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
@@ -209,7 +211,7 @@ class Relay:
         """Why a handshake of this peer is refused, or None."""
         why = refusal(self.settings, peer, lines)
         if (told := unbelieved(self.settings, peer, lines)) is not None:
-            logger.warning("%s", told)
+            self.refusals.tell(peer.name, "a name in a header", told)
         self.counts.refused["handshake"] += why is not None
         return why
 
@@ -246,6 +248,8 @@ class Relay:
             socket.answer(call, await self._do(call, socket.grant))
         except Refused as error:
             self.counts.refused[error.kind] += 1
+            if error.status in REFUSED:
+                self.refusals.tell(socket.address, call.method, str(error), subject=socket.grant.subject)
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)

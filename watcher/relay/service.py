@@ -6,13 +6,14 @@ finished, clients are told to go elsewhere, and only then does the feed stop.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
 import logging
 import socket
 from collections.abc import Callable, Generator
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import uvicorn
@@ -24,6 +25,7 @@ from watcher.relay.http import application
 from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
+from watcher.relay.tls import Certificate
 from watcher.settings import Settings, database_of, masked
 from watcher.stored import redis_of
 
@@ -33,10 +35,42 @@ logger = logging.getLogger(__name__)
 
 #: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
 _READ: Final = 1024 * 1024
+#: A client that doesn't finish the TLS handshake by then is dropped, in seconds …
+_HANDSHAKE: Final = 10.0
+#: … and one that doesn't take part in the end of TLS.
+_CLOSING: Final = 3.0
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: whoever calls :func:`serve` says when to stop."""
+    """uvicorn without its signal handlers: whoever calls :func:`serve` says when to stop.
+
+    :param certificate: None where it speaks no TLS.
+    :param handshake: seconds that a client has for the handshake of TLS.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, certificate: Certificate | None = None, handshake: float = _HANDSHAKE
+    ) -> None:
+        super().__init__(config)
+        self._certificate = certificate
+        self._handshake = handshake
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on these sockets.
+
+        uvicorn's own leaves asyncio its minute for a TLS handshake, and half of one for the end of a connection.
+        """
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            times = {"ssl_handshake_timeout": self._handshake, "ssl_shutdown_timeout": _CLOSING}
+            tls = {"ssl": self._certificate.context, **times}
+        made: Any = self.config.http_protocol_class
+        make = functools.partial(
+            made, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        loop, backlog = asyncio.get_running_loop(), self.config.backlog
+        self.servers = [await loop.create_server(make, sock=sock, backlog=backlog, **tls) for sock in sockets or []]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -59,10 +93,12 @@ async def serve(
     :param sock: bound and listening, or only bound; closed at the end.
     :param started: called once it serves and has read the journal.
     :raises RedisUnreachable: Redis doesn't answer at the start.
+    :raises SettingError: the certificate can't be used.
 
     Cancellation ends it at once, without the drain.
     """
     journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
+    certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
         redis = await exits.enter_async_context(soon_failing(redis_url, socket_read_size=_READ))
@@ -78,7 +114,9 @@ async def serve(
             await relay.loaded.wait()
             _spare_the_collector()
             logger.info("serving the journal of %s, namespace %s", masked(redis_url), settings.namespace)
-            server = _Server(_uvicorn_config(relay))
+            server = _Server(_uvicorn_config(relay), certificate)
+            if certificate is not None:
+                group.start_soon(certificate.follow)
             group.start_soon(_until, stop, relay, server)
             if started is not None:
                 started()

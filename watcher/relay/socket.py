@@ -24,17 +24,17 @@ from websockets.server import ServerProtocol
 from watcher.errors import Refused
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.backlog import waiting
+from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
 from watcher.relay.peers import Lines, Peer
+from watcher.relay.refusals import Refusals
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
 
-logger = logging.getLogger(__name__)
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
@@ -52,6 +52,7 @@ _STALLED: Final = 60.0
 _SILENT: Final = 10.0
 #: … and one that doesn't finish the closing handshake.
 _CLOSING: Final = 3.0
+_NOTHING: Final = (0, 0)
 
 
 class Desk(Protocol):
@@ -60,6 +61,7 @@ class Desk(Protocol):
     hub: Hub[Any]
     terms: Terms
     counts: Counts
+    refusals: Refusals
 
     def peer(self, connection: str | None, lines: Lines) -> Peer:
         """Who sends a request, by the address of the connection and the request's headers."""
@@ -107,7 +109,7 @@ class Socket(asyncio.Protocol):
         self._pinged = False  # whether a pong is due
         self._opened = 0.0
         self._ends: float | None = None  # when the desk is to call expire()
-        self._stalled: tuple[int, float] = (0, 0.0)  # bytes that waited, and since when that has not changed
+        self._stalled = (_NOTHING, 0.0)  # bytes that waited, bytes taken, and since when that has not changed
 
     # What asyncio calls.
 
@@ -144,7 +146,7 @@ class Socket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
         self._paused = True
-        self._stalled = (0, asyncio.get_running_loop().time())
+        self._stalled = (_NOTHING, asyncio.get_running_loop().time())
         if self._session is not None:
             self._session.subscriptions.fall_behind()
         self._transport.pause_reading()
@@ -166,7 +168,7 @@ class Socket(asyncio.Protocol):
         if not request.path.partition("?")[0].endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
-            logger.warning("refused a WebSocket handshake: %s", reason)
+            self._desk.refusals.tell(peer.name, "a WebSocket handshake", reason)
             response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
         else:
             response = self._admit(request, self._desk.named(peer, lines))
@@ -239,6 +241,12 @@ class Socket(asyncio.Protocol):
         return None if self._session is None else self._session.subscriptions
 
     @property
+    def address(self) -> str | None:
+        """The client's address, or that of a proxy."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else None
+
+    @property
     def grant(self) -> Grant:
         """What the client may do."""
         return (self._session.grant if self._session is not None else None) or Grant()
@@ -275,6 +283,8 @@ class Socket(asyncio.Protocol):
                 self._transport.write(data)
             elif self._transport.can_write_eof():
                 self._transport.write_eof()
+            else:
+                self._transport.close()  # TLS has no half-closed connection; what was written still goes out
         if self._protocol.close_expected() and not self._transport.is_closing():
             # The client ends the TCP connection's other half; if it doesn't, the server does (RFC 6455, 7.1.1).
             self._abort_after(_CLOSING)
@@ -325,7 +335,7 @@ class Socket(asyncio.Protocol):
             self.close(messages.NO_PONG)
         elif self._session.grant is not None:
             self._pinged = True
-            self._stalled = (0, now)
+            self._stalled = (_NOTHING, now)
             self._write(_PING)
 
     def is_fresh(self, now: float) -> bool:
@@ -338,8 +348,9 @@ class Socket(asyncio.Protocol):
             self.close(messages.STALE)
 
     def _give_up_if_stalled(self, now: float, left: int) -> None:
-        if left != self._stalled[0]:
-            self._stalled = (left, now)
+        seen = (left, acknowledged(self._transport))
+        if seen != self._stalled[0]:
+            self._stalled = (seen, now)
         elif now - self._stalled[1] > _STALLED:
             self._transport.abort()
 

@@ -19,7 +19,7 @@ from watcher.errors import BadRequest, NotPermitted
 from watcher.event import Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.asking import bearer, person
+from watcher.relay.asking import admitted
 from watcher.relay.backlog import Progress
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
@@ -92,8 +92,7 @@ class Events:
     async def get(self, request: Request) -> Response:
         """``GET /api/events``."""
         channels, since, token = _asked(request)
-        token = bearer(request) or token
-        grant = self._relay.admit(token, person(request))
+        grant = admitted(request, self._relay.admit, token)
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token doesn't grant to watch {channel[:300]!r}")

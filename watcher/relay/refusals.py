@@ -1,0 +1,57 @@
+"""The log of what was refused: who, what and why, in one line each, and no more lines than somebody can read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["REFUSED", "Refusals"]
+
+logger = logging.getLogger(__name__)
+
+#: Statuses that are worth a line: no valid token, not permitted, too often. The others are the client's own mistakes.
+REFUSED: Final = frozenset((401, 403, 429))
+#: So many lines at once, and then one for each of these seconds: 8 MB a day at most, by a flood without end.
+_BURST: Final = 20
+_SECONDS: Final = 1.0
+#: What a client sent is shown up to here, in characters.
+_SHOWN: Final = 200
+
+
+class Refusals:
+    """Tells the log, and says how many it has kept to itself meanwhile.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lines = float(_BURST)
+        self._at = clock()
+        self._left_out = 0
+
+    def tell(self, address: str | None, what: str, why: str, *, subject: str | None = None) -> None:
+        """One more.
+
+        :param address: of the client, where it is known; behind a proxy, that of the proxy.
+        :param what: route, method or command. ``why``: the reason, with the setting that would allow it.
+        :param subject: whose the token is (``sub``).
+        """
+        now = self._clock()
+        self._lines = min(float(_BURST), self._lines + (now - self._at) / _SECONDS)
+        self._at = now
+        if self._lines < 1:
+            self._left_out += 1
+            return
+        self._lines -= 1
+        more = f" (and {self._left_out} more, not shown)" if self._left_out else ""
+        self._left_out = 0
+        who = _plain(address or "somebody") + (f" as {_plain(subject)}" if subject else "")
+        logger.warning("refused %s to %s: %s%s", _plain(what), who, _plain(why, 3 * _SHOWN), more)
+
+
+def _plain(text: str, limit: int = _SHOWN) -> str:
+    """Without what a terminal or a reader of lines would take for something else."""
+    return "".join(c if c.isprintable() and c.isascii() else ascii(c)[1:-1] for c in text[:limit])
