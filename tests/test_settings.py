@@ -39,6 +39,9 @@ def test_names_are_split_at_spaces_and_commas() -> None:
         ("WATCHER_HISTORY", "10"),
         ("WATCHER_ROOT_PATH", "/a?b"),
         ("WATCHER_HOST", "a b"),
+        ("WATCHER_TRUSTED_PROXIES", "proxy.example"),
+        ("WATCHER_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("WATCHER_TRUSTED_PROXIES", "127.0.0.1 ::/0"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str) -> None:
@@ -46,6 +49,11 @@ def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str)
         Settings.load({variable: value})
     assert str(error.value).startswith(f"{variable}={value!r} is not accepted: ")
     assert "\n" not in str(error.value)
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    found = Settings.load({"WATCHER_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8 ::1"}).trusted_proxies
+    assert [str(network) for network in found] == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
 
 
 def test_a_secret_that_is_too_short_is_not_shown() -> None:

@@ -6,18 +6,20 @@ No I/O here: the environment and the app's configuration are handed in.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from watcher.errors import SettingError
 from watcher.redact import NAMES
 
-__all__ = ["SETTINGS", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
+__all__ = ["SETTINGS", "Network", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
 
 Parser = Callable[[str], Any]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,13 @@ def _secrets(text: str) -> tuple[str, ...]:
     return tuple(map(_secret, _names(text)))
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = tuple(map(ipaddress.ip_network, _names(text)))
+    if not all(network.prefixlen for network in networks):  # then anybody is a proxy
+        raise ValueError(text)
+    return networks
+
+
 def _redact(text: str) -> tuple[str, ...]:
     names = _names(text.removeprefix("="))
     if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
@@ -158,6 +167,9 @@ SETTINGS: Final = (
     Setting("issuer", (), _names, _NAMES, "tokens must be from one of these (iss)"),
     Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
     Setting("hosts", (), _names, _NAMES, "Host names that an open relay answers to"),
+    Setting("trusted_proxies", (), _networks,
+            "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; not everybody (/0)",
+            "proxies that are believed in what they forward: X-Forwarded-For, -Host, -Proto, or Forwarded"),
 )  # fmt: skip
 
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
@@ -195,6 +207,7 @@ class Settings:
     issuer: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
 
     @property
     def guarded(self) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.relay.access import host_refusal, insecure_bind_refused, is_loopback, origin_refusal, refusal
+from watcher.relay.peers import Peer
 from watcher.settings import Settings
 
 OPEN = Settings()
@@ -63,9 +64,9 @@ def test_refusals_name_the_setting_that_would_allow() -> None:
 
 
 def test_what_the_refusal_says_would_help_does_help() -> None:
-    assert refusal(Settings(hosts=("relay.example",)), host="relay.example:5556", origin=None) is None
+    assert refusal(Settings(hosts=("relay.example",)), Peer(None, False, "relay.example:5556", None), None) is None
     settings = Settings(origins=("https://app.example",))
-    assert refusal(settings, host="localhost:5556", origin="https://app.example") is None
+    assert refusal(settings, Peer(None, False, "localhost:5556", None), "https://app.example") is None
 
 
 def test_a_refusal_is_one_printable_line_of_bounded_length() -> None:
@@ -95,6 +96,16 @@ def test_what_is_no_browser_has_no_origin() -> None:
 )
 def test_the_relays_own_pages_may_use_it(host: str, origin: str) -> None:
     assert origin_refusal(Settings(secret=SECRET), host=host, origin=origin) is None
+
+
+def test_where_the_scheme_is_known_it_gives_the_port_that_the_host_leaves_out() -> None:
+    def refused(origin: str, scheme: str, host: str = "relay.example") -> bool:
+        return origin_refusal(Settings(secret=SECRET), host=host, scheme=scheme, origin=origin) is not None
+
+    assert not refused("https://relay.example", "https")
+    assert refused("http://relay.example", "https")  # whoever is on the wire can make such a page
+    assert refused("https://relay.example", "http")
+    assert not refused("http://relay.example:8080", "http", "relay.example:8080")
 
 
 @pytest.mark.parametrize(

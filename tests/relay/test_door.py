@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from celery import Celery
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from tests.relay.serving import BASE, append, is_problem, known, serving
+from tests.relay.serving import BASE, append, is_problem, known, listening, serving
 from tests.relay.support import SECRET
 from tests.support.events import event
 from tests.support.valkey import Valkey
@@ -97,6 +100,46 @@ async def test_a_foreign_page_may_not_use_the_api(
         assert module.headers["access-control-allow-origin"] == "*"
         assert module.headers["cross-origin-resource-policy"] == "cross-origin"
         assert (await client.post("/api/tasks", json=body, headers={"Origin": BASE})).status_code == 202
+
+
+async def test_behind_a_trusted_proxy_the_relays_own_pages_are_those_at_the_proxys_address(
+    valkey: Valkey, app: Celery
+) -> None:
+    body = {"task": "tasks.add", "args": [1, 2]}
+    page = {"Origin": "https://relay.example"}
+    told = {**page, "X-Forwarded-Host": "relay.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "1.2.3.4"}
+    trusting = Settings(secret=SECRET, trusted_proxies=(ip_network("127.0.0.0/8"),))
+    bearer = {"Authorization": f"Bearer {issue(SECRET, submit=['*'])}"}
+    async with listening(valkey.url(), app, trusting) as (client, relay):
+        assert (await client.post("/api/tasks", json=body, headers=told | bearer)).status_code == 202
+        for wrong in (page, told | {"Origin": "http://relay.example"}, told | {"X-Forwarded-Host": "other.example"}):
+            is_problem(await client.post("/api/tasks", json=body, headers=wrong | bearer), 403, "WATCHER_ORIGINS")
+        address = str(client.base_url).replace("http", "ws", 1) + "/connection/websocket"
+        async with connect(address, additional_headers=told):
+            pass
+        for wrong in (page, told | {"X-Forwarded-Host": "other.example"}):
+            with pytest.raises(InvalidStatus, match="403"):
+                await connect(address, additional_headers=wrong)
+        assert relay.counts.refused["handshake"] == 2
+    async with listening(valkey.url(), app, Settings(secret=SECRET)) as (client, _):  # it trusts none
+        is_problem(await client.post("/api/tasks", json=body, headers=told | bearer), 403, "WATCHER_ORIGINS")
+
+
+async def test_an_open_relay_behind_a_proxy_is_no_way_round_the_check_of_hosts(valkey: Valkey) -> None:
+    settings = Settings(trusted_proxies=(ip_network("127.0.0.1"),), hosts=("relay.example",))
+    async with serving(valkey.url(), settings=settings) as (client, _):
+        assert (await client.get("/api/tasks", headers={"X-Forwarded-Host": "relay.example"})).status_code == 200
+        rebound = await client.get("/api/tasks", headers={"X-Forwarded-Host": "evil.example"})
+        is_problem(rebound, 403, "WATCHER_HOSTS=evil.example")
+
+
+async def test_several_origins_are_none(valkey: Valkey) -> None:
+    async with listening(valkey.url()) as (client, _):
+        both = [("Origin", str(client.base_url)), ("Origin", "https://evil.example")]
+        is_problem(await client.get("/api/tasks", headers=both), 403, "WATCHER_ORIGINS")
+        address = str(client.base_url).replace("http", "ws", 1) + "/connection/websocket"
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(address, additional_headers=both)
 
 
 async def test_allowed_origins_get_cors(valkey: Valkey, app: Celery) -> None:

@@ -90,7 +90,7 @@ async def test_requests_are_counted_by_how_they_end(valkey: Valkey, app: Celery)
         await client.get("/api/tasks/nobody")
         await client.get("/api/tasks", headers={"Host": "evil.example"})
         await client.get("/api/tasks", headers={"Origin": "https://evil.example"})
-        assert relay.refusal("evil.example", None)
+        assert relay.refusal(relay.peer("127.0.0.1", lambda _: ["evil.example"]), None)
         async with anyio.create_task_group() as group:
             group.start_soon(client.get, "/api/tasks/t?wait=20")
             await eventually(lambda: relay.counts.waiting, what="the request to wait")

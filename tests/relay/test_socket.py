@@ -29,6 +29,7 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
+from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import PATH, Socket, frame, frames
 
@@ -52,7 +53,10 @@ class Counter:
         self.ends: float | None = None
         self.url = ""
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        return peer(connection, lines, ())
+
+    def refusal(self, peer: Peer, origin: str | None) -> str | None:
         return "not from there" if origin == "http://elsewhere.example" else None
 
     def opened(self, socket: Socket) -> bool:

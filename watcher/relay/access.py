@@ -12,6 +12,7 @@ import ipaddress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from watcher.relay.peers import Peer
 from watcher.settings import Settings
 
 __all__ = ["host_refusal", "insecure_bind_refused", "is_loopback", "origin_refusal", "refusal"]
@@ -38,9 +39,10 @@ class _Origin(NamedTuple):
     port: int
 
 
-def refusal(settings: Settings, *, host: str | None, origin: str | None) -> str | None:
-    """Why a request with these headers is refused, naming the setting that would allow it; None where it is not."""
-    return host_refusal(settings, host) or origin_refusal(settings, host=host, origin=origin)
+def refusal(settings: Settings, peer: Peer, origin: str | None) -> str | None:
+    """Why a handshake is refused, naming the setting that would allow it; None where it is not."""
+    refused = origin_refusal(settings, host=peer.host, scheme=peer.scheme, origin=origin)
+    return host_refusal(settings, peer.host) or refused
 
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
@@ -60,10 +62,13 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
     return f"the Host {_shown(host)} is none that a relay without WATCHER_SECRET knows; {allow}"
 
 
-def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) -> str | None:
+def origin_refusal(
+    settings: Settings, *, host: str | None, origin: str | None, scheme: str | None = None
+) -> str | None:
     """Why a page of this origin may not use the relay, or None.
 
-    :param host: the request's ``Host``: pages of the relay itself may always use it.
+    :param host: the ``Host`` that was asked for: pages of the relay itself may always use it.
+    :param scheme: ``http`` or ``https`` where that is known; else the page's is taken to be the relay's.
     :param origin: None where the header is absent, as it is from everything that is no browser.
     """
     if origin is None or "*" in settings.origins:
@@ -73,7 +78,8 @@ def origin_refusal(settings: Settings, *, host: str | None, origin: str | None) 
         if page in map(_origin, settings.origins):
             return None
         own = _authority(host) if host else None
-        if own is not None and (own.name, own.port or _DEFAULT_PORTS[page.scheme]) == (page.name, page.port):
+        port = own and (own.port or _DEFAULT_PORTS[scheme or page.scheme])
+        if own is not None and (own.name, port) == (page.name, page.port):
             return None
         if not settings.guarded and is_loopback(page.name):
             return None

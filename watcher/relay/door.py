@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher.relay.access import host_refusal, origin_refusal
 from watcher.relay.counts import Counts
+from watcher.relay.peers import peer
 from watcher.relay.problems import problem
 from watcher.settings import Settings
 
@@ -57,9 +58,10 @@ class Door:
             return
         path = self._below_root(scope["path"])
         headers = Headers(scope=scope)
-        host, origin = _host(headers), headers.get("origin")
-        foreign = origin_refusal(self._settings, host=host, origin=origin)
-        why = None if path in _ANY_HOST else host_refusal(self._settings, host)
+        sender = peer((scope.get("client") or (None,))[0], headers.getlist, self._settings.trusted_proxies)
+        origin = ", ".join(headers.getlist("origin")) if "origin" in headers else None
+        foreign = origin_refusal(self._settings, host=sender.host, scheme=sender.scheme, origin=origin)
+        why = None if path in _ANY_HOST else host_refusal(self._settings, sender.host)
         reason = "foreign-host" if why is not None else "foreign-origin"
         # Pages of other origins may fetch the files, as they may from anywhere, and nothing else.
         if path.startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
@@ -85,12 +87,6 @@ class Door:
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
         return path
-
-
-def _host(headers: Headers) -> str | None:
-    """The Host header; of several, nobody knows which one is meant."""
-    hosts = headers.getlist("host")
-    return hosts[0] if len(hosts) == 1 else None
 
 
 def _preflight() -> Response:

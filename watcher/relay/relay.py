@@ -30,6 +30,7 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.messages import SubscribeRequest
+from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
@@ -185,9 +186,13 @@ class Relay:
 
     # For sockets.
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
-        """Why a request from there is refused, or None."""
-        why = refusal(self.settings, host=host, origin=origin)
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        """Who sends a request; as :func:`watcher.relay.peers.peer`."""
+        return peer(connection, lines, self.settings.trusted_proxies)
+
+    def refusal(self, peer: Peer, origin: str | None) -> str | None:
+        """Why a handshake of this peer is refused, or None."""
+        why = refusal(self.settings, peer, origin)
         self.counts.refused["handshake"] += why is not None
         return why
 

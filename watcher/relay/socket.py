@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
+from uvicorn.protocols.utils import get_remote_addr
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -28,6 +29,7 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub, Publications
 from watcher.relay.messages import Disconnect
+from watcher.relay.peers import Lines, Peer
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
@@ -60,8 +62,11 @@ class Desk(Protocol):
     terms: Terms
     counts: Counts
 
-    def refusal(self, host: str | None, origin: str | None) -> str | None:
-        """Why a handshake from there is refused, or None."""
+    def peer(self, connection: str | None, lines: Lines) -> Peer:
+        """Who sends a request, by the address of the connection and the request's headers."""
+
+    def refusal(self, peer: Peer, origin: str | None) -> str | None:
+        """Why a handshake of this peer is refused, or None."""
 
     def opened(self, socket: Socket) -> bool:
         """A connection is open; False where no more are taken."""
@@ -152,8 +157,10 @@ class Socket(asyncio.Protocol):
     # Frames in.
 
     def _handshake(self, request: Request) -> None:
-        headers = request.headers
-        reason = self._desk.refusal(headers.get("Host"), headers.get("Origin"))
+        origins = request.headers.get_all("Origin")
+        address, _ = get_remote_addr(self._transport) or (None, 0)
+        peer = self._desk.peer(address, request.headers.get_all)
+        reason = self._desk.refusal(peer, ", ".join(origins) if origins else None)
         if not urlsplit(request.path).path.endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
         elif reason is not None:
