@@ -12,13 +12,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from watcher.errors import TooMany
 from watcher.relay.access import host_refusal, origin_refusal
 from watcher.relay.counts import Counts
+from watcher.relay.limits import Limits
 from watcher.relay.peers import peer
-from watcher.relay.problems import problem
+from watcher.relay.problems import problem, refused
 from watcher.settings import Settings
 
-__all__ = ["Door"]
+__all__ = ["ALWAYS", "CLIENT", "Door"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +29,16 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ALWAYS: Final = {
+#: What every answer says.
+ALWAYS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+#: Under this name a request's scope has the address of the client, behind all trusted proxies; empty where it has none.
+CLIENT: Final = "watcher.client"
 #: Load balancers ask these by address, and they say nothing about anybody.
 _ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
 _METHODS: Final = "GET, POST"
@@ -45,8 +50,9 @@ _PREFLIGHT_SECONDS: Final = "600"
 class Door:
     """Lets in whom :mod:`watcher.relay.access` allows, answers preflights (CORS), and counts the answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts, limits: Limits) -> None:
         self._app = app
+        self._limits = limits
         self._settings = settings
         self._counts = counts
         self._root = settings.root_path.rstrip("/")
@@ -78,8 +84,18 @@ class Door:
             answer = _preflight()
         else:
             answer = self._app
-        scope = {**scope, "root_path": self._root, "path": self._root + path}
-        await answer(scope, receive, _telling(send, allowed, self._counts))
+        client = str(sender.address or "")
+        scope = {**scope, "root_path": self._root, "path": self._root + path, CLIENT: client}
+        send = _telling(send, allowed, self._counts)
+        if not sender.proxied:  # then the connection is the client's own, and counted
+            await answer(scope, receive, send)
+            return
+        try:
+            with self._limits.request(client):
+                await answer(scope, receive, send)
+        except TooMany as error:
+            self._counts.refused[error.kind] += 1
+            await refused(error)(scope, receive, send)
 
     def _below_root(self, path: str) -> str:
         """The path without the root path, however often proxy and server put it before; empty for the bare root."""
@@ -108,7 +124,7 @@ def _telling(send: Send, allowed: str | None, counts: Counts) -> Send:
         if message["type"] == "http.response.start":
             counts.responses[message["status"]] += 1
             headers = MutableHeaders(scope=message)
-            for name, value in _ALWAYS.items():
+            for name, value in ALWAYS.items():
                 headers.setdefault(name, value)
             headers.add_vary_header("Origin")
             if allowed is not None and "access-control-allow-origin" not in headers:

@@ -6,6 +6,7 @@ Every route says who may use it by asking the token's grant, and every error is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -23,11 +24,12 @@ from watcher.permissions import Grant
 from watcher.relay import asking
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts, Load
-from watcher.relay.door import Door
+from watcher.relay.door import CLIENT, Door
 from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
+from watcher.relay.limits import Limits
 from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
@@ -47,6 +49,7 @@ class Relay(Protocol):
     gateway: Gateway
     settings: Settings
     counts: Counts
+    limits: Limits
     draining: bool
 
     @property
@@ -56,7 +59,7 @@ class Relay(Protocol):
     def admit(self, token: str | None) -> Grant:
         """The permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`."""
 
-    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+    async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
         """As :meth:`Gateway.submit`; when it returns, the history has the task."""
 
     async def lookup(self, identity: str) -> Task | None:
@@ -91,7 +94,7 @@ def application(relay: Relay) -> ASGIApp:
     ]
     inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts))
     inner.router.redirect_slashes = False
-    return Door(inner, relay.settings, relay.counts)
+    return Door(inner, relay.settings, relay.counts, relay.limits)
 
 
 class _Api:
@@ -111,8 +114,9 @@ class _Api:
         """``POST /api/tasks``."""
         grant = self._admit(request)
         wait = asking.preferred_wait(request.headers.get("prefer"))
-        data = await asking.body(request)
-        submitted = await self._relay.submit(data, grant, key=request.headers.get("idempotency-key"))
+        data = await asking.body(request, self._relay.limits)
+        key, client = request.headers.get("idempotency-key"), request.scope.get(CLIENT, "")
+        submitted = await self._relay.submit(data, grant, client, key=key)
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{submitted.id}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
@@ -155,7 +159,7 @@ class _Api:
     async def revoke(self, request: Request) -> Response:
         """``POST /api/tasks/ID/revoke``."""
         grant = self._admit(request)
-        body = await asking.body(request)
+        body = await asking.body(request, self._relay.limits)
         try:
             asked = msgspec.json.decode(body, type=RevokeRequest) if body else RevokeRequest()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -168,7 +172,9 @@ class _Api:
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
+        start = time.thread_time()
         page = query.page(history, lambda task: self._sees(grant, task))
+        self._relay.limits.charge(request.scope.get(CLIENT, ""), time.thread_time() - start)
         return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
 
     async def registry(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import logging
+import resource
 import socket
 from collections.abc import Callable, Generator
 from typing import Final
@@ -21,9 +22,9 @@ from celery import Celery
 from watcher.journal import Journal
 from watcher.listening import reach, soon_failing
 from watcher.relay.http import application
+from watcher.relay.protocol import Connection
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
-from watcher.relay.sse import Connection
 from watcher.settings import Settings, database_of, masked
 from watcher.stored import redis_of
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
 _READ: Final = 1024 * 1024
+#: Files that a relay has open beside its clients' connections, at most about.
+_FILES: Final = 200
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +65,7 @@ async def serve(
 
     Cancellation ends it at once, without the drain.
     """
+    _make_room(settings.max_connections)
     journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
@@ -87,6 +91,22 @@ async def serve(
         await relay.gateway.aclose()
 
 
+def _make_room(connections: int) -> None:
+    """Have the operating system let this process have so many connections, as far as it may ask for it."""
+    wanted = connections + _FILES
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    given = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own below the one that it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given, most))
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if given < wanted:
+        logger.warning(
+            "open files are limited to %d (ulimit -n): too few for WATCHER_MAX_CONNECTIONS=%d", given, connections
+        )
+
+
 def _spare_the_collector() -> None:
     """Let Python look for cycles rarely: the history is many objects and no cycle, and a look at all of them a stall.
 
@@ -102,13 +122,14 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
     return uvicorn.Config(
         application(relay),
         ws=functools.partial(Socket, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
-        http=Connection,
+        http=functools.partial(Connection, relay),  # type: ignore[arg-type]  # as for ws
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         root_path=relay.settings.root_path.rstrip("/"),
+        timeout_keep_alive=relay.settings.idle_timeout,
         timeout_graceful_shutdown=2,
     )
 
