@@ -146,6 +146,7 @@ class Socket(Paced):
     # Frames in.
 
     def _bite(self, data: bytes) -> bool:
+        before = self._protocol.parser_exc
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
@@ -156,15 +157,12 @@ class Socket(Paced):
         self._send_control()
         if self._protocol.state is State.OPEN:
             return True
-        self._count_too_big()
+        if before is None and isinstance(self._protocol.parser_exc, PayloadTooBig):
+            self._desk.terms.reached("max_message", self._who)
         return False
 
     def _slowed(self, limit: str) -> None:
         self._desk.terms.reached(limit, self._who)
-
-    def _count_too_big(self) -> None:
-        if isinstance(self._protocol.parser_exc, PayloadTooBig):
-            self._desk.terms.reached("max_message", self._who)
 
     def _handshake(self, request: Request) -> None:
         origins = request.headers.get_all("Origin")
