@@ -266,8 +266,8 @@ def test_a_path_is_bounded(serving: Relay, reaches: Callable[[str], None]) -> No
 @pytest.mark.parametrize(
     ("headers", "limit"),
     [
-        ("".join(f"X-{number}: 1\r\n" for number in range(101)), "max_headers"),
-        ("".join(f"X-{number}: {'x' * 4000}\r\n" for number in range(10)), "max_header_bytes"),
+        ("".join(f"X-{number}: 1\r\n" for number in range(101)) + "\r\n", "max_headers"),
+        ("".join(f"X-{number}: {'x' * 4000}\r\n" for number in range(10)) + "\r\n", "max_header_bytes"),
         (f"X-Endless: {'x' * 100_000}", "max_header_bytes"),
     ],
 )
@@ -446,3 +446,9 @@ def test_what_was_sent_is_forgotten(serving: Relay) -> None:
     files = Path(f"/proc/{serving.pid}/fd")
     if files.exists():
         wait_for(lambda: len(list(files.iterdir())) < 60, what="all connections to be closed")
+
+
+def test_line_ends_before_a_request_are_bounded(serving: Relay) -> None:
+    with Raw(serving) as raw, suppress(ConnectionError):
+        raw.send("\r\n" * 100_000)
+        assert status(raw.answer()) == (431, "headers-too-large")

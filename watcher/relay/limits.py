@@ -7,6 +7,7 @@ the moment at which the bucket will be full again (the generic cell rate algorit
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import logging
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _EXACT: Final = 1e-6
 _SUBJECTS: Final = 10_000
 
 
+@functools.lru_cache(maxsize=1024)
 def network(address: str) -> str:
     """What counts as one address: an IPv4 address; of IPv6 the network of 64 bits, which is what one user has."""
     try:

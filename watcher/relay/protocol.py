@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.utils import get_remote_addr
 
 from watcher.errors import BadRequest, Full, HeadersTooLarge, PathTooLong, Refused, TooMany, TooSlow
 from watcher.relay.backlog import waiting
@@ -106,7 +105,7 @@ class Connection(HttpToolsProtocol):
         self._account: Account | None = None
         self._refusal: Refused | None = None  # why what is being parsed is not taken
         self._refused = False
-        self._size = self._count = 0  # of the request's headers
+        self.url = b""
         self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
         self._held: bytes | None = None  # what waits until the client may go on
         self._timer: asyncio.TimerHandle | None = None
@@ -121,9 +120,8 @@ class Connection(HttpToolsProtocol):
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        address, _ = get_remote_addr(transport) or ("", 0)
         try:
-            self._account = self._desk.limits.enter(address)
+            self._account = self._desk.limits.enter(self.client[0] if self.client else "")
         except (Full, TooMany) as error:
             self._refuse(error)
             return
@@ -185,9 +183,11 @@ class Connection(HttpToolsProtocol):
     def _check_heading(self) -> None:
         """The parser tells of a header when it is complete: one that never is has a bound too."""
         settings = self._desk.settings
-        if not self._refused and (self._heading or 0) > settings.max_path + settings.max_header_bytes + 2 * _BITE:
-            self._desk.limits.reached("max_header_bytes", self._address)
-            self._refuse(_too_large(settings))
+        if self._refused or (self._heading or 0) <= settings.max_path + settings.max_header_bytes + 2 * _BITE:
+            return
+        long = len(self.url) > settings.max_path
+        self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
+        self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
 
     def _hold(self, data: bytes, seconds: float) -> None:
         self._held = data
@@ -221,36 +221,27 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._size = self._count = 0
-        self._heading = 0
-        self._desk.waits.headers.start(self, self.loop.time())
-
-    def on_url(self, url: bytes) -> None:
-        """Some of the path has come."""
-        super().on_url(url)
-        if len(self.url) > self._desk.settings.max_path:
-            self._give_up("max_path", PathTooLong(f"a path has at most {self._desk.settings.max_path} bytes"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has come."""
-        settings = self._desk.settings
-        self._size += len(name) + len(value)
-        self._count += 1
-        if self._count > settings.max_headers:
-            self._give_up("max_headers", HeadersTooLarge(f"a request has at most {settings.max_headers} headers"))
-        if self._size > settings.max_header_bytes:
-            self._give_up("max_header_bytes", _too_large(settings))
-        super().on_header(name, value)
+        if self._heading is None:  # it follows another at once
+            self._desk.waits.headers.start(self, self.loop.time())
+        self._heading = _BITE  # which it is in
 
     def on_headers_complete(self) -> None:
         """All headers have come; the body may follow."""
-        now, waits = self.loop.time(), self._desk.waits
-        self._heading = None
+        settings, waits = self._desk.settings, self._desk.waits
         waits.headers.stop(self)
-        waits.bodies.start(self, now)
+        if len(self.url) > settings.max_path:
+            self._give_up("max_path", PathTooLong(f"a path has at most {settings.max_path} bytes"))
+        if len(self.headers) > settings.max_headers:
+            self._give_up("max_headers", HeadersTooLarge(f"a request has at most {settings.max_headers} headers"))
+        if (self._heading or 0) > settings.max_header_bytes and _size(self.headers) > settings.max_header_bytes:
+            self._give_up("max_header_bytes", _too_large(settings))
+        self._heading = None
+        if not self.parser.should_upgrade():
+            now = self.loop.time()
+            waits.bodies.start(self, now)
+            if self._account is not None:
+                self._account.charge(REQUEST, now)
         super().on_headers_complete()
-        if self._account is not None and not self.parser.should_upgrade():
-            self._account.charge(REQUEST, now)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -259,7 +250,6 @@ class Connection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """From here on it is a WebSocket's."""
-        self._desk.waits.drop(self)
         self._account = None  # the socket's now, which is handed it with the state
         super().handle_websocket_upgrade()
 
@@ -322,6 +312,10 @@ class Connection(HttpToolsProtocol):
         self._desk.waits.lingering.start(self, self.loop.time())
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _too_large(settings: Settings) -> Refused:

@@ -212,7 +212,7 @@ class Relay:
             return False
         self._sockets.add(socket)
         next(self._next_slot).add(socket)
-        self._fresh.start(socket, anyio.current_time())
+        self._fresh.start(socket, time.monotonic())
         return True
 
     def closed(self, socket: Socket) -> None:
@@ -288,7 +288,7 @@ class Relay:
                 client.expire(unix)
             for client in list(slot):
                 client.tick(now)
-            for client in self._fresh.due(now):
+            for client in self._fresh.due(time.monotonic()):
                 client.close_if_silent()
             self.waits.tick(now)
             self.limits.forget()
