@@ -92,6 +92,8 @@ class Paced(asyncio.Protocol):
 
     def _must_wait(self) -> bool:
         """Charge the client for what it has said; whether it must not go on at once."""
+        if not self._cost:
+            return bool(self._texts)
         cost, self._cost = self._cost, 0
         return self._pace.charge(cost, asyncio.get_running_loop().time()) > 0 or bool(self._texts)
 

@@ -98,6 +98,9 @@ class Connection(HttpToolsProtocol):
     uvloop sets TCP_NODELAY by itself, asyncio only on sockets that were made with the protocol's number.
     """
 
+    # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_timer")
+
     def __init__(self, desk: Desk, **given: Any) -> None:
         super().__init__(**given)
         self.logger = _quiet
