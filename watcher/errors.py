@@ -13,17 +13,21 @@ __all__ = [
     "BadArguments",
     "BadRequest",
     "Conflict",
+    "Full",
     "Gone",
+    "HeadersTooLarge",
     "NoApp",
     "NoMethod",
     "NotPermitted",
     "NotSucceeded",
+    "PathTooLong",
     "RedisUnreachable",
     "Refused",
     "SettingError",
     "TaskNotFound",
     "TooLarge",
     "TooMany",
+    "TooSlow",
     "Unauthorized",
     "Unavailable",
     "UnknownTask",
@@ -137,6 +141,24 @@ class TooLarge(Refused):
     code, status, title = 107, 413, "too large"
 
 
+class PathTooLong(Refused):
+    """The path of a request is longer than is taken."""
+
+    code, status, title = 107, 414, "path too long"
+
+
+class HeadersTooLarge(Refused):
+    """The headers of a request are larger or more than is taken."""
+
+    code, status, title = 107, 431, "headers too large"
+
+
+class TooSlow(Refused):
+    """A request didn't come in the time that it has."""
+
+    code, status, title = 107, 408, "request timeout"
+
+
 class UnsupportedMediaType(Refused):
     """The body of a request is said not to be JSON."""
 
@@ -156,9 +178,22 @@ class Gone(Refused):
 
 
 class TooMany(Refused):
-    """More is asked than the relay does at a time."""
+    """More is asked than the relay does at a time.
+
+    :param retry_after: seconds after which the same would be taken, where that is known.
+    """
 
     code, status, title, temporary = 111, 429, "too many requests", True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Full(Refused):
+    """There are as many connections as the relay takes."""
+
+    code, status, title, temporary = 100, 503, "full", True
 
 
 class NoApp(Refused):

@@ -140,6 +140,10 @@ def _redact(text: str) -> tuple[str, ...]:
     return names if text.startswith("=") else (*NAMES, *names)
 
 
+def _limit(name: str, default: int, least: int, most: int, meaning: str) -> Setting:
+    return Setting(name, default, _integer(least, most), f"a whole number from {least} to {most}", meaning)
+
+
 _SWITCH: Final = "1 or 0"
 _NAMES: Final = "names separated by spaces or commas"
 
@@ -197,6 +201,23 @@ SETTINGS: Final = (
             "header in which they say in which groups, separated by commas, such as X-Forwarded-Groups"),
     Setting("claims", None, str, "the path of a file in TOML, or in JSON if it ends in .json",
             "file that says what people and groups may do"),
+    _limit("max_connections", 10_000, 1, 1_000_000, "connections of all kinds that the relay takes"),
+    _limit("max_connections_per_address", 2000, 1, 1_000_000, "connections that it takes from one address"),
+    _limit("max_message", 64 * 1024, 1024, 1 << 24, "bytes of a WebSocket message from a client"),
+    _limit("max_subscriptions", 1000, 1, 100_000, "subscriptions of one WebSocket connection"),
+    _limit("max_calls", 1000, 1, 100_000, "calls that one WebSocket connection may have under way"),
+    _limit("max_commands", 5000, 1, 1_000_000, "commands a second of one WebSocket connection; more have to wait"),
+    _limit("max_commands_per_address", 20_000, 1, 1_000_000,
+           "the same of all connections from one address; a request over HTTP counts as twenty"),
+    _limit("max_submissions", 2000, 1, 1_000_000, "submissions a second by one subject, or without one by an address"),
+    _limit("max_body", 1 << 20, 1024, 1 << 30, "bytes of a request's body"),
+    _limit("max_path", 32 * 1024, 256, 1 << 20, "bytes of a request's path and query"),
+    _limit("max_headers", 100, 10, 10_000, "headers of a request"),
+    _limit("max_header_bytes", 32 * 1024, 1024, 1 << 20, "bytes of a request's headers"),
+    _limit("header_timeout", 10, 1, 3600, "seconds in which the headers of a request have come"),
+    _limit("body_timeout", 30, 1, 3600, "seconds after that in which its body has come"),
+    _limit("idle_timeout", 5, 1, 3600, "seconds that an HTTP connection stays open for the next request"),
+    _limit("connect_timeout", 10, 1, 3600, "seconds in which a WebSocket client has said connect"),
 )  # fmt: skip
 
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
@@ -242,6 +263,22 @@ class Settings:
     auth_header: str | None = None
     auth_groups_header: str | None = None
     claims: str | None = None
+    max_connections: int = 10_000
+    max_connections_per_address: int = 2000
+    max_message: int = 64 * 1024
+    max_subscriptions: int = 1000
+    max_calls: int = 1000
+    max_commands: int = 5000
+    max_commands_per_address: int = 20_000
+    max_submissions: int = 2000
+    max_body: int = 1 << 20
+    max_path: int = 32 * 1024
+    max_headers: int = 100
+    max_header_bytes: int = 32 * 1024
+    header_timeout: int = 10
+    body_timeout: int = 30
+    idle_timeout: int = 5
+    connect_timeout: int = 10
 
     @property
     def guarded(self) -> bool:

@@ -47,6 +47,7 @@ class Ours:
     @contextmanager
     def serve(self, valkey: Valkey) -> Iterator[Serving]:
         env = {"CELERY_BROKER_URL": valkey.url(15), "CELERY_RESULT_BACKEND": valkey.url(14)}
+        env |= {"WATCHER_MAX_CONNECTIONS": "20000", "WATCHER_MAX_CONNECTIONS_PER_ADDRESS": "20000"}  # one machine
         journal = valkey.url(14)  # it is where the result backend is
         with ExitStack() as stack:
             with on_core(SERVER_CORE):

@@ -17,7 +17,7 @@ from bench.events import FIRST, SIZE, message
 from bench.generator import Generator, Subscription
 from watcher.event import decode, rank
 from watcher.journal import BATCH_EVENTS
-from watcher.relay.socket import frame, frames
+from watcher.relay.frames import frame, frames
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 

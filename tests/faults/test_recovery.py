@@ -31,7 +31,7 @@ ANSWERED = 1000 if LONG else 100
 
 @pytest.fixture
 def env(valkey: Valkey) -> dict[str, str]:
-    return {"WATCHER_REDIS_URL": valkey.url()}
+    return {"WATCHER_REDIS_URL": valkey.url(), "WATCHER_MAX_CONNECTIONS_PER_ADDRESS": "10000"}
 
 
 class Writer:

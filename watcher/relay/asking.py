@@ -6,23 +6,24 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from watcher.errors import BadRequest, TooLarge, UnsupportedMediaType
+from watcher.errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 from watcher.permissions import Grant
 from watcher.relay import access
+from watcher.relay.limits import Limits
 from watcher.relay.people import Person
 from watcher.relay.shapes import LONGEST_WAIT, WAIT
 
 __all__ = ["PERSON", "SUBJECT", "admitted", "bearer", "body", "person", "preferred_wait", "wait"]
 
-#: Where :class:`watcher.relay.door.Door` leaves in a request's scope whom a trusted proxy names.
+#: Where :class:`watcher.relay.door.Door` leaves in a request's scope whom a trusted proxy names …
 PERSON: Final = "watcher.person"
-
+#: … and the address of the client, behind all trusted proxies; empty where it has none.
+CLIENT: Final = "watcher.client"
 #: Of a request's state: whose token it came with, for the log of what is refused.
 SUBJECT: Final = "watcher_subject"
-#: Largest body of a request, in bytes.
-_BODY_BYTES: Final = 1024 * 1024
 _PREFER_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
@@ -48,27 +49,36 @@ def admitted(request: Request, admit: Callable[[str | None, Person | None], Gran
     return grant
 
 
-async def body(request: Request) -> bytes:
+async def body(request: Request, limits: Limits) -> bytes:
     """The request's JSON text.
 
-    :raises TooLarge: as soon as that is seen.
+    :raises TooLarge: as soon as that is seen. TooSlow: it doesn't come in time.
     :raises UnsupportedMediaType: it is said to be something else; a form can't say that it is JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"send application/json, not {kind[:80]}")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > _BODY_BYTES:
-        raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
+    length, most = request.headers.get("content-length", ""), limits.settings.max_body
+    if length.isdigit() and int(length) > most:
+        raise _too_large(request, limits)
     text = bytearray()
     try:
-        async for chunk in request.stream():
-            text += chunk
-            if len(text) > _BODY_BYTES:
-                raise TooLarge(f"a request has at most {_BODY_BYTES} bytes")
+        with anyio.fail_after(limits.settings.body_timeout):
+            async for chunk in request.stream():
+                text += chunk
+                if len(text) > most:
+                    raise _too_large(request, limits)
     except ClientDisconnect:
         raise BadRequest("the request ended early") from None
+    except TimeoutError:
+        limits.reached("body_timeout", request.scope.get(CLIENT, ""))
+        raise TooSlow("the body of the request didn't come in time") from None
     return bytes(text)
+
+
+def _too_large(request: Request, limits: Limits) -> TooLarge:
+    limits.reached("max_body", request.scope.get(CLIENT, ""))
+    return TooLarge(f"a request has at most {limits.settings.max_body} bytes")
 
 
 def preferred_wait(header: str | None) -> float | None:

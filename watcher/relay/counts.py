@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Counts", "Load"]
+__all__ = ["LIMITS", "Counts", "Load"]
+
+#: The settings that limit clients.
+LIMITS: Final = (
+    "max_connections", "max_connections_per_address", "max_message", "max_subscriptions", "max_calls", "max_commands",
+    "max_commands_per_address", "max_submissions", "max_body", "max_path", "max_headers", "max_header_bytes",
+    "header_timeout", "body_timeout", "connect_timeout",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -20,6 +27,7 @@ class Counts:
     :param submissions: how they ended: ``accepted``, or the name of the problem.
     :param refused: requests and calls by the name of the problem.
     :param responses: HTTP answers by status.
+    :param limits: how often each limit was reached, by the name of its setting.
     """
 
     events: int = 0
@@ -33,6 +41,7 @@ class Counts:
     submissions: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     responses: Counter[int] = field(default_factory=Counter)
+    limits: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LIMITS, 0)))
 
 
 class Load(NamedTuple):

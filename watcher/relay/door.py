@@ -13,24 +13,26 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from watcher.errors import Unauthorized
+from watcher.errors import TooMany, Unauthorized
 from watcher.relay.access import ambient_refusal, host_refusal, is_loopback_host, origin_of, origin_refusal, unbelieved
-from watcher.relay.asking import PERSON
+from watcher.relay.asking import CLIENT, PERSON
 from watcher.relay.counts import Counts
+from watcher.relay.limits import Limits
 from watcher.relay.peers import Peer, peer
 from watcher.relay.people import Person, person
-from watcher.relay.problems import problem
+from watcher.relay.problems import problem, refused
 from watcher.relay.refusals import Refusals
 from watcher.settings import Settings
 
-__all__ = ["Door"]
+__all__ = ["ALWAYS", "Door"]
 
 #: What the page may do (CSP Level 3; ``'self'`` in connect-src covers the WebSocket at the page's own host and port).
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ALWAYS: Final = {
+#: What every answer says.
+ALWAYS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -52,8 +54,9 @@ _PREFLIGHT_SECONDS: Final = "600"
 class Door:
     """Lets in whom :mod:`watcher.relay.access` allows, answers preflights (CORS), and counts the answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts, refusals: Refusals) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counts: Counts, limits: Limits, refusals: Refusals) -> None:
         self._app = app
+        self._limits = limits
         self._settings = settings
         self._counts = counts
         self._refusals = refusals
@@ -91,9 +94,19 @@ class Door:
             answer = self._app
         if sender.proxied:
             scope["client"] = (sender.name, 0)
-        scope = {**scope, "root_path": self._root, "path": self._root + path, PERSON: self._named(sender, headers)}
-        always = {**_ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(sender.host) else _ALWAYS
-        await answer(scope, receive, _telling(send, allowed, self._counts, always))
+        named, client = self._named(sender, headers), sender.name or ""
+        scope = {**scope, "root_path": self._root, "path": self._root + path, PERSON: named, CLIENT: client}
+        always = {**ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(sender.host) else ALWAYS
+        send = _telling(send, allowed, self._counts, always)
+        if not sender.proxied:  # then the connection is the client's own, and counted
+            await answer(scope, receive, send)
+            return
+        try:
+            with self._limits.request(client):
+                await answer(scope, receive, send)
+        except TooMany as error:
+            self._counts.refused[error.kind] += 1
+            await refused(error)(scope, receive, send)
 
     def _is_strict(self, host: str | None) -> bool:
         """Whether browsers are told to come by https only; not for ``localhost``, whose other ports are others'."""

@@ -6,6 +6,7 @@ Every route says who may use it by asking the token's grant, and every error is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -28,6 +29,7 @@ from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
+from watcher.relay.limits import Limits
 from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
@@ -50,6 +52,7 @@ class Relay(Protocol):
     settings: Settings
     counts: Counts
     refusals: Refusals
+    limits: Limits
     draining: bool
     edition: int
 
@@ -60,7 +63,7 @@ class Relay(Protocol):
     def admit(self, token: str | None, person: Person | None = None) -> Grant:
         """The permissions of a token's holder, or else of a person; raises :exc:`watcher.errors.Unauthorized`."""
 
-    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+    async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
         """As :meth:`Gateway.submit`; when it returns, the history has the task."""
 
     async def lookup(self, identity: str) -> Task | None:
@@ -95,7 +98,7 @@ def application(relay: Relay) -> ASGIApp:
     ]
     inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts, relay.refusals))
     inner.router.redirect_slashes = False
-    return Door(inner, relay.settings, relay.counts, relay.refusals)
+    return Door(inner, relay.settings, relay.counts, relay.limits, relay.refusals)
 
 
 class _Api:
@@ -115,8 +118,9 @@ class _Api:
         """``POST /api/tasks``."""
         grant = self._admit(request)
         wait = asking.preferred_wait(request.headers.get("prefer"))
-        data = await asking.body(request)
-        submitted = await self._relay.submit(data, grant, key=request.headers.get("idempotency-key"))
+        data = await asking.body(request, self._relay.limits)
+        key, client = request.headers.get("idempotency-key"), request.scope.get(asking.CLIENT, "")
+        submitted = await self._relay.submit(data, grant, client, key=key)
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{submitted.id}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
@@ -159,7 +163,7 @@ class _Api:
     async def revoke(self, request: Request) -> Response:
         """``POST /api/tasks/ID/revoke``."""
         grant = self._admit(request)
-        body = await asking.body(request)
+        body = await asking.body(request, self._relay.limits)
         try:
             asked = msgspec.json.decode(body, type=RevokeRequest) if body else RevokeRequest()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -172,7 +176,9 @@ class _Api:
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
+        start = time.thread_time()
         page = query.page(history, lambda task: self._sees(grant, task))
+        self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
         return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
 
     async def registry(self, request: Request) -> Response:

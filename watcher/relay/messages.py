@@ -237,14 +237,14 @@ def channel_error(channel: str) -> ErrorReply | None:
     return BAD_REQUEST if channel.endswith(":") else None
 
 
-def commands(text: bytes) -> Iterator[Command]:
-    """The commands of one frame, in order.
+def commands(lines: Sequence[bytes]) -> Iterator[tuple[int, Command]]:
+    """The commands of one frame, in order, each with the index of its line.
 
     :raises msgspec.MsgspecError: a line is not a command. UnicodeDecodeError: not UTF-8.
     """
-    for line in text.split(b"\n"):
+    for index, line in enumerate(lines):
         if line and not line.isspace():
-            yield _command_decoder.decode(line)
+            yield index, _command_decoder.decode(line)
 
 
 def encode(value: Any) -> bytes:

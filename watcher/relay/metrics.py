@@ -94,6 +94,8 @@ def families(relay: Relay, journal: Size | None) -> Iterator[Metric]:
     yield _gauge("submissions_under_way", "Submissions that were not answered yet.", load.submitting)
     refused = sorted(counts.refused.items())
     yield _counters("requests_refused", "Requests, calls and handshakes that were refused.", "reason", refused)
+    limits = sorted(counts.limits.items())
+    yield _counters("limits_reached", "How often a limit kept clients from having more.", "limit", limits)
     responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
     yield _counters("http_responses", "HTTP answers by status.", "code", responses)
     # The journal, and what the relay has of it.

@@ -14,14 +14,18 @@ from watcher.errors import (
     BadArguments,
     BadRequest,
     Conflict,
+    Full,
     Gone,
+    HeadersTooLarge,
     NoApp,
     NotPermitted,
     NotSucceeded,
+    PathTooLong,
     Refused,
     TaskNotFound,
     TooLarge,
     TooMany,
+    TooSlow,
     Unauthorized,
     Unavailable,
     UnknownTask,
@@ -41,6 +45,8 @@ _TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequ
 _REF: Final = "#/components/schemas/{name}"
 #: Every call may be refused for these.
 _ALWAYS: Final = (Unauthorized, NotPermitted)
+#: Whatever a request is for.
+_LIMITS: Final = (TooSlow, PathTooLong, HeadersTooLarge, TooMany, Full)
 _BODY: Final = (BadRequest, TooLarge, UnsupportedMediaType)
 _ID: Final = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
@@ -238,7 +244,7 @@ def _operation(
     if security is not None:
         made["security"] = security
     told = {str(status): answer for status, answer in answers.items()}
-    made["responses"] = told | _problems((*_ALWAYS, *errors))
+    made["responses"] = told | _problems((*_ALWAYS, *_LIMITS, *errors))
     return made
 
 
@@ -246,14 +252,14 @@ def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Jso
     """An operation that needs no token."""
     answer = {"description": "Yes." if errors else "Here it is.", "content": content}
     # A foreign Host or Origin is refused before anything is looked at.
-    told = {"200": answer, **_problems((NotPermitted, *errors))}
+    told = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
     return {"operationId": name, "summary": summary, "security": [], "responses": told}
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
     """Errors as answers, those of one status together."""
     by_status: dict[int, list[type[Refused]]] = {}
-    for error in errors:
+    for error in dict.fromkeys(errors):
         by_status.setdefault(error.status, []).append(error)
     return {str(status): _problem(status, kinds) for status, kinds in sorted(by_status.items())}
 

@@ -7,49 +7,86 @@ once more. That was a fifth of what a connection costs until it is subscribed.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+import time
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from watcher.relay.sse import Connection
+from uvicorn.protocols.utils import get_remote_addr
+
+from watcher.errors import Full, Refused, TooMany
+from watcher.relay.limits import Account
+from watcher.relay.protocol import Connection, Desk
+from watcher.relay.socket import ACCOUNT
 
 __all__ = ["Opening"]
 
+_Following = TypeVar("_Following", bound="_Successor")
 _UPGRADE: Final = b"\r\nupgrade: websocket\r\n"
+
+
+class _Successor(Protocol):
+    def connection_made(self, transport: Any) -> None: ...
 
 
 class Opening(asyncio.Protocol):
     """Stands in for a connection's protocol until something has come; uvicorn makes one for each.
 
     A handshake that comes whole, as practically all do, goes straight to the WebSocket. All else is HTTP's, and so is a
-    handshake that comes in pieces.
+    handshake that comes in pieces. Connections are counted here, and one that says nothing has its time.
 
+    :param desk: what it needs of the relay.
     :param given: uvicorn's, for whichever protocol follows.
     """
 
-    __slots__ = ("_connections", "_given", "_transport")
+    __slots__ = ("_account", "_connections", "_desk", "_given", "_transport")
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, desk: Desk, **given: Any) -> None:
+        self._desk = desk
         self._given = given
         self._connections: set[Any] = given["server_state"].connections
+        self._account: Account | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was accepted."""
         self._transport = cast(asyncio.Transport, transport)
+        address = get_remote_addr(self._transport)
+        try:
+            self._account = self._desk.limits.enter(address[0] if address else "")
+        except (Full, TooMany) as error:
+            self._as_http(error)
+            return
         self._connections.add(self)
+        self._desk.waits.headers.start(self, time.monotonic())
 
     def data_received(self, data: bytes) -> None:
         """The first bytes have come: from now on the connection is another protocol's."""
+        self._desk.waits.headers.stop(self)
         self._connections.discard(self)
-        upgrade = data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and _UPGRADE in data.lower()
-        make = self._given["config"].ws_protocol_class if upgrade else Connection
-        following = make(**self._given)
-        following.connection_made(self._transport)
-        self._transport.set_protocol(following)
-        following.data_received(data)
+        if data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and _UPGRADE in data.lower():
+            given = {**self._given, "app_state": {ACCOUNT: self._account}}
+            self._follow(given["config"].ws_protocol_class(**given)).data_received(data)
+        else:
+            self._as_http().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before anything came."""
+        self._desk.waits.headers.stop(self)
         self._connections.discard(self)
+        if self._account is not None:
+            self._account.leave()
 
     def shutdown(self) -> None:
         """The server stops; uvicorn calls this on each connection that is still there."""
         self._transport.close()
+
+    def too_slow(self, limit: str) -> None:
+        """Nothing has come in time."""
+        self._connections.discard(self)
+        self._as_http().too_slow(limit)
+
+    def _as_http(self, refusal: Refused | None = None) -> Connection:
+        return self._follow(Connection(self._desk, self._account, refusal, **self._given))
+
+    def _follow(self, following: _Following) -> _Following:
+        following.connection_made(self._transport)
+        self._transport.set_protocol(cast(asyncio.Protocol, following))
+        return following

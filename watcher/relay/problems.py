@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from watcher.errors import BadArguments, Refused, Unauthorized, Unavailable, kind
+from watcher.errors import BadArguments, Refused, TooMany, Unauthorized, Unavailable, kind
 from watcher.relay.asking import SUBJECT
 from watcher.relay.counts import Counts
 from watcher.relay.refusals import REFUSED, Refusals
@@ -41,7 +42,7 @@ def refused(error: Refused) -> Response:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="celery-watcher"'
     if error.temporary:
-        headers["Retry-After"] = _RETRY_AFTER
+        headers["Retry-After"] = str(math.ceil(error.retry_after)) if isinstance(error, TooMany) else _RETRY_AFTER
     if isinstance(error, Unavailable) and error.submitted is not None:
         members["submitted"] = error.submitted
     if isinstance(error, BadArguments) and error.argument is not None:

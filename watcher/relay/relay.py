@@ -31,9 +31,11 @@ from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
+from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.messages import SubscribeRequest
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
+from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
 from watcher.relay.session import Call, Terms
@@ -84,16 +86,22 @@ class Relay:
             results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
-        self.terms = Terms(settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble)
         self.counts = Counts()
         self.refusals = Refusals()
+        self.limits = Limits(settings, self.counts, time.monotonic)
+        self.waits = Waits(settings)
+        self.terms = Terms(
+            settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble,
+            subscriptions=settings.max_subscriptions, calls=settings.max_calls, message=settings.max_message,
+            commands=settings.max_commands, reached=self.limits.reached,
+        )  # fmt: skip
         self.draining = False
         self.loaded = anyio.Event()
         self._grown = anyio.Event()
         self._sockets: set[Socket] = set()
         self._slots: list[set[Socket]] = [set() for _ in range(_PING)]
         self._next_slot = itertools.cycle(self._slots)
-        self._fresh: dict[Socket, None] = {}
+        self._fresh = Deadlines[Socket](settings.connect_timeout)
         self._expiries = Expiries[Socket]()
         self._calls = 0
         self._finished = anyio.Event()
@@ -112,13 +120,15 @@ class Relay:
             return self._roster.grant(person)
         return grant(token, self._keyring)
 
-    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+    async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
         """Submit a task; when this returns, whoever asks this relay for the task learns of it.
 
         :param data: JSON as in section 4 of docs/protocol.md. ``key``: an idempotency key.
+        :param client: address that it comes from: who has no subject is counted by it.
         :raises Refused: it was not submitted, or nobody knows; see :class:`watcher.errors.Unavailable`.
         """
         try:
+            self.limits.submission(f"sub {grant.subject}" if grant.subject else client)
             submitted = await self.gateway.submit(data, grant, key=key)
         except Refused as error:
             self.counts.submissions[error.kind] += 1
@@ -221,13 +231,13 @@ class Relay:
             return False
         self._sockets.add(socket)
         next(self._next_slot).add(socket)
-        self._fresh[socket] = None
+        self._fresh.start(socket, time.monotonic())
         return True
 
     def closed(self, socket: Socket) -> None:
         """A client has gone."""
         self._sockets.discard(socket)
-        self._fresh.pop(socket, None)
+        self._fresh.stop(socket)
         self._expiries.drop(socket)
         for slot in self._slots:
             slot.discard(socket)
@@ -245,11 +255,11 @@ class Relay:
 
     async def _carry_out(self, socket: Socket, call: Call) -> None:
         try:
-            socket.answer(call, await self._do(call, socket.grant))
+            socket.answer(call, await self._do(socket, call))
         except Refused as error:
             self.counts.refused[error.kind] += 1
             if error.status in REFUSED:
-                self.refusals.tell(socket.address, call.method, str(error), subject=socket.grant.subject)
+                self.refusals.tell(socket.address or None, call.method, str(error), subject=socket.grant.subject)
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)
@@ -259,9 +269,10 @@ class Relay:
             self._finished.set()
             self._finished = anyio.Event()
 
-    async def _do(self, call: Call, grant: Grant) -> Any:
+    async def _do(self, socket: Socket, call: Call) -> Any:
+        grant = socket.grant
         if call.method == "submit":
-            return await self.submit(call.data, grant)
+            return await self.submit(call.data, grant, socket.address)
         if call.method == "revoke":
             return await self.gateway.revoke(call.data, grant)
         if call.method == "registry":
@@ -312,10 +323,10 @@ class Relay:
                 client.expire(unix)
             for client in list(slot):
                 client.tick(now)
-            for client in list(self._fresh):
-                if not client.is_fresh(now):
-                    del self._fresh[client]
-                    client.close_if_silent()
+            for client in self._fresh.due(time.monotonic()):
+                client.close_if_silent()
+            self.waits.tick(now)
+            self.limits.forget()
 
     async def drain(self) -> None:
         """Take no more, finish what is under way, and ask the clients to leave."""

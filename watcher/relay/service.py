@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import logging
+import resource
 import socket
 from collections.abc import Callable, Generator
 from typing import Any, Final
@@ -39,6 +40,8 @@ _READ: Final = 1024 * 1024
 _HANDSHAKE: Final = 10.0
 #: … and one that doesn't take part in the end of TLS.
 _CLOSING: Final = 3.0
+#: Files that a relay has open beside its clients' connections, at most about.
+_FILES: Final = 200
 
 
 class _Server(uvicorn.Server):
@@ -97,6 +100,7 @@ async def serve(
 
     Cancellation ends it at once, without the drain.
     """
+    _make_room(settings.max_connections)
     journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
     certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
@@ -125,6 +129,22 @@ async def serve(
         await relay.gateway.aclose()
 
 
+def _make_room(connections: int) -> None:
+    """Have the operating system let this process have so many connections, as far as it may ask for it."""
+    wanted = connections + _FILES
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    given = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own below the one that it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given, most))
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if given < wanted:
+        logger.warning(
+            "open files are limited to %d (ulimit -n): too few for WATCHER_MAX_CONNECTIONS=%d", given, connections
+        )
+
+
 def _spare_the_collector() -> None:
     """Let Python look for cycles rarely: the history is many objects and no cycle, and a look at all of them a stall.
 
@@ -140,13 +160,14 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
     return uvicorn.Config(
         application(relay),
         ws=functools.partial(Socket, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
-        http=Opening,
+        http=functools.partial(Opening, relay),  # type: ignore[arg-type]  # as for ws
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         root_path=relay.settings.root_path.rstrip("/"),
+        timeout_keep_alive=relay.settings.idle_timeout,
         timeout_graceful_shutdown=2,
     )
 

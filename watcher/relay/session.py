@@ -26,11 +26,12 @@ __all__ = ["Call", "Outcome", "Session", "Terms"]
 
 #: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
 _REPLY_BYTES: Final = 256 * 1024
+#: What the commands of one frame are given before the next has to wait, for them to leave and for others to have their
+#: turn. In bytes of replies; a subscription counts for more than its reply, as it takes so much longer.
+_GIVEN: Final = 512 * 1024
+_SUBSCRIPTION: Final = 8 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
 _REPLY_TASKS: Final = 1000
-_SUBSCRIPTIONS: Final = 1000
-#: Calls that a client may have under way.
-_CALLS: Final = 1000
 #: What clients are told of a lifetime at most, in seconds: ``ttl`` is an integer of 32 bits in the protocol.
 _LONGEST: Final = 2**31 - 1
 
@@ -42,6 +43,9 @@ class Terms:
     :param ping: seconds between pings.
     :param admit: the permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`.
     :param trouble: why events may be late just now, or None.
+    :param subscriptions: so many a client may have; ``calls``: so many under way; ``message``: bytes of a message of
+        its; ``commands``: so many a second.
+    :param reached: told of each limit that keeps a client from having more, by its setting's name.
     """
 
     namespace: str
@@ -49,6 +53,11 @@ class Terms:
     ping: int
     admit: Callable[[str], Grant]
     trouble: Callable[[], str | None] = lambda: None
+    subscriptions: int = 1000
+    calls: int = 1000
+    message: int = 64 * 1024
+    commands: int = 5000
+    reached: Callable[[str, str], None] = lambda limit, who: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,16 @@ class Call:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one frame leads to: replies in order, calls to make, and perhaps the end."""
+    """What one frame leads to: replies in order, calls to make, and perhaps the end.
+
+    ``rest`` is what of the frame is to be received later: what its commands ask for is more than is given at once.
+    """
 
     replies: list[bytes] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     disconnect: Disconnect | None = None
+    rest: bytes = b""
+    given: int = 0
 
 
 class Session:
@@ -102,6 +116,10 @@ class Session:
         return self.grant is not None and self.grant.ends is not None and now >= self.grant.ends
 
     @property
+    def _who(self) -> str:
+        return (self.grant.subject if self.grant is not None else "") or self.client
+
+    @property
     def next_end(self) -> float | None:
         """When the first of the client's tokens ends, Unix seconds; None where none does."""
         own = self.grant.ends if self.grant is not None else None
@@ -130,12 +148,16 @@ class Session:
     # Frames in.
 
     def receive(self, text: bytes) -> Outcome:
-        """Take one text frame."""
+        """Take one text frame, or the rest of one."""
         outcome = Outcome()
+        lines = text.split(b"\n")
         try:
-            for command in messages.commands(text):
+            for at, command in messages.commands(lines):
                 self._command(command, outcome)
                 if outcome.disconnect:
+                    break
+                if outcome.given > _GIVEN and at + 1 < len(lines):
+                    outcome.rest = b"\n".join(lines[at + 1 :])
                     break
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             outcome.disconnect = messages.BAD_PROTOCOL
@@ -161,6 +183,7 @@ class Session:
             reply = self._connect(command.id, command.connect.token)
         elif command.subscribe is not None:
             reply = self._subscribe(command.id, command.subscribe, outcome)
+            outcome.given += _SUBSCRIPTION
         elif command.unsubscribe is not None:
             self._pending.pop(command.unsubscribe.channel, None)
             self._borrowed.pop(command.unsubscribe.channel, None)
@@ -181,6 +204,7 @@ class Session:
             reply = messages.error_reply(command.id, messages.METHOD_NOT_FOUND)
         if reply is not None:
             outcome.replies.append(reply)
+            outcome.given += len(reply)
 
     # Commands.
 
@@ -225,7 +249,8 @@ class Session:
             error, until = (None, lent.ends) if lent.may_watch(channel) else (error, None)
         if error is None and (channel in self.subscriptions or channel in self._pending):
             error = messages.ALREADY_SUBSCRIBED
-        if error is None and len(self.subscriptions) + len(self._pending) >= _SUBSCRIPTIONS:
+        if error is None and len(self.subscriptions) + len(self._pending) >= self._terms.subscriptions:
+            self._terms.reached("max_subscriptions", self._who)
             error = messages.LIMIT_EXCEEDED
         if error is not None:
             return messages.error_reply(identity, error)
@@ -306,7 +331,8 @@ class Session:
     # Calls.
 
     def _call(self, call: Call, outcome: Outcome) -> bytes | None:
-        if self._calls >= _CALLS:
+        if self._calls >= self._terms.calls:
+            self._terms.reached("max_calls", self._who)
             return messages.error_reply(call.id, messages.TOO_MANY)
         self._calls += 1
         outcome.calls.append(call)

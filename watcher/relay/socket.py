@@ -15,41 +15,42 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.utils import get_remote_addr
-from websockets.exceptions import ProtocolError
+from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from watcher.errors import Refused
+from watcher.errors import Refused, TooMany
 from watcher.permissions import Grant
 from watcher.relay import messages
 from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
+from watcher.relay.frames import PIECE, PING, frames
 from watcher.relay.hub import Hub, Publications
+from watcher.relay.limits import Pace
 from watcher.relay.messages import Disconnect
+from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
 from watcher.relay.refusals import Refusals
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
-__all__ = ["PATH", "Desk", "Socket", "frame", "frames"]
+__all__ = ["ACCOUNT", "PATH", "Desk", "Socket"]
 
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
 
 PATH: Final = "/connection/websocket"
-#: Largest message that a client may send, in bytes.
-_MESSAGE_BYTES: Final = 64 * 1024
+#: Under this name uvicorn's ``app_state`` has the account of the address that a connection comes from.
+ACCOUNT: Final = "watcher.account"
 #: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
 _HIGH_WATER: Final = 256 * 1024
-#: What a client that is behind is fed at a time, and about how large a frame gets. In bytes.
-_PIECE: Final = 64 * 1024
+#: So many bytes of replies count as one more command.
+_REPLY: Final = 4 * 1024
 #: A connection that takes no byte for this long is given up, in seconds …
 _STALLED: Final = 60.0
-#: … one that has not said ``connect`` by then too …
-_SILENT: Final = 10.0
 #: … and one that doesn't finish the closing handshake.
 _CLOSING: Final = 3.0
 _NOTHING: Final = (0, 0)
@@ -85,29 +86,28 @@ class Desk(Protocol):
         """Call :meth:`Socket.expire` at this Unix time, in place of any other; None: not at all."""
 
 
-class Socket(asyncio.Protocol):
+class Socket(Paced):
     """A client's connection.
 
     uvicorn makes one where a request asks for an upgrade, and hands it the transport and the bytes of the request.
 
     :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
+    :param app_state: uvicorn's; the account is in it.
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_opened", "_paused", "_pinged", "_protocol", "_scheduled",
-        "_session", "_stalled", "_transport",
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, *, server_state: Any, **_: Any) -> None:
+    def __init__(self, desk: Desk, *, server_state: Any, app_state: Any = None, **_: Any) -> None:
+        super().__init__(Pace(desk.terms.commands, (app_state or {}).get(ACCOUNT)))
         self._desk = desk
         self._connections: set[Any] = server_state.connections
-        self._protocol = ServerProtocol(max_size=_MESSAGE_BYTES, logger=_quiet)
+        self._protocol = ServerProtocol(max_size=desk.terms.message, logger=_quiet)
         self._session: Session | None = None
-        self._fragments = b""
-        self._paused = False
+        self._fragments: bytearray | None = None
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
-        self._opened = 0.0
         self._ends: float | None = None  # when the desk is to call expire()
         self._stalled = (_NOTHING, 0.0)  # bytes that waited, bytes taken, and since when that has not changed
 
@@ -118,17 +118,6 @@ class Socket(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._connections.add(self)
-        self._opened = asyncio.get_running_loop().time()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have come: the request first, frames then."""
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._handshake(event)
-            elif isinstance(event, Frame):
-                self._frame(event)
-        self._send_control()
 
     def eof_received(self) -> None:
         """The client sends nothing more."""
@@ -138,6 +127,9 @@ class Socket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._connections.discard(self)
+        self._drop_held()
+        if self._pace.account is not None:
+            self._pace.account.leave()
         if self._session is not None:
             self._session.close()
             self._desk.closed(self)
@@ -145,20 +137,36 @@ class Socket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
-        self._paused = True
+        super().pause_writing()
         self._stalled = (_NOTHING, asyncio.get_running_loop().time())
         if self._session is not None:
             self._session.subscriptions.fall_behind()
-        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
-        self._paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        super().resume_writing()
         self._schedule()
 
     # Frames in.
+
+    def _bite(self, data: bytes) -> bool:
+        before = self._protocol.parser_exc
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._handshake(event)
+            elif isinstance(event, Frame):
+                self._cost += 1
+                self._frame(event)
+        self._send_control()
+        if self._protocol.state is State.OPEN:
+            return True
+        if before is None and isinstance(self._protocol.parser_exc, PayloadTooBig):
+            self._desk.terms.reached("max_message", self._who)
+        return False
+
+    def _slowed(self, limit: str) -> None:
+        self._desk.terms.reached(limit, self._who)
 
     def _handshake(self, request: Request) -> None:
         address, _ = get_remote_addr(self._transport) or (None, 0)
@@ -171,11 +179,17 @@ class Socket(asyncio.Protocol):
             self._desk.refusals.tell(peer.name, "a WebSocket handshake", reason)
             response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
         else:
-            response = self._admit(request, self._desk.named(peer, lines))
+            response = self._admit(request, peer, self._desk.named(peer, lines))
         self._protocol.send_response(response)
 
-    def _admit(self, request: Request, named: Callable[[], Grant] | None) -> Response:
+    def _admit(self, request: Request, peer: Peer, named: Callable[[], Grant] | None) -> Response:
         response = self._protocol.accept(request)
+        account = self._pace.account
+        if account is not None and peer.proxied and peer.address is not None:
+            try:
+                self._pace.account = account.hand_over(str(peer.address))
+            except TooMany as error:
+                return self._protocol.reject(HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n")
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             if not self._desk.opened(self):
                 return self._protocol.reject(HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n")
@@ -185,17 +199,26 @@ class Socket(asyncio.Protocol):
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
             self.close(messages.BAD_PROTOCOL)
+        elif frame.opcode is Opcode.TEXT and frame.fin:
+            self._message(bytes(frame.data))
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self._fragments = bytearray() if self._fragments is None else self._fragments
             self._fragments += frame.data
             if frame.fin:
-                text, self._fragments = self._fragments, b""
+                text, self._fragments = bytes(self._fragments), None
                 self._message(text)
 
     def _message(self, text: bytes) -> None:
         if self._session is None or self._protocol.state is not State.OPEN:
             return
+        if self._texts or self._paused:  # it has to wait for another, or until there is room for replies
+            self._texts = (*self._texts, text)
+            return
         self._pinged = False  # whoever talks is there
         outcome = self._session.receive(text)
+        self._cost += text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        if outcome.rest:
+            self._texts = (outcome.rest,)
         self._write_text(outcome.replies)
         for call in outcome.calls:
             self._desk.call(self, call)
@@ -226,7 +249,9 @@ class Socket(asyncio.Protocol):
     def answer(self, call: Call, value: Any) -> None:
         """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
         if self._session is not None and self._protocol.state is State.OPEN:
-            self._write_text([self._session.answer(call, value)])
+            reply = self._session.answer(call, value)
+            self._cost += len(reply) // _REPLY
+            self._write_text([reply])
             self._tell_end()
             self._schedule()
 
@@ -236,15 +261,18 @@ class Socket(asyncio.Protocol):
             self._write_text([self._session.give_up(call, error)])
 
     @property
+    def address(self) -> str:
+        """Where the client is; empty where that isn't known."""
+        return "" if self._pace.account is None else self._pace.account.address
+
+    @property
+    def _who(self) -> str:
+        return self.grant.subject or self.address
+
+    @property
     def subscriptions(self) -> Subscriptions | None:
         """What the client is subscribed to; None before the handshake."""
         return None if self._session is None else self._session.subscriptions
-
-    @property
-    def address(self) -> str | None:
-        """The client's address, or that of a proxy."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if peer else None
 
     @property
     def grant(self) -> Grant:
@@ -301,7 +329,7 @@ class Socket(asyncio.Protocol):
     def _feed_piece(self) -> None:
         self._scheduled = False
         if self._session is not None and not self._paused and self._protocol.state is State.OPEN:
-            pushes = self._session.subscriptions.catch_up(_PIECE)
+            pushes = self._session.subscriptions.catch_up(PIECE)
             self._desk.counts.writes += bool(pushes)
             self._desk.counts.delivered += len(pushes)
             self._write_text(pushes)
@@ -325,8 +353,8 @@ class Socket(asyncio.Protocol):
 
         :param now: the event loop's time, in seconds.
         """
-        if self._session is None:
-            return
+        if self._session is None or (self._holding and not self._paused):
+            return  # what it has said may be a pong
         left = waiting(self._transport)
         if self._paused or (self._pinged and left):
             # It may be slow, but what it has not taken yet it can't have answered.
@@ -336,15 +364,12 @@ class Socket(asyncio.Protocol):
         elif self._session.grant is not None:
             self._pinged = True
             self._stalled = (_NOTHING, now)
-            self._write(_PING)
-
-    def is_fresh(self, now: float) -> bool:
-        """Whether the client still has time to say ``connect``."""
-        return now - self._opened <= _SILENT
+            self._write(PING)
 
     def close_if_silent(self) -> None:
         """Close the connection if the client has not said ``connect``."""
         if self._session is None or self._session.grant is None:
+            self._desk.terms.reached("connect_timeout", self.address)
             self.close(messages.STALE)
 
     def _give_up_if_stalled(self, now: float, left: int) -> None:
@@ -375,31 +400,3 @@ class Socket(asyncio.Protocol):
 
     def _abort_after(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._transport.abort)
-
-
-def frame(payload: bytes) -> bytes:
-    """A server's text frame around ``payload`` (RFC 6455, 5.2: unmasked, FIN set)."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + bytes((size,)) + payload
-    if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
-
-
-def frames(texts: Sequence[bytes]) -> bytes:
-    """Text frames that hold ``texts``, a line each, as many in one as make about 64 KiB."""
-    if len(texts) == 1:
-        return frame(texts[0])
-    made, start, size = [], 0, 0
-    for index, text in enumerate(texts):
-        size += len(text) + 1
-        if size >= _PIECE:
-            made.append(frame(b"\n".join(texts[start : index + 1])))
-            start, size = index + 1, 0
-    if start < len(texts):
-        made.append(frame(b"\n".join(texts[start:])))
-    return b"".join(made)
-
-
-_PING: Final = frame(b"{}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Iterable
@@ -13,7 +12,6 @@ from anyio.lowlevel import checkpoint
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from watcher.errors import BadRequest, NotPermitted
 from watcher.event import Event, Task, encode
@@ -25,10 +23,11 @@ from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub
 from watcher.relay.people import Person
+from watcher.relay.protocol import TRANSPORT
 from watcher.relay.shapes import CHANNELS, EVENTS
 from watcher.relay.stream import Position, Stream
 
-__all__ = ["Connection", "Events"]
+__all__ = ["Events"]
 
 #: What a reader is handed at a time, in bytes of events, about.
 _PIECE: Final = 64 * 1024
@@ -41,7 +40,6 @@ _LOOK: Final = 1.0
 #: A reader that has lost the connection comes back after so long, in milliseconds; not all at the same time.
 _RETRY: Final = (1000, 3000)
 _ACCEPTED: Final = (*EVENTS, "token")
-_TRANSPORT: Final = "watcher.transport"
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -66,15 +64,6 @@ class Relay(Protocol):
 
     async def reached(self, epoch: str, offset: int) -> None:
         """Wait, not for long, until the history has reached an offset of the journal."""
-
-
-class Connection(HttpToolsProtocol):
-    """uvicorn's; its requests know the transport, which tells if a slow reader reads at all."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """The connection is open."""
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, _TRANSPORT: transport}
 
 
 class Events:
@@ -193,7 +182,7 @@ class _Answer(Response):
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_leave, receive, group.cancel_scope)
-                await self._run(send, Progress(scope.get("state", {}).get(_TRANSPORT)))
+                await self._run(send, Progress(scope.get("state", {}).get(TRANSPORT)))
                 group.cancel_scope.cancel()
         finally:
             counts.streams -= 1

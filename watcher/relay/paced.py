@@ -1,0 +1,131 @@
+"""A connection that is read no faster than its client may go, and never for long at a time.
+
+What it sent is looked at a bite at a time, so that others have their turn between two. Who sends faster than it may is
+not cut off, but read more slowly: what has come already waits here, and TCP holds up the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from watcher.relay.limits import Pace
+
+__all__ = ["Paced"]
+
+#: A bite, in bytes.
+_BITE: Final = 4 * 1024
+
+
+class Paced(asyncio.Protocol):
+    """Bytes in, messages in between; the rest is its subclass's.
+
+    :param pace: how fast the client may go.
+    """
+
+    __slots__ = ("_cost", "_held", "_pace", "_paused", "_texts", "_timer", "_transport")
+
+    _transport: asyncio.Transport
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._cost = 0  # commands that it has yet to be charged
+        self._held: bytes | None = None  # bytes that wait until it may go on …
+        self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
+        self._timer: asyncio.Handle | None = None  # … and what ends the wait
+        self._paused = False  # whether the client doesn't take what it is sent: then it isn't heard either
+
+    # For subclasses.
+
+    def _bite(self, data: bytes) -> bool:
+        """Look at some bytes, adding to ``_cost``; whether more of them are wanted."""
+        raise NotImplementedError
+
+    def _message(self, text: bytes) -> None:
+        """Look at a message that had to wait."""
+        raise NotImplementedError
+
+    def _slowed(self, limit: str) -> None:
+        """The client goes faster than it may: the name of the setting that says so."""
+        raise NotImplementedError
+
+    @property
+    def _holding(self) -> bool:
+        """Whether something that the client said waits to be looked at."""
+        return self._held is not None
+
+    def _drop_held(self) -> None:
+        """The connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._held, self._texts = None, ()
+
+    # What asyncio calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._held is None:
+            self._take(data)
+        else:
+            self._held += data  # it was on its way already when reading was paused
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has taken enough to be sent more."""
+        self._paused = False
+        if self._timer is None:
+            self._go_on()
+
+    # How it goes on.
+
+    def _take(self, data: bytes) -> None:
+        for start in range(0, len(data), _BITE):
+            if self._bite(data[start : start + _BITE]) and (self._must_wait() or start + _BITE < len(data)):
+                self._hold(data[start + _BITE :])
+                break
+
+    def _must_wait(self) -> bool:
+        """Charge the client for what it has said; whether it must not go on at once."""
+        if not self._cost:
+            return bool(self._texts)
+        cost, self._cost = self._cost, 0
+        return self._pace.charge(cost, asyncio.get_running_loop().time()) > 0 or bool(self._texts)
+
+    def _hold(self, data: bytes) -> None:
+        """Read no more until the client may go on, at the earliest when others have had their turn."""
+        self._held = data
+        self._transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        if (wait := self._pace.ahead(loop.time())) > 0:
+            self._timer = loop.call_later(wait, self._waited)
+            self._slowed(self._pace.limit(loop.time()))
+        else:
+            self._timer = loop.call_soon(self._waited)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what waits, unless the client doesn't take its replies, and then read again."""
+        if self._paused or self._transport.is_closing():
+            return
+        texts, data = self._texts, self._held
+        self._texts, self._held = (), None
+        for text in texts:
+            self._message(text)
+        if texts and self._must_wait():
+            self._hold(data or b"")
+        elif data:
+            self._take(data)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._held is None and not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()

@@ -1,0 +1,335 @@
+"""One HTTP connection: uvicorn's, with bounds on what a client may send, how fast, and in what time.
+
+uvicorn waits for ever for the rest of a request, and takes headers of any size. Here nobody has a timer of their own:
+the relay's ticker looks who is due (:class:`watcher.relay.limits.Deadlines`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
+from watcher.relay.backlog import waiting
+from watcher.relay.counts import Counts
+from watcher.relay.door import ALWAYS
+from watcher.relay.limits import REQUEST, Account, Deadlines, Limits
+from watcher.relay.problems import refused
+from watcher.relay.socket import ACCOUNT
+from watcher.settings import Settings
+
+__all__ = ["TRANSPORT", "Connection", "Waits"]
+
+#: uvicorn's words about what a client sent: the metrics count it, and each line would be the client's to write.
+_quiet = logging.getLogger(f"{__name__}.uvicorn")
+_quiet.setLevel(logging.ERROR)
+
+#: Under this name a request's state has the transport.
+TRANSPORT: Final = "watcher.transport"
+#: So much of what a client sent is looked at before others have their turn, in bytes.
+_BITE: Final = 4 * 1024
+#: Whoever is refused has this long to read why, in seconds; so many at a time, and others none.
+_LINGER: Final = 1.0
+_LINGERING: Final = 200
+#: A client that takes no byte of an answer for this long is dropped, in seconds.
+_STALLED: Final = 60.0
+#: A body has so many seconds more than whoever reads it waits: it is the one who can say so.
+_GRACE: Final = 2.0
+
+
+class Waiting(Protocol):
+    """Somebody who is waited for."""
+
+    def too_slow(self, limit: str) -> None:
+        """Their time is over; the setting's name."""
+
+
+class Waits:
+    """Connections that are waited for, by what for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.headers: Deadlines[Waiting] = Deadlines(settings.header_timeout)
+        self.bodies: Deadlines[Connection] = Deadlines(settings.body_timeout + _GRACE)
+        self.readers: Deadlines[Connection] = Deadlines(_STALLED)
+        self.lingering: Deadlines[Connection] = Deadlines(_LINGER)
+
+    def drop(self, connection: Connection) -> None:
+        """It is gone."""
+        for each in (self.headers, self.bodies, self.readers, self.lingering):
+            each.stop(connection)
+
+    def tick(self, now: float) -> None:
+        """End those whose time is over.
+
+        :param now: the event loop's time, in seconds.
+        """
+        for connection in self.headers.due(now):
+            connection.too_slow("header_timeout")
+        for connection in self.bodies.due(now):
+            connection.too_slow("body_timeout")
+        for connection in self.readers.due(now):
+            connection.drop_if_stalled(now)
+        for connection in self.lingering.due(now):
+            connection.transport.abort()
+
+
+class Desk(Protocol):
+    """What a connection needs of the relay."""
+
+    settings: Settings
+    counts: Counts
+    limits: Limits
+    waits: Waits
+
+
+class _Flow(FlowControl):
+    """uvicorn's; what is held up for the client's pace is not read on because an answer is complete."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless it is held up."""
+        if not self.held:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's; its requests know the transport, which tells if a slow reader reads at all.
+
+    :param account: of the address that it comes from; it is left when the connection goes.
+    :param refusal: why it isn't taken; None where it is.
+    """
+
+    # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_timer")
+
+    def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
+        super().__init__(**given)
+        self.logger = _quiet
+        self._desk = desk
+        self._account = account
+        self._refusal = refusal  # why it, or what is being parsed, is not taken
+        self._refused = False
+        self.url = b""
+        self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
+        self._held: bytes | None = None  # what waits until the client may go on
+        self._timer: asyncio.TimerHandle | None = None
+        self._left = 0  # bytes that a client had yet to take when it was last looked at
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """The connection is open."""
+        super().connection_made(transport)
+        self.flow: _Flow = _Flow(transport)
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+            return
+        self.app_state = {**self.app_state, TRANSPORT: transport, ACCOUNT: self._account}
+        self._desk.waits.headers.start(self, self.loop.time())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._desk.waits.drop(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._account is not None:
+            self._account.leave()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._refused:
+            return
+        if self._held is None:
+            self._take(data)
+        else:
+            self._held += data  # it was on its way already when reading was paused
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        self._left = 0
+        self._desk.waits.readers.start(self, self.loop.time())
+
+    def resume_writing(self) -> None:
+        """It has taken enough to be sent more."""
+        self._desk.waits.readers.stop(self)
+        super().resume_writing()
+
+    # Bytes in, a bite at a time.
+
+    def _take(self, data: bytes) -> None:
+        while data and not self._refused:
+            ahead = self._account.ahead(self.loop.time()) if self._account is not None else 0
+            if ahead > 0 or len(self.pipeline) > 1:
+                self._hold(data, ahead)
+                return
+            bite, data = data[:_BITE], data[_BITE:]
+            if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
+                self._heading = 0
+                self._desk.waits.headers.start(self, self.loop.time())
+            if self._heading is not None:
+                self._heading += len(bite)
+            super().data_received(bite)
+            self._check_heading()
+            successor: Any = self.transport.get_protocol()
+            if successor is not self:  # it is a WebSocket now
+                if data:
+                    successor.data_received(data)
+                return
+
+    def _check_heading(self) -> None:
+        """The parser tells of a header when it is complete: one that never is has a bound too."""
+        settings = self._desk.settings
+        if self._refused or (self._heading or 0) <= settings.max_path + settings.max_header_bytes + 2 * _BITE:
+            return
+        long = len(self.url) > settings.max_path
+        self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
+        self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
+
+    def _hold(self, data: bytes, seconds: float) -> None:
+        self._held = data
+        self.flow.pause_reading()
+        self.flow.held = True
+        if seconds > 0 and self._account is not None:
+            self._desk.limits.reached("max_commands_per_address", self._account.address)
+            self._timer = self.loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            data, self._held = self._held or b"", None
+            self.flow.held = False
+            self._take(data)
+            if self._held is None:
+                self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; what the client sent after the request comes next."""
+        ahead = self._account.ahead(self.loop.time()) if self.pipeline and self._account is not None else 0
+        if ahead > 0 and not self.transport.is_closing():
+            self.loop.call_later(ahead, self.on_response_complete)
+            return
+        super().on_response_complete()
+        if self._held is not None and self._timer is None:
+            self._go_on()
+
+    # The parser's callbacks.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._heading is None:  # it follows another at once
+            self._desk.waits.headers.start(self, self.loop.time())
+        self._heading = _BITE  # which it is in
+
+    def on_headers_complete(self) -> None:
+        """All headers have come; the body may follow."""
+        settings, waits = self._desk.settings, self._desk.waits
+        waits.headers.stop(self)
+        if len(self.url) > settings.max_path:
+            self._give_up("max_path", PathTooLong(f"a path has at most {settings.max_path} bytes"))
+        if len(self.headers) > settings.max_headers:
+            self._give_up("max_headers", HeadersTooLarge(f"a request has at most {settings.max_headers} headers"))
+        if (self._heading or 0) > settings.max_header_bytes and _size(self.headers) > settings.max_header_bytes:
+            self._give_up("max_header_bytes", _too_large(settings))
+        self._heading = None
+        if not self.parser.should_upgrade():
+            now = self.loop.time()
+            waits.bodies.start(self, now)
+            if self._account is not None:
+                self._account.charge(REQUEST, now)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._desk.waits.bodies.stop(self)
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is a WebSocket's."""
+        self._account = None  # the socket's now, which is handed it with the state
+        super().handle_websocket_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Offers of other protocols are passed over (RFC 9110, 7.8)."""
+
+    # What is refused.
+
+    @property
+    def _address(self) -> str:
+        return self._account.address if self._account is not None else ""
+
+    @property
+    def _answering(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request, whatever uvicorn's types say
+        return cycle is not None and not cycle.response_complete
+
+    def _give_up(self, limit: str, error: Refused) -> None:
+        self._desk.limits.reached(limit, self._address)
+        self._refusal = error
+        raise error  # the parser stops, and uvicorn answers as below
+
+    def send_400_response(self, msg: str) -> None:
+        """What can't be parsed, or is not taken, is refused."""
+        self._refuse(self._refusal or BadRequest(msg))
+
+    def too_slow(self, limit: str) -> None:
+        """The request, or its body, has not come in time."""
+        self._desk.limits.reached(limit, self._address)
+        if limit == "header_timeout" and not self._answering:
+            self._refuse(TooSlow("the headers of the request didn't come in time"))
+        else:
+            self.transport.abort()
+
+    def drop_if_stalled(self, now: float) -> None:
+        """Cut the connection if the client has taken nothing since it was last looked at."""
+        left = waiting(self.transport)
+        if left == self._left:
+            self.transport.abort()
+        else:
+            self._left = left
+            self._desk.waits.readers.start(self, now)
+
+    def _refuse(self, error: Refused) -> None:
+        """Answer with a problem, and close once the client has had time to read it.
+
+        Closed at once, with bytes from the client unread, TCP would take the answer away from it (RFC 9112, 9.6).
+        """
+        self._refused, self._held = True, None
+        self._desk.counts.refused[error.kind] += 1
+        self._desk.counts.responses[error.status] += 1
+        answered = self._answering
+        if not answered:  # else it would land in the midst of another answer
+            self.transport.write(_answer(error))
+        if answered or len(self._desk.waits.lingering) >= _LINGERING:
+            self.transport.close()
+            return
+        self._desk.waits.headers.stop(self)
+        self._desk.waits.bodies.stop(self)
+        self._desk.waits.lingering.start(self, self.loop.time())
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+def _too_large(settings: Settings) -> Refused:
+    return HeadersTooLarge(f"the headers of a request have at most {settings.max_header_bytes} bytes")
+
+
+def _answer(error: Refused) -> bytes:
+    response = refused(error)
+    told = [*response.raw_headers, *((name.encode(), value.encode()) for name, value in ALWAYS.items())]
+    lines = [b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())]
+    lines += [b"%s: %s" % header for header in told]
+    return b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)])
