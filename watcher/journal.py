@@ -217,8 +217,7 @@ def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
 
 
 # Where a stream stands. XINFO's reply is a flat list whose order differs between versions, so it is read by name.
-# What it finds there may be anybody's who can write to Redis: a field that is missing or no number counts as 0, for an
-# error would stop all that is yet to be appended.
+# Anybody may have written there: what is missing or no number counts as 0, for an error would stop all appending.
 _POSITION: Final = """
 local function number(text)
   local found = tonumber(text or '')

@@ -17,12 +17,14 @@ from watcher.errors import Full, TooMany
 from watcher.relay.counts import Counts
 from watcher.settings import Settings
 
-__all__ = ["REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
+__all__ = ["ACCOUNT", "REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Under this name uvicorn's ``app_state`` has the account of the address that a connection comes from.
+ACCOUNT: Final = "watcher.account"
 #: So many commands a request over HTTP counts as: it takes about as long.
 REQUEST: Final = 20
 #: What takes longer counts as a command for each so many seconds.

@@ -13,9 +13,8 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from uvicorn.protocols.utils import get_remote_addr
 
 from watcher.errors import Full, Refused, TooMany
-from watcher.relay.limits import Account
+from watcher.relay.limits import ACCOUNT, Account
 from watcher.relay.protocol import Connection, Desk
-from watcher.relay.socket import ACCOUNT
 
 __all__ = ["Opening"]
 

@@ -7,6 +7,7 @@ not cut off, but read more slowly: what has come already waits here, and TCP hol
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -95,7 +96,7 @@ class Paced(asyncio.Protocol):
         if not self._cost:
             return bool(self._texts)
         cost, self._cost = self._cost, 0
-        return self._pace.charge(cost, asyncio.get_running_loop().time()) > 0 or bool(self._texts)
+        return self._pace.charge(cost, time.monotonic()) > 0 or bool(self._texts)
 
     def _hold(self, data: bytes) -> None:
         """Read no more until the client may go on, at the earliest when others have had their turn."""

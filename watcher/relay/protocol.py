@@ -18,9 +18,8 @@ from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, To
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.door import ALWAYS
-from watcher.relay.limits import REQUEST, Account, Deadlines, Limits
+from watcher.relay.limits import ACCOUNT, REQUEST, Account, Deadlines, Limits
 from watcher.relay.problems import refused
-from watcher.relay.socket import ACCOUNT
 from watcher.settings import Settings
 
 __all__ = ["TRANSPORT", "Connection", "Waits"]

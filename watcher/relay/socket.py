@@ -28,7 +28,7 @@ from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
 from watcher.relay.hub import Hub, Publications
-from watcher.relay.limits import Pace
+from watcher.relay.limits import ACCOUNT, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
@@ -36,15 +36,13 @@ from watcher.relay.refusals import Refusals
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
-__all__ = ["ACCOUNT", "PATH", "Desk", "Socket"]
+__all__ = ["PATH", "Desk", "Socket"]
 
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
 
 PATH: Final = "/connection/websocket"
-#: Under this name uvicorn's ``app_state`` has the account of the address that a connection comes from.
-ACCOUNT: Final = "watcher.account"
 #: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
 _HIGH_WATER: Final = 256 * 1024
 #: So many bytes of replies count as one more command.
@@ -53,7 +51,6 @@ _REPLY: Final = 4 * 1024
 _STALLED: Final = 60.0
 #: … and one that doesn't finish the closing handshake.
 _CLOSING: Final = 3.0
-_NOTHING: Final = (0, 0)
 
 
 class Desk(Protocol):
@@ -109,7 +106,7 @@ class Socket(Paced):
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
         self._ends: float | None = None  # when the desk is to call expire()
-        self._stalled = (_NOTHING, 0.0)  # bytes that waited, bytes taken, and since when that has not changed
+        self._stalled: tuple[Any, float] = (None, 0.0)  # bytes that waited and were taken, and since when
 
     # What asyncio calls.
 
@@ -138,7 +135,7 @@ class Socket(Paced):
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
         super().pause_writing()
-        self._stalled = (_NOTHING, asyncio.get_running_loop().time())
+        self._stalled = (None, asyncio.get_running_loop().time())
         if self._session is not None:
             self._session.subscriptions.fall_behind()
 
@@ -363,7 +360,7 @@ class Socket(Paced):
             self.close(messages.NO_PONG)
         elif self._session.grant is not None:
             self._pinged = True
-            self._stalled = (_NOTHING, now)
+            self._stalled = (None, now)
             self._write(PING)
 
     def close_if_silent(self) -> None:
