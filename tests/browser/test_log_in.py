@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,9 @@ def test_a_page_of_another_origin_gets_nothing_by_the_cookie_of_who_looks_at_it(
         assert (outcomes["script"], outcomes["socket"], outcomes["events"]) == ("failed", "failed", "failed")
         listed = httpx.get(f"{proxy.url}/api/tasks", headers={"Cookie": "session=alice"})
         assert listed.json()["tasks"] == []
-        behind.wait_for_output("refused POST '/api/tasks/t/revoke'")
-        assert (
-            "refused GET '/api/tasks': X-User doesn't count in what another site makes a browser send" in behind.output
-        )
+        behind.wait_for_output("refused POST /api/tasks/t/revoke ")
+        why = r"refused GET /api/tasks to \S+: X-User doesn't count in what another site makes a browser send"
+        assert re.search(why, behind.output)
     context.close()
 
 
@@ -244,5 +244,5 @@ def test_a_name_that_somebody_else_has_led_to_this_machine_shows_nothing(
             })"""
         )
         assert opened == "failed"
-        serving.wait_for_output("refused a WebSocket handshake: the Host 'evil.example")
+        serving.wait_for_output(r"refused a WebSocket handshake to \S+: the Host 'evil.example")
     rebound.close()

@@ -128,7 +128,7 @@ async def forget_what_celery_lost(stage: Stage) -> set[str]:
         await anyio.sleep(0.2)
     lost = set(stage.sent) - known
     assert len(lost) <= LOST_BY_CELERY * stage.size.times
-    assert await _messages_left(stage) == 0, "the broker still holds messages"
+    assert not lost or await _messages_left(stage) == 0, "the broker still holds messages"
     for identity in lost:
         del stage.sent[identity]
         assert not any(watcher.has_ended(identity) for watcher in stage.watchers)

@@ -56,6 +56,8 @@ async def answer(stream: SocketStream, *pieces: bytes, until: bytes = b"\r\n\r\n
         ([HANDSHAKE.replace(b"/connection/websocket", b"/elsewhere")], b"404"),
         ([HANDSHAKE.replace(b"Connection: Upgrade\r\n", b"")], b"426"),
         ([HANDSHAKE.replace(KEY, b"")], b"400"),
+        ([HANDSHAKE + b"x" * 9000 + b"\r\n\r\n"], b"101"),
+        ([HANDSHAKE.replace(b"localhost", b"evil.example") + READY], b"403"),
         ([HANDSHAKE.replace(b"websocket\r\n", b"h2c\r\n")], b"404"),
         ([READY], b"200"),
         ([READY[:3], READY[3:]], b"200"),

@@ -19,6 +19,7 @@ from watcher.relay.protocol import Connection, Desk
 __all__ = ["Opening"]
 
 _Following = TypeVar("_Following", bound="_Successor")
+_END: Final = b"\r\n\r\n"
 _UPGRADE: Final = b"\r\nupgrade: websocket\r\n"
 
 
@@ -60,7 +61,7 @@ class Opening(asyncio.Protocol):
         """The first bytes have come: from now on the connection is another protocol's."""
         self._desk.waits.headers.stop(self)
         self._connections.discard(self)
-        if data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and _UPGRADE in data.lower():
+        if data.startswith(b"GET ") and data.find(_END) == len(data) - len(_END) and _UPGRADE in data.lower():
             given = {**self._given, "app_state": {ACCOUNT: self._account}}
             self._follow(given["config"].ws_protocol_class(**given)).data_received(data)
         else:
