@@ -12,10 +12,11 @@ from typing import Any
 import kombu.exceptions
 import pytest
 from celery import Celery
+from celery.exceptions import Reject
 
 import watcher
 from tests.support.valkey import Valkey, valkey_server
-from watcher.client import ResultUnavailable, TaskFailed
+from watcher.client import ResultUnavailable, TaskFailed, TaskRejected
 from watcher.direct import ResultUnreadable
 
 # Celery's backend calls a method of redis-py's that is older than it should be.
@@ -58,6 +59,17 @@ async def test_values_are_what_the_app_makes_of_them(server: Valkey) -> None:
     async with watcher.results(server.url(2)) as results:
         plain = await results.wait("typed", timeout=5)
         assert plain == {"when": "2026-01-02T00:00:00+00:00", "much": "1.5", "none": None}
+
+
+async def test_a_rejection_is_the_same_whoever_tells_it_first(server: Valkey) -> None:
+    """Celery stores it as a failure, since 5.6; the plugin tells what it is."""
+    app = made(server)
+    store(app, "refused", Reject("not mine", requeue=False), "FAILURE")
+    for source in (app, server.url(2)):
+        async with watcher.results(source) as results:
+            with pytest.raises(TaskRejected) as raised:
+                await results.wait("refused", timeout=5)
+            assert "not mine" in raised.value.message
 
 
 async def test_nothing_is_unpickled_that_the_app_does_not_accept(server: Valkey, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
-SLOW = 1000
-FLOODS = 20
+SLOW = 1000 if LONG else 300
+FLOODS = 20 if LONG else 5
 GOOD = 50
 #: Each good client asks so often, and so many events come in batches of ten meanwhile.
 ASKED = 200 if LONG else 40
@@ -68,7 +68,7 @@ async def reached(serving: Relay, limits: set[str]) -> bool:
 
 
 def limits_reached(serving: Relay) -> set[str]:
-    with urllib.request.urlopen(f"{serving.url}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"{serving.url}/metrics", timeout=30) as response:
         told = re.findall(r'watcher_limits_reached_total{limit="(\w+)"} (\S+)', response.read().decode())
     return {limit for limit, count in told if float(count)}
 

@@ -114,7 +114,7 @@ async def test_with_broker_and_results_on_it_too(size: Size, tmp_path: Path) -> 
             await stage.under(redis.restart)
             await forget_what_celery_lost(stage)
             group.cancel_scope.cancel()
-        await nothing_lost(stage)
+        await nothing_lost(stage, again=True)
 
 
 @sized(Size(times=1), Size(tasks=2000, seconds=60, times=5))

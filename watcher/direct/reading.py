@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 from celery import Celery
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import Reject, TaskRevokedError
 from celery.states import PROPAGATE_STATES, READY_STATES
 
-from watcher.client.errors import TaskFailed, TaskRevoked
+from watcher.client.errors import TaskFailed, TaskRejected, TaskRevoked
 from watcher.client.told import TaskEvent, value_of
 from watcher.direct.errors import ResultUnreadable
 from watcher.event import encode, is_final
@@ -81,6 +81,8 @@ class JsonReader:
             event = None
         if event is None or event.state == "SUCCESS":
             return Outcome(identity, None, error=ResultUnreadable(identity, None))
+        if event.state == "FAILURE" and event.exception is not None and event.exception.type == "Reject":
+            return _rejected(identity, event.name, event.exception.message)
         return self.told(TaskEvent(f"task:{identity}", "", 0, encode(event)))
 
     def told(self, event: TaskEvent) -> Outcome:
@@ -112,6 +114,8 @@ class AppReader(JsonReader):
             return Outcome(identity, None, error=error)
         if state not in PROPAGATE_STATES:
             return Outcome(identity, state, value)
+        if isinstance(value, Reject):
+            return _rejected(identity, meta.get("name"), value.args[0] if value.args else "")
         return Outcome(identity, state, error=_raised(identity, value, meta))
 
     def told(self, event: TaskEvent) -> Outcome:
@@ -120,6 +124,11 @@ class AppReader(JsonReader):
         if isinstance(outcome.error, TaskRevoked):
             return Outcome(event.id, event.state, error=TaskRevokedError(outcome.error.reason or "revoked"))
         return outcome
+
+
+def _rejected(identity: str, name: str | None, message: object) -> Outcome:
+    """What Celery stores as a failure since 5.6, and the plugin tells as what it is."""
+    return Outcome(identity, "REJECTED", error=TaskRejected(identity, name, "Rejected", str(message), None))
 
 
 def _raised(identity: str, value: Any, meta: dict[str, Any]) -> Exception:
