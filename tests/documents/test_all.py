@@ -16,6 +16,8 @@ COMMANDS, PAGES, SDKS = (
     "browser/test_foreign_page.py",
     "end_to_end/test_sdk_javascript.py",
 )
+NGINX, OPERATING = "documents/test_nginx.py", "documents/test_operating.py"
+GUARDED = "end_to_end/test_redis_guarded.py::test_a_task_runs_through_with_the_rights_that_are_documented"
 THROUGH = f"{PYTHON}::test_python_through_a_relay_does_what_is_shown"
 HTTP_PAGE = f"{HTTP}::test_http_works_as_shown"
 CURL = f"{HTTP}::test_curl_is_answered_as_shown"
@@ -62,6 +64,17 @@ RUN_BY = [
     ("docs/performance.md", "sh", "^make bench", f"{COMMANDS}::test_bench_of_our_own_server"),
     ("docs/tasks.md", "python", "", f"{PYTHON}::test_python_runs_as_shown"),
     ("docs/tasks.md", "indented", "daemonic", "worker/test_pools.py"),
+    (
+        "docs/operating.md",
+        "nginx",
+        "proxy_read_timeout",
+        f"{NGINX}::test_the_page_at_the_proxys_address_is_the_relays_own",
+    ),
+    ("docs/operating.md", "nginx", "auth_request ", f"{NGINX}::test_whoever_is_logged_in_may_what_the_claims_say"),
+    ("docs/operating.md", "toml", "", f"{OPERATING}::test_people_may_what_the_claims_say"),
+    ("docs/operating.md", "indented", "^WATCHER_AUTH_HEADER", f"{OPERATING}::test_people_may_what_the_claims_say"),
+    ("docs/operating.md", "indented", "^WATCHER_TLS_CERT", f"{OPERATING}::test_a_certificate_is_all_that_https_needs"),
+    ("docs/operating.md", "(indented|text)", "^(CELERY_BROKER_URL=rediss|ACL SETUSER)", GUARDED),
     ("docs/operating.md", "yaml", "^groups:", "relay/test_metrics.py::test_what_is_told_is_what_is_documented"),
     ("docs/operating.md", "indented", "docker compose", f"{COMMANDS}::test_what_docker_is_told_is_in_its_files"),
     ("examples/README.md", "console", r"script\.sh", "test_examples.py"),

@@ -33,6 +33,12 @@ def commands(word: str) -> Iterator[str]:
                     yield re.split(r" {2,}|#", line)[0].strip()
 
 
+def named(word: str) -> Iterator[str]:
+    """What the text of the documents calls a command that begins with it."""
+    for path in documents():
+        yield from re.findall(rf"`({re.escape(word)}[^`]+)`", path.read_text())
+
+
 def lonely() -> dict[str, str]:
     """Where no Redis answers: `up` brings one."""
     port = free_port()
@@ -44,7 +50,7 @@ def lonely() -> dict[str, str]:
 
 def test_make_knows_what_is_shown() -> None:
     """All of it; what each does is run below, or where it stands here with a reason."""
-    shown = set(commands("make "))
+    shown = {*commands("make "), *named("make ")}
     assert len(shown) >= 10
     for command in shown:
         with program("sh", "-c", command.replace("make ", "make -n ", 1)) as run:
@@ -54,6 +60,10 @@ def test_make_knows_what_is_shown() -> None:
         "make dev": "`make run`, started again by watchfiles",
         "make lint": "is part of `make test`",
         "make format": "would change the files that other tests read",
+        "make module": "so would this; tests/test_module.py holds the module against its sources",
+        "make fuzz": "is the long form of tests/fuzz, which are a part of `make test`",
+        "make lock": "asks the package index for what is newest, and would change the locks",
+        "make audit": "asks a service for what is known of the locked versions today",
     }
     assert {" ".join(command.split()[:2]) for command in shown} == run_below | not_run.keys()
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.documents.operating import put, variables
 from tests.support.certificates import Authority
 from tests.support.processes import ROOT, program, relay, worker
-from tests.support.tls_proxy import certificates_in_url, tls_in_front_of
+from tests.support.tls_proxy import tls_in_front_of
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 
@@ -52,10 +53,21 @@ class Guarded:
     def __init__(self, server: Valkey, port: int, authority: Authority) -> None:
         self.server = server
         self.port = port
-        self._query = certificates_in_url(authority.ca, authority.client_cert, authority.client_key)
+        self._authority = authority
 
     def url(self, user: str, database: int) -> str:
-        return f"rediss://{user}:{PASSWORD}@127.0.0.1:{self.port}/{database}{self._query}"
+        """The URL in the document, for what is here."""
+        return put(
+            variables("CELERY_BROKER_URL")["CELERY_BROKER_URL"],
+            {
+                "watcher-worker": user,
+                "PASSWORD": PASSWORD,
+                "redis.example:6379/15": f"127.0.0.1:{self.port}/{database}",
+                "/tls/ca.pem": str(self._authority.ca),
+                "/tls/worker.pem": str(self._authority.client_cert),
+                "/tls/worker.key": str(self._authority.client_key),
+            },
+        )
 
     def environment(self, user: str) -> dict[str, str]:
         return {"CELERY_BROKER_URL": self.url(user, 15), "CELERY_RESULT_BACKEND": self.url(user, 14)}

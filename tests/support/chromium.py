@@ -1,4 +1,4 @@
-"""Finds a Chromium for the page's tests, or brings one: `python tests/support/chromium.py` prints its path.
+"""Finds a Chromium for the page's tests, or brings one: `python -m tests.support.chromium` prints its path.
 
 Looked at in this order: $CHROME, an installed Chromium or Chrome, one that Playwright has downloaded. Where there is
 none: apt-get, as root or by sudo without a password, else Playwright's own download. The standard library only, so
@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import apt
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MAC_BUNDLES = (
     "Chromium.app/Contents/MacOS/Chromium",
@@ -20,7 +22,7 @@ _MAC_BUNDLES = (
     "Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
 )
 _ADVICE = "no Chromium for the page's tests: install one (Debian: apt-get install chromium), or set CHROME to its path"
-_APT_SECONDS = 600
+_SECONDS = 600
 
 
 def find() -> str | None:
@@ -58,34 +60,15 @@ def _playwright_path() -> str | None:
     return path if path and Path(path).exists() else None
 
 
-def _elevation() -> list[str] | None:
-    """What a command is to be prefixed with to run as root; None where that takes a password."""
-    if os.geteuid() == 0:
-        return []
-    if (
-        shutil.which("sudo")
-        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
-    ):
-        return ["sudo", "-n"]
-    return None
-
-
 def _by_apt() -> None:
-    elevate = _elevation()
-    if elevate is None or not shutil.which("apt-get"):
-        return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", "chromium"]):
-        command = [*elevate, "apt-get", *arguments]
-        if subprocess.run(command, stdout=sys.stderr, env=environment, timeout=_APT_SECONDS, check=False).returncode:
-            return
+    apt.install("chromium")
 
 
 def _by_playwright() -> None:
     # Its libraries come by the system's package manager, which takes root.
-    libraries = ["--with-deps"] if _elevation() is not None and shutil.which("apt-get") else []
+    libraries = ["--with-deps"] if apt.usable() else []
     command = [sys.executable, "-m", "playwright", "install", *libraries, "chromium"]
-    subprocess.run(command, stdout=sys.stderr, timeout=_APT_SECONDS, check=False)
+    subprocess.run(command, stdout=sys.stderr, timeout=_SECONDS, check=False)
 
 
 def bring() -> str:

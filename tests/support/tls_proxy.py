@@ -7,8 +7,6 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from urllib.parse import urlencode
 
 from anyio.from_thread import start_blocking_portal
 
@@ -54,9 +52,3 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
-
-
-def certificates_in_url(ca: Path, cert: Path | None = None, key: Path | None = None) -> str:
-    """The query of a ``rediss://`` URL that names these files."""
-    named = {"ssl_cert_reqs": "required", "ssl_ca_certs": ca, "ssl_certfile": cert, "ssl_keyfile": key}
-    return "?" + urlencode({name: value for name, value in named.items() if value is not None}, safe="/")

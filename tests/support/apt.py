@@ -1,0 +1,59 @@
+"""Debian's packages, where apt-get may be asked: as root, or by sudo without a password. The standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_SECONDS = 600
+
+
+def usable() -> bool:
+    """Whether packages can be had."""
+    return shutil.which("apt-get") is not None and _elevation() is not None
+
+
+def install(package: str) -> None:
+    """Install it, with what it needs and no more; where that can't be, nothing happens."""
+    if usable() and _apt_get("update", "-q"):
+        _apt_get("install", "-q", "-y", "--no-install-recommends", package)
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Put its files below a folder, and install nothing: a server's package would start the server as well.
+
+    What it needs is not brought: whether its program starts, the caller sees.
+    """
+    if not (usable() and _apt_get("update", "-q")):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as fetched:
+        _run(["apt-get", "-q", "download", package], fetched)
+        for file in Path(fetched).glob("*.deb"):
+            _run(["dpkg-deb", "--extract", str(file), str(folder)], fetched)
+
+
+def _elevation() -> list[str] | None:
+    """What a command is to be prefixed with to run as root; None where that takes a password."""
+    if os.geteuid() == 0:
+        return []
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return ["sudo", "-n"]
+    return None
+
+
+def _apt_get(*arguments: str) -> bool:
+    return _run([*(_elevation() or []), "apt-get", *arguments])
+
+
+def _run(command: list[str], folder: str | None = None) -> bool:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    ended = subprocess.run(command, stdout=sys.stderr, cwd=folder, env=environment, timeout=_SECONDS, check=False)
+    return ended.returncode == 0
