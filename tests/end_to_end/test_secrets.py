@@ -9,10 +9,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.support.processes import environment, free_port, program, relay, worker
 from tests.support.trees import descendants
@@ -58,6 +61,15 @@ def with_password(server: Valkey, database: int) -> str:
     return f"redis://:{PASSWORD}@127.0.0.1:{server.port}/{database}"
 
 
+def knock(url: str, token: str, *, ask: bool = False) -> None:
+    """Connect over a WebSocket, and ask for what the token doesn't grant."""
+    orders = [{"connect": {"token": token}}, {"subscribe": {"channel": "tasks"}}, {"history": {"channel": "tasks"}}]
+    with connect(url) as socket, suppress(ConnectionClosed):
+        for number, order in enumerate(orders if ask else orders[:1], start=1):
+            socket.send(json.dumps({"id": number, **order}))
+            _ = socket.recv(timeout=10)
+
+
 def test_no_secret_is_told_whatever_is_refused_and_whatever_breaks() -> None:
     with valkey_server() as server:
         guard(server)
@@ -78,12 +90,17 @@ def test_no_secret_is_told_whatever_is_refused_and_whatever_breaks() -> None:
                 said(serving.url, "/metrics", ALL_TOKEN),
             ]
             assert [status for status, _ in told] == [401, 401, 404, 403, 403, 401, 400, 404, 400, 403, 200], told
+            knock(serving.ws_url, FORGED)
+            knock(serving.ws_url, TOKEN, ask=True)
             lines = [line for line in serving.stderr.splitlines() if "refused " in line]
             for words in (
                 ("refused GET /api/tasks to 127.0.0.1: ",),
                 ("POST /api/tasks to 127.0.0.1", "alice"),
                 ("WATCHER_ORIGINS=http://elsewhere.example",),
                 ("GET /metrics", "alice"),
+                ("refused connect to 127.0.0.1: ",),
+                ("refused subscribe tasks to 127.0.0.1 as alice: the token doesn't grant",),
+                ("refused history tasks to 127.0.0.1 as alice: the token doesn't grant",),
             ):
                 assert any(all(word in line for word in words) for line in lines), (words, serving.stderr)
             assert not found(command_lines(serving.pid) + command_lines(working.pid))

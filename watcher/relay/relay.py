@@ -93,7 +93,7 @@ class Relay:
         self.terms = Terms(
             settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble,
             subscriptions=settings.max_subscriptions, calls=settings.max_calls, message=settings.max_message,
-            commands=settings.max_commands, reached=self.limits.reached,
+            commands=settings.max_commands, reached=self.limits.reached, refused=self._refused,
         )  # fmt: skip
         self.draining = False
         self.loaded = anyio.Event()
@@ -253,13 +253,17 @@ class Relay:
         self._calls += 1
         self._group.start_soon(self._carry_out, socket, call)
 
+    def _refused(self, socket: Socket, what: str, why: str) -> None:
+        """A client asked for what it may not have."""
+        self.refusals.tell(socket.address or None, what, why, subject=socket.grant.subject)
+
     async def _carry_out(self, socket: Socket, call: Call) -> None:
         try:
             socket.answer(call, await self._do(socket, call))
         except Refused as error:
             self.counts.refused[error.kind] += 1
             if error.status in REFUSED:
-                self.refusals.tell(socket.address or None, call.method, str(error), subject=socket.grant.subject)
+                self._refused(socket, call.method, str(error))
             socket.refuse(call, error)
         except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
             logger.exception("the call %r failed", call.method)

@@ -32,6 +32,7 @@ _GIVEN: Final = 512 * 1024
 _SUBSCRIPTION: Final = 8 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
 _REPLY_TASKS: Final = 1000
+_NOT_GRANTED: Final = "the token doesn't grant to watch it"
 #: What clients are told of a lifetime at most, in seconds: ``ttl`` is an integer of 32 bits in the protocol.
 _LONGEST: Final = 2**31 - 1
 
@@ -46,6 +47,7 @@ class Terms:
     :param subscriptions: so many a client may have; ``calls``: so many under way; ``message``: bytes of a message of
         its; ``commands``: so many a second.
     :param reached: told of each limit that keeps a client from having more, by its setting's name.
+    :param refused: told of what a client may not do: its outlet, what it asked for, and why not.
     """
 
     namespace: str
@@ -58,6 +60,7 @@ class Terms:
     message: int = 64 * 1024
     commands: int = 5000
     reached: Callable[[str, str], None] = lambda limit, who: None
+    refused: Callable[[Any, str, str], None] = lambda outlet, what, why: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,13 @@ class Session:
     :param named: what the client may do without a token, being named by a proxy; None: it needs one.
     """
 
-    __slots__ = ("_borrowed", "_calls", "_hub", "_named", "_pending", "_terms", "client", "grant", "subscriptions")
+    __slots__ = (
+        "_borrowed", "_calls", "_hub", "_named", "_outlet", "_pending", "_terms", "client", "grant", "subscriptions",
+    )  # fmt: skip
 
     def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms, named: Callable[[], Grant] | None = None) -> None:
         self._hub = hub
+        self._outlet = outlet
         self._terms = terms
         self._named = named
         # Channels whose task is being looked up before the reply, and when the right to watch them ends …
@@ -172,6 +178,8 @@ class Session:
         try:
             self._dispatch(command, outcome)
         except Refused as error:
+            what = "subscribe" if command.subscribe else "refresh" if command.refresh else "connect"
+            self._terms.refused(self._outlet, what, str(error))
             if command.connect and type(error) is Unauthorized and error.code == messages.UNAUTHORIZED.code:
                 outcome.disconnect = messages.INVALID_TOKEN
             else:
@@ -243,10 +251,12 @@ class Session:
 
     def _subscribe(self, identity: int, request: SubscribeRequest, outcome: Outcome) -> bytes | None:
         channel = request.channel
-        error, until = self._objection(channel), None
+        error, until = self._objection(channel, "subscribe", lent=bool(request.token)), None
         if error == messages.PERMISSION_DENIED and request.token:
             lent = self._terms.admit(request.token)
             error, until = (None, lent.ends) if lent.may_watch(channel) else (error, None)
+            if error is not None:
+                self._terms.refused(self._outlet, f"subscribe {channel}", _NOT_GRANTED)
         if error is None and (channel in self.subscriptions or channel in self._pending):
             error = messages.ALREADY_SUBSCRIBED
         if error is None and len(self.subscriptions) + len(self._pending) >= self._terms.subscriptions:
@@ -264,10 +274,16 @@ class Session:
             self._pending[channel] = until
         return refused
 
-    def _objection(self, channel: str) -> ErrorReply | None:
-        if (error := messages.channel_error(channel)) is not None:
+    def _objection(self, channel: str, method: str, *, lent: bool = False) -> ErrorReply | None:
+        """What stands against watching a channel.
+
+        :param lent: whether there is another token to be looked at, before it is told.
+        """
+        if (error := messages.channel_error(channel)) is not None or self.may_watch(channel):
             return error
-        return None if self.may_watch(channel) else messages.PERMISSION_DENIED
+        if not lent:
+            self._terms.refused(self._outlet, f"{method} {channel}", _NOT_GRANTED)
+        return messages.PERMISSION_DENIED
 
     def _known(self, channel: str) -> dict[str, Task | list[Task] | None] | None:
         """The ``data`` of a subscription; None where a task is not known here."""
@@ -306,7 +322,7 @@ class Session:
         return messages.reply(identity, "subscribe", result)
 
     def _history(self, identity: int, request: messages.HistoryRequest) -> bytes:
-        error = self._objection(request.channel)
+        error = self._objection(request.channel, "history")
         if error is not None:
             return messages.error_reply(identity, error)
         history, since = self._hub.history, request.since
