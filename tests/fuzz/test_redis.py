@@ -169,7 +169,7 @@ def _run(redis: Redis, script: str, keys: list[str], arguments: list[Any]) -> No
 
 @pytest.mark.timeout(240 + seconds("redis"))
 def test_what_a_hostile_worker_writes(stage: Stage) -> None:
-    """Good tasks go on meanwhile, and each of their events comes through, if late."""
+    """Good tasks go on meanwhile; each of their events comes, if late, or the client is told that it can not."""
     with stage.valkey.client() as redis:
         for number, dice in cases("redis"):
             way = dice.choice(BESIDE)
