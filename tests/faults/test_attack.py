@@ -34,7 +34,7 @@ PATIENCE = 2
 #: … each good one is answered within this time, and most of them within that, or twice what it took without the attack.
 ANSWERED = 3.0
 MEMORY = 100 << 20
-FLOOR = 0.05 if LONG else 0.4
+FLOOR = 0.1 if LONG else 0.4
 
 
 async def work(good: list[Client], writer: Writer) -> list[float]:
