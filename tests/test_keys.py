@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.support.processes import ROOT
 from watcher.cli.options import load_settings
-from watcher.errors import SettingError, Unauthorized
-from watcher.keys import Keyring, TokenExpired, public_keys
+from watcher.errors import SettingError, TokenExpired, Unauthorized
+from watcher.keys import Keyring, public_keys
 from watcher.permissions import issue
 from watcher.settings import Settings
 
@@ -192,3 +192,15 @@ def test_without_cryptography_the_relay_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "pip install 'celery-watcher[crypto]'" in done.stderr
     assert "SettingError: WATCHER_PUBLIC_KEY" in done.stderr
+
+
+def test_a_relay_without_keys_does_not_load_what_they_need() -> None:
+    """PyJWT loads cryptography where it is installed, which takes 8 MiB."""
+    script = (
+        "import sys\nfrom watcher.cli import main\nfrom watcher.relay import service, relay\n"
+        "from watcher.settings import Settings\n"
+        "assert relay._keyring(Settings()) is None\nprint('jwt' in sys.modules)\n"
+        f"assert relay._keyring(Settings(secret='{SECRET}')) is not None\nprint('jwt' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.split() == ["False", "True"], done.stderr

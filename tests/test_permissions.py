@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 import pytest
 
-from watcher.errors import Unauthorized
+from watcher.errors import TokenExpired, Unauthorized
 from watcher.keys import Keyring
-from watcher.permissions import OPEN, Grant, TokenExpired, grant, issue, literally
+from watcher.permissions import OPEN, Grant, grant, issue, literally
 from watcher.settings import Settings
 
 SECRET = "0123456789abcdef" * 4

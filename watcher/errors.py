@@ -25,6 +25,7 @@ __all__ = [
     "Refused",
     "SettingError",
     "TaskNotFound",
+    "TokenExpired",
     "TooLarge",
     "TooMany",
     "TooSlow",
@@ -90,6 +91,12 @@ class Unauthorized(Refused):
     """No token, or one that is not valid."""
 
     code, status, title = 101, 401, "unauthorized"
+
+
+class TokenExpired(Unauthorized):
+    """The token was valid once; its holder should get a new one."""
+
+    code = 109
 
 
 class NotPermitted(Refused):

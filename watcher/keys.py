@@ -2,6 +2,8 @@
 
 A key is good for one algorithm, and a token is only ever held against keys of the algorithm that it names. So a public
 key can't be taken for a secret (algorithm confusion), and ``none`` finds no key.
+
+Only who has a key should import this: PyJWT loads cryptography where that is installed, which takes megabytes.
 """
 
 from __future__ import annotations
@@ -14,23 +16,15 @@ from typing import Any, Final
 
 import jwt
 
-from watcher.errors import SettingError, Unauthorized
-from watcher.settings import Settings, setting
+from watcher.errors import SettingError, TokenExpired, Unauthorized
+from watcher.settings import LEEWAY, Settings, setting
 
-__all__ = ["LEEWAY", "Key", "Keyring", "TokenExpired", "public_keys"]
+__all__ = ["Key", "Keyring", "public_keys", "signed"]
 
-#: Clocks of issuer and relay may differ by this much, in seconds: a token is good for so long after its ``exp``.
-LEEWAY: Final = 5
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 #: RFC 7518, 3.3: a key for RS256 has at least so many bits.
 _RSA_BITS: Final = 2048
 _EXTRA: Final = "it needs the package cryptography: pip install 'celery-watcher[crypto]'"
-
-
-class TokenExpired(Unauthorized):
-    """The token was valid once; its holder should get a new one."""
-
-    code = 109
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +112,11 @@ def _why(error: Exception) -> str:
     if isinstance(error, jwt.InvalidIssuerError):
         return "it is from another issuer than WATCHER_ISSUER"
     return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be read"
+
+
+def signed(claims: Mapping[str, Any], secret: str) -> str:
+    """A token with these claims, signed with HS256."""
+    return jwt.encode(dict(claims), secret, algorithm="HS256")
 
 
 def public_keys(text: str) -> list[Key]:

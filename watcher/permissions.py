@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
-
-import jwt
+from typing import TYPE_CHECKING, Any, Final
 
 from watcher.errors import Unauthorized
-from watcher.keys import LEEWAY, Keyring, TokenExpired
+from watcher.settings import LEEWAY
 
-__all__ = ["OPEN", "Grant", "TokenExpired", "grant", "issue", "literally"]
+if TYPE_CHECKING:
+    from watcher.keys import Keyring
 
-_ALGORITHM: Final = "HS256"
+__all__ = ["OPEN", "Grant", "grant", "issue", "literally"]
+
 #: Globs that mean every channel.
 _ALL: Final = ("*", "tasks")
 
@@ -65,7 +65,7 @@ def grant(token: str | None, keyring: Keyring | None) -> Grant:
     """The permissions that ``token`` grants.
 
     :param keyring: the relay's; None means an open relay, where a token is not even looked at.
-    :raises TokenExpired: its time is over.
+    :raises watcher.errors.TokenExpired: its time is over.
     :raises Unauthorized: there is none, or it isn't valid.
     """
     if keyring is None:
@@ -97,12 +97,14 @@ def issue(
 
     :param ttl: how long it is valid, in seconds.
     """
+    from watcher.keys import signed  # noqa: PLC0415 - it loads megabytes that only whoever has a key needs
+
     claims: dict[str, Any] = {"exp": int(time.time() + ttl)}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
     claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit)) if globs}
     if revoke:
         claims["revoke"] = True
-    return jwt.encode(claims, secret, algorithm=_ALGORITHM)
+    return signed(claims, secret)
 
 
 def literally(name: str) -> str:

@@ -16,7 +16,21 @@ from urllib.parse import urlsplit, urlunsplit
 from watcher.errors import SettingError
 from watcher.redact import NAMES
 
-__all__ = ["SETTINGS", "Network", "Setting", "Settings", "as_redis", "database_of", "masked", "redis_url", "setting"]
+__all__ = [
+    "LEEWAY",
+    "SETTINGS",
+    "Network",
+    "Setting",
+    "Settings",
+    "as_redis",
+    "database_of",
+    "masked",
+    "redis_url",
+    "setting",
+]
+
+#: Clocks of issuer and relay may differ by this much, in seconds: a token is good for so long after its ``exp``.
+LEEWAY: Final = 5
 
 Parser = Callable[[str], Any]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

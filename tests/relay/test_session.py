@@ -9,8 +9,8 @@ import pytest
 
 from tests.relay.conversation import Client, offsets, publish, relay
 from tests.support.events import line
-from watcher.errors import NotPermitted, Unauthorized
-from watcher.permissions import OPEN, Grant, TokenExpired
+from watcher.errors import NotPermitted, TokenExpired, Unauthorized
+from watcher.permissions import OPEN, Grant
 from watcher.relay import messages
 from watcher.relay.history import ALL
 from watcher.relay.session import Terms

@@ -22,11 +22,10 @@ from tests.support.events import event, life
 from tests.support.sse import reading
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.keys import LEEWAY
 from watcher.permissions import issue
 from watcher.relay.relay import Relay
 from watcher.relay.sse import Events
-from watcher.settings import Settings
+from watcher.settings import LEEWAY, Settings
 
 pytestmark = pytest.mark.anyio
 

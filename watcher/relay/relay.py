@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import msgspec
@@ -20,7 +20,6 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
-from watcher.keys import Keyring
 from watcher.permissions import Grant, grant
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
@@ -42,6 +41,9 @@ from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
 
+if TYPE_CHECKING:
+    from watcher.keys import Keyring
+
 __all__ = ["Relay", "Results"]
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,14 @@ _LEAVE_AT_ONCE: Final = 250
 _RECONSIDERED_AT_ONCE: Final = 100
 
 
+def _keyring(settings: Settings) -> Keyring | None:
+    if not settings.guarded:
+        return None
+    from watcher.keys import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
+
+    return Keyring.of(settings)
+
+
 class Results(NamedTuple):
     """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
 
@@ -75,7 +85,7 @@ class Relay:
         self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
     ) -> None:
         self.settings = settings
-        self._keyring = Keyring.of(settings)
+        self._keyring = _keyring(settings)
         self._roster = Roster.of(settings)
         self.edition = 0  # of what people may do
         self.journal = journal
