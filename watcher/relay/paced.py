@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from watcher.relay.limits import Pace
+from watcher.relay.writing import Writing
 
 __all__ = ["Paced"]
 
@@ -19,15 +20,13 @@ __all__ = ["Paced"]
 _BITE: Final = 4 * 1024
 
 
-class Paced(asyncio.Protocol):
+class Paced(Writing):
     """Bytes in, messages in between; the rest is its subclass's.
 
     :param pace: how fast the client may go.
     """
 
-    __slots__ = ("_cost", "_held", "_pace", "_paused", "_texts", "_timer", "_transport")
-
-    _transport: asyncio.Transport
+    __slots__ = ("_cost", "_held", "_pace", "_paused", "_texts", "_timer")
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace

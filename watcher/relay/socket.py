@@ -93,7 +93,8 @@ class Socket(Paced):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
+        "_connections", "_desk", "_ends", "_fragments", "_open", "_pinged", "_protocol", "_scheduled", "_session",
+        "_stalled",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, *, server_state: Any, app_state: Any = None, **_: Any) -> None:
@@ -102,6 +103,7 @@ class Socket(Paced):
         self._connections: set[Any] = server_state.connections
         self._protocol = ServerProtocol(max_size=desk.terms.message, logger=_quiet)
         self._session: Session | None = None
+        self._open = False  # whether data may be sent: between the handshake and the closing one
         self._fragments: bytearray | None = None
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
@@ -112,8 +114,7 @@ class Socket(Paced):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is handed over."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._write_to(cast(asyncio.Transport, transport), high=_HIGH_WATER)
         self._connections.add(self)
 
     def eof_received(self) -> None:
@@ -166,9 +167,8 @@ class Socket(Paced):
         self._desk.terms.reached(limit, self._who)
 
     def _handshake(self, request: Request) -> None:
-        address, _ = get_remote_addr(self._transport) or (None, 0)
         lines = request.headers.get_all
-        peer = self._desk.peer(address, lines)
+        peer = self._desk.peer((get_remote_addr(self._transport) or (None,))[0], lines)
         reason = self._desk.refusal(peer, lines)
         if not request.path.partition("?")[0].endswith(PATH):
             response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
@@ -178,6 +178,7 @@ class Socket(Paced):
         else:
             response = self._admit(request, peer, self._desk.named(peer, lines))
         self._protocol.send_response(response)
+        self._send_control()
 
     def _admit(self, request: Request, peer: Peer, named: Callable[[], Grant] | None) -> Response:
         response = self._protocol.accept(request)
@@ -226,7 +227,7 @@ class Socket(Paced):
 
     def _tell_end(self) -> None:
         """Tell the desk when the client's next token ends, where that has changed."""
-        ends = self._session.next_end if self._session is not None and self._protocol.state is State.OPEN else None
+        ends = self._session.next_end if self._session and self._open else None
         if ends != self._ends:
             self._ends = ends
             self._desk.expires(self, ends)
@@ -254,7 +255,7 @@ class Socket(Paced):
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
-        if self._session is not None and self._protocol.state is State.OPEN:
+        if self._session is not None and self._open:
             self._write_text([self._session.give_up(call, error)])
 
     @property
@@ -296,16 +297,17 @@ class Socket(Paced):
             self._write(frames(texts))
 
     def _write(self, data: bytes) -> None:
-        if self._protocol.state is State.OPEN and not self._transport.is_closing():
-            self._transport.write(data)
+        if self._open:
+            self._send(data)
 
     def _send_control(self) -> None:
         """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
+        self._open = self._protocol.state is State.OPEN
         for data in self._protocol.data_to_send():
-            if self._transport.is_closing():
-                break
             if data:
-                self._transport.write(data)
+                self._send(data)
+            elif self._transport.is_closing():
+                break
             elif self._transport.can_write_eof():
                 self._transport.write_eof()
             else:
@@ -337,13 +339,11 @@ class Socket(Paced):
     def expire(self, now: float) -> None:
         """A token of the client's has ended by Unix time ``now``: its connection ends, or a subscription."""
         self._ends = None
-        if self._session is None:
-            return
-        if self._session.expired(now):
+        if self._session is not None and self._session.expired(now):
             self.close(messages.EXPIRED_CONNECTION)
-            return
-        self._write_text(self._session.end_subscriptions(now))
-        self._tell_end()
+        elif self._session is not None:
+            self._write_text(self._session.end_subscriptions(now))
+            self._tell_end()
 
     def tick(self, now: float) -> None:
         """Ask whether the client is there; called once per ping interval by the relay's ticker.
