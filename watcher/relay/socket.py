@@ -47,6 +47,8 @@ PATH: Final = "/connection/websocket"
 _HIGH_WATER: Final = 256 * 1024
 #: So many bytes of replies count as one more command.
 _REPLY: Final = 4 * 1024
+#: After so many commands at once others have their turn; it is a millisecond or two.
+_ENOUGH: Final = 100
 #: A connection that takes no byte for this long is given up, in seconds …
 _STALLED: Final = 60.0
 #: … and one that doesn't finish the closing handshake.
@@ -208,7 +210,8 @@ class Socket(Paced):
     def _message(self, text: bytes) -> None:
         if self._session is None or self._protocol.state is not State.OPEN:
             return
-        if self._texts or self._paused:  # it has to wait for another, or until there is room for replies
+        # It has to wait for another, until others have had their turn, or until there is room for replies.
+        if self._texts or self._cost > _ENOUGH or self._paused:
             self._texts = (*self._texts, text)
             return
         self._pinged = False  # whoever talks is there
