@@ -122,7 +122,7 @@ def test_a_task_runs_through_with_the_rights_that_are_documented(guarded: Guarde
 @contextmanager
 def _end(**env: str) -> Iterator[str]:
     with program(sys.executable, "-m", "watcher", "serve", "--port", "0", env=env) as starting:
-        # It gives up after 2 s; on a machine that is busy with other tests, Python's start alone can take ten times that.
+        # It gives up after 2 s; Python's start alone can take ten times that where other tests keep the machine busy.
         assert starting.wait(60) == 3, starting.output
         yield starting.stderr
 
