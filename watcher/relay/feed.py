@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import anyio
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from watcher.errors import Unavailable
 from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
@@ -33,6 +33,8 @@ _PAGE: Final = 1000
 _HOLE: Final = 10_000
 #: Reading all of a journal takes less than this, in seconds.
 _CATCH_UP: Final = 30.0
+#: So often it is looked whether the journal can be appended to, in seconds.
+_LOOK: Final = 2.0
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
@@ -110,7 +112,9 @@ class Feed:
                 async with self._redis.pubsub() as pubsub:
                     await self._catch_up(pubsub)
                     attempt = 0
-                    await listen(pubsub, self._hear)
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(self._look_beside)
+                        await listen(pubsub, self._hear)
             except* (RedisError, OSError, TimeoutError) as errors:
                 reason = _first(errors)
                 if self.trouble is None or attempt == 0:
@@ -236,6 +240,30 @@ class Feed:
 
     async def _page(self, start: str) -> Any:
         return await self._redis.xrange(self._journal.stream, start, "+", count=_PAGE)
+
+    async def _look_beside(self) -> None:
+        """See now and then whether anybody can append, and say so where nobody can.
+
+        Where something else has taken a place beside the stream, each call of the script fails, and nothing comes of
+        which this feed would learn.
+        """
+        places = (self._journal.open, self._journal.open_lines, self._journal.closed, self._journal.closed_older)
+        while True:
+            wrong: str | None = None
+            for place in places:
+                try:
+                    _ = await self._redis.hlen(place)
+                except ResponseError as error:
+                    wrong = f"Redis: {place}: {error}"
+                except (RedisError, OSError):
+                    wrong = self.trouble  # who listens finds that out
+                    break
+            if wrong is not None and self.trouble is None:
+                logger.warning("nobody can append to the journal (%s)", wrong)
+            elif wrong is None and self.trouble is not None:
+                logger.info("the journal can be appended to again")
+            self._say(wrong)
+            await anyio.sleep(_LOOK)
 
     # Listening.
 

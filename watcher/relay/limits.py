@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from watcher.errors import Full, TooMany
 from watcher.relay.counts import Counts
-from watcher.relay.line import Line
+from watcher.relay.turns import Turns
 from watcher.settings import Settings
 
 __all__ = ["ACCOUNT", "REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
@@ -61,14 +61,14 @@ class Account:
     :param trusted: whether it is a proxy's, which has the connections of many.
     """
 
-    __slots__ = ("_full", "_limits", "address", "connections", "line", "trusted")
+    __slots__ = ("_full", "_limits", "address", "connections", "trusted", "turns")
 
     def __init__(self, address: str, limits: Limits, *, trusted: bool) -> None:
         self._limits = limits
         self._full = 0.0
         self.address = address
         self.connections = 0
-        self.line = Line()
+        self.turns = Turns()
         self.trusted = trusted
 
     def charge(self, commands: float, now: float) -> None:

@@ -13,26 +13,26 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from watcher.relay.limits import Account, Pace
-from watcher.relay.line import Place
+from watcher.relay.turns import Turn
 
-__all__ = ["Paced", "stand_in_line"]
+__all__ = ["Paced", "await_turn"]
 
 #: A bite, in bytes.
 _BITE: Final = 4 * 1024
 
 
-def stand_in_line(account: Account, go_on: Callable[[], bool | None]) -> Place:
+def await_turn(account: Account, go_on: Callable[[], bool | None]) -> Turn:
     """Have ``go_on`` called once the address may go on, and those who came before have gone on."""
-    place = account.line.join(go_on)
-    if account.line.lead():
+    turn = account.turns.join(go_on)
+    if account.turns.lead():
         asyncio.get_running_loop().call_soon(_advance, account)
-    return place
+    return turn
 
 
 def _advance(account: Account) -> None:
     again: float | None = 0.0  # also where one of them failed: the others go on
     try:
-        again = account.line.advance(account.ahead, time.monotonic)
+        again = account.turns.advance(account.ahead, time.monotonic)
     finally:
         if again is not None:
             asyncio.get_running_loop().call_later(again, _advance, account)
@@ -53,7 +53,7 @@ class Paced(asyncio.Protocol):
         self._cost = 0  # commands that it has yet to be charged
         self._held: bytes | None = None  # bytes that wait until it may go on …
         self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
-        self._timer: asyncio.Handle | Place | None = None  # … and what ends the wait
+        self._timer: asyncio.Handle | Turn | None = None  # … and what ends the wait
         self._paused = False  # whether the client doesn't take what it is sent: then it isn't heard either
 
     # For subclasses.
@@ -127,7 +127,7 @@ class Paced(asyncio.Protocol):
         if account is None or account.trusted or self._pace.alone(now) > 0:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, self._pace.alone(now)), self._waited)
         else:
-            self._timer = stand_in_line(account, self._waited)
+            self._timer = await_turn(account, self._waited)
 
     def _waited(self) -> None:
         self._timer = None

@@ -20,9 +20,9 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.door import ALWAYS
 from watcher.relay.limits import ACCOUNT, REQUEST, Account, Deadlines, Limits
-from watcher.relay.line import Place
-from watcher.relay.paced import stand_in_line
+from watcher.relay.paced import await_turn
 from watcher.relay.problems import refused
+from watcher.relay.turns import Turn
 from watcher.settings import Settings
 
 __all__ = ["TRANSPORT", "Connection", "Waits"]
@@ -111,7 +111,7 @@ class Connection(HttpToolsProtocol):
     """
 
     # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
-    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_place", "_refusal", "_refused")
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_turn")
 
     def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
         super().__init__(**given)
@@ -123,7 +123,7 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
         self._held: bytes | None = None  # what waits until the client may go on
-        self._place: Place | None = None  # where it waits until then
+        self._turn: Turn | None = None  # where it waits until then
         self._left = 0  # bytes that a client had yet to take when it was last looked at
 
     # What asyncio calls.
@@ -141,8 +141,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._desk.waits.drop(self)
-        if self._place is not None:
-            self._place.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         if self._account is not None:
             self._account.leave()
         super().connection_lost(exc)
@@ -205,11 +205,11 @@ class Connection(HttpToolsProtocol):
         self.flow.held = True
         if ahead and self._account is not None:
             self._desk.limits.reached("max_commands_per_address", self._account.address)
-            self._place = stand_in_line(self._account, self._go_on)
+            self._turn = await_turn(self._account, self._go_on)
 
     def _go_on(self) -> bool:
         """Read on; whether that made it answer another request."""
-        self._place, before = None, self.cycle
+        self._turn, before = None, self.cycle
         if not self.transport.is_closing():
             data, self._held = self._held or b"", None
             self.flow.held = False
@@ -221,14 +221,14 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is complete; a request that the client has sent already has its turn among those of its address."""
         if self.pipeline and self._account is not None and not self.transport.is_closing():
-            stand_in_line(self._account, self._answer_next)
+            await_turn(self._account, self._answer_next)
         else:
             self._answer_next()
 
     def _answer_next(self) -> bool:
         more = bool(self.pipeline)
         super().on_response_complete()
-        if self._held is not None and self._place is None:
+        if self._held is not None and self._turn is None:
             more = self._go_on() or more
         return more
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.relay.test_limits import Clock, limits
 from watcher.relay.limits import Account, Deadlines
-from watcher.relay.line import Line
-from watcher.relay.paced import stand_in_line
+from watcher.relay.paced import await_turn
+from watcher.relay.turns import Turns
 
 
 def account(clock: Clock, rate: int) -> Account:
@@ -27,48 +27,48 @@ def test_each_goes_on_when_those_before_it_are_paid_for() -> None:
         went.append(name)
         mine.charge(commands, clock.now)
 
-    mine.line.join(lambda: go_on("first", 10))
-    gone = mine.line.join(lambda: go_on("gone", 10))
-    mine.line.join(lambda: go_on("second", 1))
+    mine.turns.join(lambda: go_on("first", 10))
+    gone = mine.turns.join(lambda: go_on("gone", 10))
+    mine.turns.join(lambda: go_on("second", 1))
     gone.cancel()
-    assert mine.line.advance(mine.ahead, clock) == pytest.approx(0.1)
+    assert mine.turns.advance(mine.ahead, clock) == pytest.approx(0.1)
     assert went == ["first"]
     clock.now += 0.05
-    assert mine.line.advance(mine.ahead, clock) == pytest.approx(0.05)
+    assert mine.turns.advance(mine.ahead, clock) == pytest.approx(0.05)
     clock.now += 0.0501
-    assert mine.line.advance(mine.ahead, clock) is None
+    assert mine.turns.advance(mine.ahead, clock) is None
     assert went == ["first", "second"]
     gone.cancel()
 
 
 def test_who_joins_again_stands_at_the_end() -> None:
-    clock, line, went = Clock(), Line(), list[str]()
+    clock, turns, went = Clock(), Turns(), list[str]()
 
     def again() -> None:
         went.append("a")
         clock.now += 0.001
         if len(went) < 10:
-            line.join(again)
+            turns.join(again)
 
     def other() -> None:
         went.append("b")
 
-    line.join(again)
-    line.join(other)
-    assert line.advance(lambda _: 0, clock) == 0, "others than this address's have their turn"
+    turns.join(again)
+    turns.join(other)
+    assert turns.advance(lambda _: 0, clock) == 0, "others than this address's have their turn"
     assert went == ["a", "b", "a"]
 
 
 def test_what_takes_its_time_later_is_waited_for() -> None:
-    line, went = Line(), list[str]()
+    turns, went = Turns(), list[str]()
 
     def begin() -> bool:
         went.append("begun")
         return True
 
-    line.join(begin)
-    line.join(lambda: went.append("next"))
-    assert line.advance(lambda _: 0, Clock()) == 0
+    turns.join(begin)
+    turns.join(lambda: went.append("next"))
+    assert turns.advance(lambda _: 0, Clock()) == 0
     assert went == ["begun"]
 
 
@@ -83,12 +83,12 @@ def test_one_who_fails_holds_up_nobody() -> None:
         def fail() -> None:
             raise ValueError("as it happens")
 
-        stand_in_line(mine, fail)
-        stand_in_line(mine, done.set)
+        await_turn(mine, fail)
+        await_turn(mine, done.set)
         await asyncio.wait_for(done.wait(), 5)
-        assert not len(mine.line)
+        assert not len(mine.turns)
         done.clear()
-        stand_in_line(mine, done.set)  # somebody leads it anew
+        await_turn(mine, done.set)  # somebody leads it anew
         await asyncio.wait_for(done.wait(), 5)
 
     asyncio.run(scene())

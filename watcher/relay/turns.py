@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Line", "Place"]
+__all__ = ["Turn", "Turns"]
 
 #: So long one address's may go on, one after the other, before others have their turn, in seconds.
 _SLICE: Final = 0.002
@@ -18,45 +18,45 @@ _SLICE: Final = 0.002
 _LEAST: Final = 0.001
 
 
-class Place:
+class Turn:
     """A place in a line; like a handle of asyncio's it can be cancelled."""
 
-    __slots__ = ("_line", "go_on")
+    __slots__ = ("_turns", "go_on")
 
-    def __init__(self, line: Line, go_on: Callable[[], bool | None]) -> None:
-        self._line = line
+    def __init__(self, turns: Turns, go_on: Callable[[], bool | None]) -> None:
+        self._turns = turns
         self.go_on = go_on
 
     def cancel(self) -> None:
         """Wait no more; nothing happens where its turn has come already."""
-        self._line.leave(self)
+        self._turns.leave(self)
 
 
-class Line:
-    """Those of one address who wait."""
+class Turns:
+    """Those of one address who wait, in a line."""
 
     __slots__ = ("_led", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: dict[Place, None] = {}
+        self._waiting: dict[Turn, None] = {}
         self._led = False  # whether somebody is going to call advance()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, go_on: Callable[[], bool | None]) -> Place:
-        """Stand at its end.
+    def join(self, go_on: Callable[[], bool | None]) -> Turn:
+        """Stand at the end.
 
         :param go_on: called by :meth:`advance` when its turn has come; it may join again. True, where it has begun what
             will take time only now: nobody else goes on before.
         """
-        place = Place(self, go_on)
-        self._waiting[place] = None
-        return place
+        turn = Turn(self, go_on)
+        self._waiting[turn] = None
+        return turn
 
-    def leave(self, place: Place) -> None:
-        """Stand in it no more."""
-        self._waiting.pop(place, None)
+    def leave(self, turn: Turn) -> None:
+        """Wait no more."""
+        self._waiting.pop(turn, None)
 
     def lead(self) -> bool:
         """Whether the caller is the one who has to call :meth:`advance`, as often as it asks for."""
@@ -74,9 +74,9 @@ class Line:
         while self._waiting and now < end:
             if (wait := ahead(now)) > 0:
                 return max(wait, _LEAST)
-            place = next(iter(self._waiting))
-            del self._waiting[place]
-            if place.go_on():
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
+            if turn.go_on():
                 return 0.0
             now = clock()
         if self._waiting:
