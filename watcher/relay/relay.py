@@ -228,6 +228,11 @@ class Relay:
         self.counts.refused["handshake"] += why is not None
         return why
 
+    def handshake_failed(self, why: str) -> None:
+        """Somebody has come who didn't get as far as TLS: by http, or without a certificate that is wanted."""
+        self.counts.refused["tls-handshake"] += 1
+        self.refusals.tell(None, "a TLS handshake", why)
+
     def opened(self, socket: Socket) -> bool:
         """A client has come; False where it can't stay."""
         if self.draining:
