@@ -206,11 +206,25 @@ class Feed:
                 else:
                     lines += [b""] * hole
                 lines.append(line)
+            first += self._forget_oldest(lines)
             start = f"({page[-1][0].decode('ascii')}"
         self._heard.clear()
         self._epoch, self._offset = epoch, first + len(lines) - 1
         self._newest = lines[-1] if lines else b""
         self._sink.restart(Snapshot(epoch, first, kept, lines))
+
+    def _forget_oldest(self, lines: list[bytes]) -> int:
+        """Take from the front what is more than a journal holds; returns how many lines that were.
+
+        Its script sees to that itself, but somebody else may write there too, or with other bounds.
+        """
+        gone, size = max(0, len(lines) - self._journal.history), sum(map(len, lines))
+        size -= sum(map(len, lines[:gone]))
+        while size > self._journal.history_bytes and gone < len(lines) - 1:
+            size -= len(lines[gone])
+            gone += 1
+        del lines[:gone]
+        return gone
 
     async def _verify(self, first: int, last: int) -> None:
         """Look whether the event that was read last is still the one at its offset."""
