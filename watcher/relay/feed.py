@@ -195,36 +195,37 @@ class Feed:
             logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
         kept.sort()
         lines: list[bytes] = []
-        start = epoch
+        size, start = 0, epoch
         while page := await self._page(start):
             for _, offset, line in map(entry, page):
                 # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
                 # and where that is much, what lies before it is lost.
                 hole = offset - first - len(lines)
                 if not lines or hole > _HOLE:
-                    first, lines = offset, []
+                    first, lines, size = offset, [], 0
                 else:
                     lines += [b""] * hole
                 lines.append(line)
-            first += self._forget_oldest(lines)
+                size += len(line)
+            gone, size = self._excess(lines, size)
+            del lines[:gone]
+            first += gone
             start = f"({page[-1][0].decode('ascii')}"
         self._heard.clear()
         self._epoch, self._offset = epoch, first + len(lines) - 1
         self._newest = lines[-1] if lines else b""
         self._sink.restart(Snapshot(epoch, first, kept, lines))
 
-    def _forget_oldest(self, lines: list[bytes]) -> int:
-        """Take from the front what is more than a journal holds; returns how many lines that were.
+    def _excess(self, lines: Sequence[bytes], size: int) -> tuple[int, int]:
+        """How many lines from the front are more than a journal holds, and the size of the others.
 
-        Its script sees to that itself, but somebody else may write there too, or with other bounds.
+        Its script sees to that, but somebody else may write there too, or with other bounds.
         """
-        gone, size = max(0, len(lines) - self._journal.history), sum(map(len, lines))
-        size -= sum(map(len, lines[:gone]))
-        while size > self._journal.history_bytes and gone < len(lines) - 1:
+        gone, most = 0, len(lines) - 1
+        while gone < most and (size > self._journal.history_bytes or most - gone >= self._journal.history):
             size -= len(lines[gone])
             gone += 1
-        del lines[:gone]
-        return gone
+        return gone, size
 
     async def _verify(self, first: int, last: int) -> None:
         """Look whether the event that was read last is still the one at its offset."""
