@@ -197,10 +197,11 @@ def test_without_cryptography_the_relay_says_what_to_install() -> None:
 def test_a_relay_without_keys_does_not_load_what_they_need() -> None:
     """PyJWT loads cryptography where it is installed, which takes 8 MiB."""
     script = (
-        "import sys\nfrom watcher.cli import main\nfrom watcher.relay import service, relay\n"
+        "import sys\nfrom watcher.cli import main\nfrom watcher.relay import service\n"
+        "from watcher.permissions import keyring\n"
         "from watcher.settings import Settings\n"
-        "assert relay._keyring(Settings()) is None\nprint('jwt' in sys.modules)\n"
-        f"assert relay._keyring(Settings(secret='{SECRET}')) is not None\nprint('jwt' in sys.modules)"
+        "assert keyring(Settings()) is None\nprint('jwt' in sys.modules)\n"
+        f"assert keyring(Settings(secret='{SECRET}')) is not None\nprint('jwt' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout.split() == ["False", "True"], done.stderr

@@ -81,10 +81,12 @@ RULES = {
     "watcher.relay.counts": rule(pure=True),
     "watcher.relay.refusals": rule(pure=True),
     "watcher.relay.frames": rule(pure=True),
-    "watcher.relay.limits": rule("watcher.relay.counts", pure=True),
+    "watcher.relay.turns": rule(pure=True),
+    "watcher.relay.limits": rule("watcher.relay.counts watcher.relay.turns", pure=True),
     "watcher.relay.writing": rule(never="redis celery websockets"),
     "watcher.relay.paced": rule(
-        "watcher.relay.counts watcher.relay.limits watcher.relay.writing", never="redis celery websockets"
+        "watcher.relay.counts watcher.relay.limits watcher.relay.turns watcher.relay.writing",
+        never="redis celery websockets",
     ),
     "watcher.relay.protocol": rule(RELAY, never="redis celery"),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.

@@ -13,12 +13,12 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from watcher.errors import Unauthorized
-from watcher.settings import LEEWAY
+from watcher.settings import LEEWAY, Settings
 
 if TYPE_CHECKING:
     from watcher.keys import Keyring
 
-__all__ = ["OPEN", "Grant", "grant", "issue", "literally"]
+__all__ = ["OPEN", "Grant", "grant", "issue", "keyring", "literally"]
 
 #: Globs that mean every channel.
 _ALL: Final = ("*", "tasks")
@@ -59,6 +59,15 @@ class Grant:
 
 #: What everyone may do at a relay without a secret.
 OPEN: Final = Grant(watch=("*",), submit=("*",), revoke=True)
+
+
+def keyring(settings: Settings) -> Keyring | None:
+    """What a relay with these settings holds tokens against, as :meth:`watcher.keys.Keyring.of`."""
+    if not settings.guarded:
+        return None
+    from watcher.keys import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
+
+    return Keyring.of(settings)
 
 
 def grant(token: str | None, keyring: Keyring | None) -> Grant:

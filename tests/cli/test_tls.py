@@ -13,9 +13,9 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_socket
 
 import watcher
-from tests.cli.calls import run
+from tests.cli.calls import WATCHER, run
 from tests.support.certificates import Authority
-from tests.support.processes import Relay, relay, worker
+from tests.support.processes import Relay, program, relay, worker
 from tests.support.waiting import wait_for
 
 
@@ -49,6 +49,22 @@ def test_commands_submit_and_watch_over_tls(tasks_env: dict[str, str], authority
         assert "its certificate is not trusted" in stranger.err
         assert "WATCHER_CA" in stranger.err
         assert "Traceback" not in serving.output
+
+
+def test_up_speaks_tls_and_prints_so(tasks_env: dict[str, str], authority: Authority) -> None:
+    options = ("--tls-cert", str(authority.cert), "--tls-key", str(authority.key), "--port", "0")
+    with program(*WATCHER, "up", "-A", "tasks", *options, env=tasks_env) as running:
+        url = running.wait_for_output(r"https://127\.0\.0\.1:\d+/", timeout=60).group()
+        assert running.stdout == f"{url}\n"
+        for given in (("--ca", str(authority.ca)), ()):
+            variables = {} if given else {"WATCHER_CA": str(authority.ca)}
+            done = run("submit", "tasks.add", "2", "3", *given, url=url, **variables)
+            assert (done.code, done.out.strip()) == (0, "5"), done.err
+        blind = run("submit", "tasks.add", "2", "3", url=url.replace("https", "http"))
+        assert blind.code == 3
+        assert len(blind.err.strip().splitlines()) == 1, blind.err
+        assert running.stop(15) == 0, running.output
+        assert "Traceback" not in running.output
 
 
 def test_a_client_shows_the_certificate_that_is_demanded(redis_url: str, authority: Authority) -> None:

@@ -156,6 +156,8 @@ def test_token_is_signed_with_the_secret() -> None:
     assert 0 < claims.pop("exp") - time.time() <= 61
     assert claims == {"sub": "me", "watch": ["task:abc", "tag:user:42"], "submit": ["tasks.*"]}
     assert run("token", "--revoke", "--secret", SECRET).code == 0
+    piped = run("token", "abc", "--secret", "-", stdin=f"{SECRET}\n")
+    assert jwt.decode(piped.out.strip(), SECRET, algorithms=["HS256"])["watch"] == ["task:abc"]
     # A channel is no glob; --watch takes those.
     keyring = Keyring((Key("HS256", SECRET),))
     granted = grant(run("token", "tag:*", "--watch", "name:*", "--secret", SECRET).out.strip(), keyring)

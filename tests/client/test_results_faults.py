@@ -96,7 +96,7 @@ async def test_ten_thousand_waits_at_once(server: Valkey, capsys: pytest.Capture
         told = f"{taken / MANY:.1f} KiB each with their asyncio tasks; {memory_before} KiB before, "
         told += f"{memory_before + taken} during, {memory()} after; connections {before}, {during}, {after}"
         with capsys.disabled():
-            print(f"\n{MANY} waits: {told}")  # noqa: T201
+            print(f"\n{MANY} waits: {told}")  # noqa: T201 - a figure, shown by -s
     await eventually(lambda: not connections(server)["subscribers"], what="no connection to be left")
     assert not connections(server)["lookers"]
 

@@ -203,6 +203,8 @@ _WRONG: Final = (
         ("XADD", "18446744073709551615-18446744073709551615", "e", "x"),
     ),
 )
+#: Without these nothing can be appended.
+_NEEDED: Final = ("stream", "open", "open_lines", "closed")
 
 
 def test_keys_of_the_wrong_type_are_survived(stage: Stage) -> None:
@@ -220,6 +222,8 @@ def test_keys_of_the_wrong_type_are_survived(stage: Stage) -> None:
                     pipe.execute()
                 stage.post("/api/tasks", {"task": "tasks.add", "args": [1, 2]})
                 assert stage.get("/healthz") == 200
+                if command == "SET" and name in _NEEDED:
+                    wait_for(lambda: not stage.relay.ready(), what="/readyz to say that nobody can append")
                 redis.delete(key)
         redis.publish(JOURNAL.live, b"1 1")
         wait_for(stage.relay.ready, timeout=15, what=f"the relay to be ready again\n{stage.relay.output[-3000:]}")
@@ -227,4 +231,4 @@ def test_keys_of_the_wrong_type_are_survived(stage: Stage) -> None:
         while stage.post("/api/tasks", {"task": "tasks.add", "args": [1, 2]}) != 202:
             assert time.monotonic() - began < 10
     stage.sent.clear()
-    stage.judge(*EXPECTED, "could not be recorded")
+    stage.judge(*EXPECTED, "could not be recorded", "nobody can append")

@@ -67,6 +67,8 @@ async def listening(
         if routes is not None:
             config = uvicorn.Config(routes(relay), http=config.http, lifespan="off", log_config=None, access_log=False)
         certificate = Certificate.of(relay.settings)
+        if certificate is not None:
+            certificate.tell(relay.handshake_failed)
         server, stop = _Server(config, certificate, handshake), anyio.Event()
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))

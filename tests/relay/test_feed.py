@@ -245,6 +245,21 @@ async def test_more_than_the_journal_keeps_is_a_fresh_start(valkey: Valkey) -> N
         assert running.sink.snapshots[1].first == 1402
 
 
+async def test_of_a_stream_that_outgrew_its_bounds_the_newest_is_taken(valkey: Valkey) -> None:
+    """Somebody else writes there: the script trims what it has appended itself."""
+    stream, told = Journal(history=1000).stream, line("a").decode()
+    with valkey.client() as redis:
+        for offset in range(1, 2501):
+            redis.xadd(stream, {"e": told, "b": "x"}, id=f"7-{offset}")
+    async with feeding(valkey, history=1000) as running:
+        await running.has(1000)
+        assert running.sink.snapshots[0].first == 1501
+    most = 100 * len(told)
+    async with feeding(valkey, history=1000, history_bytes=most) as running:
+        await running.has(100)
+        assert running.sink.snapshots[0].first == 2401
+
+
 async def test_strange_messages_on_the_channel_are_passed_over(valkey: Valkey) -> None:
     async with feeding(valkey) as running:
         await running.ready()

@@ -192,8 +192,8 @@ def test_who_sends_too_fast_is_read_more_slowly_and_not_cut_off(serving: Relay, 
         assert time.monotonic() - start >= 1.5
 
 
-def test_a_flood_of_pings_is_answered_as_it_is_read(serving: Relay, reaches: Callable[[str], None]) -> None:
-    reaches("max_commands")
+def test_a_flood_of_pings_is_answered_as_it_is_read(serving: Relay) -> None:
+    # Whether it is its pace or the room for its pongs that ends first depends on how fast the machine is.
     memory = resident(serving.pid)
     with talking(serving) as good, Raw(serving).upgraded() as raw:
         raw.send(text(b'{"id":1,"connect":{}}'))

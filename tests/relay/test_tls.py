@@ -144,7 +144,7 @@ async def test_browsers_are_told_to_come_by_https_only(valkey: Valkey, authority
 async def test_a_handshake_that_is_never_finished_ends_and_is_no_error(
     valkey: Valkey, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with listening(valkey.url(), settings=authority.settings(), handshake=0.5) as (client, _):
+    async with listening(valkey.url(), settings=authority.settings(), handshake=0.5) as (client, relay):
         with contextlib.ExitStack() as opened:
             for said in (b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
                 raw = opened.enter_context(socket.create_connection(address(client)))
@@ -156,7 +156,20 @@ async def test_a_handshake_that_is_never_finished_ends_and_is_no_error(
                         if not raw.recv(1024):
                             break
             assert (await client.get("/healthz")).status_code == 200
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert relay.counts.refused == {"tls-handshake": 1}
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == ["refused a TLS handshake to somebody: HTTP_REQUEST"]
+
+
+async def test_whoever_shows_no_certificate_is_told_of_in_the_log(
+    valkey: Valkey, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = authority.settings(tls_client_ca=str(authority.ca))
+    async with listening(valkey.url(), settings=settings) as (client, relay):
+        with pytest.raises(httpx.TransportError):
+            await client.get("/healthz")
+        await eventually(lambda: relay.counts.refused["tls-handshake"] == 1, what="it to be counted")
+    assert "refused a TLS handshake to somebody: PEER_DID_NOT_RETURN_A_CERTIFICATE" in caplog.text
 
 
 async def test_large_recoveries_come_whole(

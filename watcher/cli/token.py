@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave, seconds
@@ -21,7 +23,12 @@ __all__ = ["token"]
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
 @click.option("--aud", default="", metavar="AUDIENCE", help="For whom it is.  [the first of WATCHER_AUDIENCE]")
 @click.option("--iss", default="", metavar="ISSUER", help="From whom it is.  [the first of WATCHER_ISSUER]")
-@click.option("--secret", metavar="SECRET", help="The relay's secret.  [WATCHER_SECRET]")
+@click.option(
+    "--secret",
+    metavar="SECRET",
+    help="The relay's secret; '-' reads it from standard input. Everybody on the machine can read a command "
+    "line: rather set the variable.  [WATCHER_SECRET, WATCHER_SECRET_FILE]",
+)
 def token(
     *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
     aud: str, iss: str, secret: str | None,
@@ -30,6 +37,8 @@ def token(
 
     It is signed here, with the relay's secret; no relay is asked. What it doesn't grant is denied.
     """
+    if secret == "-":  # noqa: S105 - that stands for where it is
+        secret = sys.stdin.readline().strip()
     try:
         key = signing_secret(secret, "--secret")
     except SettingError as error:

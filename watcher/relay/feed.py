@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import anyio
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from watcher.errors import Unavailable
 from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
@@ -33,6 +33,8 @@ _PAGE: Final = 1000
 _HOLE: Final = 10_000
 #: Reading all of a journal takes less than this, in seconds.
 _CATCH_UP: Final = 30.0
+#: So often it is looked whether the journal can be appended to, in seconds.
+_LOOK: Final = 2.0
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
@@ -110,7 +112,9 @@ class Feed:
                 async with self._redis.pubsub() as pubsub:
                     await self._catch_up(pubsub)
                     attempt = 0
-                    await listen(pubsub, self._hear)
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(self._look_beside)
+                        await listen(pubsub, self._hear)
             except* (RedisError, OSError, TimeoutError) as errors:
                 reason = _first(errors)
                 if self.trouble is None or attempt == 0:
@@ -191,22 +195,37 @@ class Feed:
             logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
         kept.sort()
         lines: list[bytes] = []
-        start = epoch
+        size, start = 0, epoch
         while page := await self._page(start):
             for _, offset, line in map(entry, page):
                 # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
                 # and where that is much, what lies before it is lost.
                 hole = offset - first - len(lines)
                 if not lines or hole > _HOLE:
-                    first, lines = offset, []
+                    first, lines, size = offset, [], 0
                 else:
                     lines += [b""] * hole
                 lines.append(line)
+                size += len(line)
+            gone, size = self._excess(lines, size)
+            del lines[:gone]
+            first += gone
             start = f"({page[-1][0].decode('ascii')}"
         self._heard.clear()
         self._epoch, self._offset = epoch, first + len(lines) - 1
         self._newest = lines[-1] if lines else b""
         self._sink.restart(Snapshot(epoch, first, kept, lines))
+
+    def _excess(self, lines: Sequence[bytes], size: int) -> tuple[int, int]:
+        """How many lines from the front are more than a journal holds, and the size of the others.
+
+        Its script sees to that, but somebody else may write there too, or with other bounds.
+        """
+        gone, most = 0, len(lines) - 1
+        while gone < most and (size > self._journal.history_bytes or most - gone >= self._journal.history):
+            size -= len(lines[gone])
+            gone += 1
+        return gone, size
 
     async def _verify(self, first: int, last: int) -> None:
         """Look whether the event that was read last is still the one at its offset."""
@@ -236,6 +255,30 @@ class Feed:
 
     async def _page(self, start: str) -> Any:
         return await self._redis.xrange(self._journal.stream, start, "+", count=_PAGE)
+
+    async def _look_beside(self) -> None:
+        """See now and then whether anybody can append, and say so where nobody can.
+
+        Where something else has taken a place beside the stream, each call of the script fails, and nothing comes of
+        which this feed would learn.
+        """
+        places = (self._journal.open, self._journal.open_lines, self._journal.closed, self._journal.closed_older)
+        while True:
+            wrong: str | None = None
+            for place in places:
+                try:
+                    _ = await self._redis.hlen(place)
+                except ResponseError as error:
+                    wrong = f"Redis: {place}: {error}"
+                except (RedisError, OSError):
+                    wrong = self.trouble  # who listens finds that out
+                    break
+            if wrong is not None and self.trouble is None:
+                logger.warning("nobody can append to the journal (%s)", wrong)
+            elif wrong is None and self.trouble is not None:
+                logger.info("the journal can be appended to again")
+            self._say(wrong)
+            await anyio.sleep(_LOOK)
 
     # Listening.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 from watcher.errors import Full, TooMany
 from watcher.relay.counts import Counts
+from watcher.relay.turns import Turns
 from watcher.settings import Settings
 
 __all__ = ["ACCOUNT", "REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
@@ -33,6 +35,8 @@ _COMMAND: Final = 25e-6
 _LOG_AGAIN: Final = 10.0
 #: Times are added up: as exact as this, in seconds.
 _EXACT: Final = 1e-6
+#: So many are due at once, or a hundredth of all: those who came together are ended one after the other.
+_AT_ONCE: Final = 10
 #: Subjects that are remembered at most. One that could submit at full pace needn't be.
 _SUBJECTS: Final = 10_000
 
@@ -57,13 +61,14 @@ class Account:
     :param trusted: whether it is a proxy's, which has the connections of many.
     """
 
-    __slots__ = ("_full", "_limits", "address", "connections", "trusted")
+    __slots__ = ("_full", "_limits", "address", "connections", "trusted", "turns")
 
     def __init__(self, address: str, limits: Limits, *, trusted: bool) -> None:
         self._limits = limits
         self._full = 0.0
         self.address = address
         self.connections = 0
+        self.turns = Turns()
         self.trusted = trusted
 
     def charge(self, commands: float, now: float) -> None:
@@ -110,8 +115,12 @@ class Pace:
 
     def ahead(self, now: float) -> float:
         """For how many seconds it is to wait before the next; 0 or less where it needn't."""
-        own = self._full - now - 1.0
+        own = self.alone(now)
         return own if self.account is None else max(own, self.account.ahead(now))
+
+    def alone(self, now: float) -> float:
+        """The same, whatever the others of its address do."""
+        return self._full - now - 1.0
 
     def limit(self, now: float) -> str:
         """Which setting it is that makes it wait."""
@@ -274,9 +283,9 @@ class Deadlines(Generic[T]):
         self._due.pop(who, None)
 
     def due(self, now: float) -> list[T]:
-        """Those whose time is over; they are forgotten."""
+        """Those whose time is over, of very many only some; they are forgotten."""
         over = []
-        for who, moment in self._due.items():
+        for who, moment in itertools.islice(self._due.items(), _AT_ONCE + len(self._due) // 100):
             if moment > now:
                 break
             over.append(who)

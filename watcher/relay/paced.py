@@ -1,23 +1,42 @@
 """A connection that is read no faster than its client may go, and never for long at a time.
 
 What it sent is looked at a bite at a time, so that others have their turn between two. Who sends faster than it may is
-not cut off, but read more slowly: what has come already waits here, and TCP holds up the rest.
+not cut off, but read more slowly: what has come already waits here, and TCP holds up the rest. Those of one address
+wait in one line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from watcher.relay.limits import Pace
+from watcher.relay.limits import Account, Pace
+from watcher.relay.turns import Turn
 from watcher.relay.writing import Writing
 
-__all__ = ["Paced"]
+__all__ = ["Paced", "await_turn"]
 
 #: A bite, in bytes.
 _BITE: Final = 4 * 1024
+
+
+def await_turn(account: Account, go_on: Callable[[], bool | None]) -> Turn:
+    """Have ``go_on`` called once the address may go on, and those who came before have gone on."""
+    turn = account.turns.join(go_on)
+    if account.turns.lead():
+        asyncio.get_running_loop().call_soon(_advance, account)
+    return turn
+
+
+def _advance(account: Account) -> None:
+    again: float | None = 0.0  # also where one of them failed: the others go on
+    try:
+        again = account.turns.advance(account.ahead, time.monotonic)
+    finally:
+        if again is not None:
+            asyncio.get_running_loop().call_later(again, _advance, account)
 
 
 class Paced(Writing):
@@ -33,7 +52,7 @@ class Paced(Writing):
         self._cost = 0  # commands that it has yet to be charged
         self._held: bytes | None = None  # bytes that wait until it may go on …
         self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
-        self._timer: asyncio.Handle | None = None  # … and what ends the wait
+        self._timer: asyncio.Handle | Turn | None = None  # … and what ends the wait
         self._paused = False  # whether the client doesn't take what it is sent: then it isn't heard either
 
     # For subclasses.
@@ -101,12 +120,13 @@ class Paced(Writing):
         """Read no more until the client may go on, at the earliest when others have had their turn."""
         self._held = data
         self._transport.pause_reading()
-        loop = asyncio.get_running_loop()
-        if (wait := self._pace.ahead(loop.time())) > 0:
-            self._timer = loop.call_later(wait, self._waited)
-            self._slowed(self._pace.limit(loop.time()))
+        now, account = time.monotonic(), self._pace.account
+        if self._pace.ahead(now) > 0:
+            self._slowed(self._pace.limit(now))
+        if account is None or account.trusted or self._pace.alone(now) > 0:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, self._pace.alone(now)), self._waited)
         else:
-            self._timer = loop.call_soon(self._waited)
+            self._timer = await_turn(account, self._waited)
 
     def _waited(self) -> None:
         self._timer = None
@@ -117,6 +137,9 @@ class Paced(Writing):
         if self._paused or self._transport.is_closing():
             return
         texts, data = self._texts, self._held
+        if (texts or data) and self._pace.ahead(time.monotonic()) > 0:
+            self._hold(data or b"")  # others of its address have gone on meanwhile
+            return
         self._texts, self._held = (), None
         for text in texts:
             self._message(text)

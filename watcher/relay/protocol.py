@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,9 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.door import ALWAYS
 from watcher.relay.limits import ACCOUNT, REQUEST, Account, Deadlines, Limits
+from watcher.relay.paced import await_turn
 from watcher.relay.problems import refused
+from watcher.relay.turns import Turn
 from watcher.settings import Settings
 
 __all__ = ["TRANSPORT", "Connection", "Waits"]
@@ -62,19 +65,22 @@ class Waits:
         for each in (self.headers, self.bodies, self.readers, self.lingering):
             each.stop(connection)
 
-    def tick(self, now: float) -> None:
-        """End those whose time is over.
+    def end(self, now: float) -> bool:
+        """End some of those whose time is over; whether there were any, and may be more.
 
         :param now: the event loop's time, in seconds.
         """
-        for connection in self.headers.due(now):
-            connection.too_slow("header_timeout")
-        for connection in self.bodies.due(now):
+        headers, bodies = self.headers.due(now), self.bodies.due(now)
+        readers, lingering = self.readers.due(now), self.lingering.due(now)
+        for each in headers:
+            each.too_slow("header_timeout")
+        for connection in bodies:
             connection.too_slow("body_timeout")
-        for connection in self.readers.due(now):
+        for connection in readers:
             connection.drop_if_stalled(now)
-        for connection in self.lingering.due(now):
+        for connection in lingering:
             connection.transport.abort()
+        return bool(headers or bodies or readers or lingering)
 
 
 class Desk(Protocol):
@@ -105,7 +111,7 @@ class Connection(HttpToolsProtocol):
     """
 
     # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
-    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_timer")
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_turn")
 
     def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
         super().__init__(**given)
@@ -117,7 +123,7 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
         self._held: bytes | None = None  # what waits until the client may go on
-        self._timer: asyncio.TimerHandle | None = None
+        self._turn: Turn | None = None  # where it waits until then
         self._left = 0  # bytes that a client had yet to take when it was last looked at
 
     # What asyncio calls.
@@ -135,8 +141,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._desk.waits.drop(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         if self._account is not None:
             self._account.leave()
         super().connection_lost(exc)
@@ -166,9 +172,9 @@ class Connection(HttpToolsProtocol):
 
     def _take(self, data: bytes) -> None:
         while data and not self._refused:
-            ahead = self._account.ahead(self.loop.time()) if self._account is not None else 0
-            if ahead > 0 or len(self.pipeline) > 1:
-                self._hold(data, ahead)
+            ahead = self._ahead
+            if ahead or len(self.pipeline) > 1:
+                self._hold(data, ahead=ahead)
                 return
             bite, data = data[:_BITE], data[_BITE:]
             if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
@@ -193,32 +199,38 @@ class Connection(HttpToolsProtocol):
         self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
         self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
 
-    def _hold(self, data: bytes, seconds: float) -> None:
+    def _hold(self, data: bytes, *, ahead: bool) -> None:
         self._held = data
         self.flow.pause_reading()
         self.flow.held = True
-        if seconds > 0 and self._account is not None:
+        if ahead and self._account is not None:
             self._desk.limits.reached("max_commands_per_address", self._account.address)
-            self._timer = self.loop.call_later(seconds, self._go_on)
+            self._turn = await_turn(self._account, self._go_on)
 
-    def _go_on(self) -> None:
-        self._timer = None
+    def _go_on(self) -> bool:
+        """Read on; whether that made it answer another request."""
+        self._turn, before = None, self.cycle
         if not self.transport.is_closing():
             data, self._held = self._held or b"", None
             self.flow.held = False
             self._take(data)
             if self._held is None:
                 self.flow.resume_reading()
+        return self.cycle is not before
 
     def on_response_complete(self) -> None:
-        """An answer is complete; what the client sent after the request comes next."""
-        ahead = self._account.ahead(self.loop.time()) if self.pipeline and self._account is not None else 0
-        if ahead > 0 and not self.transport.is_closing():
-            self.loop.call_later(ahead, self.on_response_complete)
-            return
+        """An answer is complete; a request that the client has sent already has its turn among those of its address."""
+        if self.pipeline and self._account is not None and not self.transport.is_closing():
+            await_turn(self._account, self._answer_next)
+        else:
+            self._answer_next()
+
+    def _answer_next(self) -> bool:
+        more = bool(self.pipeline)
         super().on_response_complete()
-        if self._held is not None and self._timer is None:
-            self._go_on()
+        if self._held is not None and self._turn is None:
+            more = self._go_on() or more
+        return more
 
     # The parser's callbacks.
 
@@ -261,6 +273,11 @@ class Connection(HttpToolsProtocol):
         """Offers of other protocols are passed over (RFC 9110, 7.8)."""
 
     # What is refused.
+
+    @property
+    def _ahead(self) -> bool:
+        """Whether its address has to wait."""
+        return self._account is not None and self._account.ahead(time.monotonic()) > 0
 
     @property
     def _address(self) -> str:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
@@ -20,7 +20,7 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
-from watcher.permissions import Grant, grant
+from watcher.permissions import Grant, grant, keyring
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
@@ -41,9 +41,6 @@ from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
 from watcher.settings import Settings
 
-if TYPE_CHECKING:
-    from watcher.keys import Keyring
-
 __all__ = ["Relay", "Results"]
 
 logger = logging.getLogger(__name__)
@@ -59,16 +56,11 @@ _FINISH: Final = 4.0
 _LEAVE: Final = 3.0
 #: So many clients are asked to leave at once, ten times a second, so that they don't all arrive elsewhere together.
 _LEAVE_AT_ONCE: Final = 250
-#: After so many clients whose rights were looked at again, the others have their turn.
-_RECONSIDERED_AT_ONCE: Final = 100
-
-
-def _keyring(settings: Settings) -> Keyring | None:
-    if not settings.guarded:
-        return None
-    from watcher.keys import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
-
-    return Keyring.of(settings)
+#: It is looked so often who is overdue, in seconds; while somebody is, so long lies between a few and the next few.
+_LOOK: Final = 0.5
+_BREATH: Final = 0.01
+#: After so many clients that are told what has become of their rights, the others have their turn.
+_AT_ONCE: Final = 100
 
 
 class Results(NamedTuple):
@@ -85,7 +77,7 @@ class Relay:
         self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
     ) -> None:
         self.settings = settings
-        self._keyring = _keyring(settings)
+        self._keyring = keyring(settings)
         self._roster = Roster.of(settings)
         self.edition = 0  # of what people may do
         self.journal = journal
@@ -235,6 +227,11 @@ class Relay:
         self.counts.refused["handshake"] += why is not None
         return why
 
+    def handshake_failed(self, why: str) -> None:
+        """Somebody has come who didn't get as far as TLS: by http, or without a certificate that is wanted."""
+        self.counts.refused["tls-handshake"] += 1
+        self.refusals.tell(None, "a TLS handshake", why)
+
     def opened(self, socket: Socket) -> bool:
         """A client has come; False where it can't stay."""
         if self.draining:
@@ -315,6 +312,7 @@ class Relay:
                 self._group.start_soon(self.net.run)
             if self._roster is not None:
                 self._group.start_soon(self._roster.run, self._reconsider)
+            self._group.start_soon(self._end_overdue)
             await self._tick()
 
     async def _reconsider(self) -> None:
@@ -324,23 +322,36 @@ class Relay:
             waiting.restart()  # a stream of events looks whether it may go on
         clients = list(self._sockets)
         while clients:
-            for client in clients[:_RECONSIDERED_AT_ONCE]:
+            for client in clients[:_AT_ONCE]:
                 client.reconsider()
-            del clients[:_RECONSIDERED_AT_ONCE]
+            del clients[:_AT_ONCE]
             await checkpoint()
 
     async def _tick(self) -> None:
         for slot in itertools.cycle(self._slots):
             await anyio.sleep(1)
             now, unix = anyio.current_time(), time.time()
-            for client in self._expiries.due(unix):
+            for count, client in enumerate(self._expiries.due(unix), 1):
                 client.expire(unix)
+                if count % _AT_ONCE == 0:
+                    await checkpoint()
             for client in list(slot):
                 client.tick(now)
-            for client in self._fresh.due(time.monotonic()):
-                client.close_if_silent()
-            self.waits.tick(now)
             self.limits.forget()
+
+    async def _end_overdue(self) -> None:
+        """End those who have not said in time what they had to say.
+
+        Who came together is due together, and to end a thousand takes as long as to answer a thousand: so it is done a
+        few at a time, within a second. That they come back one by one, if they do, is as much worth.
+        """
+        while True:
+            now = time.monotonic()
+            silent = self._fresh.due(now)
+            for client in silent:
+                client.close_if_silent()
+            more = self.waits.end(now) or silent
+            await anyio.sleep(_BREATH if more else _LOOK)
 
     async def drain(self) -> None:
         """Take no more, finish what is under way, and ask the clients to leave."""

@@ -120,6 +120,7 @@ async def serve(
             logger.info("serving the journal of %s, namespace %s", masked(redis_url), settings.namespace)
             server = _Server(_uvicorn_config(relay), certificate)
             if certificate is not None:
+                certificate.tell(relay.handshake_failed)
                 group.start_soon(certificate.follow)
             group.start_soon(_until, stop, relay, server)
             if started is not None:

@@ -47,6 +47,8 @@ PATH: Final = "/connection/websocket"
 _HIGH_WATER: Final = 256 * 1024
 #: So many bytes of replies count as one more command.
 _REPLY: Final = 4 * 1024
+#: After so many commands at once others have their turn; it is a millisecond or two.
+_ENOUGH: Final = 100
 #: A connection that takes no byte for this long is given up, in seconds …
 _STALLED: Final = 60.0
 #: … and one that doesn't finish the closing handshake.
@@ -160,11 +162,11 @@ class Socket(Paced):
         if self._protocol.state is State.OPEN:
             return True
         if before is None and isinstance(self._protocol.parser_exc, PayloadTooBig):
-            self._desk.terms.reached("max_message", self._who)
+            self._slowed("max_message")
         return False
 
     def _slowed(self, limit: str) -> None:
-        self._desk.terms.reached(limit, self._who)
+        self._desk.terms.reached(limit, self.grant.subject or self.address)
 
     def _handshake(self, request: Request) -> None:
         lines = request.headers.get_all
@@ -209,7 +211,8 @@ class Socket(Paced):
     def _message(self, text: bytes) -> None:
         if self._session is None or self._protocol.state is not State.OPEN:
             return
-        if self._texts or self._paused:  # it has to wait for another, or until there is room for replies
+        # It has to wait for another, until others have had their turn, or until there is room for replies.
+        if self._texts or self._cost > _ENOUGH or self._paused:
             self._texts = (*self._texts, text)
             return
         self._pinged = False  # whoever talks is there
@@ -262,10 +265,6 @@ class Socket(Paced):
     def address(self) -> str:
         """Where the client is; empty where that isn't known."""
         return "" if self._pace.account is None else self._pace.account.address
-
-    @property
-    def _who(self) -> str:
-        return self.grant.subject or self.address
 
     @property
     def subscriptions(self) -> Subscriptions | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
@@ -29,6 +30,27 @@ _LOOK: Final = 2.0
 
 #: Of a file: whether it is another one (certbot moves a link), and whether it was written to.
 _Mark: TypeAlias = tuple[int, int, int, int] | None
+
+
+class _Handshake(ssl.SSLObject):
+    """One connection's TLS; asyncio and uvloop keep it to themselves when a handshake fails."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+            raise  # not yet; or whoever came has gone, as port scanners and health checks do
+        except ssl.SSLError as error:
+            if isinstance(self.context, _Context) and self.context.failed is not None:
+                self.context.failed(error.reason or str(error))
+            raise
+
+
+class _Context(ssl.SSLContext):
+    """Tells of the handshakes that fail."""
+
+    sslobject_class = _Handshake
+    failed: Callable[[str], None] | None = None
 
 
 class Certificate:
@@ -55,6 +77,10 @@ class Certificate:
                     raise SettingError(setting(name).variable, given, "only together with WATCHER_TLS_CERT")
             return None
         return cls(settings)
+
+    def tell(self, failed: Callable[[str], None]) -> None:
+        """Call ``failed`` with OpenSSL's reason whenever a handshake fails; of whom, OpenSSL doesn't know."""
+        self.context.failed = failed
 
     async def follow(self, interval: float = _LOOK) -> None:
         """Read the certificate again whenever its files have changed; never returns.
@@ -93,8 +119,8 @@ def _mark(path: str | None) -> _Mark:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _context(settings: Settings) -> _Context:
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
