@@ -20,10 +20,10 @@ def only_text(told: str) -> None:
     assert rest.isprintable(), [c for c in rest if not c.isprintable()]
 
 
-def test_a_terminal_is_told_nothing_by_a_task(own_env: dict[str, str]) -> None:
+def test_a_terminal_is_told_nothing_by_a_task(tasks_env: dict[str, str]) -> None:
     """No escape sequence, no override of the direction, no markup of a library's: each is shown as it is written."""
     name = str(everything.name)
-    with worker(_HOSTILE, pool="threads", env=own_env), relay(_HOSTILE, env=own_env) as serving:
+    with worker(_HOSTILE, pool="threads", env=tasks_env), relay(_HOSTILE, env=tasks_env) as serving:
         for how, code in (("return", 0), ("report", 0), ("fail", 1)):
             options = ("--tag", _ARGUMENT[:200], "--task-id", how)
             for command in (("submit", name, how, _ARGUMENT, *options), ("watch", how), ("watch", how, "--json")):
