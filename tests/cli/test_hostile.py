@@ -12,7 +12,7 @@ from tests.support.processes import relay, worker
 _HOSTILE = "tests.browser.hostile"
 _ARGUMENT = TEXT.replace("\0", "")  # no program can be given that one
 #: What the commands write by themselves: colours, and a line that is drawn anew.
-_OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AGJK]|\x1b\[\?25[lh]|\r\n|\r")
+_OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AGJK]|\x1b\[\?(?:25|7)[lh]|\r\n|\r")
 
 
 def only_text(told: str) -> None:
