@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 import importlib.util
 import json
 import random
@@ -21,6 +20,7 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
+from tests.support.apps import let_go
 from tests.support.processes import ROOT, environment, worker
 from tests.support.valkey import valkey_server
 from tests.support.waiting import wait_for
@@ -63,10 +63,7 @@ def client(env: dict[str, str]) -> Iterator[Celery]:
     app.conf.accept_content = ["json"]
     with app:
         yield app
-        gc.collect()  # a result unsubscribes when it is collected, and the server is still there now
-        backend: Any = app.backend
-        backend.result_consumer.stop()
-        backend.client.connection_pool.disconnect()
+        let_go(app)
 
 
 def send(client: Celery, name: str, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
