@@ -45,7 +45,7 @@ dev: $(VENV)/.installed-dev
 	@$(BIN)/watchfiles --filter python --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
 
 test: lint
-	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.installed-dev
 	@FAULTS=long $(BIN)/python -m pytest --session-timeout=1800 tests/faults $(ARGS)

@@ -22,8 +22,6 @@ from watcher.journal import Journal
 
 EXAMPLES = ROOT / "examples"
 SECRET = "0123456789abcdef0123456789abcdef"
-#: A worker that doesn't look for others, which takes a second.
-ALONE = ("--without-mingle", "--without-gossip")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def own_env() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def running(own_env: dict[str, str]) -> Iterator[Relay]:
     """What `make run` starts."""
-    with worker("tasks", *ALONE, pool="threads", env=own_env), relay("tasks", env=own_env) as serving:
+    with worker("tasks", pool="threads", env=own_env), relay("tasks", env=own_env) as serving:
         yield serving
 
 
@@ -53,7 +51,7 @@ def site(folder: Path, application: str, env: dict[str, str]) -> Iterator[tuple[
 def test_fastapi(tasks_env: dict[str, str]) -> None:
     folder = EXAMPLES / "fastapi"
     with (
-        worker("reports", *ALONE, pool="threads", env=tasks_env, cwd=folder),
+        worker("reports", pool="threads", env=tasks_env, cwd=folder),
         site(folder, "reports:web", tasks_env) as (web, client),
     ):
         assert client.get("/words", params={"text": "three words here"}).json() == {"words": 3}
@@ -88,7 +86,7 @@ def test_django(valkey: Valkey, tasks_env: dict[str, str], tmp_path: Path) -> No
         "1",
     ]
     with (
-        worker("shop", *ALONE, pool="threads", env=env, cwd=folder) as working,
+        worker("shop", pool="threads", env=env, cwd=folder) as working,
         relay("shop", env=env, cwd=folder) as serving,
         site(folder, "shop.asgi:application", {**env, "RELAY": serving.url}) as (web, client),
         program(*beat, env=env, cwd=folder),

@@ -46,7 +46,7 @@ def jwks(**keys: Any) -> str:
 
 def signed(key: Any, algorithm: str, *, kid: str | None = None, **claims: Any) -> str:
     return jwt.encode(
-        {"exp": time.time() + 60, **claims}, key, algorithm=algorithm, headers={"kid": kid} if kid else None
+        {"exp": time.time() + 3600, **claims}, key, algorithm=algorithm, headers={"kid": kid} if kid else None
     )
 
 
@@ -95,19 +95,19 @@ def test_no_token_chooses_how_it_is_verified() -> None:
     import hmac
 
     public = pem(PRIVATE["RS256"])
-    head = raw({"alg": "HS256"}, {"exp": time.time() + 60}).rpartition(".")[0]
+    head = raw({"alg": "HS256"}, {"exp": time.time() + 3600}).rpartition(".")[0]
     forged = hmac.new(public.encode(), head.encode(), hashlib.sha256).digest()
     keys = ring(secret=SECRET, public_key=public)
     for token in (
         f"{head}.{base64.urlsafe_b64encode(forged).rstrip(b'=').decode()}",
-        raw({"alg": "none"}, {"exp": time.time() + 60}),
-        raw({"alg": "None"}, {"exp": time.time() + 60}),
-        raw({}, {"exp": time.time() + 60}),
+        raw({"alg": "none"}, {"exp": time.time() + 3600}),
+        raw({"alg": "None"}, {"exp": time.time() + 3600}),
+        raw({}, {"exp": time.time() + 3600}),
         signed(PRIVATE["RS256"], "RS512"),
         signed(PRIVATE["RS256"], "PS256"),
         signed(PRIVATE["EdDSA"], "EdDSA"),
         signed(SECRET, "HS384"),
-        jwt.encode({"exp": time.time() + 60}, SECRET, algorithm="HS256", headers={"crit": ["x"], "x": 1}),
+        jwt.encode({"exp": time.time() + 3600}, SECRET, algorithm="HS256", headers={"crit": ["x"], "x": 1}),
     ):
         with pytest.raises(Unauthorized) as error:
             keys.read(token)

@@ -35,7 +35,7 @@ def test_an_open_relay_grants_everything_to_everyone() -> None:
 
 
 def test_without_claims_nothing_is_granted() -> None:
-    found = grant(signed({"exp": time.time() + 60}), KEYRING)
+    found = grant(signed({"exp": time.time() + 3600}), KEYRING)
     assert not found.may_watch("task:a")
     assert not found.may_see(["task:a", "tasks"])
     assert not found.may_submit("tasks.add")
@@ -46,7 +46,7 @@ def test_without_claims_nothing_is_granted() -> None:
     "claims", [{"watch": "*"}, {"watch": [1]}, {"watch": {"a": 1}}, {"revoke": "yes"}, {"revoke": 1}]
 )
 def test_claims_of_the_wrong_type_grant_nothing(claims: dict[str, Any]) -> None:
-    found = grant(signed({"exp": time.time() + 60, **claims}), KEYRING)
+    found = grant(signed({"exp": time.time() + 3600, **claims}), KEYRING)
     assert (found.watch, found.revoke) == ((), False)
 
 
@@ -54,12 +54,12 @@ INVALID = {
     "none": None,
     "empty": "",
     "nonsense": "nonsense",
-    "another's": signed({"exp": time.time() + 60}, OTHER),
+    "another's": signed({"exp": time.time() + 3600}, OTHER),
     "without an end": signed({"watch": ["*"]}),
     "end is no time": signed({"exp": "soon"}),
-    "another algorithm": signed({"exp": time.time() + 60}, algorithm="HS512"),
-    "not yet": signed({"exp": time.time() + 60, "nbf": time.time() + 600}),
-    "no algorithm": jwt.encode({"exp": time.time() + 60}, "", algorithm="none"),
+    "another algorithm": signed({"exp": time.time() + 3600}, algorithm="HS512"),
+    "not yet": signed({"exp": time.time() + 3600, "nbf": time.time() + 600}),
+    "no algorithm": jwt.encode({"exp": time.time() + 3600}, "", algorithm="none"),
 }
 
 

@@ -67,7 +67,13 @@ async def tell(pubsub: PubSub, *command: str | bytes) -> None:
     connection = pubsub.connection
     if connection is None or not connection.is_connected:
         raise ConnectionError("the connection broke")
-    await connection.send_command(*command, check_health=False)
+    try:
+        await connection.send_command(*command, check_health=False)
+    except AttributeError:
+        # redis-py writes a turn of the event loop after it has looked: who listens may have let go of the socket.
+        if connection.is_connected:
+            raise
+        raise ConnectionError("the connection broke") from None
 
 
 async def listen(

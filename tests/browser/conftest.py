@@ -8,15 +8,23 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.pages import offer_tasks
 from tests.browser.stage import Stage
 from tests.browser.stage import stage as open_stage
+from tests.support.processes import worker
+from tests.support.valkey import Valkey, valkey_server
 
 #: What a browser says by itself about a relay that is gone; a test that takes it away expects that.
-_LOST_RELAY = re.compile(r"WebSocket connection to .* failed|net::ERR_CONNECTION_(REFUSED|RESET)")
-_SECONDS = 10
+_LOST_RELAY = re.compile(r"WebSocket connection to .* failed|net::ERR_(CONNECTION_(REFUSED|RESET)|SOCKET_NOT_CON)")
+#: The longest that a page is waited for.
+_SECONDS = 20
+expect.set_options(timeout=_SECONDS * 1000)
+
+
+#: The bundled app, and tasks that wait.
+HELD = "tests.support.held"
 
 
 class OpenPage(Protocol):
@@ -36,6 +44,27 @@ def browser(chromium: str) -> Iterator[Browser]:
         )
         yield started
         started.close()
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[Valkey]:
+    """A server that other tests don't empty."""
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def _working(server: Valkey) -> Iterator[dict[str, str]]:
+    env = {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
+    with worker(HELD, pool="threads", env=env):
+        yield env
+
+
+@pytest.fixture
+def working(_working: dict[str, str], server: Valkey) -> dict[str, str]:
+    """A worker for all tests; what a relay beside it needs in its environment, to start without a task."""
+    server.flush(14)
+    return _working
 
 
 @pytest.fixture

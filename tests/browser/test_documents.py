@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Browser, Page
 
-from tests.support.processes import ROOT, program, relay, worker
+from tests.browser.conftest import HELD
+from tests.support.processes import ROOT, program, relay
 from tests.support.waiting import wait_for
 
 _ADDRESS = "http://127.0.0.1:5556"
@@ -34,8 +35,8 @@ def ended(page: Page, lines: list[str], last: str) -> bool:
     return bool(lines) and lines[-1] == last
 
 
-def test_a_stream_of_the_relay(browser: Browser, tasks_env: dict[str, str]) -> None:
-    with worker("tasks", env=tasks_env), relay("tasks", env=tasks_env) as serving:
+def test_a_stream_of_the_relay(browser: Browser, working: dict[str, str]) -> None:
+    with relay(HELD, env=working) as serving:
         page = browser.new_page()  # one without an icon, of which the browser complains
         page.goto(f"{serving.url}/readyz")
         lines = said(page)
@@ -46,10 +47,10 @@ def test_a_stream_of_the_relay(browser: Browser, tasks_env: dict[str, str]) -> N
         page.close()
 
 
-def test_a_stream_of_a_fastapi_app(browser: Browser, tasks_env: dict[str, str], tmp_path: Path) -> None:
+def test_a_stream_of_a_fastapi_app(browser: Browser, working: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text(block("clients.md", "python", "FastAPI(lifespan=lifespan)"))
     command = [sys.executable, "-m", "uvicorn", "web:web", "--port", "0", "--app-dir", str(tmp_path)]
-    with worker("tasks", env=tasks_env), program(*command, env={**tasks_env, "PYTHONPATH": str(ROOT)}) as web:
+    with program(*command, env={**working, "PYTHONPATH": str(ROOT)}) as web:
         url = web.wait_for_output(r"http://[^\s/]+(?= \()").group()
         page = browser.new_page()
         page.goto(f"{url}/openapi.json")

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import HELD, OpenPage
 from tests.browser.foreign import Site
 from tests.browser.foreign import site as open_site
-from tests.support.processes import ROOT, Relay, relay, worker
+from tests.support.gate import gate
+from tests.support.processes import ROOT, Relay, relay
 from tests.support.waiting import wait_for
 from watcher.permissions import issue
 
@@ -30,8 +31,8 @@ window.tasks = [];
 const getToken = async () => (await fetch("/token")).text();
 const relay = connect({ url: "RELAY", getToken, onStatus: ({ phase }) => statuses.push(phase) });
 relay.onStatus(({ reason = "" }) => (said.textContent = reason));
-window.run = async (limit) => {
-  const { id, token } = await relay.submit("tasks.count_primes", [limit]);
+window.run = async (...args) => {
+  const { id, token } = await relay.submit("tasks.count_slowly", args);
   relay.watch(id, (task) => tasks.push(task));
   first.setAttribute("relay", "RELAY");
   first.setAttribute("token", token); // it lets its holder watch this one task
@@ -53,16 +54,17 @@ def furnish(site: Site, relay: Relay) -> None:
     site.trust(relay.url)
 
 
-def test_it_submits_watches_and_shows(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
-    env = {**tasks_env, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
-    with worker(pool="threads", env=tasks_env), relay(env=env) as serving:
+def test_it_submits_watches_and_shows(open_page: OpenPage, working: dict[str, str], site: Site) -> None:
+    env = {**working, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
+    with relay(HELD, env=env) as serving, gate(working["CELERY_RESULT_BACKEND"]) as held:
         furnish(site, serving)
         page = open_page(site.origin)
         wait_for(lambda: page.evaluate("window.run !== undefined"), what="the module to be loaded")
-        page.evaluate("run(30_000_000)")
+        page.evaluate(f"run(84, '{held.name}')")
         element = page.locator("watcher-task")
-        expect(element.get_by_role("progressbar", name="tasks.count_primes")).to_be_visible()
-        expect(element.locator("[part=result]")).to_have_text("1857859", timeout=20_000)
+        expect(element.get_by_role("progressbar", name="tasks.count_slowly")).to_be_visible()
+        held.open()
+        expect(element.locator("[part=result]")).to_have_text("42")
         expect(element.locator("[part=state]")).to_have_css("font-weight", "600")  # styled, whatever the policy
         states = page.evaluate("tasks.map(({ state }) => state)")
         assert states[-1] == "SUCCESS"
@@ -72,8 +74,8 @@ def test_it_submits_watches_and_shows(open_page: OpenPage, tasks_env: dict[str, 
         assert page.evaluate("relay.get('nobody')") is None
 
 
-def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
-    with relay(env={**tasks_env, "WATCHER_SECRET": _SECRET}) as serving:
+def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, working: dict[str, str], site: Site) -> None:
+    with relay(env={**working, "WATCHER_SECRET": _SECRET}) as serving:
         furnish(site, serving)
         page = open_page(site.origin)
         expect(page.locator("#said")).to_have_text(
@@ -89,11 +91,11 @@ def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, tasks_env: dict
     expect(page.locator("#said")).not_to_contain_text("WATCHER_ORIGINS")  # away is not the same as forbidden
 
 
-def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str, str], site: Site) -> None:
+def test_what_the_document_shows_works(open_page: OpenPage, working: dict[str, str], site: Site) -> None:
     shown = (ROOT / "docs" / "page.md").read_text()
     element, script = re.findall(r"^```html\n(.*?)^```$", shown, re.DOTALL | re.MULTILINE)
-    env = {**tasks_env, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
-    with worker(pool="threads", env=tasks_env), relay(env=env) as serving:
+    env = {**working, "WATCHER_SECRET": _SECRET, "WATCHER_ORIGINS": site.origin}
+    with relay(HELD, env=env) as serving:
         site.policy = ""
         site.paths |= {
             "/watcher-token": lambda: issue(_SECRET, watch=["task:*"], submit=["tasks.*"]),
@@ -107,11 +109,11 @@ def test_what_the_document_shows_works(open_page: OpenPage, tasks_env: dict[str,
 
 
 def test_what_the_readme_shows_works_and_can_be_styled(
-    open_page: OpenPage, tasks_env: dict[str, str], site: Site
+    open_page: OpenPage, working: dict[str, str], site: Site
 ) -> None:
     (style,) = re.findall(r"^```css\n(.*?)^```$", (ROOT / "docs" / "page.md").read_text(), re.DOTALL | re.MULTILINE)
     (shown,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    with worker(pool="threads", env=tasks_env), relay(env=tasks_env) as serving:
+    with relay(HELD, env=working) as serving:
         order = {"task": "tasks.add", "args": [2, 3], "options": {"task_id": "ID"}}
         assert httpx.post(f"{serving.url}/api/tasks", json=order, timeout=20).status_code == 202
         site.policy = ""

@@ -18,7 +18,7 @@ from tests.browser.hostile import NAMES, TEXT, everything
 from tests.browser.pages import choose, rows, submit
 from tests.relay.support import JOURNAL
 from tests.support.processes import Relay, relay, worker
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 from watcher.journal import APPEND
 
@@ -43,10 +43,33 @@ _FOREIGN = "body :is(img, iframe, script, style, b, object, embed, base, form[ac
 _LINKS = "[...document.querySelectorAll('body a')].map((each) => each.getAttribute('href'))"
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    """A server that other tests don't empty."""
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def working(server: Valkey) -> Iterator[dict[str, str]]:
+    """A worker for all tests; what a relay beside it needs in its environment."""
+    places = {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
+    env = {**places, "WATCHER_REDIS_URL": server.url()}
+    with worker(_APP, pool="threads", env=env):
+        yield env
+
+
 @pytest.fixture
-def relayed(tasks_env: dict[str, str], redis_url: str) -> Iterator[Relay]:
-    env = {**tasks_env, "WATCHER_REDIS_URL": redis_url}
-    with worker(_APP, pool="threads", env=env), relay(_APP, env=env) as running:
+def valkey(server: Valkey) -> Valkey:
+    """The server, with no journal and no results."""
+    server.flush(0, 14)
+    return server
+
+
+@pytest.fixture
+def relayed(working: dict[str, str], valkey: Valkey) -> Iterator[Relay]:
+    """A relay for that worker, which knows nothing of other tests."""
+    with relay(_APP, env=working) as running:
         yield running
         assert "Traceback" not in running.stderr
 
@@ -187,9 +210,9 @@ def test_five_million_characters_do_not_stop_the_page(open_page: OpenPage, relay
     for count, (field, fields) in enumerate(huge.items(), start=1):
         state = "FAILURE" if "exception" in fields else "SUCCESS"
         crafted(valkey, field, state, **{"name": "tasks.big", **fields})
-        expect(rows(page)).to_have_count(count, timeout=20_000)  # the browser's driver is told of each byte, too
+        expect(rows(page)).to_have_count(count, timeout=60_000)  # the browser's driver is told of each byte, too
         rows(page).first.click()
-        expect(region.locator(".facts .mono").first).to_have_text(field, timeout=20_000)
+        expect(region.locator(".facts .mono").first).to_have_text(field, timeout=60_000)
         expect(region.get_by_role("listitem")).to_have_count(1)
         if field in ("result", "argsrepr", "traceback"):
             expect(region.get_by_text("of 5,000,00")).to_be_visible()

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Request, WebSocket, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import HELD, OpenPage
 from tests.browser.pages import choose, details, rows, submit
-from tests.support.processes import Relay, free_port, relay, worker
+from tests.support.gate import Gate, gate
+from tests.support.processes import Relay, free_port, relay
 from tests.support.valkey import valkey_server
-
-#: A sieve of this many numbers takes a second or so, and reports on the way.
-_LIMIT = "30000000"
 
 #: Notes down what timers of the page say to the relay, and to anyone else.
 _SPY = """(() => {
@@ -44,31 +42,33 @@ _SPY = """(() => {
 
 
 @pytest.fixture
-def working(tasks_env: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A worker of the bundled app; what a relay beside it needs in its environment."""
-    with worker(pool="threads", env=tasks_env):
-        yield tasks_env
-
-
-@pytest.fixture
 def relayed(working: dict[str, str]) -> Iterator[Relay]:
     """A relay for that worker."""
-    with relay(env=working) as running:
+    with relay(HELD, env=working) as running:
         yield running
 
 
-def test_from_the_form_to_the_result_in_two_windows(open_page: OpenPage, relayed: Relay) -> None:
+@pytest.fixture
+def held(working: dict[str, str]) -> Iterator[Gate]:
+    """What a task waits at in the middle."""
+    with gate(working["CELERY_RESULT_BACKEND"]) as made:
+        yield made
+
+
+def test_from_the_form_to_the_result_in_two_windows(open_page: OpenPage, relayed: Relay, held: Gate) -> None:
     page, other = open_page(relayed.url), open_page(relayed.url, color_scheme="dark")
-    form = choose(page, "tasks.count_primes")
-    form.get_by_label("limit").fill(_LIMIT)
+    form = choose(page, "tasks.count_slowly")
+    form.get_by_label("limit").fill("30000000")
+    form.get_by_label("gate").fill(held.name)
     submit(form)
     for window in (page, other):
-        expect(rows(window).first).to_contain_text(f"tasks.count_primes({_LIMIT})")
+        expect(rows(window).first).to_contain_text("tasks.count_slowly(30000000")
     for window in (page, other):
         expect(rows(window).first.get_by_role("progressbar")).to_be_visible()
+    held.open()
     for window in (page, other):
-        expect(rows(window).first).to_contain_text("Success", timeout=20_000)
-        expect(rows(window).first).to_contain_text("1857859")
+        expect(rows(window).first).to_contain_text("Success")
+        expect(rows(window).first).to_contain_text("15000000")
     rows(other).first.click()
     entries = details(other).get_by_role("listitem").locator("strong")
     expect(entries).to_have_text(["Pending", "Received", "Started", "Progress", "Success"])
@@ -132,7 +132,7 @@ def test_what_the_relay_refuses_is_shown(open_page: OpenPage, relayed: Relay) ->
 
 def test_the_page_catches_up_after_the_relay_was_killed(open_page: OpenPage, working: dict[str, str]) -> None:
     port = free_port()
-    with relay(env=working, port=port) as first:
+    with relay(HELD, env=working, port=port) as first:
         page = open_page(first.url)
         page.evaluate("window.sameDocument = true")
         form = choose(page, "tasks.sleep")
@@ -145,7 +145,7 @@ def test_the_page_catches_up_after_the_relay_was_killed(open_page: OpenPage, wor
         form.get_by_label("seconds").fill("0.1")
         submit(form)
         expect(form).to_contain_text("Sending…")
-    with relay(env=working, port=port):
+    with relay(HELD, env=working, port=port):
         expect(page.get_by_text("Connected", exact=True)).to_be_visible(timeout=25_000)
         expect(rows(page)).to_have_count(2)
         for row in (rows(page).nth(0), rows(page).nth(1)):
@@ -176,19 +176,21 @@ class Traffic:
         socket.on("framesent", lambda frame: self.frames.append(str(frame)))
 
 
-def test_the_page_never_polls(open_page: OpenPage, relayed: Relay) -> None:
+def test_the_page_never_polls(open_page: OpenPage, relayed: Relay, held: Gate) -> None:
     page = open_page("about:blank")
     page.add_init_script(_SPY)
     traffic = Traffic(page)
     page.goto(relayed.url)
-    form = choose(page, "tasks.count_primes")
-    form.get_by_label("limit").fill(_LIMIT)
+    form = choose(page, "tasks.count_slowly")
+    form.get_by_label("limit").fill("2")
+    form.get_by_label("gate").fill(held.name)
     page.evaluate("spoken.length = 0")
     assert any(url.startswith("ws") for url in traffic.requests)
     traffic.start()
     submit(form)
     expect(rows(page).first.get_by_role("progressbar")).to_be_visible()
-    expect(rows(page).first).to_contain_text("Success", timeout=20_000)
+    held.open()
+    expect(rows(page).first).to_contain_text("Success")
     assert traffic.requests == []
     [call] = [frame for frame in traffic.frames if frame != "{}"]  # pongs are answers
     assert '"method":"submit"' in call

@@ -33,8 +33,13 @@ class Ended(NamedTuple):
 
     @property
     def lines(self) -> list[Any]:
-        """Standard output, each line read as JSON; None for an empty one."""
-        return [json.loads(line) if line else None for line in self.out.splitlines()]
+        """Standard output, each line read as JSON; None for an empty one.
+
+        Not `splitlines`: within a JSON string there may be other characters that end a line elsewhere, as U+2028.
+        """
+        lines = self.out.split("\n")
+        assert lines.pop() == "", "the last line has its end"
+        return [json.loads(line) if line else None for line in lines]
 
 
 def run(*arguments: str, url: str = "", stdin: str = "", **env: str) -> Ended:

@@ -19,5 +19,5 @@ def own_env() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="package")
 def serving(own_env: dict[str, str]) -> Iterator[Relay]:
-    with worker("tasks", env=own_env), relay("tasks", env=own_env) as running:
+    with worker("tests.support.held", env=own_env), relay("tests.support.held", env=own_env) as running:
         yield running

@@ -12,7 +12,7 @@ from tests.support.processes import relay, worker
 _HOSTILE = "tests.browser.hostile"
 _ARGUMENT = TEXT.replace("\0", "")  # no program can be given that one
 #: What the commands write by themselves: colours, and a line that is drawn anew.
-_OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AGJK]|\x1b\[\?25[lh]|\r\n|\r")
+_OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AGJK]|\x1b\[\?(?:25|7)[lh]|\r\n|\r")
 
 
 def only_text(told: str) -> None:
@@ -20,10 +20,10 @@ def only_text(told: str) -> None:
     assert rest.isprintable(), [c for c in rest if not c.isprintable()]
 
 
-def test_a_terminal_is_told_nothing_by_a_task(own_env: dict[str, str]) -> None:
+def test_a_terminal_is_told_nothing_by_a_task(tasks_env: dict[str, str]) -> None:
     """No escape sequence, no override of the direction, no markup of a library's: each is shown as it is written."""
     name = str(everything.name)
-    with worker(_HOSTILE, pool="threads", env=own_env), relay(_HOSTILE, env=own_env) as serving:
+    with worker(_HOSTILE, pool="threads", env=tasks_env), relay(_HOSTILE, env=tasks_env) as serving:
         for how, code in (("return", 0), ("report", 0), ("fail", 1)):
             options = ("--tag", _ARGUMENT[:200], "--task-id", how)
             for command in (("submit", name, how, _ARGUMENT, *options), ("watch", how), ("watch", how, "--json")):

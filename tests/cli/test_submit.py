@@ -43,9 +43,8 @@ def test_failure_is_1_and_told_on_stderr(serving: Relay) -> None:
 
 def test_how_else_a_task_may_end(valkey: Valkey, tasks_env: dict[str, str]) -> None:
     env = {**tasks_env, "WATCHER_NAMESPACE": "ends"}
-    alone = ("--without-mingle", "--without-gossip")
     with (
-        worker("tests.worker.app", "-I", "watcher.worker", *alone, env=env) as working,
+        worker("tests.worker.app", "-I", "watcher.worker", env=env) as working,
         relay("tests.worker.app", env=env) as serving,
     ):
         assert run("submit", "ignore", url=serving.url) == (0, "null\n", ""), working.output

@@ -7,13 +7,14 @@ import random
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from redis.exceptions import RedisError
 
 from tests.faults.proxy import Proxy
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.direct.interest import Interest
 from watcher.direct.line import Line
-from watcher.listening import soon_failing
+from watcher.listening import confirmed, soon_failing, tell
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +61,28 @@ async def test_it_comes_back_however_often_it_breaks(valkey: Valkey) -> None:
             await eventually(lambda: len(ear.heard) == 40, what="all names to be listened to")
             group.cancel_scope.cancel()
     assert ear.errors == []
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_what_breaks_while_it_is_spoken_to_is_a_broken_connection(valkey: Valkey, turns: int) -> None:
+    """At whatever turn of the event loop who listens lets go of the socket."""
+    outcomes: list[Exception | None] = []
+    async with soon_failing(valkey.url()) as redis, redis.pubsub() as pubsub:
+        await pubsub.subscribe("home")
+        await confirmed(pubsub)
+        assert pubsub.connection is not None
+
+        async def speak() -> None:
+            try:
+                await tell(pubsub, "PING")
+            except (OSError, RedisError) as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(speak)
+            for _ in range(turns):
+                await checkpoint()
+            await pubsub.connection.disconnect(nowait=True)
+    assert len(outcomes) == 1

@@ -14,6 +14,7 @@ from celery import Celery, chain, group, shared_task
 from celery.result import AsyncResult
 
 import watcher
+from tests.support.apps import let_go
 from tests.support.processes import worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
@@ -46,6 +47,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         there = Place(server, plugin=request.param)
         with worker("tests.worker.app", env=there.env, concurrency=4):
             yield there
+            let_go(there.app)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def answer(url: str, wait: int = 15, **body: Any) -> Any:
 def test_a_task_runs_through_with_the_rights_that_are_documented(guarded: Guarded) -> None:
     assert set(rules()) == {"watcher-worker", "watcher-relay"}
     with (
-        worker("tasks", env=guarded.environment("watcher-worker")) as working,
+        worker("tasks", alone=False, env=guarded.environment("watcher-worker")) as working,
         relay("tasks", env=guarded.environment("watcher-relay")) as serving,
     ):
         done = answer(f"{serving.url}/api/tasks", task="tasks.add", args=[2, 3])

@@ -22,8 +22,6 @@ from tests.support.waiting import eventually
 
 APP = "tests.faults.app"
 RELAYS = 2
-#: Workers don't look for each other, which takes a second.
-_ALONE = ("--without-mingle", "--without-gossip")
 
 
 class Stage:
@@ -66,7 +64,7 @@ class Stage:
         :param name: of the node; None is one of its own.
         """
         node = f"{name or f'w{len(self.workers)}'}@%h"
-        started: Program = await self._enter(worker(APP, "-n", node, *_ALONE, env=self.env))
+        started: Program = await self._enter(worker(APP, "-n", node, env=self.env))
         self.workers.append(started)
         return started
 

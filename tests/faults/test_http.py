@@ -131,7 +131,7 @@ async def test_all_who_wait_over_http_get_their_results_though_the_relay_is_kill
                     running.kill()
                     running = await run_sync(exits.enter_context, relay(APP, port=port, env=env))
                 await waiters.until_all_wait(client)
-                await run_sync(exits.enter_context, worker(APP, "--without-mingle", "--without-gossip", env=env))
+                await run_sync(exits.enter_context, worker(APP, env=env))
                 await eventually(
                     lambda: len(waiters.results["sse"]) > CLIENTS // 10, timeout=60, what="the first results"
                 )

@@ -136,7 +136,7 @@ async def test_all_who_wait_get_their_results_though_the_relay_is_killed() -> No
                     running.kill()
                     running = await begin(processes)
                     await waiters.until_all_wait(client)
-                await run_sync(processes.enter_context, worker(APP, "--without-mingle", "--without-gossip", env=env))
+                await run_sync(processes.enter_context, worker(APP, env=env))
                 await eventually(
                     lambda: len(waiters.results["async"]) > CLIENTS // 10, timeout=60, what="the first results"
                 )

@@ -191,8 +191,9 @@ class Watcher:
                 await socket.send(json.dumps({"id": number, "rpc": {"method": "get", "data": {"id": identity}}}))
             answers: list[dict[str, Any]] = []
             while len(answers) < len(identities):
-                answers += [json.loads(line) for line in str(await socket.recv(decode=True)).split("\n")]
+                heard = map(json.loads, str(await socket.recv(decode=True)).split("\n"))
+                answers += [message for message in heard if message]  # and no ping
         for answer in answers:
             task = answer["rpc"]["data"]["task"]
             if task is not None:
-                self.tasks[task["id"]] = msgspec.convert(task, Told)
+                self.tasks[task["id"]] = msgspec.json.decode(json.dumps(task), type=Told)

@@ -34,7 +34,6 @@ _EVERY = 0.5
 #: What a relay may keep of what it was sent, in bytes: its history, buffers of the allocator, pages that were touched.
 _MEMORY = JOURNAL.history_bytes + 48 * 2**20
 _STATES = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"]
-_ALONE = ("--without-mingle", "--without-gossip", "--without-heartbeat")
 #: Who was refused, and which limit was reached, belongs into the log.
 _ALWAYS = (r" watcher\.relay\.(limits|refusals): ",)
 _LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
@@ -226,7 +225,7 @@ def stage() -> Iterator[Stage]:
             "WATCHER_REDIS_URL": server.url(),
             "WATCHER_HISTORY": str(JOURNAL.history), "WATCHER_HISTORY_BYTES": str(JOURNAL.history_bytes),
         }  # fmt: skip
-        _: Program = exits.enter_context(worker("tasks", *_ALONE, pool="threads", env=places))
+        _: Program = exits.enter_context(worker("tasks", "--without-heartbeat", pool="threads", env=places))
         running = exits.enter_context(relay("tasks", env=places))
         options: dict[str, Any] = {"max_size": None, "compression": None, "ping_interval": None}
         witness = Witness(exits.enter_context(connect(running.ws_url, **options)))

@@ -32,14 +32,14 @@ async def test_nobody_at_the_brokers_port(valkey: Valkey, caplog: pytest.LogCapt
         assert isinstance(outcome, Unavailable)
         assert (outcome.submitted, outcome.temporary, outcome.code, outcome.status) == ("no", True, 100, 503)
         assert "refused" in str(outcome)
-        assert elapsed < 1
+        assert elapsed < 3
         assert [(event.state, event.reason) for event in journal(valkey)] == [
             ("PENDING", None),
             ("REJECTED", "not_sent"),
         ]
         elapsed, outcome = await timed(lambda: gateway.revoke(b'{"id": "late"}', OPEN))
         assert isinstance(outcome, Unavailable)
-        assert elapsed < 1
+        assert elapsed < 3
         # The broker comes back: the same request is taken.
         with valkey_server(port=port) as broker:
             assert (await gateway.submit(data, OPEN, key="k")).id == "late"

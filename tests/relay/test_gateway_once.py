@@ -171,17 +171,17 @@ async def test_a_claim_that_no_relay_made_is_in_the_way(gateway: Gateway, valkey
     assert (await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "other"}), OPEN)).id == "other"
 
 
-async def test_thousands_at_once_are_carried_in_order_of_the_journal(gateway: Gateway, valkey: Valkey) -> None:
+async def test_hundreds_at_once_are_carried_in_order_of_the_journal(gateway: Gateway, valkey: Valkey) -> None:
     found: dict[int, Submitted] = {}
 
     async def submit(number: int) -> None:
         found[number] = await gateway.submit(request("tasks.add", number, 0), OPEN)
 
     async with anyio.create_task_group() as group:
-        for number in range(1000):
+        for number in range(300):
             group.start_soon(submit, number)
     events = journal(valkey)
-    assert len(events) == len(queued(valkey)) == 1000
+    assert len(events) == len(queued(valkey)) == 300
     assert {told.id: told.offset for told in found.values()} == {e.id: at for at, e in enumerate(events, start=1)}
 
 

@@ -56,7 +56,7 @@ class Client:
         self._heard.set()
         self._heard = anyio.Event()
 
-    async def until(self, ready: Callable[[], Any], what: str, timeout: float = 10) -> Any:
+    async def until(self, ready: Callable[[], Any], what: str, timeout: float = 20) -> Any:
         """Wait until `ready()` is true, looking again whenever something was heard."""
         try:
             with anyio.fail_after(timeout):
@@ -72,12 +72,12 @@ class Client:
         await self._socket.send(json.dumps({"id": number, **command}))
         return number
 
-    async def answer(self, number: int, timeout: float = 10) -> Json:
+    async def answer(self, number: int, timeout: float = 20) -> Json:
         """The reply to what was said under this number."""
         await self.until(lambda: number in self._replies, f"the reply to command {number}", timeout)
         return self._replies.pop(number)
 
-    async def ask(self, timeout: float = 10, **command: Any) -> Json:
+    async def ask(self, timeout: float = 20, **command: Any) -> Json:
         """Say something, and wait for the reply."""
         return await self.answer(await self.send(**command), timeout)
 
@@ -101,7 +101,7 @@ class Client:
         """The states that a task has been pushed in."""
         return [event["state"] for _, event in self.publications(channel) if event["id"] == identity]
 
-    async def until_final(self, identity: str, channel: str = "tasks", timeout: float = 15) -> Json:
+    async def until_final(self, identity: str, channel: str = "tasks", timeout: float = 30) -> Json:
         """Wait for the event that ends a task."""
         final = {"SUCCESS", "FAILURE", "REVOKED", "REJECTED", "IGNORED"}
 

@@ -21,7 +21,9 @@ from tests.support.waiting import wait_for
 ROOT = Path(__file__).resolve().parents[2]
 
 # What of the caller's environment would change what a test sees.
-_FOREIGN = re.compile(r"^(WATCHER_|CELERY_|APP$|BROKER_URL$|RESULT_BACKEND$|NO_COLOR$|FORCE_COLOR$|PYTHONOPTIMIZE$)")
+_FOREIGN = re.compile(
+    r"^(WATCHER_|CELERY_|APP$|BROKER_URL$|RESULT_BACKEND$|NO_COLOR$|FORCE_COLOR$|PYTHONOPTIMIZE$|MAKE|MFLAGS$|ARGS$)"
+)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -76,7 +78,7 @@ class Program:
         """All that it has said, for a test that failed."""
         return f"--- {self.name}: stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
-    def wait_for_output(self, pattern: str, *, timeout: float = 20.0) -> re.Match[str]:
+    def wait_for_output(self, pattern: str, *, timeout: float = 30.0) -> re.Match[str]:
         """Wait until it has said, on either stream, what the regular expression matches."""
 
         def said() -> re.Match[str] | None:
@@ -94,7 +96,7 @@ class Program:
         """Send a signal to the program itself, not to its children."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """Wait until it ends, and return its exit code (negative: the signal that ended it)."""
         try:
             return self.process.wait(timeout)
@@ -148,19 +150,28 @@ def worker(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     optimize: bool = False,
+    alone: bool = True,
 ) -> Iterator[Program]:
     """A Celery worker in its own process, ready to take tasks.
+
+    It is killed at the end: its own way to stop takes a second or more. A test that looks at that stops it itself.
 
     :param app: what `-A` names, for example `tasks` or `tests.apps.pools`.
     :param arguments: further ones, for example `-I`, `watcher.worker`.
     :param env: at least where broker and result backend are; see the `tasks_env` fixture.
     :param optimize: run with `python -O`.
+    :param alone: whether it doesn't look for other workers, which takes a second; it is so under `watcher up` too.
     """
     interpreter = [sys.executable, "-O"] if optimize else [sys.executable]
     command = [*interpreter, "-m", "celery", "-A", app, "worker", "-l", "info", "-P", pool, "-c", str(concurrency)]
+    if alone:
+        command += ["--without-mingle", "--without-gossip"]
     with program(*command, *arguments, env=env, cwd=cwd) as running:
-        running.wait_for_output(r"\bready\.", timeout=30)
-        yield running
+        try:
+            running.wait_for_output(r"\bready\.", timeout=30)
+            yield running
+        finally:
+            running.kill()
 
 
 class Relay(Program):
@@ -206,7 +217,7 @@ def relay(
     running.tls = tls
     try:
         running.url = running.wait_for_output(r"(?m)^https?://[^\s/]+").group()
-        wait_for(running.ready, timeout=10, what=f"{running.url}/readyz to say yes\n{running.output}")
+        wait_for(running.ready, timeout=20, what=f"{running.url}/readyz to say yes\n{running.output}")
         yield running
     finally:
         running.close()

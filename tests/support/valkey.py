@@ -30,10 +30,17 @@ class Valkey:
         """A new client; `with valkey.client() as redis`."""
         return Redis.from_url(self.url(database), socket_timeout=5)
 
-    def flush(self) -> None:
-        """Forget everything, in all databases."""
-        with self.client() as redis:
-            redis.flushall()
+    def flush(self, *databases: int) -> None:
+        """Forget everything, in all databases or in some.
+
+        A worker that goes on needs what it left in the broker's: without it nothing that is told to all workers comes.
+        """
+        if not databases:
+            with self.client() as redis:
+                redis.flushall()
+        for database in databases:
+            with self.client(database) as redis:
+                redis.flushdb()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _PAUSE = 0.01
 
 
-def wait_for(predicate: Callable[[], T | None], *, timeout: float = 10.0, what: str) -> T:
+def wait_for(predicate: Callable[[], T | None], *, timeout: float = 20.0, what: str) -> T:
     """Call `predicate` until it returns something true, and return that.
 
     :param timeout: in seconds.
@@ -28,10 +28,10 @@ def wait_for(predicate: Callable[[], T | None], *, timeout: float = 10.0, what: 
 
 
 @overload
-async def eventually(predicate: Callable[[], Awaitable[T | None]], *, timeout: float = 10.0, what: str) -> T: ...
+async def eventually(predicate: Callable[[], Awaitable[T | None]], *, timeout: float = 20.0, what: str) -> T: ...
 @overload
-async def eventually(predicate: Callable[[], T | None], *, timeout: float = 10.0, what: str) -> T: ...
-async def eventually(predicate: Callable[[], Any], *, timeout: float = 10.0, what: str) -> Any:
+async def eventually(predicate: Callable[[], T | None], *, timeout: float = 20.0, what: str) -> T: ...
+async def eventually(predicate: Callable[[], Any], *, timeout: float = 20.0, what: str) -> Any:
     """The same for async tests; `predicate` may be a coroutine function."""
     end = time.monotonic() + timeout
     while True:
