@@ -19,5 +19,6 @@ def own_env() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="package")
 def serving(own_env: dict[str, str]) -> Iterator[Relay]:
-    with worker("tests.support.held", env=own_env), relay("tests.support.held", env=own_env) as running:
+    # More children than tasks that a test holds up at once: the others are to go on.
+    with worker("tests.support.held", concurrency=5, env=own_env), relay("tests.support.held", env=own_env) as running:
         yield running

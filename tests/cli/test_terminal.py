@@ -54,7 +54,7 @@ def test_many_have_a_bar_each_and_a_line_that_counts_them(serving: Relay, held: 
     """With the results above, each whole, in the order of the lines."""
     stdin = lines(held, SHORT, LONG) + '["x"]\n' + lines(held, LONG, LONG)
     with terminal("submit", "tasks.count_slowly", "-", url=serving.url, stdin=stdin) as shown:
-        # Two are under way, whichever of the three.
+        # All three, however far each is told to be by now.
         two = rf"(?=(?:.*\n)*{BAR}\n(?:.*\n)*{BAR}\n)"
         shown.wait_for(rf"^168\n{two}(?:tasks\.count_slowly .*\n){{3}}1 done, 1 failed, 3 in flight$")
         held.open()
