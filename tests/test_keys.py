@@ -198,10 +198,10 @@ def test_a_relay_without_keys_does_not_load_what_they_need() -> None:
     """PyJWT loads cryptography where it is installed, which takes 8 MiB."""
     script = (
         "import sys\nfrom watcher.cli import main\nfrom watcher.relay import service\n"
-        "from watcher.permissions import keyring\n"
+        "from watcher.permissions import keyring_of\n"
         "from watcher.settings import Settings\n"
-        "assert keyring(Settings()) is None\nprint('jwt' in sys.modules)\n"
-        f"assert keyring(Settings(secret='{SECRET}')) is not None\nprint('jwt' in sys.modules)"
+        "assert keyring_of(Settings()) is None\nprint('jwt' in sys.modules)\n"
+        f"assert keyring_of(Settings(secret='{SECRET}')) is not None\nprint('jwt' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout.split() == ["False", "True"], done.stderr

@@ -18,7 +18,7 @@ from watcher.settings import LEEWAY, Settings
 if TYPE_CHECKING:
     from watcher.keys import Keyring
 
-__all__ = ["OPEN", "Grant", "grant", "issue", "keyring", "literally"]
+__all__ = ["OPEN", "Grant", "grant", "issue", "keyring_of", "literally"]
 
 #: Globs that mean every channel.
 _ALL: Final = ("*", "tasks")
@@ -61,7 +61,7 @@ class Grant:
 OPEN: Final = Grant(watch=("*",), submit=("*",), revoke=True)
 
 
-def keyring(settings: Settings) -> Keyring | None:
+def keyring_of(settings: Settings) -> Keyring | None:
     """What a relay with these settings holds tokens against, as :meth:`watcher.keys.Keyring.of`."""
     if not settings.guarded:
         return None

@@ -45,7 +45,7 @@ _LINKS = "[...document.querySelectorAll('body a')].map((each) => each.getAttribu
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
-    """A server that other tests don't empty."""
+    """Their own: no other test is to find these tasks."""
     with valkey_server() as running:
         yield running
 

@@ -96,7 +96,7 @@ async def test_ten_thousand_waits_at_once(server: Valkey, capsys: pytest.Capture
         told = f"{taken / MANY:.1f} KiB each with their asyncio tasks; {memory_before} KiB before, "
         told += f"{memory_before + taken} during, {memory()} after; connections {before}, {during}, {after}"
         with capsys.disabled():
-            print(f"\n{MANY} waits: {told}")  # noqa: T201 - a figure, shown by -s
+            print(f"\n{MANY} waits: {told}")  # noqa: T201 - a figure that a passing test tells, too
     await eventually(lambda: not connections(server)["subscribers"], what="no connection to be left")
     assert not connections(server)["lookers"]
 
@@ -114,7 +114,8 @@ async def test_ten_thousand_waits_leave_no_object_behind(server: Valkey) -> None
         more = len(gc.get_objects()) - objects, sys.getallocatedblocks() - blocks
         assert more[0] < MANY // 100, more
         assert more[1] < MANY // 10, more
-        print(f"\n{MANY} waits that are over: {more[0]} objects, {more[1]} blocks of memory more than before")  # noqa: T201
+        told = f"{more[0]} objects, {more[1]} blocks of memory more than before"
+        print(f"\n{MANY} waits that are over: {told}")  # noqa: T201 - a figure, shown by -s
 
 
 async def wait_for_all(results: Results) -> None:

@@ -163,8 +163,9 @@ class Stage:
         except HTTPError as error:
             with error:
                 said = error.read()
-                if error.code >= 500:  # allowed or not: pytest shows it with a test that fails
-                    print(f"{request.selector}: {said.decode()}", file=sys.stderr)  # noqa: T201 - as above
+                if error.code >= 500:  # allowed or not
+                    why = f"{request.selector}: {said.decode()}"
+                    print(why, file=sys.stderr)  # noqa: T201 - pytest shows it with a test that fails
                 return int(error.code)
 
     def settle(self) -> None:
@@ -211,7 +212,8 @@ class Stage:
                 known = level[1] == "WARNING" and any(re.search(pattern, line) for pattern in (*_ALWAYS, *expected))
                 assert known, f"not expected in the log: {line[:1000]}"
         grown = self.rss() - self.memory if self.memory else 0
-        print(f"{len(self.sent)} good tasks, memory {grown / 2**20:+.1f} MiB", file=sys.stderr)  # noqa: T201
+        told = f"{len(self.sent)} good tasks, memory {grown / 2**20:+.1f} MiB"
+        print(told, file=sys.stderr)  # noqa: T201 - pytest shows it with a test that fails
         assert grown < _MEMORY, f"the relay has grown by {grown / 2**20:.0f} MiB"
 
 

@@ -17,7 +17,7 @@ from celery.app.utils import find_app
 
 from watcher.cli.hiding import hide
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
-from watcher.permissions import keyring
+from watcher.permissions import keyring_of
 from watcher.relay.roster import Roster
 from watcher.relay.tls import Certificate
 from watcher.settings import SETTINGS, Setting, Settings, setting
@@ -102,7 +102,7 @@ def _with_keys(settings: Settings) -> Settings:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise SettingError(setting("public_key").variable, given, f"the file can't be read: {why}") from None
-    keyring(settings)
+    keyring_of(settings)  # for what it raises
     return settings
 
 

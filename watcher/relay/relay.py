@@ -20,7 +20,7 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
-from watcher.permissions import Grant, grant, keyring
+from watcher.permissions import Grant, grant, keyring_of
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
@@ -77,7 +77,7 @@ class Relay:
         self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
     ) -> None:
         self.settings = settings
-        self._keyring = keyring(settings)
+        self._keyring = keyring_of(settings)
         self._roster = Roster.of(settings)
         self.edition = 0  # of what people may do
         self.journal = journal
