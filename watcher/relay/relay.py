@@ -31,6 +31,7 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Deadlines, Limits
+from watcher.relay.memory import give_back
 from watcher.relay.messages import SubscribeRequest
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
@@ -79,6 +80,7 @@ class Relay:
         self.settings = settings
         self._keyring = keyring_of(settings)
         self._roster = Roster.of(settings)
+        self._restarted = False  # whether a journal was read whole a moment ago
         self.edition = 0  # of what people may do
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
@@ -187,6 +189,7 @@ class Relay:
         for subscriber in subscribers:
             subscriber.restart()
         self.loaded.set()
+        self._restarted = True
 
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
@@ -337,6 +340,9 @@ class Relay:
                     await checkpoint()
             for client in list(slot):
                 client.tick(now)
+            if self._restarted:
+                self._restarted = False
+                give_back()
             self.limits.forget()
 
     async def _end_overdue(self) -> None:
