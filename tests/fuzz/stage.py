@@ -32,7 +32,7 @@ JOURNAL = Journal(history=20_000, history_bytes=16 * 2**20)
 #: A task is submitted this often while it is fuzzed, in seconds.
 _EVERY = 0.5
 #: What a relay may keep of what it was sent, in bytes: its history, buffers of the allocator, pages that were touched.
-_MEMORY = JOURNAL.history_bytes + 48 * 2**20
+_MEMORY = JOURNAL.history_bytes + 80 * 2**20
 _STATES = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"]
 #: Who was refused, and which limit was reached, belongs into the log.
 _ALWAYS = (r" watcher\.relay\.(limits|refusals): ",)
