@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 __all__ = [
+    "CHANNEL_LIMIT",
     "FINAL_STATES",
     "REPR_LIMIT",
     "TRACEBACK_LIMIT",
@@ -35,6 +36,8 @@ __all__ = [
     "task_of",
 ]
 
+#: Longest name of a channel that can be watched, in characters, as in Centrifugo.
+CHANNEL_LIMIT: Final = 255
 #: Texts that stand for values (argsrepr, result repr, exception message) are cut here, in characters.
 REPR_LIMIT: Final = 1024
 #: A traceback keeps this many of its last characters: the end names the error.

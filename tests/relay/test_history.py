@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -98,6 +99,22 @@ def test_what_was_lost_is_known_to_be_lost() -> None:
     assert history.is_whole("name:n", 180)
     assert not history.is_whole("name:n", 175)
     assert not history.is_whole(ALL, 201), "nobody can have seen what has not happened"
+
+
+def test_names_that_nobody_can_watch_are_not_remembered() -> None:
+    """Whoever may write to Redis thinks of names of any length, and of each channel is known for long what it lost."""
+    history = filled(events=2)
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            name = f"{number}-{'x' * 100_000}"
+            history.append(line(name, "SUCCESS", name=name, root_id=name, group_id=name, tags=(name,)))
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000, "of 100 MB"
+    finally:
+        tracemalloc.stop()
+    newest = history.task(name)
+    assert newest is not None, "it is a task like any other, as long as it is there"
+    assert newest.state == "SUCCESS"
 
 
 def test_what_was_before_the_relay_came_is_not_known_to_be_whole() -> None:

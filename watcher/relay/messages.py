@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from watcher.event import CHANNEL_LIMIT
+
 __all__ = [
-    "CHANNEL_LIMIT",
     "PONG",
     "Command",
     "ConnectRequest",
@@ -42,8 +43,6 @@ __all__ = [
     "unsubscribe_push",
 ]
 
-#: Longest channel name in characters, namespace included, as in Centrifugo.
-CHANNEL_LIMIT: Final = 255
 _NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 
 

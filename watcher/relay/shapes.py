@@ -7,8 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from watcher.event import Task
-from watcher.relay import messages
+from watcher.event import CHANNEL_LIMIT, Task
 from watcher.relay.signature import Registered
 
 __all__ = [
@@ -118,7 +117,7 @@ WAIT: Final = {
 EVENTS: Final = {
     "channel": Parameter(
         "events of this channel; of several, of any of them",
-        {"type": "string", "pattern": "^(tasks|(task|root|group|name|tag):.+)$", "maxLength": messages.CHANNEL_LIMIT},
+        {"type": "string", "pattern": "^(tasks|(task|root|group|name|tag):.+)$", "maxLength": CHANNEL_LIMIT},
         repeated=CHANNELS,
         required=True,
     ),

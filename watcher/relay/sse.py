@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from watcher.errors import BadRequest, NotPermitted
-from watcher.event import Event, Task, encode
+from watcher.event import CHANNEL_LIMIT, Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
 from watcher.relay.asking import admitted
@@ -129,9 +129,7 @@ def _asked(request: Request) -> tuple[list[str], Position | None, str | None]:
         raise BadRequest(f"parameter 'channel': is needed, and accepted {CHANNELS} times at most")
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = (
-                f"takes tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {messages.CHANNEL_LIMIT} characters"
-            )
+            accepted = f"takes tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
             raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
     # What a browser has seen since is newer than the address that it comes back to.
     since = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from watcher.event import Event, decode, is_final, rank, standing
+from watcher.event import CHANNEL_LIMIT, Event, decode, is_final, rank, standing
 
 __all__ = ["AGAIN", "LATE", "RANK", "Kept", "Offsets", "Place", "Story", "mark_of", "stands"]
 
@@ -53,7 +53,11 @@ class Story(Offsets):
 
 
 class Place:
-    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``."""
+    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``.
+
+    ``channels``: those that can be watched, whose names have an end. What was lost of a channel is remembered for
+    longer than its events, so it must not matter how long a name somebody thinks of.
+    """
 
     __slots__ = ("channels", "key", "others", "story")
 
@@ -61,7 +65,7 @@ class Place:
         self.story = story
         self.key = key
         self.others = others
-        self.channels = (story.channel, *[offsets.channel for offsets in others])
+        self.channels = tuple([each.channel for each in (story, *others) if len(each.channel) <= CHANNEL_LIMIT])
 
 
 #: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
