@@ -81,6 +81,7 @@ RULES = {
     "watcher.relay.counts": rule(pure=True),
     "watcher.relay.refusals": rule(pure=True),
     "watcher.relay.frames": rule(pure=True),
+    "watcher.relay.fanout": rule(f"{PURE} watcher.relay.counts watcher.relay.frames", pure=True),
     "watcher.relay.turns": rule(pure=True),
     "watcher.relay.limits": rule("watcher.relay.counts watcher.relay.turns", pure=True),
     "watcher.relay.writing": rule(never="redis celery websockets"),

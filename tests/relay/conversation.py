@@ -64,9 +64,10 @@ def relay(*lines: bytes, events: int = 1000) -> Hub[Any]:
 
 def publish(hub: Hub[Any], *lines: bytes) -> None:
     hub.publish(lines)
-    for client, parts in hub.flush().items():
-        for part in parts:
-            client.take(messages.publications(part.channel, part.events))
+    for parts, clients in hub.flush():
+        for client in clients:
+            for part in parts:
+                client.take(messages.publications(part.channel, part.events))
 
 
 def offsets(reply: Reply) -> list[int]:

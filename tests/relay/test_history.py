@@ -185,13 +185,13 @@ def test_each_watcher_is_handed_each_event_once_per_channel_in_order() -> None:
     assert not hub.watch("task:a", "two")
     hub.watch(ALL, "two")
     hub.publish([line("a"), line("b"), line("a", "STARTED")])
-    handed = hub.flush()
+    handed = {watcher: parts for parts, watchers in hub.flush() for watcher in watchers}
     assert [(part.channel, [offset for offset, _ in part.events]) for part in handed["one"]] == [("task:a", [1, 3])]
     assert {part.channel: [offset for offset, _ in part.events] for part in handed["two"]} == {
         ALL: [1, 2, 3], "task:a": [1, 3],
     }  # fmt: skip
     assert handed["one"][0] in handed["two"], "the same publications, so that a frame is built once"
-    assert hub.flush() == {}
+    assert hub.flush() == []
     assert not hub.unwatch("task:a", "one")
     assert hub.unwatch("task:a", "two")
     assert hub.subscribers() == {"two"}
@@ -247,10 +247,10 @@ class Journeys(RuleBasedStateMachine):
     def publish(self, told: list[bytes]) -> None:
         told = [self.as_the_journal_has_it(each) for each in told]
         self.hub.publish(told)
-        for watcher, parts in self.hub.flush().items():
-            for part in parts:
-                assert part.channel == watcher[0]
-                self.seen[watcher] += [offset for offset, _ in part.events]
+        handed = [(watcher, part) for parts, watchers in self.hub.flush() for watcher in watchers for part in parts]
+        for watcher, part in handed:
+            assert part.channel == watcher[0]
+            self.seen[watcher] += [offset for offset, _ in part.events]
 
     def as_the_journal_has_it(self, told: bytes) -> bytes:
         """The journal's script marks what stands behind its task's state."""

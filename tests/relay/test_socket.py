@@ -29,6 +29,7 @@ from watcher.relay import messages
 from watcher.relay.access import origin_of
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
+from watcher.relay.fanout import fan_out
 from watcher.relay.frames import frame, frames
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -88,8 +89,7 @@ class Counter:
 
     def publish(self, lines: Sequence[bytes]) -> None:
         self.hub.publish(lines)
-        for subscriber, parts in self.hub.flush().items():
-            subscriber.deliver(parts)
+        fan_out(self.hub.flush(), self.counts)
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:

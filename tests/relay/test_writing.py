@@ -41,6 +41,7 @@ class End(Writing):
         self.made.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self.lost = True
 
     def pause_writing(self) -> None:

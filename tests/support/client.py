@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,6 +15,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 Json = dict[str, Any]
+
+#: Where the kernel tells of it: struct tcp_info, tcpi_data_segs_in (linux/tcp.h).
+_SEGMENTS = slice(152, 156)
 
 
 class Client:
@@ -47,6 +52,12 @@ class Client:
             self.pushes.append(message["push"])
         else:
             self._replies[message["id"]] = message
+
+    def segments(self) -> int:
+        """How many TCP segments with data have come: one for each write that is no longer than a segment (Linux)."""
+        raw: socket.socket = self._socket.transport.get_extra_info("socket")
+        info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS.stop)
+        return int.from_bytes(info[_SEGMENTS], sys.byteorder)
 
     def vanish(self) -> None:
         """Drop the connection without a word."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import anyio
-
-from watcher.relay.hub import Publications
 
 __all__ = ["Bell"]
 
@@ -19,9 +15,10 @@ class Bell:
     def __init__(self) -> None:
         self._rung = anyio.Event()
 
-    def deliver(self, _parts: Sequence[Publications]) -> None:
-        """The hub has events of a channel."""
+    def deliver(self, _data: bytes) -> int:
+        """The hub has events of a channel. Nothing is written: the history knows better what there is."""
         self._rung.set()
+        return 0
 
     def restart(self) -> None:
         """The journal is another one, or the relay stops."""

@@ -8,12 +8,12 @@ load the reads bring more and the batches grow by themselves; there is no timer 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from watcher.event import InvalidEvent
 from watcher.relay.history import ALL, History
 
-__all__ = ["Hub", "Publications"]
+__all__ = ["Handed", "Hub", "Publications"]
 
 Subscriber = TypeVar("Subscriber", bound=Hashable)
 
@@ -30,6 +30,10 @@ class Publications:
         self.channel = channel
         self.events: list[tuple[int, bytes]] = []
         self.frame: bytes | None = None
+
+
+#: What some subscribers are handed alike: of each channel that all of them watch its events.
+Handed: TypeAlias = tuple[Sequence[Publications], Sequence[Subscriber]]
 
 
 class Hub(Generic[Subscriber]):
@@ -80,18 +84,30 @@ class Hub(Generic[Subscriber]):
                     dirty.events.append((self.history.last, line))
         return invalid
 
-    def flush(self) -> Mapping[Subscriber, Sequence[Publications]]:
-        """What was published since the last flush, for each subscriber that watches some of it."""
-        if len(self._dirty) == 1:  # at a low rate most often: what each is handed is the same, too
-            ((channel, publications),) = self._dirty.items()
-            self._dirty = {}
-            return dict.fromkeys(self._watching.get(channel, ()), (publications,))
-        handed: dict[Subscriber, list[Publications]] = {}
-        for channel, publications in self._dirty.items():
-            for subscriber in self._watching.get(channel, ()):
-                handed.setdefault(subscriber, []).append(publications)
-        self._dirty = {}
+    def flush(self) -> Sequence[Handed[Subscriber]]:
+        """What was published since the last flush, and who watches some of it; each subscriber is there once."""
+        dirty, self._dirty = self._dirty, {}
+        handed: list[Handed[Subscriber]] = []
+        seen: set[Subscriber] = set()
+        for channel, publications in dirty.items():
+            watching = self._watching.get(channel, {})
+            if not seen.isdisjoint(watching):
+                return self._handed_together(dirty)
+            if len(dirty) > 1:
+                seen.update(watching)
+            handed.append(((publications,), list(watching)))
         return handed
+
+    def _handed_together(self, dirty: Mapping[str, Publications]) -> Sequence[Handed[Subscriber]]:
+        """The same where some watch several channels: those who watch the same ones are handed the same."""
+        parts: dict[Subscriber, tuple[Publications, ...]] = {}
+        for channel, publications in dirty.items():
+            for subscriber in self._watching.get(channel, ()):
+                parts[subscriber] = (*parts.get(subscriber, ()), publications)
+        alike: dict[tuple[Publications, ...], list[Subscriber]] = {}
+        for subscriber, whole in parts.items():
+            alike.setdefault(whole, []).append(subscriber)
+        return list(alike.items())
 
     def reset(self, epoch: str, first: int) -> None:
         """The journal is another one now: forget the history. Who watches what stays, and is the caller's to tell."""

@@ -26,6 +26,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
+from watcher.relay.fanout import fan_out
 from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
@@ -196,8 +197,7 @@ class Relay:
         for piece in _pieces(lines, _PIECE):
             self.counts.events += len(piece)
             self._count_invalid(self.hub.publish(piece))
-            for subscriber, parts in self.hub.flush().items():
-                subscriber.deliver(parts)
+            fan_out(self.hub.flush(), self.counts)
         self._grown.set()
         self._grown = anyio.Event()
 

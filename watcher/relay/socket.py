@@ -27,7 +27,7 @@ from watcher.relay import messages
 from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
-from watcher.relay.hub import Hub, Publications
+from watcher.relay.hub import Hub
 from watcher.relay.limits import ACCOUNT, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
@@ -95,8 +95,7 @@ class Socket(Paced):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_open", "_pinged", "_protocol", "_scheduled", "_session",
-        "_stalled",
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, *, server_state: Any, app_state: Any = None, **_: Any) -> None:
@@ -105,7 +104,6 @@ class Socket(Paced):
         self._connections: set[Any] = server_state.connections
         self._protocol = ServerProtocol(max_size=desk.terms.message, logger=_quiet)
         self._session: Session | None = None
-        self._open = False  # whether data may be sent: between the handshake and the closing one
         self._fragments: bytearray | None = None
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
@@ -126,6 +124,7 @@ class Socket(Paced):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
+        super().connection_lost(exc)
         self._connections.discard(self)
         self._drop_held()
         if self._pace.account is not None:
@@ -237,16 +236,6 @@ class Socket(Paced):
 
     # Frames out.
 
-    def deliver(self, parts: Sequence[Publications]) -> None:
-        """Send what a flush of the hub handed out: frames built once, the same bytes for each subscriber, one write."""
-        counts = self._desk.counts
-        counts.writes += 1
-        for part in parts:
-            counts.delivered += len(part.events)
-            if part.frame is None:
-                part.frame = frames(messages.publications(part.channel, part.events))
-        self._write(b"".join([part.frame or b"" for part in parts]) if len(parts) > 1 else parts[0].frame or b"")
-
     def answer(self, call: Call, value: Any) -> None:
         """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
         if self._session is not None and self._protocol.state is State.OPEN:
@@ -293,15 +282,11 @@ class Socket(Paced):
 
     def _write_text(self, texts: Sequence[bytes]) -> None:
         if texts:
-            self._write(frames(texts))
-
-    def _write(self, data: bytes) -> None:
-        if self._open:
-            self._send(data)
+            self.deliver(frames(texts))
 
     def _send_control(self) -> None:
         """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
-        self._open = self._protocol.state is State.OPEN
+        self._let_data(self._protocol.state is State.OPEN)  # between the handshake and the closing one
         for data in self._protocol.data_to_send():
             if data:
                 self._send(data)
@@ -360,7 +345,7 @@ class Socket(Paced):
         elif self._session.grant is not None:
             self._pinged = True
             self._stalled = (None, now)
-            self._write(PING)
+            self.deliver(PING)
 
     def close_if_silent(self) -> None:
         """Close the connection if the client has not said ``connect``."""

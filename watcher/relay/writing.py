@@ -7,7 +7,7 @@ elsewhere: without it a fan-out to 1,000 clients takes a tenth less time.
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 
 __all__ = ["Writing"]
 
@@ -15,37 +15,74 @@ __all__ = ["Writing"]
 class Writing(asyncio.Protocol):
     """Bytes out; the rest is its subclass's."""
 
-    __slots__ = ("_file", "_queued", "_transport")
+    __slots__ = ("_open", "_queued", "_socket", "_straight", "_transport")
 
     _transport: asyncio.Transport
 
     def _write_to(self, transport: asyncio.Transport, high: int) -> None:
-        """From now on this is where bytes go.
+        """From now on this is where bytes go; data not yet.
 
         :param high: once so many bytes wait, :meth:`pause_writing` is called.
         """
         transport.set_write_buffer_limits(high=high)
-        sock = transport.get_extra_info("socket")
-        plain = sock is not None and transport.get_extra_info("sslcontext") is None
         self._transport = transport
-        # What the transport itself writes to. It stays open, and no other connection's, until the transport is closing.
-        self._file: int | None = sock.fileno() if plain else None
+        found = transport.get_extra_info("socket")
+        self._socket: socket.socket | None = None
+        if found is not None and transport.get_extra_info("sslcontext") is None:
+            # The transport's own, which it closes after connection_lost(). Its wrapper can't send.
+            self._socket = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
         self._queued = False  # whether something may wait in the transport
+        self._let_data(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it: its file is closed next, and may be another's then."""
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
+        self._let_data(False)
+
+    def _let_data(self, open: bool) -> None:  # noqa: A002 - says it best
+        """Whether data may be sent from now on."""
+        self._open = open
+        straight = open and not self._queued and self._socket is not None
+        self._straight = self._socket.send if straight and self._socket is not None else None
+
+    def deliver(self, data: bytes) -> int:
+        """Send ``data``, unless none may be sent; returns 1, for the one write that it takes.
+
+        A fan-out calls this a thousand times, and the kernel leaves nothing in the processor's caches in between: it
+        looks at this object only, and at as little of it as possible.
+        """
+        send = self._straight
+        if send is None:
+            if self._open:
+                self._send(data)
+            return 1
+        try:
+            sent = send(data)
+        except OSError:
+            sent = 0  # the transport will find it too, and what follows from it
+        if sent != len(data):
+            self._queue(data[sent:])
+        return 1
 
     def _send(self, data: bytes) -> None:
         """Send ``data`` after all that was sent before; nothing where the connection is closing."""
-        transport = self._transport
-        if transport.is_closing():
+        if self._transport.is_closing():
             return
-        if self._queued:
-            self._queued = transport.get_write_buffer_size() > 0
-        if not self._queued and self._file is not None:
+        if self._queued and not self._transport.get_write_buffer_size():
+            self._queued = False
+            self._let_data(self._open)
+        if not self._queued and self._socket is not None:
             try:
-                sent = os.write(self._file, data)
+                sent = self._socket.send(data)
             except OSError:
-                sent = 0  # the transport will find it too, and what follows from it
+                sent = 0
             if sent == len(data):
                 return
             data = data[sent:]
-        self._queued = True
-        transport.write(data)
+        self._queue(data)
+
+    def _queue(self, data: bytes) -> None:
+        self._queued, self._straight = True, None
+        self._transport.write(data)

@@ -1,0 +1,38 @@
+"""From the hub to those who watch: frames that are built once, and one write to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from watcher.relay import messages
+from watcher.relay.counts import Counts
+from watcher.relay.frames import frames
+from watcher.relay.hub import Handed, Publications
+
+__all__ = ["Outlet", "fan_out"]
+
+
+class Outlet(Protocol):
+    """A subscriber of the hub."""
+
+    def deliver(self, data: bytes) -> int:
+        """Here are events, as frames; returns how many writes it takes."""
+
+
+def fan_out(handed: Iterable[Handed[Any]], counts: Counts) -> None:
+    """Hand out what a flush of the hub brought."""
+    for parts, subscribers in handed:
+        data = _framed(parts[0]) if len(parts) == 1 else b"".join(map(_framed, parts))
+        writes = 0
+        subscriber: Outlet
+        for subscriber in subscribers:
+            writes += subscriber.deliver(data)
+        counts.writes += writes
+        counts.delivered += writes * sum([len(part.events) for part in parts])
+
+
+def _framed(part: Publications) -> bytes:
+    if part.frame is None:
+        part.frame = frames(messages.publications(part.channel, part.events))
+    return part.frame
