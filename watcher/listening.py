@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from watcher.errors import RedisUnreachable
 from watcher.settings import masked
 
-__all__ = ["SILENCE", "confirmed", "listen", "reach", "soon_failing", "tell"]
+__all__ = ["SILENCE", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
 
 #: A server that doesn't answer for this long is taken for frozen, in seconds …
 SILENCE: Final = 4.0
@@ -76,6 +76,24 @@ async def tell(pubsub: PubSub, *command: str | bytes) -> None:
         raise ConnectionError("the connection broke") from None
 
 
+async def keep_asking(answered: Callable[[], float], ping: Callable[[], Awaitable[None]]) -> None:
+    """See now and then whether the server is there; returns never.
+
+    :param answered: tells when it was last heard of, in seconds of :func:`time.monotonic`.
+    :param ping: asks it to answer.
+    :raises TimeoutError: it is silent.
+    """
+    while True:
+        before = _now()
+        await anyio.sleep(_ASK)
+        now = _now()
+        # An event loop that was held up has not read yet what the server said meanwhile.
+        if now - answered() > SILENCE and now - before < SILENCE / 2:
+            raise TimeoutError(f"no answer for {SILENCE:g} s")
+        with anyio.fail_after(SILENCE):
+            await ping()
+
+
 async def listen(
     pubsub: PubSub,
     handle: Callable[[dict[str, Any]], Awaitable[None]],
@@ -92,19 +110,8 @@ async def listen(
     """
     answered = _now()
 
-    async def ask() -> None:
-        while True:
-            before = _now()
-            await anyio.sleep(_ASK)
-            now = _now()
-            # An event loop that was held up has not read yet what the server said meanwhile.
-            if now - answered > SILENCE and now - before < SILENCE / 2:
-                raise TimeoutError(f"no answer for {SILENCE:g} s")
-            with anyio.fail_after(SILENCE):
-                await tell(pubsub, "PING")
-
     async with anyio.create_task_group() as group:
-        group.start_soon(ask)
+        group.start_soon(keep_asking, lambda: answered, lambda: tell(pubsub, "PING"))
         async for message in pubsub.listen():
             answered = _now()
             kind = message["type"]

@@ -1,0 +1,126 @@
+"""A channel of Redis, heard where it arrives: in order, whatever is done with what is heard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
+from watcher.listening import soon_failing
+from watcher.relay.subscriber import subscribed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture
+async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
+    async with soon_failing(valkey.url()) as client:
+        yield client
+
+
+class Ear:
+    """Takes no more than so many messages of one read; the next one is taken slowly."""
+
+    def __init__(self, most: int = 1_000_000) -> None:
+        self.heard: list[bytes] = []
+        self.reads: list[int] = []
+        self.slowly: list[bytes] = []
+        self._most = most
+
+    def take(self, messages: Sequence[bytes]) -> int:
+        self.reads.append(len(messages))
+        taken = messages[: self._most]
+        self.heard += taken
+        return len(taken)
+
+    async def take_slowly(self, message: bytes) -> None:
+        await checkpoint()
+        self.slowly.append(message)
+        self.heard.append(message)
+
+
+async def publish(redis: Redis, first: int, last: int) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for number in range(first, last):
+            await pipeline.publish("here", str(number))
+        await pipeline.execute()
+
+
+def numbers(count: int) -> list[bytes]:
+    return [str(number).encode() for number in range(count)]
+
+
+async def test_what_comes_before_anybody_listens_waits(redis: Redis) -> None:
+    ear = Ear()
+    async with subscribed(redis, "here") as subscriber:
+        await publish(redis, 0, 10_000)
+        async with anyio.create_task_group() as group:
+            group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+            await eventually(lambda: len(ear.heard) == 10_000, what="what was published before")
+            await publish(redis, 10_000, 20_000)
+            await eventually(lambda: len(ear.heard) == 20_000, what="what was published since")
+            group.cancel_scope.cancel()
+    assert ear.heard == numbers(20_000)
+    assert not ear.slowly
+    assert len(ear.reads) < 2000, "what one read brought is handed on together"
+
+
+async def test_what_is_not_taken_at_once_is_taken_slowly_and_in_order(redis: Redis) -> None:
+    ear = Ear(most=3)
+    async with subscribed(redis, "here") as subscriber, anyio.create_task_group() as group:
+        group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+        for first in range(0, 1000, 100):
+            await publish(redis, first, first + 100)
+        await eventually(lambda: len(ear.heard) == 1000, what="all that was published")
+        group.cancel_scope.cancel()
+    assert ear.heard == numbers(1000)
+    assert len(ear.slowly) > 10
+
+
+async def test_a_connection_that_breaks_is_told_of(redis: Redis) -> None:
+    async def broken() -> None:
+        ear = Ear()
+        async with subscribed(redis, "here") as subscriber, anyio.create_task_group() as group:
+            group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+            await redis.client_kill_filter(_type="pubsub")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await broken()
+    assert raised.group_contains(RedisConnectionError, match="the connection broke")
+
+
+async def test_who_may_not_listen_is_told_so(valkey: Valkey, redis: Redis) -> None:
+    await redis.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], categories=["+@all"], reset_channels=True)
+    try:
+        async with soon_failing(valkey.url(), username="deaf", password="any") as deaf:
+            with pytest.raises(ResponseError, match="NOPERM"):
+                async with subscribed(deaf, "here"):
+                    raise AssertionError("it is subscribed")
+    finally:
+        await redis.acl_deluser("deaf")
+
+
+async def test_an_error_of_who_hears_ends_the_listening(redis: Redis) -> None:
+    def fail(messages: Sequence[bytes]) -> int:
+        raise ZeroDivisionError
+
+    async def failing() -> None:
+        async with subscribed(redis, "here") as subscriber, anyio.create_task_group() as group:
+            group.start_soon(subscriber.listen, fail, Ear().take_slowly)
+            await publish(redis, 0, 1)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await failing()
+    assert raised.group_contains(ZeroDivisionError)
