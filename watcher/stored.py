@@ -6,9 +6,12 @@ chose it. A backend that keeps its results otherwise (a database, RPC) is not as
 
 from __future__ import annotations
 
+import bz2
 import json
 import logging
-from collections.abc import Mapping
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -40,6 +43,15 @@ _CAUSES: Final[dict[str, Reason]] = {
 #: What is longer is no name of a state, in characters; and nothing is tried again so often.
 _LONGEST_STATE: Final = 255
 _MOST_RETRIES: Final = 2**31
+#: How a compressed result begins (celery/backends/base.py), and what opens which kind (kombu/compression.py).
+_MARK: Final[bytes] = getattr(base, "COMPRESSED_PAYLOAD_MAGIC", b"")
+_DECOMPRESSORS: Final[dict[bytes, Callable[[], Any]]] = {
+    b"application/x-gzip": zlib.decompressobj,
+    b"application/x-bz2": bz2.BZ2Decompressor,
+    b"application/x-lzma": lzma.LZMADecompressor,
+}
+#: A result has at most so many bytes when it is decompressed.
+_LARGEST: Final = 64 * 1024 * 1024
 _CELERYS: Final = ("billiard.exceptions", "celery.exceptions")
 
 
@@ -54,7 +66,7 @@ class Stored:
         self._backend: BaseKeyValueStoreBackend | Literal[False] | None = None
 
     def read(self, identity: str) -> bytes | None:
-        """What is stored of a task, undecoded; None where nothing is, or where it isn't JSON.
+        """What is stored of a task, as it is stored; None where nothing is, or where it isn't JSON.
 
         Whatever the backend's driver raises when it can't be reached comes out.
         """
@@ -65,7 +77,7 @@ class Stored:
         payload = self._backend.get(self._backend.get_key_for_task(identity))
         if isinstance(payload, str):
             return payload.encode()
-        return decompressed(payload) if payload else None
+        return payload or None
 
     def close(self) -> None:
         """Close its connections, where it is a backend that keeps some and has used them."""
@@ -94,9 +106,26 @@ class Stored:
 
 
 def decompressed(payload: bytes) -> bytes:
-    """``payload`` as it was before it was compressed, which results may be since Celery 5.7."""
-    decompress: Any = getattr(base, "decompress_payload", bytes)
-    return bytes(decompress(payload))
+    """``payload`` as it was before it was compressed, which results may be since Celery 5.7.
+
+    Celery's own way decompresses without end, and a few kilobytes may be gigabytes then.
+
+    :raises ValueError: it can't be decompressed, or is larger than what is read here.
+    """
+    if not _MARK or not payload.startswith(_MARK):
+        return payload
+    kind, _, body = payload[len(_MARK) :].partition(b"\0")
+    make = _DECOMPRESSORS.get(kind)
+    if make is None:
+        raise ValueError(f"compressed as {kind[:50]!r}")
+    decompressor: Any = make()
+    try:
+        plain = bytes(decompressor.decompress(body, _LARGEST))
+    except (zlib.error, lzma.LZMAError, OSError) as error:
+        raise ValueError(str(error)) from None
+    if not decompressor.eof:
+        raise ValueError("it is cut off, or too large")
+    return plain
 
 
 def redis_of(app: Celery) -> tuple[str, str] | None:
@@ -115,7 +144,7 @@ def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: st
     :param name: of the task, where it is known from elsewhere: it says what of the task is shown.
     """
     try:
-        return _event(identity, json.loads(payload), policy, now, name)
+        return _event(identity, json.loads(decompressed(payload)), policy, now, name)
     except (ValueError, RecursionError):
         return None
 
@@ -159,7 +188,7 @@ def value_of(payload: bytes) -> Any:
 
     :raises ValueError: it is something else, or no JSON. RecursionError: it is nested too deeply.
     """
-    meta = json.loads(payload)
+    meta = json.loads(decompressed(payload))
     if not isinstance(meta, dict) or meta.get("status") != "SUCCESS":
         raise ValueError("no stored SUCCESS")
     return _plain(meta.get("result"))

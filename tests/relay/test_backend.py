@@ -97,6 +97,14 @@ async def listening(redis: Redis) -> bool | None:
     return bool(await redis.pubsub_numpat())
 
 
+async def test_a_compressed_result_is_told_too(valkey: Valkey) -> None:
+    async with watching(valkey) as watched:
+        watched.app.conf.result_compression = "gzip"  # Celery before 5.7 doesn't know it
+        await watched.store("a", {"answer": "x" * 50})
+        task = await watched.has("a", "SUCCESS", timeout=1.5)
+        assert json.loads(bytes(task.result)) == {"answer": "x" * 50}  # type: ignore[arg-type]  # it is there
+
+
 async def test_what_no_plugin_tells_is_told_from_the_backend(valkey: Valkey) -> None:
     async with watching(valkey) as watched:
         await watched.store("a", {"pid": 1, "hostname": "w"}, "STARTED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from celery import Celery
+from celery.backends import base
 
 from tests.relay.support import celery_app, gateway_to, request, timed
 from tests.support.valkey import Valkey, valkey_server
@@ -79,6 +81,50 @@ async def test_nothing_is_ever_unpickled(valkey: Valkey) -> None:
             redis.set("celery-task-meta-evil", exploding)
         async with gateway_to(app, valkey.url()) as (gateway, _):
             assert await gateway.get("evil") is None
+
+
+COMPRESSED: bytes = getattr(base, "COMPRESSED_PAYLOAD_MAGIC", b"")
+STORED = b'{"status":"SUCCESS","result":%s,"task_id":"x"}'
+
+
+@pytest.mark.skipif(not COMPRESSED, reason="results are compressed since Celery 5.7")
+async def test_a_compressed_result_is_read(app: Celery, valkey: Valkey) -> None:
+    app.conf.result_compression = "gzip"
+    with valkey.client(14) as redis:
+        async with gateway_to(app, valkey.url()) as (gateway, _):
+            for kind in ("gzip", "bzip2", "lzma"):
+                redis.set(
+                    f"celery-task-meta-{kind}",
+                    base.compress_payload(  # type: ignore[attr-defined]  # since 5.7
+                        STORED % b'"told"', kind
+                    ),
+                )
+                task = await gateway.get(kind)
+                assert task is not None
+                assert (task.state, bytes(task.result)) == ("SUCCESS", b'"told"')  # type: ignore[arg-type]  # it is Raw
+                assert await gateway.result(kind, None) == b'"told"'
+
+
+@pytest.mark.skipif(not COMPRESSED, reason="results are compressed since Celery 5.7")
+@pytest.mark.parametrize(
+    "payload",
+    [
+        COMPRESSED + b"application/x-gzip\0" + zlib.compress(STORED % (b'"%s"' % (b"x" * 70_000_000)), 1),
+        COMPRESSED + b"application/x-gzip\0" + zlib.compress(STORED % b"1")[:-5],
+        COMPRESSED + b"application/x-gzip\0nonsense",
+        COMPRESSED + b"application/x-lzma\0nonsense",
+        COMPRESSED + b"application/x-bz2\0nonsense",
+        COMPRESSED + b"\xff\0nonsense",
+        COMPRESSED,
+    ],
+    ids=lambda payload: f"{len(payload)}",
+)
+async def test_what_is_compressed_badly_or_too_well_is_not_read(app: Celery, valkey: Valkey, payload: bytes) -> None:
+    with valkey.client(14) as redis:
+        redis.set("celery-task-meta-bomb", payload)
+        async with gateway_to(app, valkey.url()) as (gateway, _):
+            assert await gateway.get("bomb") is None
+            assert await gateway.result("bomb", None) is None
 
 
 async def test_a_frozen_result_backend_is_answered_for_within_three_seconds(valkey: Valkey) -> None:

@@ -20,7 +20,7 @@ from watcher.direct.tasks import Tasks
 from watcher.direct.waits import ending
 from watcher.errors import WatcherError
 from watcher.event import Event, InvalidEvent, decode, encode, is_final
-from watcher.stored import decompressed, event_of
+from watcher.stored import event_of
 from watcher.worker.policy import Policy
 
 __all__ = ["Events"]
@@ -117,10 +117,7 @@ class _Inbox:
         """Remember what is stored, to be told of unless somebody else does so first."""
         if payload is None:
             return
-        try:
-            event = event_of(self.id, decompressed(payload), self._policy, time.time())
-        except Exception:  # noqa: BLE001 - a decompressor raises what it likes
-            return
+        event = event_of(self.id, payload, self._policy, time.time())
         if event is not None and _shown(event) != self._said:
             self._stored = event
             self._due = anyio.current_time() + (_PATIENCE if self._worker_tells else _NO_PLUGIN)
