@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 #: Clients of each kind, and how often the relay is killed under them before any task has ended, and while they end.
-CLIENTS = 200
+CLIENTS = 200 if LONG else 60
 KILLS = 5 if LONG else 1
 #: Each client has a pool of its own: one of 600 connections would be busy with itself. Making this takes a while.
 _TLS = ssl.create_default_context()

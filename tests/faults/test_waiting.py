@@ -29,8 +29,8 @@ from watcher.client import SyncRelay
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 #: Who wait, of each kind, and over how many connections. The command line is a process for each task in the long form;
-#: in the short one, where two processors are to start them, 20 processes have ten lines of standard input each.
-CLIENTS = 200
+#: in the short one, where two processors are to start them, 20 processes have a few lines of standard input each.
+CLIENTS = 200 if LONG else 60
 ASYNC, SYNC, PROCESSES = 4, 2, CLIENTS if LONG else 20
 LINES = CLIENTS // PROCESSES
 #: So many processes are started at a time.

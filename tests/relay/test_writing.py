@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket as sockets
 from collections.abc import AsyncIterator
@@ -138,3 +139,20 @@ async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
             await end.made.wait()
             end._send(b"secret")
             assert await stream.receive() == b"secret"
+
+
+async def test_a_connection_that_is_forgotten_closes_no_file_that_is_not_its_own() -> None:
+    """As where an event loop ends before it has told of the end of its connections."""
+    end = End()
+    async with serving(end) as address:
+        with sockets.create_connection(address, timeout=10) as client:
+            await end.made.wait()
+            transport = end._transport
+            transport.set_protocol(asyncio.Protocol())
+            forgotten = End()
+            forgotten._write_to(transport, high=_HIGH)
+            del forgotten
+            gc.collect()
+            transport.write(b"still there")
+            assert await anyio.to_thread.run_sync(client.recv, 100) == b"still there"
+            transport.abort()

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 __all__ = ["Writing"]
+
+
+#: Sockets that share the file of a transport's. One that is forgotten closes it, though it may be another's by then: as
+#: where an event loop ends before it has told of the end of its connections. So none is before it lets go of the file.
+_shared: Final[set[socket.socket]] = set()
 
 
 class Writing(asyncio.Protocol):
@@ -31,12 +37,14 @@ class Writing(asyncio.Protocol):
         if found is not None and transport.get_extra_info("sslcontext") is None:
             # The transport's own, which it closes after connection_lost(). Its wrapper can't send.
             self._socket = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
+            _shared.add(self._socket)
         self._queued = False  # whether something may wait in the transport
         self._let_data(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it: its file is closed next, and may be another's then."""
         if self._socket is not None:
+            _shared.discard(self._socket)
             self._socket.detach()
             self._socket = None
         self._let_data(False)
