@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
@@ -14,7 +15,7 @@ from redis.exceptions import ResponseError
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.listening import soon_failing
-from watcher.relay.subscriber import subscribed
+from watcher.relay.subscriber import Subscriber, subscribed
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +76,39 @@ async def test_what_comes_before_anybody_listens_waits(redis: Redis) -> None:
     assert ear.heard == numbers(20_000)
     assert not ear.slowly
     assert len(ear.reads) < 2000, "what one read brought is handed on together"
+
+
+class Wire(asyncio.Transport):
+    """The transport of a connection that nobody reads from."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def test_what_comes_with_the_confirmation_waits_too() -> None:
+    ear, subscriber = Ear(), Subscriber(Wire())
+    confirmation = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nhere\r\n:1\r\n"
+    messages = b"".join(b"*3\r\n$7\r\nmessage\r\n$4\r\nhere\r\n$1\r\n%d\r\n" % number for number in range(5))
+    async with anyio.create_task_group() as group:
+        group.start_soon(subscriber.subscribe, "here")
+        await checkpoint()
+        subscriber.data_received(confirmation + messages[:-20])
+        subscriber.data_received(messages[-20:])
+    async with anyio.create_task_group() as group:
+        group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+        await eventually(lambda: ear.heard == numbers(5), what="what came with the confirmation")
+        group.cancel_scope.cancel()
+    assert not ear.slowly
+
+
+async def test_what_is_no_answer_of_redis_ends_the_connection() -> None:
+    subscriber = Subscriber(Wire())
+    subscriber.data_received(b"HTTP/1.1 400 Bad Request\r\n")
+    with pytest.raises(RedisConnectionError, match="no answer of Redis"):
+        await subscriber.subscribe("here")
 
 
 async def test_what_is_not_taken_at_once_is_taken_slowly_and_in_order(redis: Redis) -> None:

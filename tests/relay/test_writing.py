@@ -39,7 +39,15 @@ class End(Writing):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._write_to(cast(asyncio.Transport, transport), high=_HIGH)
+        self._let_data(True)
         self.made.set()
+
+    def say(self, data: bytes, way: str) -> None:
+        """Send data as a fan-out does, or what else there is to say."""
+        if way == "deliver":
+            self.deliver(data)
+        else:
+            self._send(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -64,16 +72,17 @@ async def serving(end: End, **tls: Any) -> AsyncIterator[tuple[str, int]]:
             end._transport.abort()
 
 
-async def test_what_waits_in_the_transport_goes_first() -> None:
+@pytest.mark.parametrize("way", ["deliver", "send"])
+async def test_what_waits_in_the_transport_goes_first(way: str) -> None:
     end, expected = End(), bytearray()
     async with serving(end) as address:
         with sockets.create_connection(address, timeout=10) as client:
             await end.made.wait()
             while not end._transport.get_write_buffer_size():
-                end._send(piece := bytes((len(expected) % 251,)) * 100_000)
+                end.say(piece := bytes((len(expected) % 251,)) * 100_000, way)
                 expected += piece
             got = client.recv(50_000_000)  # now the kernel has room, of which the transport doesn't know yet
-            end._send(b"last")
+            end.say(b"last", way)
             end._transport.write_eof()
             got += await anyio.to_thread.run_sync(rest, client)
     assert got == bytes(expected) + b"last"
@@ -92,7 +101,7 @@ async def test_nothing_is_lost_or_out_of_order_whatever_the_client_takes() -> No
         got = bytearray()
         async with stream:
             for piece in pieces:
-                end._send(piece)
+                end.say(piece, randomness.choice(("deliver", "deliver", "send")))
                 if end.paused:  # as a relay does: the client is sent nothing until it has taken some
                     while end.paused:
                         got += await stream.receive(randomness.choice((100, 50_000)))
@@ -156,3 +165,21 @@ async def test_a_connection_that_is_forgotten_closes_no_file_that_is_not_its_own
             transport.write(b"still there")
             assert await anyio.to_thread.run_sync(client.recv, 100) == b"still there"
             transport.abort()
+
+
+async def test_data_is_sent_only_where_it_may_be() -> None:
+    """Between the handshake and the closing one; what the protocol itself has to say is."""
+    end = End()
+    async with serving(end) as address:
+        with sockets.create_connection(address, timeout=10) as client:
+            await end.made.wait()
+            end._let_data(False)
+            end.deliver(b"too early")
+            end._send(b"101 ")
+            end._let_data(True)
+            end.deliver(b"data ")
+            end._let_data(False)
+            end.deliver(b"too late")
+            end._send(b"close")
+            end._transport.write_eof()
+            assert await anyio.to_thread.run_sync(rest, client) == b"101 data close"
