@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
 from tests.support.certificates import Authority
@@ -124,6 +125,23 @@ async def test_a_client_that_takes_nothing_is_told_of() -> None:
                     break
             assert end.paused
             assert _HIGH < end._transport.get_write_buffer_size() < _HIGH + 20_001
+
+
+async def test_nothing_waits_for_a_client_though_the_app_has_set_a_default_time_out() -> None:
+    end = End()
+    async with serving(end) as address:
+        with sockets.create_connection(address):
+            sockets.setdefaulttimeout(3)
+            try:
+                await end.made.wait()
+            finally:
+                sockets.setdefaulttimeout(None)
+            assert end._socket is not None
+            assert end._socket.gettimeout() == 0
+            with anyio.fail_after(2):
+                while not end.paused:
+                    end.deliver(b"x" * 20_000)
+                    await checkpoint()
 
 
 async def test_a_client_that_has_gone_ends_the_connection() -> None:

@@ -38,6 +38,7 @@ class Writing(asyncio.Protocol):
             # The transport's own, which it closes after connection_lost(). Its wrapper can't send.
             self._socket = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
             _shared.add(self._socket)
+            self._socket.setblocking(False)  # an app may have set a default time-out, for which send() would wait
         self._queued = False  # whether something may wait in the transport
         self._let_data(False)
 
