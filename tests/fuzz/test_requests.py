@@ -81,7 +81,7 @@ def mutated(dice: random.Random, target: bytes) -> bytes:
             at = dice.randrange(len(pairs))
             pairs[at : at + 1] = dice.choice(([(pairs[at][0], upset)], [pairs[at]] * 2, [(upset, b"x")], []))
         elif pairs:
-            pairs *= dice.choice((2, 150))
+            pairs = (pairs * dice.choice((2, 150)))[:1000]
         else:
             path = path.replace(b"/x", b"/" + upset) if dice.random() < 0.5 else path + b"/" + upset
     made = path + (b"?" + b"&".join(b"=".join(pair) for pair in pairs) if pairs else b"")
