@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from watcher.errors import RedisUnreachable
@@ -32,7 +34,28 @@ def soon_failing(url: str, **options: Any) -> Redis:
     :param options: further ones of redis-py's; what the URL says goes before them.
     """
     retry = Retry(NoBackoff(), 0)
-    return Redis.from_url(url, **options, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=retry)
+    redis = Redis.from_url(url, **options, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=retry)
+    pool: Any = redis.connection_pool
+    pool.connection_class = _breaking(pool.connection_class)
+    return redis
+
+
+@functools.cache
+def _breaking(kind: type[Any]) -> type[Any]:
+    """The same kind of connection; one that breaks while it is written to says so.
+
+    redis-py writes a turn of the event loop after it has looked, and uvloop, where a transport was closed meanwhile,
+    raises a RuntimeError: whoever waits for a broken connection would not know it as one.
+    """
+
+    class Breaking(kind):  # type: ignore[misc]  # it is known when it runs
+        async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **kwargs)
+            except RuntimeError as error:
+                raise RedisConnectionError(f"the connection broke: {error}") from None
+
+    return Breaking
 
 
 async def reach(redis: Redis, url: str) -> None:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from tests.faults.proxy import Proxy
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.listening import confirmed, listen, soon_failing
+from watcher.listening import confirmed, listen, soon_failing, tell
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +39,19 @@ async def test_a_connection_that_breaks_while_a_message_is_handled_is_not_renewe
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py's
             await redis.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])  # as in a relay
+async def test_a_connection_that_breaks_while_it_is_written_to_says_so(valkey: Valkey) -> None:
+    async with soon_failing(valkey.url()) as redis:
+        pubsub = redis.pubsub()
+        await pubsub.subscribe("here")
+        await confirmed(pubsub)
+        assert pubsub.connection is not None
+        writer = pubsub.connection._writer
+        assert writer is not None
+        writer.transport.abort()
+        await eventually(lambda: "closed=True" in repr(writer.transport), what="the transport to be closed")
+        with pytest.raises((RedisError, ConnectionError)):
+            await tell(pubsub, "PING")
+        await pubsub.aclose()

@@ -81,6 +81,9 @@ async def test_what_comes_before_anybody_listens_waits(redis: Redis) -> None:
 class Wire(asyncio.Transport):
     """The transport of a connection that nobody reads from."""
 
+    def is_closing(self) -> bool:
+        return False
+
     def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
     def pause_reading(self) -> None: ...
@@ -158,3 +161,29 @@ async def test_an_error_of_who_hears_ends_the_listening(redis: Redis) -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await failing()
     assert raised.group_contains(ZeroDivisionError)
+
+
+class Closed(Wire):
+    """One that is closed, as uvloop's are: it bears nothing any more."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def pause_reading(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def resume_reading(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+async def test_a_closed_transport_is_a_broken_connection_and_nothing_else() -> None:
+    subscriber = Subscriber(Closed())
+    subscriber.data_received(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nhere\r\n:1\r\n")
+    await subscriber._ask()
+    subscriber.connection_lost(None)
+    with pytest.raises(ExceptionGroup) as raised:
+        await subscriber.listen(Ear().take, Ear().take_slowly)
+    assert raised.group_contains(RedisConnectionError, match="the connection broke")

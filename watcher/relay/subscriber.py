@@ -69,6 +69,8 @@ class Subscriber(asyncio.Protocol):
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe to a channel, and wait until Redis has confirmed it."""
+        if self._transport.is_closing():
+            raise RedisConnectionError("the connection broke")
         self._transport.write(hiredis.pack_command((b"SUBSCRIBE", channel.encode())))  # type: ignore[arg-type]  # its stub means one item
         while not self._confirmed:
             await self._stir()
@@ -89,13 +91,23 @@ class Subscriber(asyncio.Protocol):
                 while self._waiting:
                     await take_slowly(self._waiting.pop(0))
                     self._hand_on()
-                self._transport.resume_reading()
+                self._read(True)
                 await self._stir()
 
     async def _ask(self) -> None:
         if self._waiting:  # what it answered waits to be read
             self._answered = time.monotonic()
-        self._transport.write(_PING)
+        if not self._transport.is_closing():
+            self._transport.write(_PING)
+
+    def _read(self, on: bool) -> None:
+        """Read on, or no more for now."""
+        if self._transport.is_closing():
+            return  # uvloop's don't bear it, and its end is told of already or soon
+        if on:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     async def _stir(self) -> None:
         """Wait until something is to be done here."""
@@ -137,12 +149,12 @@ class Subscriber(asyncio.Protocol):
         elif kind == b"subscribe":
             self._confirmed = True
             self._stirred.set()
-            self._transport.pause_reading()
+            self._read(False)
 
     def _hand_on(self) -> None:
         """Have all that waits be taken; what isn't taken at once is for :meth:`listen`."""
         if self._take is not None and self._waiting and self._failure is None:
             del self._waiting[: self._take(self._waiting)]
             if self._waiting:
-                self._transport.pause_reading()
+                self._read(False)
                 self._stirred.set()

@@ -94,4 +94,5 @@ class Writing(asyncio.Protocol):
 
     def _queue(self, data: bytes) -> None:
         self._queued, self._straight = True, None
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
