@@ -36,8 +36,9 @@ def rule(ours: str = "", never: str = "", *, pure: bool = False) -> Rule:
     return Rule(frozenset(ours.split()), frozenset(never.split()) | (frozenset(IO) if pure else frozenset()))
 
 
-RELAY = "watcher.journal watcher.listening watcher.relay watcher.stored"
-DIRECT = "watcher.client watcher.direct watcher.journal watcher.listening watcher.stored watcher.tokens watcher.worker"
+JOURNAL = "watcher.entries watcher.journal watcher.scripts"
+RELAY = f"{JOURNAL} watcher.listening watcher.relay watcher.stored"
+DIRECT = f"{JOURNAL} watcher.client watcher.direct watcher.listening watcher.stored watcher.tokens watcher.worker"
 # The relay's core: data and decisions.
 PURE = (
     "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
@@ -52,15 +53,21 @@ RULES = {
     "watcher.keys": rule(pure=True),
     "watcher.permissions": rule(pure=True),
     "watcher.redact": rule(pure=True),
-    "watcher.journal": rule(never="celery websockets"),
-    "watcher.worker": rule("watcher.worker watcher.journal", never="websockets starlette uvicorn anyio asyncio"),
+    "watcher.journal": rule(pure=True),
+    "watcher.scripts": rule(pure=True),
+    "watcher.entries": rule("watcher.journal", never="celery websockets"),
+    "watcher.worker": rule(
+        "watcher.worker watcher.journal watcher.scripts", never="websockets starlette uvicorn anyio asyncio"
+    ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
-    "watcher.worker.publisher": rule("watcher.worker watcher.journal", never="celery websockets starlette uvicorn"),
+    "watcher.worker.publisher": rule(
+        "watcher.worker watcher.journal watcher.scripts", never="celery websockets starlette uvicorn"
+    ),
     "watcher.listening": rule(never="celery websockets"),
     "watcher.stored": rule("watcher.worker", never="redis websockets"),
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule("watcher.journal watcher.relay.subscriber", never="websockets celery"),
+    "watcher.relay.feed": rule(f"{JOURNAL} watcher.relay.subscriber", never="websockets celery"),
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),
@@ -118,7 +125,7 @@ RULES = {
     "watcher.direct.interest": rule(pure=True),
     "watcher.direct.errors": rule("watcher.client.errors", pure=True),
     "watcher.direct.line": rule("watcher.direct.interest watcher.listening", never="celery websockets"),
-    "watcher.direct.lookup": rule("watcher.direct.line watcher.journal", never="celery websockets"),
+    "watcher.direct.lookup": rule(f"{JOURNAL} watcher.direct.line", never="celery websockets"),
     "watcher.direct.tasks": rule(DIRECT, never="celery websockets"),
     "watcher.direct.reading": rule(DIRECT, never="anyio asyncio redis websockets"),
     "watcher.ready": rule(never="redis websockets starlette uvicorn"),

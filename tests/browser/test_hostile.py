@@ -20,7 +20,8 @@ from tests.relay.support import JOURNAL
 from tests.support.processes import Relay, relay, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
-from watcher.journal import APPEND
+from watcher.journal import Record
+from watcher.scripts import APPEND
 
 _APP = "tests.browser.hostile"
 _MUCH = "<b>\u202e" * 1_250_000  # 5 million characters
@@ -114,8 +115,8 @@ def crafted(valkey: Valkey, identity: str, state: str, **fields: Any) -> None:
     told = {"id": identity, "state": state, "timestamp": time.time(), "source": "signal", **fields}
     line = json.dumps(told, ensure_ascii=False).encode()
     with valkey.client() as redis:
-        keys, arguments = JOURNAL.append(f"hostile-{time.time_ns()}", 1, [])
-        redis.register_script(APPEND)(keys, [*arguments, identity, f"0000006{time.time():017.6f} {state}", line])
+        record = Record(identity, f"0000006{time.time():017.6f} {state}", line)
+        redis.register_script(APPEND)(*JOURNAL.append(f"hostile-{time.time_ns()}", 1, [record]))
 
 
 def craft(valkey: Valkey) -> int:

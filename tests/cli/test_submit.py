@@ -18,7 +18,7 @@ from tests.cli.calls import WATCHER, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program, relay, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-from watcher.journal import Journal
+from watcher.journal import Journal, entry
 from watcher.permissions import issue
 
 #: More than a parser of JSON takes.
@@ -172,7 +172,7 @@ def test_json_is_the_events_as_they_are_in_the_journal(serving: Relay, own_env: 
     out = run("submit", "tasks.fail", "1e400 \\u0041 snö ☃\n", "--json", url=serving.url).out
     out += run("submit", "tasks.add", "12345678901234567890", "0.1", "--json", url=serving.url).out
     with Redis.from_url(own_env["CELERY_RESULT_BACKEND"]) as redis:
-        stored = {fields[b"e"] for _, fields in redis.xrange(Journal("watcher", 14).stream)}
+        stored = {line for raw in redis.xrange(Journal("watcher", 14).stream) for line in entry(raw).lines}
     shown = [line.partition(b',"data":')[2].removesuffix(b"}") for line in out.encode().splitlines()]
     assert len(shown) == 8
     assert set(shown) <= stored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -21,8 +22,10 @@ from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
 from watcher.client import TaskEvent, TaskRejected
 from watcher.direct import Results
-from watcher.event import Event, encode, standing
-from watcher.journal import APPEND, Journal, Record
+from watcher.direct.lookup import Lookup
+from watcher.event import Event, decode, encode, standing
+from watcher.journal import Journal, Record
+from watcher.scripts import APPEND
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +104,39 @@ async def test_what_is_not_even_in_the_journal_any_more(results: Results, server
         await results.wait("old-SUCCESS", timeout=5)
     for state in endings:
         assert await states(results, f"old-{state}") == [state]
+
+
+async def test_what_an_unfinished_task_is_known_by_may_have_left_the_stream(server: Valkey) -> None:
+    """Also while it is being looked up."""
+    journal, numbers = Journal(namespace="leaving", history=10), itertools.count(1)
+    async with Redis.from_url(server.url()) as redis, Redis.from_url(server.url()) as writing:
+        script = writing.register_script(APPEND)
+
+        async def append(*events: Event) -> None:
+            records = [Record(event.id, standing(event), encode(event)) for event in events]
+            keys, arguments = journal.append("w", next(numbers), records)
+            await script(keys=keys, args=arguments)
+
+        def change(state: str, timestamp: float, identity: str = "a") -> Event:
+            return Event(id=identity, state=state, timestamp=timestamp, source="signal")
+
+        async def go_on() -> None:
+            for number in itertools.count(2):
+                await append(change("PROGRESS", number), *(change("SUCCESS", 1.0, f"{number}-{i}") for i in range(6)))
+
+        await append(change("STARTED", 1.0), change("PROGRESS", 1.0))
+        lookup = Lookup(redis, "celery-task-meta-", redis, journal)
+        async with anyio.create_task_group() as group:
+            group.start_soon(go_on)
+            newest = 0
+            for _ in range(300):
+                look = (await lookup.known(["a", "b"], ["a"]))["a"]
+                told = [decode(line) for _, line in look.lines]
+                assert [event.state for event in told] == ["STARTED", "PROGRESS"]
+                assert look.lines[1][0] >= newest
+                newest = look.lines[1][0]
+            group.cancel_scope.cancel()
+        assert newest > 10
 
 
 async def states(results: Results, identity: str, **options: Any) -> list[str]:

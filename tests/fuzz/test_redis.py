@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
+import msgspec
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -20,7 +21,7 @@ from tests.fuzz import garbage
 from tests.fuzz.budget import cases, seconds, told
 from tests.fuzz.stage import JOURNAL, Stage
 from tests.support.waiting import wait_for
-from watcher.journal import APPEND
+from watcher.scripts import APPEND
 
 EXPECTED = ("passed over", "the connection to Redis broke", "was rewound")
 _GOOD = {
@@ -59,20 +60,34 @@ def event(dice: random.Random) -> bytes:
 
 def append(dice: random.Random, redis: Redis) -> Any:
     """As a worker does, by the script, but with garbage for id, standing and line."""
-    records: list[bytes | str] = []
-    for _ in range(dice.choice((1, 3))):
+    count = dice.choice((1, 3))
+    records = []
+    for _ in range(count):
         standing = dice.choice(("0000006", "", "x", "0000000" + "0" * 17 + " STARTED", "9" * 50, garbage.text(dice)))
-        records += [f"bad-{dice.randrange(50)}", standing.encode("utf-8", "surrogatepass"), event(dice)]
+        records.append((f"bad-{dice.randrange(50)}", standing.encode("utf-8", "surrogatepass"), event(dice)))
+    ids, standings, lines = zip(*records, strict=True)
+    counts = dice.choice(([count], [count], [1] * count, [count + 1], [0, count], [-1], [], ["x"], [2**40]))
+    told = dice.choice((msgspec.msgpack.encode((ids, standings, counts)),) * 9 + (dice.randbytes(20), b""))
     keys, arguments = JOURNAL.append(f"hostile-{dice.random()}", 1, [])
-    _run(redis, APPEND, keys, [*arguments, *records])
-    return records
+    pieces = lines if len(counts) == count else [b"\n".join(lines)]
+    _run(redis, APPEND, keys, [*arguments[:5], told, *pieces])
+    return records, counts
 
 
 def add(dice: random.Random, redis: Redis) -> Any:
     """Straight into the stream: with the next place, fields that are missing, twice, or wrong."""
     e, b = event(dice), dice.choice((b"0", b"", b"x", b"inf", b"nan", b"-5", b"1e400", b"9" * 400))
     fields = dice.choice(
-        ([b"e", e, b"b", b], [b"b", b, b"e", e], [b"e", e], [b"x", b"y"], [b"", b""], [b"e", b, b"e", e])
+        (
+            [b"e", e, b"b", b],
+            [b"b", b, b"e", e],
+            [b"e", e],
+            [b"x", b"y"],
+            [b"", b""],
+            [b"e", b, b"e", e],
+            [b"e", e, b"b", b, b"n", dice.choice((b"2", b"0", b"-1", b"x", b"999", b"9" * 30))],
+            [b"e", e, b"b", b"0", b"o", dice.choice((b"", b"x", b"\x92\x01\xa40:t1", b"\x93\x01\x02\x03", b"\xc1"))],
+        )
     )
     _call(redis, "XADD", JOURNAL.stream, "*", *fields)
     return fields

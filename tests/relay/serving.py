@@ -19,11 +19,11 @@ from tests.relay.support import JOURNAL
 from tests.support.events import record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.journal import APPEND
 from watcher.relay.http import application
 from watcher.relay.relay import Relay
 from watcher.relay.service import _Server, _until, _uvicorn_config
 from watcher.relay.tls import Certificate
+from watcher.scripts import APPEND
 from watcher.settings import Settings
 
 BASE = "http://localhost:5556"

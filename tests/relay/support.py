@@ -11,10 +11,11 @@ import anyio
 from celery import Celery, Task
 from redis.asyncio import Redis
 
+from tests.support.events import stored
 from tests.support.valkey import Valkey
 from watcher.errors import Refused
-from watcher.event import Event, decode
-from watcher.journal import Journal, entry
+from watcher.event import Event
+from watcher.journal import Journal
 from watcher.relay.gateway import Gateway
 from watcher.settings import Settings
 
@@ -84,7 +85,7 @@ def request(task: str = "tasks.add", *args: Any, options: dict[str, Any] | None 
 
 def journal(valkey: Valkey) -> list[Event]:
     with valkey.client() as redis:
-        return [decode(entry(raw)[2]) for raw in redis.xrange(JOURNAL.stream)]
+        return [told for _, told in stored(redis.xrange(JOURNAL.stream))]
 
 
 def queued(valkey: Valkey, queue: str = "celery") -> list[dict[str, Any]]:

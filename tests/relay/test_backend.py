@@ -17,11 +17,12 @@ from tests.support.events import event, record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.event import Event, Task
-from watcher.journal import APPEND, Journal
+from watcher.journal import Journal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.history import History
+from watcher.scripts import APPEND
 from watcher.stored import event_of
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from watcher.event import Event, encode, standing
-from watcher.journal import Record
+from watcher.event import Event, decode, encode, standing
+from watcher.journal import Record, entry
 
 _STATES = (
     "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RENDERING", "RETRY",
@@ -29,6 +30,12 @@ def line(identity: str, state: str = "PENDING", timestamp: float = 1.0, **fields
 def record(told: Event) -> Record:
     """The same on its way into the journal."""
     return Record(told.id, standing(told), encode(told))
+
+
+def stored(raw: Iterable[Any]) -> list[tuple[int, Event]]:
+    """The events of the journal's entries as XRANGE gives them, with their offsets."""
+    batches = map(entry, raw)
+    return [(offset, decode(line)) for batch in batches for offset, line in enumerate(batch.lines, batch.first)]
 
 
 def life(identity: str, **fields: Any) -> list[Event]:

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from redis import Redis
 
+from tests.support.events import stored
 from tests.support.processes import ROOT, environment
 from tests.support.waiting import wait_for
-from watcher.event import Event, Task, decode, is_final, standing, task_of
-from watcher.journal import Journal, entry
+from watcher.event import Event, Task, is_final, standing, task_of
+from watcher.journal import Journal
 
 JOURNAL = Journal()
 
@@ -30,11 +31,10 @@ class Reader:
 
     def entries(self) -> list[tuple[int, Event]]:
         """All events with their offsets, which must have no hole."""
-        raw = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._redis.xrange(JOURNAL.stream))
-        read = [entry(one) for one in raw]
-        offsets = [offset for _, offset, _ in read]
+        read = stored(cast("list[Any]", self._redis.xrange(JOURNAL.stream)))
+        offsets = [offset for offset, _ in read]
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets))) if offsets else True
-        return [(offset, decode(line)) for _, offset, line in read]
+        return read
 
     def of(self, task_id: str) -> list[Event]:
         """The events of one task, as they arrived."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import aclosing
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -14,15 +14,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from watcher.direct.line import REFUSALS, backoff
+from watcher.entries import entries
 from watcher.event import is_final, rank
-from watcher.journal import Journal, entry, open_line
+from watcher.journal import Journal, open_lines
+from watcher.scripts import KNOWN
 
 __all__ = ["Batches", "Look", "Lookup", "Past", "Peek", "peek"]
 
 logger = logging.getLogger("watcher.direct")
 
-#: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
-_PAGE: Final = 1000
 #: The ranks of which the journal keeps the newest event of an unfinished task.
 _RANKS: Final = range(rank("RETRY") + 1)
 
@@ -144,30 +144,20 @@ class Lookup:
             for key in (journal.closed_older, journal.closed, journal.open):  # the last one that knows it is right
                 pipeline.hmget(key, list(identities))
             if fields:
-                pipeline.xrevrange(journal.stream, count=1)
-                pipeline.hmget(journal.open_lines, fields)
+                # Not by its hash: a transaction that finds out that it isn't there is lost.
+                pipeline.eval(KNOWN, 2, journal.stream, journal.open_lines, *fields)
             found: list[Any] = await pipeline.execute()
-        newest, values = found[3:] or ([], [])
+        epoch, values = found[3] if fields else (b"", [])
         looks: dict[str, Look] = {}
         for each in found[:3]:
             for identity, standing in zip(identities, each, strict=True):
                 if standing is not None:
                     looks[identity] = Look(None, standing.decode("ascii", "replace"))
-        epoch = entry(newest[0])[0] if newest else ""
         for index, identity in enumerate(with_lines):
             look = looks.get(identity, Look(None))
-            lines = _open_lines(values[len(_RANKS) * index : len(_RANKS) * (index + 1)])
-            looks[identity] = look._replace(epoch=epoch, lines=lines)
+            lines = open_lines(values[len(_RANKS) * index : len(_RANKS) * (index + 1)])
+            looks[identity] = look._replace(epoch=epoch.decode("ascii"), lines=lines)
         return looks
-
-
-def _open_lines(values: Iterable[bytes | None]) -> list[tuple[int, bytes]]:
-    """What is kept of an unfinished task, oldest first; what is no event of the journal's is passed over."""
-    lines = []
-    for value in values:
-        with suppress(ValueError):
-            lines += [open_line(value)] if value else []
-    return sorted(lines)
 
 
 class Past:
@@ -184,21 +174,20 @@ class Past:
         """
         missing = set(identities)
         found: dict[str, list[tuple[int, bytes]]] = {identity: [] for identity in missing}
-        newest, end = "", "+"
-        while missing:
-            page: Any = await self._redis.xrevrange(self._journal.stream, end, "-", count=_PAGE)
-            for raw in page:
-                epoch, offset, line = entry(raw)
-                newest = newest or epoch
-                told = peek(line)
-                if told is None or told.id not in missing:
-                    continue
-                found[told.id].append((offset, line))
-                if told.state == "PENDING" and not told.retries and not told.late:
-                    missing.discard(told.id)
-            if len(page) < _PAGE:
-                break
-            end = f"({page[-1][0].decode('ascii')}"
+        newest = ""
+        async with aclosing(entries(self._redis, self._journal.stream, "+", backwards=True)) as past:
+            async for batch in past:
+                newest = newest or batch.epoch
+                for offset in range(batch.last, batch.first - 1, -1):
+                    line = batch.lines[offset - batch.first]
+                    told = peek(line)
+                    if told is None or told.id not in missing:
+                        continue
+                    found[told.id].append((offset, line))
+                    if told.state == "PENDING" and not told.retries and not told.late:
+                        missing.discard(told.id)
+                if not missing:
+                    break
         return newest, {identity: lines[::-1] for identity, lines in found.items()}
 
 

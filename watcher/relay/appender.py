@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from watcher.event import Event, encode, standing
-from watcher.journal import APPEND, Appended, Journal, Record, batches
+from watcher.journal import Appended, Journal, Record, batches
+from watcher.scripts import APPEND
 
 __all__ = ["Appender"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -17,15 +18,17 @@ import anyio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from watcher.entries import entries
 from watcher.errors import Unavailable
-from watcher.journal import BEGIN, Batch, Journal, entry, entry_id, open_line, parse_live
+from watcher.journal import Batch, Journal, entry, entry_id, open_line, open_lines, parse_live
 from watcher.relay.subscriber import subscribed
+from watcher.scripts import BEGIN, KNOWN
 
 __all__ = ["Feed", "Sink", "Size", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
-#: Entries asked of the stream at once: few enough that one reply stays within a few MiB.
+#: Unfinished tasks asked for at once, about: one reply stays within a few MiB.
 _PAGE: Final = 1000
 #: A hole in the offsets is filled where it is no larger than this.
 _HOLE: Final = 10_000
@@ -93,6 +96,7 @@ class Feed:
         self._journal = journal
         self._sink = sink
         self._begin = redis.register_script(BEGIN)
+        self._known = redis.register_script(KNOWN)
         self._epoch = ""
         self._offset = 0
         self._newest = b""  # the event at _offset: what tells a rewound stream from one that grew
@@ -173,39 +177,58 @@ class Feed:
             self._sink.disturb(trouble)
 
     async def _restart(self, epoch: str, first: int) -> None:
-        """Read the whole journal, the unfinished tasks first: one that ends meanwhile ends in the stream.
+        """Read the whole journal, the unfinished tasks last: what has left the stream meanwhile has gone to them.
 
         :param first: offset of the next event, should the stream be empty.
         """
-        kept, strange = [], 0
-        async for _, value in self._redis.hscan_iter(self._journal.open_lines, count=_PAGE):
-            try:
-                kept.append(open_line(value))
-            except ValueError:
-                strange += 1
-        if strange:
-            logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
-        kept.sort()
         lines: list[bytes] = []
-        size, start = 0, epoch
-        while page := await self._page(start):
-            for _, offset, line in map(entry, page):
-                # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
-                # and where that is much, what lies before it is lost.
-                hole = offset - first - len(lines)
-                if not lines or hole > _HOLE:
-                    first, lines, size = offset, [], 0
-                else:
-                    lines += [b""] * hole
-                lines.append(line)
-                size += len(line)
+        size, oldest = 0, 0
+        async for batch in entries(self._redis, self._journal.stream, epoch):
+            oldest = oldest or batch.first
+            # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
+            # and where that is much, what lies before it is lost.
+            hole = batch.first - first - len(lines)
+            if not lines or hole > _HOLE:
+                first, lines, size = batch.first, [], 0
+            else:
+                lines += [b""] * hole
+            fresh = batch.lines[max(0, first + len(lines) - batch.first) :]
+            lines += fresh
+            size += sum(map(len, fresh))
             gone, size = self._excess(lines, size)
             del lines[:gone]
             first += gone
-            start = f"({page[-1][0].decode('ascii')}"
+        kept = await self._kept(oldest, first)
         self._epoch, self._offset = epoch, first + len(lines) - 1
         self._newest = lines[-1] if lines else b""
         self._sink.restart(Snapshot(epoch, first, kept, lines))
+
+    async def _kept(self, oldest: int, first: int) -> list[tuple[int, bytes]]:
+        """The events of unfinished tasks that lie before the offset ``first``, ascending.
+
+        :param oldest: offset of the stream's first event a moment ago.
+        """
+        kept: dict[int, bytes] = {}
+        places: list[bytes] = []
+        strange = 0
+        async for field, value in self._redis.hscan_iter(self._journal.open_lines, count=_PAGE):
+            try:
+                offset, line = open_line(value)
+            except ValueError:
+                strange += 1
+                continue
+            if line and offset < first:
+                kept[offset] = line
+            elif oldest <= offset < first:
+                places.append(field)  # the stream has more than is kept here, or had
+        if strange:
+            logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
+        for start in range(0, len(places), _PAGE):
+            _, known = await self._known(
+                keys=[self._journal.stream, self._journal.open_lines], args=places[start : start + _PAGE]
+            )
+            kept.update((offset, line) for offset, line in open_lines(known) if offset < first)
+        return sorted(kept.items())
 
     def _excess(self, lines: Sequence[bytes], size: int) -> tuple[int, int]:
         """How many lines from the front are more than a journal holds, and the size of the others.
@@ -222,29 +245,29 @@ class Feed:
         """Look whether the event that was read last is still the one at its offset."""
         if not self._newest or self._offset < first:
             return  # nothing was read yet, or it was trimmed
-        identity = entry_id(self._epoch, self._offset)
-        found: Any = await self._redis.xrange(self._journal.stream, identity, identity, count=1)
-        if last >= self._offset and found and entry(found[0])[2] == self._newest:
-            return
+        found: Any = await self._redis.xrange(
+            self._journal.stream, entry_id(self._epoch, self._offset), entry_id(self._epoch, last), count=1
+        )
+        if found:
+            batch = entry(found[0])
+            place = self._offset - batch.first
+            if 0 <= place < len(batch.lines) and batch.lines[place] == self._newest:
+                return
         keys, arguments = self._journal.begin(entry_id(self._epoch, last))
         await self._begin(keys=keys, args=arguments)
         raise _Rewound
 
     async def _read(self) -> None:
         """Read the stream from the last offset on."""
-        while page := await self._page(f"({entry_id(self._epoch, self._offset)}"):
-            lines: list[bytes] = []
-            for epoch, offset, line in map(entry, page):
-                if epoch != self._epoch or offset != self._offset + 1 + len(lines):
+        start = f"({entry_id(self._epoch, self._offset)}"
+        async with aclosing(entries(self._redis, self._journal.stream, start)) as following:
+            async for batch in following:
+                fresh = self._offset + 1 - batch.first
+                if batch.epoch != self._epoch or fresh < 0:
                     # More came than the journal keeps: what follows doesn't follow on what is here.
-                    self._hand_on(lines)
-                    await self._restart(epoch, offset)
+                    await self._restart(batch.epoch, batch.first)
                     return
-                lines.append(line)
-            self._hand_on(lines)
-
-    async def _page(self, start: str) -> Any:
-        return await self._redis.xrange(self._journal.stream, start, "+", count=_PAGE)
+                self._hand_on(batch.lines[fresh:])
 
     async def _look_beside(self) -> None:
         """See now and then whether anybody can append, and say so where nobody can.

@@ -15,7 +15,8 @@ from redis import ConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from watcher.journal import APPEND, Journal, Record
+from watcher.journal import Journal, Record
+from watcher.scripts import APPEND
 
 __all__ = ["Appender", "BatchRefused", "JournalAway"]
 

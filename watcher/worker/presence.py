@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from watcher.journal import BEAT, Journal
+from watcher.journal import Journal
+from watcher.scripts import BEAT
 
 __all__ = ["Presence"]
 

@@ -1,0 +1,334 @@
+r"""The scripts that Redis runs to keep the journal; :mod:`watcher.journal` has their keys and arguments.
+
+An entry of the stream holds the events of one writer that were appended together, up to a few dozen: ``e`` their lines,
+``n`` how many (absent: one), ``b`` the bytes of all entries before it, ``o`` which of them unfinished tasks were known
+by when it was written (absent: none), as MessagePack: position in the entry, field of ``open:lines``, and so on. Its id
+is ``EPOCH-OFFSET`` of its last event. What a command costs is for the most part its call from Lua, so that one for each
+event would take most of an append's time.
+
+Of an unfinished task's newest event of each rank, ``open:lines`` has the offset. The line follows when the entry leaves
+the stream: most tasks have ended by then, and their lines were never written twice.
+
+Anybody may have written to these keys: what is missing or strange counts as nothing, for an error would stop all
+appending.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["APPEND", "BEAT", "BEGIN", "KNOWN"]
+
+# The lines of an entry.
+_SPLIT: Final = """
+local function split(lines)
+  local found, from = {}, 1
+  while true do
+    local to = string.find(lines, '\\n', from, true)
+    found[#found + 1] = string.sub(lines, from, to and to - 1)
+    if not to then return found end
+    from = to + 1
+  end
+end
+"""
+
+# An entry as XRANGE gives it: the offsets of its first and its last event, and its fields.
+_ENTRY: Final = """
+local function number(text)
+  local found = tonumber(text or '')
+  return found and found >= 0 and found < 2 ^ 53 and found or 0
+end
+
+local function entry(raw)
+  local told = {}
+  for i = 1, #raw[2], 2 do told[raw[2][i]] = raw[2][i + 1] end
+  local count = number(told.n)
+  told.last = tonumber(string.match(raw[1], '-(%d+)$'))
+  told.first = count > 1 and count <= math.min(500, told.last) and told.last - count + 1 or told.last
+  told.e, told.b = told.e or '', number(told.b)
+  return told
+end
+"""
+
+# Where a stream stands. XINFO's reply is a flat list whose order differs between versions, so it is read by name.
+_POSITION: Final = """
+local function int(number) return string.format('%.0f', number) end
+
+local function position(stream)
+  local found = {epoch = false, offset = 0, bytes = 0, oldest = false}
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do  -- an error, since there is no stream, has none
+    local name, value = info[i], info[i + 1]
+    if name == 'last-generated-id' then
+      local epoch, offset = string.match(value, '^(%d+)-(%d+)$')
+      found.id, found.epoch, found.offset = value, epoch, tonumber(offset)
+    elseif name == 'last-entry' and value then
+      local newest = entry(value)
+      found.bytes = newest.b + #newest.e
+    elseif name == 'first-entry' then
+      found.oldest = value
+    end
+  end
+  return found
+end
+
+local function new_epoch()
+  local now = redis.call('TIME')
+  return now[1] .. string.format('%06d', tonumber(now[2]))
+end
+"""
+
+#: A worker is there: KEYS the hash of workers; ARGV its hostname, and when it started. Redis' clock says when, so that
+#: those of workers and relays may differ.
+BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])"
+
+#: Append a batch: see :meth:`watcher.journal.Journal.append` for the arguments and
+#: :class:`watcher.journal.Appended` for the reply.
+#:
+#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final. So is REJECTED of
+#: what was not sent, which ranks with PENDING.
+APPEND: Final = (
+    _ENTRY
+    + _SPLIT
+    + _POSITION
+    + """
+local stream, open, open_lines, closed, closed_older, writer = unpack(KEYS)
+local batch, writer_ttl = tonumber(ARGV[1]), ARGV[2]
+local max_events, max_bytes, live = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local ids, standings, counts = unpack(cmsgpack.unpack(ARGV[6]))
+local at = position(stream)
+
+local repeated = number(redis.call('GET', writer)) >= batch
+if repeated or #ids == 0 then return {at.epoch or '', at.offset, 0} end
+
+local byte, sub = string.byte, string.sub
+local function final(standing)
+  local rank = byte(standing, 7) or 0
+  return rank >= 53 or rank == 48 and sub(standing, 26) == 'REJECTED'
+end
+
+-- What is known of each task in the batch: a task that has been opened again is in open and in closed.
+local tasks, known, was_open = {}, {}, {}
+for _, id in ipairs(ids) do
+  if known[id] == nil then known[id] = false; tasks[#tasks + 1] = id end
+end
+local missing = tasks
+for _, hash in ipairs({open, closed, closed_older}) do
+  local found, others = redis.call('HMGET', hash, unpack(missing)), {}
+  for i, id in ipairs(missing) do
+    if found[i] then
+      known[id] = found[i]
+      was_open[id] = hash == open
+    else
+      others[#others + 1] = id
+    end
+  end
+  missing = others
+  if #missing == 0 then break end
+end
+
+-- Where each event stands; which are the newest of their task and rank.
+local epoch, offset = at.epoch or new_epoch(), at.offset
+local entries, newest, event, last = {}, {}, 0, 0
+local touch_id, touch_field, touch_at, touch_entry = {}, {}, {}, {}
+for piece, count in ipairs(counts) do
+  local first, lines, edits = offset + 1, ARGV[6 + piece], nil
+  for i = 1, count do
+    event = event + 1
+    local id, standing = ids[event], standings[event]
+    local current, ends = known[id], final(standing)
+    local late = current and standing < current
+    -- The same final state of the same try again (a time limit fires twice, a relay completes what came) says nothing.
+    if current and ends and sub(standing, 1, 7) == sub(current, 1, 7) and sub(standing, 25) == sub(current, 25) then
+      edits = edits or {}
+      edits[i] = 'drop'
+    else
+      offset = offset + 1
+      if late then
+        edits = edits or {}
+        edits[i] = 'late'
+      else
+        known[id] = standing
+      end
+      if not ends and not (late and (final(current) or byte(standing, 7) == byte(current, 7))) then
+        local field = sub(standing, 7, 7) .. ':' .. id
+        last = last + 1
+        touch_id[last], touch_field[last], touch_at[last], touch_entry[last] = id, field, offset, #entries + 1
+        newest[field] = last
+      end
+    end
+  end
+  if edits then
+    local told, kept = split(lines), {}
+    for i = 1, count do
+      local line = told[i] or ''
+      if edits[i] == 'late' then line = sub(line, 1, -2) .. ',"late":true}' end
+      if edits[i] ~= 'drop' then kept[#kept + 1] = line end
+    end
+    lines = table.concat(kept, '\\n')
+  end
+  if offset >= first then entries[#entries + 1] = {first = first, last = offset, lines = lines, open = {}} end
+end
+
+local now_lines = {}
+for i, field in ipairs(touch_field) do
+  if newest[field] == i and not final(known[touch_id[i]]) then
+    local told = entries[touch_entry[i]]
+    told.open[#told.open + 1] = touch_at[i] - told.first + 1
+    told.open[#told.open + 1] = field
+    now_lines[#now_lines + 1] = field
+    now_lines[#now_lines + 1] = int(touch_at[i])
+  end
+end
+
+local bytes, published = at.bytes, {}
+for i, told in ipairs(entries) do
+  local fields = {'e', told.lines, 'b', int(bytes)}
+  if told.last > told.first then fields[5], fields[6] = 'n', told.last - told.first + 1 end
+  if #told.open > 0 then
+    fields[#fields + 1] = 'o'
+    fields[#fields + 1] = cmsgpack.pack(told.open)
+  end
+  redis.call('XADD', stream, epoch .. '-' .. int(told.last), unpack(fields))
+  bytes = bytes + #told.lines
+  published[i] = told.lines
+end
+redis.call('SET', writer, ARGV[1], 'EX', writer_ttl)
+if #entries == 0 then return {epoch, offset, 0} end
+
+local gone_lines, gone, now_open, now_closed = {}, {}, {}, {}
+for _, id in ipairs(tasks) do
+  local list = final(known[id]) and now_closed or now_open
+  list[#list + 1] = id
+  list[#list + 1] = known[id]
+  if list == now_closed and was_open[id] then
+    gone[#gone + 1] = id
+    for rank = 0, 4 do gone_lines[#gone_lines + 1] = rank .. ':' .. id end
+  end
+end
+if #now_open > 0 then redis.call('HSET', open, unpack(now_open)) end
+if #now_lines > 0 then redis.call('HSET', open_lines, unpack(now_lines)) end
+if #gone > 0 then
+  redis.call('HDEL', open, unpack(gone))
+  redis.call('HDEL', open_lines, unpack(gone_lines))
+end
+if #now_closed > 0 then
+  redis.call('HSET', closed, unpack(now_closed))
+  if redis.call('HLEN', closed) > max_events then
+    redis.call('UNLINK', closed_older)
+    redis.call('RENAME', closed, closed_older)
+  end
+end
+
+-- Now and then, so that some entries leave at a time and not one with each that comes.
+local function passes(before, after, bound, most)
+  local step = math.max(math.min(math.floor(bound / 10), most), 1)
+  return math.floor(before / step) < math.floor(after / step)
+end
+if passes(at.offset, offset, max_events, 64) or passes(at.bytes, bytes, max_bytes, 65536) then
+  -- What leaves the stream leaves behind what unfinished tasks are known by.
+  local function save(told)
+    local open = cmsgpack.unpack(told.o)
+    local fields, lines = {}, split(told.e)
+    for i = 2, #open, 2 do fields[#fields + 1] = open[i] end
+    for i, offset in ipairs(redis.call('HMGET', open_lines, unpack(fields))) do
+      local place = open[2 * i - 1]
+      if offset and tonumber(offset) == told.first + place - 1 then
+        redis.call('HSET', open_lines, fields[i], offset .. ' ' .. lines[place])
+      end
+    end
+  end
+
+  -- An entry leaves when all of it is beyond the bound in events, or some of it beyond that in bytes; the last one
+  -- stays. Bounded work a call, so a bound that was lowered by much is reached over several.
+  local function stays(told) return told.last > offset - max_events and told.b >= bytes - max_bytes end
+  local done, count = not at.oldest or stays(entry(at.oldest)), 16
+  while not done do
+    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
+    for i, raw in ipairs(oldest) do
+      local told = entry(raw)
+      if stays(told) or i == #oldest then
+        redis.call('XTRIM', stream, 'MINID', '=', raw[1])
+        done = stays(told) or #oldest < count or count == 256
+        break
+      end
+      if told.o then pcall(save, told) end
+    end
+    count = count * 2
+  end
+end
+
+redis.call('PUBLISH', live, epoch .. ' ' .. int(at.offset + 1) .. '\\n' .. table.concat(published, '\\n'))
+return {epoch, offset, offset - at.offset}
+"""
+)
+
+#: Make sure that there is a journal, or give a rewound one a new epoch: see :meth:`watcher.journal.Journal.begin`.
+#: Offsets stay, so what was trimmed stays known. Replies with the epoch and the offsets of the first event and of the
+#: last one that was ever added (first = last + 1 where there is none).
+BEGIN: Final = (
+    _ENTRY
+    + _POSITION
+    + """
+local stream, renewed = unpack(KEYS)
+local rewound, live = ARGV[1], ARGV[2]
+local at = position(stream)
+local epoch = at.epoch
+if not epoch then
+  -- An empty stream that ends at EPOCH-0: XADD can't make one, a group can.
+  epoch = new_epoch()
+  redis.call('XGROUP', 'CREATE', stream, 'begin', '0', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', stream, 'begin')
+  redis.call('XSETID', stream, epoch .. '-0')
+  redis.call('PUBLISH', live, epoch .. ' 1')
+elseif at.id == rewound then
+  epoch = new_epoch()
+  if epoch <= at.epoch then epoch = int(tonumber(at.epoch) + 1) end
+  redis.call('DEL', renewed)
+  redis.call('XGROUP', 'CREATE', renewed, 'begin', '0', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', renewed, 'begin')
+  local from = '-'
+  while true do
+    local found = redis.call('XRANGE', stream, from, '+', 'COUNT', 100)
+    for _, raw in ipairs(found) do
+      redis.call('XADD', renewed, epoch .. '-' .. string.match(raw[1], '-(%d+)$'), unpack(raw[2]))
+    end
+    if #found < 100 then break end
+    from = '(' .. found[#found][1]
+  end
+  redis.call('XSETID', renewed, epoch .. '-' .. int(at.offset))
+  redis.call('RENAME', renewed, stream)
+  redis.call('PUBLISH', live, epoch .. ' ' .. int(at.offset + 1))
+end
+return {epoch, at.oldest and entry(at.oldest).first or at.offset + 1, at.offset}
+"""
+)
+
+#: What unfinished tasks are known by: KEYS the stream and ``open:lines``, ARGV fields of that, some thousands at most.
+#: Replies with the epoch, empty where there is no event, and for each field ``OFFSET LINE``, or nil.
+KNOWN: Final = (
+    _ENTRY
+    + _SPLIT
+    + """
+local stream, open_lines = unpack(KEYS)
+local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+local epoch = newest and string.match(newest[1], '^(%d+)-') or ''
+local lines = {}
+local function line(offset)
+  local raw = redis.call('XRANGE', stream, epoch .. '-' .. offset, '+', 'COUNT', 1)[1]
+  if not raw then return nil end
+  local told = entry(raw)
+  lines[raw[1]] = lines[raw[1]] or split(told.e)
+  return lines[raw[1]][tonumber(offset) - told.first + 1]
+end
+local known = {}
+for i, value in ipairs(redis.call('HMGET', open_lines, unpack(ARGV))) do
+  if value and #value < 16 and string.match(value, '^%d+$') then
+    local found = line(value)
+    value = found and value .. ' ' .. found
+  end
+  known[i] = value or false
+end
+return {epoch, known}
+"""
+)
