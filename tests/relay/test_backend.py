@@ -156,6 +156,23 @@ async def test_the_plugin_is_given_time_to_tell_it_better(valkey: Valkey) -> Non
         assert watched.net.completed == 1
 
 
+async def test_after_an_outage_too_the_plugin_is_given_time(valkey: Valkey) -> None:
+    """What happened meanwhile comes with all that led to it; the backend knows only how it ended."""
+    async with watching(valkey, event("a", "STARTED", 1.0, retries=0)) as watched:
+        begun = anyio.current_time()
+        await watched.store("a", 1)
+        await watched.redis.config_set("min-replicas-to-write", 1)
+        await eventually(lambda: not watched.net.active, what="the lease to be lost")
+        await eventually(lambda: anyio.current_time() - begun > 3.1, what="the plugin's time to be over")
+        await watched.redis.config_set("min-replicas-to-write", 0)
+        await eventually(lambda: watched.net.active and listening(watched.results), what="the safety net to be back")
+        back = anyio.current_time()
+        await eventually(lambda: anyio.current_time() - back > 0.5, what="the time for which a publisher may rest yet")
+        await watched.appender.append([event("a", "RETRY", 2.0), event("a", "SUCCESS", 3.0, retries=1)])
+        assert (await watched.has("a", "SUCCESS")).retries == 1
+        assert watched.net.completed == 0
+
+
 async def test_what_ended_while_nobody_listened_is_found(valkey: Valkey) -> None:
     told = [event(f"t{number}", "STARTED", 1.0, retries=2) for number in range(700)]
     async with watching(valkey, *told, net=False) as watched, watched.results.pipeline() as pipeline:

@@ -111,7 +111,11 @@ class SafetyNet:
         async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:
             await pubsub.psubscribe(f"{_literally(self._prefix)}*")
             await confirmed(pubsub)
-            self._unsettled = min(self._unsettled, anyio.current_time() + _PATIENCE)
+            if self._unsettled == math.inf:
+                self._unsettled = anyio.current_time() + _PATIENCE
+                # What waited when the outage came has waited for events that could not be appended.
+                self._later = dict.fromkeys([*self._soon, *self._later], self._unsettled)
+                self._soon = {}
             group.start_soon(self._sweep)
             group.start_soon(self._complete)
             await listen(pubsub, self._hear)
