@@ -108,38 +108,45 @@ local function final(standing)
 end
 
 -- What is known of each task in the batch: a task that has been opened again is in open and in closed.
-local tasks, known, was_open = {}, {}, {}
-for _, id in ipairs(ids) do
-  if known[id] == nil then known[id] = false; tasks[#tasks + 1] = id end
+-- Counters, here and below, because # looks for the end of a table each time.
+local tasks, known, was_open, count = {}, {}, {}, 0
+for i = 1, #ids do
+  local id = ids[i]
+  if known[id] == nil then
+    known[id] = false
+    count = count + 1
+    tasks[count] = id
+  end
 end
 local missing = tasks
 for _, hash in ipairs({open, closed, closed_older}) do
-  local found, others = redis.call('HMGET', hash, unpack(missing)), {}
-  for i, id in ipairs(missing) do
+  local found, others, count = redis.call('HMGET', hash, unpack(missing)), {}, 0
+  for i = 1, #missing do
+    local id = missing[i]
     if found[i] then
       known[id] = found[i]
       was_open[id] = hash == open
     else
-      others[#others + 1] = id
+      count = count + 1
+      others[count] = id
     end
   end
   missing = others
-  if #missing == 0 then break end
+  if count == 0 then break end
 end
 
--- Where each event stands; which are the newest of their task and rank.
-local epoch, offset = at.epoch or new_epoch(), at.offset
-local entries, newest, event, last = {}, {}, 0, 0
-local touch_id, touch_field, touch_at, touch_entry = {}, {}, {}, {}
-for piece, count in ipairs(counts) do
+-- Where each event stands; which events unfinished tasks are known by: touches has id, field, offset, entry of each.
+local epoch, offset, event = at.epoch or new_epoch(), at.offset, 0
+local entries, touches, ended, last = {}, {}, {}, 0
+for piece, size in ipairs(counts) do
   local first, lines, edits = offset + 1, ARGV[6 + piece], nil
-  for i = 1, count do
+  for i = 1, size do
     event = event + 1
     local id, standing = ids[event], standings[event]
     local current, ends = known[id], final(standing)
     local late = current and standing < current
     -- The same final state of the same try again (a time limit fires twice, a relay completes what came) says nothing.
-    if current and ends and sub(standing, 1, 7) == sub(current, 1, 7) and sub(standing, 25) == sub(current, 25) then
+    if ends and current and sub(standing, 1, 7) == sub(current, 1, 7) and sub(standing, 25) == sub(current, 25) then
       edits = edits or {}
       edits[i] = 'drop'
     else
@@ -148,36 +155,39 @@ for piece, count in ipairs(counts) do
         edits = edits or {}
         edits[i] = 'late'
       else
-        known[id] = standing
+        known[id], ended[id] = standing, ends
       end
       if not ends and not (late and (final(current) or byte(standing, 7) == byte(current, 7))) then
-        local field = sub(standing, 7, 7) .. ':' .. id
-        last = last + 1
-        touch_id[last], touch_field[last], touch_at[last], touch_entry[last] = id, field, offset, #entries + 1
-        newest[field] = last
+        touches[last + 1], touches[last + 2] = id, sub(standing, 7, 7) .. ':' .. id
+        touches[last + 3], touches[last + 4] = offset, #entries + 1
+        last = last + 4
       end
     end
   end
   if edits then
     local told, kept = split(lines), {}
-    for i = 1, count do
+    for i = 1, size do
       local line = told[i] or ''
       if edits[i] == 'late' then line = sub(line, 1, -2) .. ',"late":true}' end
       if edits[i] ~= 'drop' then kept[#kept + 1] = line end
     end
     lines = table.concat(kept, '\\n')
   end
-  if offset >= first then entries[#entries + 1] = {first = first, last = offset, lines = lines, open = {}} end
+  if offset >= first then
+    entries[#entries + 1] = {first = first, last = offset, lines = lines, open = {}, count = 0}
+  end
 end
 
-local now_lines = {}
-for i, field in ipairs(touch_field) do
-  if newest[field] == i and not final(known[touch_id[i]]) then
-    local told = entries[touch_entry[i]]
-    told.open[#told.open + 1] = touch_at[i] - told.first + 1
-    told.open[#told.open + 1] = field
-    now_lines[#now_lines + 1] = field
-    now_lines[#now_lines + 1] = int(touch_at[i])
+-- Of two at one place the later one holds, in open:lines as in an index.
+local now_lines, count = {}, 0
+for i = 1, last, 4 do
+  local field, place = touches[i + 1], touches[i + 2]
+  if not ended[touches[i]] then
+    local told = entries[touches[i + 3]]
+    told.open[told.count + 1], told.open[told.count + 2] = place - told.first + 1, field
+    told.count = told.count + 2
+    now_lines[count + 1], now_lines[count + 2] = field, place
+    count = count + 2
   end
 end
 
@@ -185,7 +195,7 @@ local bytes, published = at.bytes, {}
 for i, told in ipairs(entries) do
   local fields = {'e', told.lines, 'b', int(bytes)}
   if told.last > told.first then fields[5], fields[6] = 'n', told.last - told.first + 1 end
-  if #told.open > 0 then
+  if told.count > 0 then
     fields[#fields + 1] = 'o'
     fields[#fields + 1] = cmsgpack.pack(told.open)
   end

@@ -148,6 +148,17 @@ def test_a_line_that_is_no_event_takes_its_offset_and_is_handed_to_nobody() -> N
     assert history.first > 3
 
 
+def test_the_window_is_a_little_larger_than_its_bounds_at_most() -> None:
+    history = History(1000, 1 << 30)
+    history.reset("e", 1)
+    lengths = set()
+    for number in range(3000):
+        history.append(line(f"t{number % 7}", "PROGRESS", float(number)))
+        lengths.add(len(history))
+    assert max(lengths) == 1010
+    assert history.task("t0") is not None
+
+
 def test_pages_go_from_new_to_old_and_name_each_task_once() -> None:
     history = filled(*[encode(each) for number in range(10) for each in life(f"t{number}")], events=20)
     history.append(line("t3", "PENDING", 99.0, retries=1))
@@ -305,6 +316,9 @@ class Journeys(RuleBasedStateMachine):
     @invariant()
     def nothing_is_indexed_that_is_gone(self) -> None:
         history = self.hub.history
+        for story in history._stories.values():
+            assert story
+            assert all(history.line(offset) is not None for offset in story)
         for channel, index in history._index.items():
             alive = [offset for offset in index if history.line(offset) is not None]
             assert alive, f"{channel} leads nowhere"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from socket import socketpair
 
 import anyio
 import pytest
@@ -161,6 +162,42 @@ async def test_an_error_of_who_hears_ends_the_listening(redis: Redis) -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await failing()
     assert raised.group_contains(ZeroDivisionError)
+
+
+class Fed(Wire):
+    """One with a socket in which something may wait to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other, self.socket = socketpair()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self.socket if name == "socket" else default
+
+
+def message(size: int) -> bytes:
+    return b"*3\r\n$7\r\nmessage\r\n$4\r\nhere\r\n$%d\r\n%s\r\n" % (size, b"x" * size)
+
+
+async def test_while_there_is_more_than_a_read_brings_it_is_gathered() -> None:
+    wire, ear = Fed(), Ear()
+    with wire.socket, wire.other:
+        subscriber = Subscriber(wire)
+        async with anyio.create_task_group() as group:
+            group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+            await eventually(lambda: subscriber._take, what="somebody to listen")
+            wire.other.send(b"more")
+            subscriber.data_received(message(300_000))
+            assert not ear.reads, "the next read brings more"
+            subscriber.data_received(message(100))
+            assert ear.reads == [2], "a read that brought little brought all that there was"
+            for _ in range(5):
+                subscriber.data_received(message(300_000))
+            assert ear.reads == [2, 4], "not without end"
+            wire.socket.recv(100)
+            subscriber.data_received(message(300_000))
+            assert ear.reads == [2, 4, 2], "there is no more"
+            group.cancel_scope.cancel()
 
 
 class Closed(Wire):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from watcher.relay import messages
 from watcher.relay.counts import Counts
-from watcher.relay.frames import frames
+from watcher.relay.frames import frame, frames
 from watcher.relay.hub import Handed, Publications
 
 __all__ = ["Outlet", "fan_out"]
@@ -23,16 +23,22 @@ class Outlet(Protocol):
 def fan_out(handed: Iterable[Handed[Any]], counts: Counts) -> None:
     """Hand out what a flush of the hub brought."""
     for parts, subscribers in handed:
-        data = _framed(parts[0]) if len(parts) == 1 else b"".join(map(_framed, parts))
+        if len(parts) == 1:
+            data, events = _framed(parts[0]), len(parts[0].events)
+        else:
+            data, events = b"".join(map(_framed, parts)), sum([len(part.events) for part in parts])
         writes = 0
         subscriber: Outlet
         for subscriber in subscribers:
             writes += subscriber.deliver(data)
         counts.writes += writes
-        counts.delivered += writes * sum([len(part.events) for part in parts])
+        counts.delivered += writes * events
 
 
 def _framed(part: Publications) -> bytes:
     if part.frame is None:
-        part.frame = frames(messages.publications(part.channel, part.events))
+        if len(part.events) == 1:
+            part.frame = frame(messages.publication(part.channel, *part.events[0]))
+        else:
+            part.frame = frames(messages.publications(part.channel, part.events))
     return part.frame

@@ -13,10 +13,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from watcher.event import Event, InvalidEvent, Task, decode, task_of
-from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, mark_of, stands
+from watcher.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, task_of
+from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, stands
 
 __all__ = ["ALL", "History", "Page", "Piece"]
 
@@ -43,13 +43,15 @@ class Page(NamedTuple):
 class History:
     """The newest events and the unfinished tasks.
 
-    :param max_events: bound of the window, in events.
-    :param max_bytes: bound of the window, in bytes of lines.
+    :param max_events: bound of the window, in events; it may be some dozens more, since they leave a few at a time.
+    :param max_bytes: bound of the window, in bytes of lines, and some KiB.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._most_events = max_events + min(max_events // 100, 100)
+        self._most_bytes = max_bytes + min(max_bytes // 100, 64 * 1024)
         self.reset("", 1)
 
     def reset(self, epoch: str, first: int) -> None:
@@ -64,8 +66,10 @@ class History:
         self._start = 0  # index of the window's oldest line: what lies before it has left and is cut off by and by
         self._bytes = 0
         self._kept: dict[int, Kept] = {}  # ascending, since events leave the window in order
-        self._index: dict[str, Offsets] = {}
-        # Channel → offset of its newest event that is gone; of a channel that is not listed, nothing after _forgotten.
+        self._stories: dict[str, Story] = {}  # by task
+        self._index: dict[str, Offsets] = {}  # by every other channel
+        # Of channels that have no events here, the one that lost some last at the end: channel → offset of its newest
+        # event that is gone; of a channel that is not listed, nothing after _forgotten.
         self._lost: dict[str, int] = {}
         self._forgotten = first - 1
 
@@ -97,7 +101,7 @@ class History:
         except InvalidEvent:
             return
         place = self._enter(event, offset)
-        self._kept[offset] = Kept(line, place, mark_of(event, place.story))
+        self._kept[offset] = Kept(line, place, place.story.note(event))
 
     def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
@@ -111,7 +115,7 @@ class History:
             self._add(b"", None, 0)
             raise
         place = self._enter(event, self.last)
-        self._add(line, place, mark_of(event, place.story))
+        self._add(line, place, place.story.note(event))
         return place.channels
 
     # What is asked.
@@ -129,6 +133,9 @@ class History:
             return False
         if channel == ALL:
             return after >= self.first - 1
+        offsets = self._offsets_of(channel)
+        if offsets is not None and offsets.lost:
+            return after >= offsets.lost
         return after >= self._lost.get(channel, self._forgotten)
 
     def since(self, floors: Mapping[str, int], cursor: int, limit: int) -> Piece:
@@ -170,7 +177,7 @@ class History:
 
     def state(self, identity: str) -> Event | None:
         """The event that made a task's current state: the newest one that the journal's script did not mark as late."""
-        offsets: Sequence[int] = self._index.get(f"task:{identity}") or ()
+        offsets: Sequence[int] = self._stories.get(identity) or ()
         for offset in reversed(offsets):
             event = decode(self.line(offset) or b"")
             if not event.late:
@@ -207,7 +214,7 @@ class History:
 
     def _is_newest(self, channel: str, identity: str, offset: int) -> bool:
         """Whether no later event of the task is on the channel; not every event of a task is on all of its channels."""
-        for later in reversed(self._index[f"task:{identity}"]):
+        for later in reversed(self._stories[identity]):
             if later == offset:
                 return True
             if channel == ALL or channel in decode(self.line(later) or b"").channels():
@@ -218,10 +225,9 @@ class History:
 
     def _enter(self, event: Event, offset: int) -> Place:
         """Note down where an event is to be found. Most are on the channels of their task's event before."""
-        channel = f"task:{event.id}"
-        story = cast(Story | None, self._index.get(channel))
+        story = self._stories.get(event.id)
         if story is None:
-            story = self._index[channel] = Story.of(channel)
+            story = self._stories[event.id] = Story.of(event.id)
         key = (event.root_id, event.group_id, event.name, event.tags)
         place = story.place
         if place is None or place.key != key:
@@ -243,13 +249,17 @@ class History:
         self._places.append(place)
         self._marks.append(mark)
         self._bytes += len(line)
-        while self.last - self.first >= self._max_events or (self._bytes > self._max_bytes and self.first < self.last):
-            self._leave()
+        if self.last - self.first >= self._most_events or self._bytes > self._most_bytes:
+            self._let_go()
 
     def _offsets(self, channel: str) -> array[int] | range:
         if channel == ALL:
             return range(self.first, self.last + 1)
-        return self._index.get(channel) or range(0)
+        return self._offsets_of(channel) or range(0)
+
+    def _offsets_of(self, channel: str) -> Offsets | None:
+        kind, _, name = channel.partition(":")
+        return self._stories.get(name) if kind == "task" else self._index.get(channel)
 
     def _pairs(self, channel: str, after: int) -> Iterator[tuple[int, str]]:
         offsets = self._offsets(channel)
@@ -258,7 +268,7 @@ class History:
 
     def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
         """A task's events, oldest first, of many reports in a row only the first and the last."""
-        offsets: Sequence[int] = self._index.get(f"task:{identity}", ())
+        offsets: Sequence[int] = self._stories.get(identity, ())
         for index, offset in enumerate(offsets):
             between = 0 < index < len(offsets) - 1
             if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & AGAIN:
@@ -270,25 +280,36 @@ class History:
             return self._marks[self._start + offset - self.first]
         return self._kept[offset].mark
 
-    def _leave(self) -> None:
-        """The oldest event leaves the window: it is kept if its task needs it, else lost."""
-        offset, start = self.first, self._start
-        line, place, mark = self._lines[start], self._places[start], self._marks[start]
-        self._lines[start], self._places[start] = b"", None
-        self._start += 1
-        self.first += 1
-        self._bytes -= len(line)
-        if self._start > 1024 and self._start * 2 > len(self._lines):
-            del self._lines[: self._start], self._places[: self._start], self._marks[: self._start]
+    def _let_go(self) -> None:
+        """What is beyond the bounds leaves the window: it is kept if its task needs it, else lost."""
+        lines, places, marks, start = self._lines, self._places, self._marks, self._start
+        while self.last - self.first >= self._max_events or (self._bytes > self._max_bytes and self.first < self.last):
+            line, place, mark = lines[start], places[start], marks[start]
+            lines[start], places[start] = b"", None
+            start += 1
+            self._start = start
+            self.first += 1
+            self._bytes -= len(line)
+            if place is not None:
+                self._leave(self.first - 1, line, place, mark)
+        if start > 1024 and start * 2 > len(lines):
+            del lines[:start], places[:start], marks[:start]
             self._start = 0
-        if place is None:
-            return
+
+    def _leave(self, offset: int, line: bytes, place: Place, mark: int) -> None:
+        """The event at ``offset`` is not in the window any more."""
         story = place.story
-        self._kept[offset] = Kept(line, place, mark)
-        if story[-1] == offset and story.final is not False:
+        if story[-1] != offset:
+            if self._mark_of(story[story.index(offset) + 1]) & AGAIN:  # the next one says the same, and stays
+                story.remove(offset)
+                self._strike(place, 1, offset)
+                return
+        elif story.final is not False:
+            self._kept[offset] = Kept(line, place, mark)
             self._forget(story)
-        else:
-            self._replace(offset, mark, story)
+            return
+        self._kept[offset] = Kept(line, place, mark)
+        self._replace(offset, mark, story)
 
     def _replace(self, offset: int, mark: int, story: Story) -> None:
         """Of a task's events outside the window the one that stands highest of each rank suffices."""
@@ -311,7 +332,8 @@ class History:
 
     def _forget(self, story: Story) -> None:
         """All events of a task go."""
-        del self._index[story.channel]
+        del self._stories[story.task]
+        self._remember(story, story[-1])
         story.place = None  # no cycle, so that all of it is freed at once
         gone: dict[Place, list[int]] = {}
         for offset in story:
@@ -326,17 +348,24 @@ class History:
 
         The work is paid for by the offsets struck before: it is constant on average.
         """
-        for channel in place.channels:
-            # Taken out and put in again: the dict's order says which channel lost something last.
-            self._lost[channel] = max(self._lost.pop(channel, 0), newest)
+        story = place.story
+        story.lost = max(story.lost, newest)
         for offsets in place.others:
+            offsets.lost = max(offsets.lost, newest)
             offsets.dead += count
             if offsets.dead == len(offsets):
                 del self._index[offsets.channel]
+                self._remember(offsets, offsets.lost)
             elif offsets.dead > 32 and offsets.dead * 2 > len(offsets):
                 # In place: the tasks that are on the channel know it.
                 offsets[:] = array("Q", [each for each in offsets if each >= self.first or each in self._kept])
                 offsets.dead = 0
+
+    def _remember(self, offsets: Offsets, lost: int) -> None:
+        """A channel has no events any more: what it lost is remembered for as long as others don't lose more."""
+        if len(offsets.channel) <= CHANNEL_LIMIT:  # what nobody can watch nobody will ask for, and it has no end
+            self._lost.pop(offsets.channel, None)
+            self._lost[offsets.channel] = lost
         while len(self._lost) > _REMEMBERED:
             oldest = next(iter(self._lost))
             self._forgotten = max(self._forgotten, self._lost.pop(oldest))

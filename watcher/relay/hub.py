@@ -69,34 +69,38 @@ class Hub(Generic[Subscriber]):
 
     def publish(self, lines: Iterable[bytes]) -> int:
         """Add the next events of the journal; returns how many lines were no events and were passed over."""
-        invalid = 0
+        invalid, history, watching, dirty = 0, self.history, self._watching, self._dirty
         for line in lines:
             try:
-                channels = self.history.append(line)
+                channels = history.append(line)
             except InvalidEvent:
                 invalid += 1
                 continue
             for channel in (ALL, *channels):
-                if channel in self._watching:
-                    dirty = self._dirty.get(channel)
-                    if dirty is None:
-                        dirty = self._dirty[channel] = Publications(channel)
-                    dirty.events.append((self.history.last, line))
+                if channel in watching:
+                    publications = dirty.get(channel)
+                    if publications is None:
+                        publications = dirty[channel] = Publications(channel)
+                    publications.events.append((history.last, line))
         return invalid
+
+    def waiting(self) -> int:
+        """Bytes of events that the next flush has for one channel, at most."""
+        return max([sum([len(line) for _, line in each.events]) for each in self._dirty.values()], default=0)
 
     def flush(self) -> Sequence[Handed[Subscriber]]:
         """What was published since the last flush, and who watches some of it; each subscriber is there once."""
         dirty, self._dirty = self._dirty, {}
         handed: list[Handed[Subscriber]] = []
-        seen: set[Subscriber] = set()
+        together: set[Subscriber] = set()
+        count = 0
         for channel, publications in dirty.items():
-            watching = self._watching.get(channel, {})
-            if not seen.isdisjoint(watching):
-                return self._handed_together(dirty)
+            watching = list(self._watching.get(channel, ()))
+            count += len(watching)
             if len(dirty) > 1:
-                seen.update(watching)
-            handed.append(((publications,), list(watching)))
-        return handed
+                together.update(watching)
+            handed.append(((publications,), watching))
+        return handed if len(dirty) == 1 or count == len(together) else self._handed_together(dirty)
 
     def _handed_together(self, dirty: Mapping[str, Publications]) -> Sequence[Handed[Subscriber]]:
         """The same where some watch several channels: those who watch the same ones are handed the same."""

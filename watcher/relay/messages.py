@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "error_reply",
     "message_push",
+    "publication",
     "publications",
     "reply",
     "unsubscribe_push",
@@ -262,6 +263,11 @@ def error_reply(identity: int, error: ErrorReply, message: str = "") -> bytes:
     if error.temporary:
         body["temporary"] = True
     return b'{"id":%d,"error":%s}' % (identity, _encoder.encode(body))
+
+
+def publication(channel: str, offset: int, line: bytes) -> bytes:
+    """The push of one event: the line is put in as it is."""
+    return b'{"push":{"channel":%s,"pub":{"data":%s,"offset":%d}}}' % (_encoder.encode(channel), line, offset)
 
 
 def publications(channel: str, events: Sequence[tuple[int, bytes]]) -> list[bytes]:

@@ -194,10 +194,12 @@ class Relay:
 
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
+        self.counts.events += len(lines)
         for piece in _pieces(lines, _PIECE):
-            self.counts.events += len(piece)
+            if self.hub.waiting() + sum(map(len, piece)) > _PIECE:
+                fan_out(self.hub.flush(), self.counts)
             self._count_invalid(self.hub.publish(piece))
-            fan_out(self.hub.flush(), self.counts)
+        fan_out(self.hub.flush(), self.counts)
         self._grown.set()
         self._grown = anyio.Event()
 
@@ -377,6 +379,9 @@ class Relay:
 
 def _pieces(lines: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
     """``lines`` in pieces of about ``limit`` bytes."""
+    if sum(map(len, lines)) < limit:  # as nearly always
+        yield lines
+        return
     start = size = 0
     for index, line in enumerate(lines):
         size += len(line)

@@ -11,22 +11,26 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from watcher.event import CHANNEL_LIMIT, Event, decode, is_final, rank, standing
 
-__all__ = ["AGAIN", "LATE", "RANK", "Kept", "Offsets", "Place", "Story", "mark_of", "stands"]
+__all__ = ["AGAIN", "LATE", "RANK", "Kept", "Offsets", "Place", "Story", "stands"]
 
 
 class Offsets(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
-    """A channel's offsets, ascending, and how many of them lead nowhere any more."""
+    """A channel's offsets, ascending, how many of them lead nowhere any more, and the newest that doesn't.
 
-    __slots__ = ("channel", "dead")
+    ``lost`` is 0 where none of them has.
+    """
+
+    __slots__ = ("channel", "dead", "lost")
     channel: str
     dead: int
+    lost: int
 
     @classmethod
     def of(cls, channel: str) -> Self:
         """Of a channel that has none yet."""
         made = cls("Q")
         made.channel = channel
-        made.dead = 0
+        made.dead = made.lost = 0
         return made
 
 
@@ -34,22 +38,37 @@ class Story(Offsets):
     """The offsets of one task's events.
 
     ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
-    ``retries``: of its newest event, and likely of the next one too.
+    ``retries``, ``rank``: of its newest event, and likely of the next one too.
     """
 
-    __slots__ = ("final", "place", "retries", "state")
+    __slots__ = ("final", "place", "rank", "retries", "state", "task")
     final: bool | None
     place: Place | None
-    state: str
+    rank: int
     retries: int | None
+    state: str
+    task: str
 
     @classmethod
-    def of(cls, channel: str) -> Self:
+    def of(cls, task: str) -> Self:
         """Of a task that nothing is known of yet."""
-        made = super().of(channel)
+        made = super().of(f"task:{task}")
+        made.task = task
         made.final = made.place = made.retries = None
-        made.state = ""
+        made.state, made.rank = "", 0
         return made
+
+    def note(self, event: Event) -> int:
+        """Take note of the task's next event; returns its mark."""
+        state = event.state
+        if event.late:
+            self.state = ""
+            return rank(state) | LATE
+        if state == self.state and event.retries == self.retries:
+            return self.rank | AGAIN
+        self.final = is_final(state)
+        self.state, self.retries, self.rank = state, event.retries, rank(state)
+        return self.rank
 
 
 class Place:
@@ -86,19 +105,6 @@ LATE: Final = 16
 AGAIN: Final = 32
 #: The rest of a mark.
 RANK: Final = 15
-
-
-def mark_of(event: Event, story: Story) -> int:
-    """The mark of a task's next event, of which its story takes note."""
-    state, mark = event.state, rank(event.state)
-    if event.late:
-        story.state = ""
-        return mark | LATE
-    story.final = is_final(state)
-    if state == story.state and event.retries == story.retries:
-        return mark | AGAIN
-    story.state, story.retries = state, event.retries
-    return mark
 
 
 def stands(kept: Kept) -> str:

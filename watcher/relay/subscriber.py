@@ -8,6 +8,8 @@ something else meanwhile: as long as all the rest of its way through a relay to 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +25,10 @@ from watcher.listening import SILENCE, keep_asking
 
 __all__ = ["Subscriber", "subscribed"]
 
+#: A read that brings so many bytes has brought all that it could, or nearly: there may be more. Then so many are taken
+#: together, so that those who watch single tasks get more than one event with a write, too.
+_FULL: Final = 200_000
+_GATHERED: Final = 1024 * 1024
 _PING: Final = hiredis.pack_command((b"PING",))
 #: Takes messages in order, as many as it can take at once; returns how many it took.
 Take = Callable[[Sequence[bytes]], int]
@@ -59,6 +65,9 @@ class Subscriber(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        encrypted = transport.get_extra_info("sslcontext") is not None  # then it tells of something else
+        self._socket = None if encrypted else transport.get_extra_info("socket")
+        self._gathered = 0  # bytes that were read since something was handed on
         self._reader = hiredis.Reader()
         self._answered = time.monotonic()
         self._take: Take | None = None
@@ -130,11 +139,21 @@ class Subscriber(asyncio.Protocol):
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 self._hear(reply)
-            self._hand_on()
+            self._gathered += len(data)
+            if len(data) < _FULL or self._gathered >= _GATHERED or not self._more_has_come():
+                self._gathered = 0
+                self._hand_on()
         except hiredis.ProtocolError as error:
             self._fail(RedisConnectionError(f"what came is no answer of Redis: {error}"))
         except Exception as error:  # noqa: BLE001 - it is raised where somebody listens
             self._fail(error)
+
+    def _more_has_come(self) -> bool:
+        """Whether the kernel has bytes for the next read, which the event loop does next."""
+        if self._socket is None:
+            return False
+        pending = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, b"\0\0\0\0")
+        return pending != b"\0\0\0\0"
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection broke."""
