@@ -14,7 +14,7 @@ from tests.relay.conversation import Client, relay
 from tests.relay.support import SECRET
 from watcher.errors import BadRequest, Unauthorized
 from watcher.event import InvalidEvent, decode, encode, fold, standing
-from watcher.journal import open_line, parse_live
+from watcher.journal import entry, open_line, parse_live
 from watcher.keys import Keyring
 from watcher.permissions import grant, issue
 from watcher.relay import messages
@@ -46,7 +46,9 @@ def event(data: bytes) -> None:
 
 
 def journal(data: bytes) -> None:
-    """What is published, and what is kept of unfinished tasks."""
+    """What is published, what is stored, and what is kept of unfinished tasks."""
+    stored = entry((b"1-7", {b"e": data, b"n": data[:3]}))
+    assert (stored.last, stored.first > 0, bool(stored.lines)) == (7, True, True)
     with suppress(ValueError):
         assert parse_live(data).last >= 0
     with suppress(ValueError):

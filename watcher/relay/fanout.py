@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from watcher.relay import messages
@@ -10,7 +10,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.frames import frame, frames
 from watcher.relay.hub import Handed, Publications
 
-__all__ = ["Outlet", "fan_out"]
+__all__ = ["Outlet", "fan_out", "pieces"]
 
 
 class Outlet(Protocol):
@@ -33,6 +33,21 @@ def fan_out(handed: Iterable[Handed[Any]], counts: Counts) -> None:
             writes += subscriber.deliver(data)
         counts.writes += writes
         counts.delivered += writes * events
+
+
+def pieces(lines: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
+    """``lines`` in pieces of about ``limit`` bytes."""
+    if sum(map(len, lines)) < limit:  # as nearly always
+        yield lines
+        return
+    start = size = 0
+    for index, line in enumerate(lines):
+        size += len(line)
+        if size >= limit:
+            yield lines[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(lines):
+        yield lines[start:]
 
 
 def _framed(part: Publications) -> bytes:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -26,7 +26,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
-from watcher.relay.fanout import fan_out
+from watcher.relay.fanout import fan_out, pieces
 from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
@@ -195,7 +195,7 @@ class Relay:
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
         self.counts.events += len(lines)
-        for piece in _pieces(lines, _PIECE):
+        for piece in pieces(lines, _PIECE):
             if self.hub.waiting() + sum(map(len, piece)) > _PIECE:
                 fan_out(self.hub.flush(), self.counts)
             self._count_invalid(self.hub.publish(piece))
@@ -375,21 +375,6 @@ class Relay:
                     client.shutdown()
                     self.closed(client)
                 await anyio.sleep(0.1)
-
-
-def _pieces(lines: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
-    """``lines`` in pieces of about ``limit`` bytes."""
-    if sum(map(len, lines)) < limit:  # as nearly always
-        yield lines
-        return
-    start = size = 0
-    for index, line in enumerate(lines):
-        size += len(line)
-        if size >= limit:
-            yield lines[start : index + 1]
-            start, size = index + 1, 0
-    if start < len(lines):
-        yield lines[start:]
 
 
 class _Get(msgspec.Struct):
