@@ -4,10 +4,10 @@ A Valkey, a relay, and a writer that appends what workers would (tasks of five e
 beside it, so on a small machine they share its cores. Before the clock starts the page is given more tasks than it
 keeps, so that what is measured is its steady state, evictions included.
 
-It prints one line of JSON: the share of time in which the main thread was busy (CDP, TaskDuration), each task of more
-than 50 ms (Long Tasks API), and the heap after a collection at the start and at the end. These are times on the wall,
-which others on the machine make longer: `busy_cpu`, and `cpu_of_long_tasks_ms` and `longest_cpu_ms` from a trace, say
-what the page itself took. What the long frames were spent on goes to standard error.
+It prints one line of JSON: the share of time in which the main thread was busy (CDP, TaskDuration), its longest task
+(from a trace) and each of more than 50 ms (Long Tasks API), and the heap after a collection at the start and at the
+end. These are times on the wall, which others on the machine make longer: `busy_cpu`, `cpu_of_long_tasks_ms` and
+`longest_cpu_ms` say what the page itself took. What the long frames were spent on goes to standard error.
 """
 
 from __future__ import annotations
@@ -186,19 +186,37 @@ def measure(browser: Browser, url: str, writer: Writer, seconds: float) -> dict[
         print(f"{part}: {(after[part] - before[part]) / elapsed:.1%}", file=sys.stderr)
     for frame in sorted(seen["frames"], key=lambda frame: -frame["blocking"])[:_TOLD]:
         print(json.dumps(frame), file=sys.stderr)
+    return told(before, after, elapsed, seen["tasks"], tasks)
+
+
+def told(
+    before: dict[str, float],
+    after: dict[str, float],
+    elapsed: float,
+    long_tasks: list[float],
+    tasks: list[tuple[float, float]],
+) -> dict[str, Any]:
+    """The line of the driver: ``figures``, and beside them what tells whether to believe them.
+
+    :param before: the browser's metrics; ``after`` those of ``elapsed`` seconds later.
+    :param long_tasks: milliseconds of each of more than 50.
+    :param tasks: of all, milliseconds on the wall and of processor time.
+    """
 
     def share(name: str) -> float:
         return round((after[name] - before[name]) / elapsed, 3)
 
     return {
-        "workload": "page",
-        "busy": share("TaskDuration"),
-        "long_tasks_ms": sorted(map(round, seen["tasks"]), reverse=True),
-        "heap_start": int(before["JSHeapUsedSize"]),
-        "heap_end": int(after["JSHeapUsedSize"]),
+        "figures": {
+            "busy": share("TaskDuration"),
+            "longest task ms": max([wall for wall, _ in tasks], default=0.0),
+            "heap MB before": before["JSHeapUsedSize"] / 1e6,
+            "heap MB after": after["JSHeapUsedSize"] / 1e6,
+        },
         "busy_cpu": share("ThreadTime"),
+        "long_tasks_ms": sorted(map(round, long_tasks), reverse=True),
         "cpu_of_long_tasks_ms": sorted((round(cpu) for wall, cpu in tasks if wall > _LONG), reverse=True),
-        "longest_cpu_ms": round(max(cpu for _, cpu in tasks)),
+        "longest_cpu_ms": round(max([cpu for _, cpu in tasks], default=0)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.page import told
 from bench.report import tables
 
 HEAD = {"machine": "a machine", "date": "2026-01-01", "versions": {"one": "1.0"}}
@@ -32,3 +33,12 @@ def test_what_casts_doubt_on_a_figure_stands_beside_it() -> None:
     assert rows[-3].endswith("| 1 |  |")
     assert rows[-2].endswith("| bounded by the load; did not keep up; lost messages; holes in the sequence |")
     assert rows[-1] == "| three | – | – | 0 | failed: RuntimeError: no |"
+
+
+def test_what_the_page_took_is_a_line_like_the_others() -> None:
+    before = {"TaskDuration": 1.0, "ThreadTime": 1.0, "JSHeapUsedSize": 9e6}
+    after = {"TaskDuration": 13.0, "ThreadTime": 7.0, "JSHeapUsedSize": 9.5e6}
+    line = told(before, after, 60.0, [61.0], [(61.0, 30.0), (4.0, 4.0)])
+    assert line["figures"] == {"busy": 0.2, "longest task ms": 61.0, "heap MB before": 9.0, "heap MB after": 9.5}
+    assert (line["busy_cpu"], line["longest_cpu_ms"]) == (0.1, 30)
+    assert told(before, after, 60.0, [], [])["figures"]["longest task ms"] == 0
