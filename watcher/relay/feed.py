@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Unfinished tasks asked for at once, about: one reply stays within a few MiB.
 _PAGE: Final = 1000
+#: What is more than is kept here is let go of in pieces of so many bytes, or of a page: each moves all that stays.
+_SPARE: Final = 4 * 1024 * 1024
 #: A hole in the offsets is filled where it is no larger than this.
 _HOLE: Final = 10_000
 #: Reading all of a journal takes less than this, in seconds.
@@ -195,9 +197,13 @@ class Feed:
             fresh = batch.lines[max(0, first + len(lines) - batch.first) :]
             lines += fresh
             size += sum(map(len, fresh))
-            gone, size = self._excess(lines, size)
-            del lines[:gone]
-            first += gone
+            if len(lines) > self._journal.history + _PAGE or size > self._journal.history_bytes + _SPARE:
+                gone, size = self._excess(lines, size)
+                del lines[:gone]
+                first += gone
+        gone, size = self._excess(lines, size)
+        del lines[:gone]
+        first += gone
         kept = await self._kept(oldest, first)
         self._epoch, self._offset = epoch, first + len(lines) - 1
         self._newest = lines[-1] if lines else b""
