@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
 
+from bench import turns
 from bench.building import HERE, Unavailable
 from bench.events import message
 from bench.machine import SERVER_CORE, Usage, family, on_core, rss
@@ -37,8 +38,7 @@ def _env(valkey: Valkey, *, plugin: bool) -> dict[str, str]:
 def overhead(variant: str, valkey: Valkey) -> Result:
     """Tasks a second of a worker with one prefork process, on tasks that wait in the queue already."""
     env = _env(valkey, plugin=variant == "plugin")
-    fill = f"from bench.app import noop\nfor _ in range({_TASKS}): noop.apply_async()"
-    subprocess.run([sys.executable, "-c", fill], cwd=ROOT, env=environment({**env, "BENCH_PLUGIN": ""}), check=True)
+    _fill(env, _TASKS)
     options = ["-E"] if variant == "-E" else []
     with valkey.client(14) as results, ExitStack() as stack:
 
@@ -54,6 +54,23 @@ def overhead(variant: str, valkey: Valkey) -> Result:
         used, wanted = usage.shares()
     figures = {"tasks/s": rate, "tasks/s of worker CPU": rate / max(0.01, used)}
     return Result(figures, {"server_cpu": round(used, 3), "server_wanted": round(wanted, 3)})
+
+
+def in_turns(variant: str, valkey: Valkey, tasks: int = 12_000) -> Result:
+    """The same worker with and without the plugin, every half second."""
+    env = {**_env(valkey, plugin=True), "BENCH_PLUGIN": "turns"}
+    _fill(env, tasks)
+    with valkey.client(14) as results, ExitStack() as stack:
+        with on_core(SERVER_CORE):
+            stack.enter_context(worker("bench.app", concurrency=1, env=env))
+        wait_for(lambda: int(results.dbsize()) >= _WARM_UP, timeout=30, what="the worker to warm up")
+        return Result(turns.compared(turns.sampled(lambda: int(results.dbsize()), tasks)))
+
+
+def _fill(env: dict[str, str], tasks: int) -> None:
+    """Send so many tasks that nobody is told of."""
+    code = f"from bench.app import noop\nfor _ in range({tasks}): noop.apply_async()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment({**env, "BENCH_PLUGIN": ""}), check=True)
 
 
 def end_to_end(variant: str, valkey: Valkey, rate: float = 500, seconds: float = 6) -> Result:
@@ -141,6 +158,12 @@ class Study:
 STUDIES: dict[str, Study] = {
     "worker": Study(
         overhead, ("bare", "plugin", "-E"), f"worker overhead, {_TASKS:,} no-op tasks, prefork, 1 process", rounds=5
+    ),
+    "worker-turns": Study(
+        in_turns,
+        ("plugin",),
+        "worker overhead, the same worker with and without the plugin every half second",
+        rounds=5,
     ),
     "end-to-end": Study(
         end_to_end, ("celery-watcher",), "delay() to SUCCESS, 500 tasks/s, both ways at once for the same tasks"

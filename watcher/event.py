@@ -203,7 +203,8 @@ def standing(event: Ranked) -> str:
     strings by the server's locale, in which digits keep their order.
     """
     retries, state_rank, timestamp = _order(event)
-    return f"{min(retries, 999999):06d}{state_rank}{max(timestamp, 0.0):017.6f} {event.state}"
+    tries = f"{min(retries, 999999):06d}" if retries else "000000"
+    return f"{tries}{state_rank}{timestamp if timestamp > 0 else 0.0:017.6f} {event.state}"
 
 
 def encode(event: Event) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.support.waiting import wait_for
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.outbox import Item, Outbox
+from watcher.worker.pace import Pace
 
 
 def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}", retries: int = 0) -> Item:
@@ -30,9 +31,11 @@ class Journal:
         self.held = threading.Event()
         self.held.set()
 
-    def append(self, number: int, batch: Sequence[Record]) -> None:
+    def append(self, number: int, batch: Sequence[Record], meanwhile: Callable[[], None] | None) -> None:
         self.attempts.append((number, [record.id for record in batch]))
         assert self.held.wait(10)
+        if meanwhile is not None:
+            meanwhile()
         if self.error is not None:
             raise self.error
         self.ids += [record.id for record in batch]
@@ -189,6 +192,43 @@ def test_many_threads_lose_nothing_and_keep_their_order(journal: Journal) -> Non
         own = [task_id for task_id in journal.ids if task_id.startswith(name)]
         assert own == [f"{name}:{number}" for number in range(500)]
     assert outbox.unsent() == 0
+    outbox.stop()
+
+
+class Slow(Pace):
+    """A pace by which the next send is far away."""
+
+    @property
+    def rest(self) -> float:
+        return 60
+
+
+def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbox: Outbox) -> None:
+    outbox._pace = Slow()
+    outbox.put(item("first", "SUCCESS"))
+    wait_for(lambda: journal.attempts, what="the first batch to be on its way")
+    for number in range(20):
+        outbox.put(item(str(number), "SUCCESS"))
+    assert outbox.flush(5)
+    assert [ids for _, ids in journal.attempts] == [["first"], [str(number) for number in range(20)]]
+
+
+def test_what_a_greenlet_takes_is_guessed_since_its_clock_is_that_of_all_tasks(outbox: Outbox) -> None:
+    assert outbox._spent() != outbox._spent(), "a thread has a clock of its own"
+    outbox._maker = threading.get_native_id()  # as where the publisher's thread is a greenlet beside its maker
+    assert outbox._spent() == outbox._spent() > 0
+
+
+def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=1 << 20)
+    outbox._pace = Slow()
+    journal.held.clear()
+    outbox.put(item("first"))
+    wait_for(lambda: journal.attempts, what="the first batch to be on its way")
+    for number in range(2 * BATCH_EVENTS):
+        outbox.put(item(str(number)))
+    journal.held.set()
+    wait_for(lambda: len(journal.attempts) == 3, what="all full batches")
     outbox.stop()
 
 

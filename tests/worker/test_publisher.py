@@ -79,6 +79,20 @@ def test_a_batch_that_is_sent_again_is_appended_once(valkey: Valkey, reader: Rea
     appender.close()
 
 
+def test_a_batch_is_there_while_its_answer_is_waited_for(valkey: Valkey, reader: Reader) -> None:
+    """So a rest at this moment makes nothing late."""
+    appender, seen = Appender(valkey.url(), JOURNAL), []
+
+    def meanwhile() -> None:
+        wait_for(lambda: ids(reader), what="the event in the journal")
+        seen.append(ids(reader))
+
+    line = b'{"id":"b","state":"PENDING","timestamp":1,"source":"signal"}'
+    appender.append(1, [Record("b", "0000000" + "0" * 17 + " PENDING", line)], meanwhile)
+    assert seen == [["b"]]
+    appender.close()
+
+
 def test_a_connection_that_the_server_closed_is_replaced_without_a_word(
     valkey: Valkey, publisher: Publisher, reader: Reader, caplog: pytest.LogCaptureFixture
 ) -> None:

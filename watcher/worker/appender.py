@@ -8,7 +8,7 @@ import encodings.idna  # noqa: F401
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 from redis import ConnectionPool, exceptions
@@ -73,16 +73,18 @@ class Appender:
         self._writer = secrets.token_hex(8)
         self._connection: _Connection | None = None
 
-    def append(self, number: int, batch: Sequence[Record]) -> None:
+    def append(self, number: int, batch: Sequence[Record], meanwhile: Callable[[], None] | None = None) -> None:
         """Append ``batch``, all of it or nothing.
 
         :param number: greater than that of the batch before it; the same where the same batch is sent again.
+        :param meanwhile: called while the answer is on its way. Whoever wants to rest does it here: the answer is there
+            when it is over, and one awakening is saved.
         :raises JournalAway: it may be sent again later.
         :raises BatchRefused: it must not be sent again.
         """
         keys, arguments = self._journal.append(self._writer, number, batch)
         try:
-            self._run(keys, arguments)
+            self._run(keys, arguments, meanwhile)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *_STATES) as error:
             self.close()
             raise JournalAway(_reason(error)) from None
@@ -97,12 +99,14 @@ class Appender:
         if connection is not None:
             connection.disconnect()
 
-    def _run(self, keys: list[str], arguments: list[str | int | bytes]) -> None:
+    def _run(self, keys: list[str], arguments: list[str | int | bytes], meanwhile: Callable[[], None] | None) -> None:
         # Not through Redis.register_script: what redis.Redis does around each command, its pool above all, takes more
         # time than sending it, and takes it from the tasks.
         connection = self._connected()
         try:
             connection.send_command("EVALSHA", _SHA, len(keys), *keys, *arguments)
+            if meanwhile is not None:
+                meanwhile()
             connection.read_response()
         except exceptions.NoScriptError:
             connection.send_command("EVAL", APPEND, len(keys), *keys, *arguments)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from numbers import Real
 from typing import Any
 
+from watcher.event import Event
 from watcher.worker import tagging
 
 __all__ = ["about", "identity", "next_eta", "schedule"]
@@ -17,20 +18,25 @@ def identity(headers: dict[str, Any], body: Any) -> Mapping[str, Any]:
     return headers if "task" in headers or not isinstance(body, Mapping) else body
 
 
-def about(task_id: str | None, headers: tagging.Headers, name: str, *, queue: str | None = None) -> dict[str, Any]:
-    """The fields that say which task it is, where and in which try."""
-    delivery = headers.get("delivery_info") or {}
-    return {
-        "id": str(task_id),
-        "name": name,
-        "hostname": headers.get("hostname"),
-        "queue": queue or delivery.get("routing_key"),
-        "retries": headers.get("retries") or 0,
-        "root_id": headers.get("root_id"),
-        "parent_id": headers.get("parent_id"),
-        "group_id": headers.get("group"),
-        "tags": tagging.of_task(headers),
-    }
+def about(
+    task_id: str | None, headers: tagging.Headers, name: str, state: str, timestamp: float, *, queue: str | None = None
+) -> Event:
+    """An event with the fields that say which task it is, where and in which try; what else it tells is to be added."""
+    get = headers.get
+    return Event(
+        id=str(task_id),
+        name=name,
+        hostname=get("hostname"),
+        queue=queue or (get("delivery_info") or {}).get("routing_key"),
+        retries=get("retries") or 0,
+        root_id=get("root_id"),
+        parent_id=get("parent_id"),
+        group_id=get("group"),
+        tags=tagging.of_task(headers),
+        state=state,
+        timestamp=timestamp,
+        source="signal",
+    )
 
 
 def schedule(headers: tagging.Headers) -> dict[str, Any]:

@@ -13,14 +13,15 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, Protocol
 
 from watcher.event import FINAL_STATES, Reason, rank, standing
-from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Record, batches
+from watcher.journal import BATCH_EVENTS, Record, batches
 from watcher.worker.appender import BatchRefused, JournalAway
+from watcher.worker.bell import Bell
 from watcher.worker.pace import Pace
 from watcher.worker.throttle import Throttle
 
@@ -33,6 +34,8 @@ PATIENCE: Final = 0.25
 _PROGRESS: Final = rank("PROGRESS")
 #: A shorter wait than this, in seconds, is not worth falling asleep.
 _SHORTEST: Final = 0.001
+#: Seconds of CPU that a send is taken to need where that can't be measured.
+_SEND: Final = 0.00015
 #: Seconds between two attempts to reach the journal: the first, and the longest.
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 1.0
@@ -41,7 +44,7 @@ _LONGEST_WAIT: Final = 1.0
 class Append(Protocol):
     """What :meth:`watcher.worker.appender.Appender.append` does."""
 
-    def __call__(self, number: int, batch: Sequence[Record]) -> None: ...
+    def __call__(self, number: int, batch: Sequence[Record], meanwhile: Callable[[], None] | None) -> None: ...
 
 
 class Item(NamedTuple):
@@ -70,9 +73,8 @@ class Outbox:
         self._threaded = threaded
         self._lock = threading.RLock()
         self._queue: SimpleQueue[Item | threading.Event] = SimpleQueue()
-        self._hurry = threading.Event()  # somebody waits for the outbox to be emptied
-        self._bell: SimpleQueue[None] = SimpleQueue()  # rings when something came that is not to linger
-        self._rung = False
+        self._hurry = Bell()  # somebody waits for the outbox to be emptied
+        self._bell = Bell()  # something came that is not to linger
         self._thread: threading.Thread | None = None
         self._claimed = False
         self._stopped = False
@@ -82,6 +84,10 @@ class Outbox:
         self._sending = threading.Lock()
         self._throttle: Throttle[Item] = Throttle()
         self._pace = Pace()
+        self._maker = 0
+        self._used = 0.0
+        self._rested = False
+        self._ends = False
         self._pending: deque[tuple[int, Sequence[Record]]] = deque()
         self._marks: list[threading.Event] = []
         self._number = 0
@@ -105,7 +111,7 @@ class Outbox:
         if not self._threaded:
             self._send_inline()
         elif item.state in FINAL_STATES:
-            self._ring()
+            self._bell.ring()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that is queued by now is appended, and tell whether it is.
@@ -120,8 +126,8 @@ class Outbox:
             if self._thread is None:
                 return not self._bytes
             self._queue.put(done)
-        self._hurry.set()
-        self._ring()
+        self._hurry.ring()
+        self._bell.ring()
         end = time.monotonic() + timeout
         seen = self._appended
         while not done.wait(max(min(PATIENCE, end - time.monotonic()), 0)):
@@ -135,8 +141,8 @@ class Outbox:
         with self._lock:
             self._stopped = True
             self._queue.put(threading.Event())
-        self._hurry.set()
-        self._ring()
+        self._hurry.ring()
+        self._bell.ring()
         if self._thread is not None:
             self._thread.join(PATIENCE)
 
@@ -144,12 +150,8 @@ class Outbox:
         """Bytes of lines that wait, about."""
         return self._bytes
 
-    def _ring(self) -> None:
-        if not self._rung:
-            self._rung = True
-            self._bell.put(None)
-
     def _start(self) -> None:
+        self._maker = threading.get_native_id()
         thread = threading.Thread(target=self._run, name="watcher-publisher", daemon=True)
         try:
             thread.start()
@@ -173,28 +175,39 @@ class Outbox:
     def _round(self) -> None:
         """Wait for records, append them, rest."""
         first = self._first()
-        if first is not None and not self._rung and self._pace.linger >= _SHORTEST:
-            with suppress(Empty):
-                self._bell.get(timeout=self._pace.linger)
-        self._rung = False
-        sent = self._collect(first)
-        while not self._deliver() and not self._stopped:
+        if first is not None and not self._rested and not self._bell.rings and self._pace.linger >= _SHORTEST:
+            self._bell.wait(self._pace.linger)
+        self._bell.hear()
+        self._rested = False
+        self._collect(first)
+        while not self._deliver(self._rest) and not self._stopped:
             self._hurry.wait(self._wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects, hides nothing
-            self._hurry.clear()
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
         for mark in self._marks:
             mark.set()
         self._marks.clear()
-        if self._pace.rest >= _SHORTEST and sent < BATCH_EVENTS:
-            self._hurry.wait(self._pace.rest)
-        self._hurry.clear()
+        self._pace.note(self._spent(), time.monotonic(), ends=self._ends)
+
+    def _spent(self) -> float:
+        """Seconds of CPU that this thread has used since the last call."""
+        if threading.get_native_id() == self._maker:
+            return _SEND  # under gevent it is a greenlet, and the clock is that of all tasks
+        before, self._used = self._used, time.thread_time()
+        return self._used - before
+
+    def _rest(self) -> None:
+        """Let events gather before the next batch is made of them, unless there is one already."""
+        rest = self._pace.rest
+        if rest >= _SHORTEST and len(self._pending) == 1 and self._queue.qsize() < BATCH_EVENTS and not self._marks:
+            self._hurry.wait(rest)
+            self._rested = True
 
     def _send_inline(self) -> None:
         if time.monotonic() < self._not_before or not self._sending.acquire(blocking=False):
             return
         try:
             self._collect(None)
-            if not self._deliver():
+            if not self._deliver(None):
                 self._not_before = time.monotonic() + self._wait * 10
                 self._wait = min(self._wait * 2, _LONGEST_WAIT)
         finally:
@@ -208,45 +221,38 @@ class Outbox:
         except Empty:
             return None
 
-    def _collect(self, item: Item | threading.Event | None) -> int:
-        """Move ``item`` and what is queued behind it, up to one batch, to where batches wait to be sent.
-
-        Returns the number of events moved.
-        """
+    def _collect(self, item: Item | threading.Event | None) -> None:
+        """Move ``item`` and what is queued behind it to where batches wait to be sent."""
         items: list[Item] = []
-        size = 0
         with suppress(Empty):
-            while len(items) < BATCH_EVENTS and size < BATCH_BYTES:
-                for passed in self._passed(item or self._queue.get_nowait()):
-                    items.append(passed)
-                    size += len(passed.line)
+            while len(items) < BATCH_EVENTS:
+                items += self._passed(item or self._queue.get_nowait())
                 item = None
         items += self._throttle.due(time.monotonic())
-        self._pace.note(len(items), sum(one.state in FINAL_STATES for one in items), time.monotonic())
+        self._ends = any(one.state in FINAL_STATES for one in items)
         for batch in batches([Record(one.id, standing(one), one.line) for one in items]):
             self._number += 1
             self._pending.append((self._number, batch))
-        return len(items)
 
-    def _passed(self, item: Item | threading.Event) -> list[Item]:
+    def _passed(self, item: Item | threading.Event) -> Sequence[Item]:
         """The events that ``item`` lets pass."""
         if not isinstance(item, Item):
             self._marks.append(item)
             return self._throttle.release_all()
         if rank(item.state) != _PROGRESS:
             kept = self._throttle.release(item.id)
-            return [item] if kept is None else [kept, item]
+            return (item,) if kept is None else (kept, item)
         passed, replaced = self._throttle.offer(item.id, item, time.monotonic())
         if replaced is not None:
             self._forget(len(replaced.line))
-        return [] if passed is None else [passed]
+        return () if passed is None else (passed,)
 
-    def _deliver(self) -> bool:
+    def _deliver(self, meanwhile: Callable[[], None] | None) -> bool:
         """Append what is pending, oldest first; False where the journal can't take it now."""
         while self._pending:
             number, batch = self._pending[0]
             try:
-                self._append(number, batch)
+                self._append(number, batch, meanwhile)
             except JournalAway as error:
                 self._outage(error)
                 return False

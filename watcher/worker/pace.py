@@ -1,9 +1,12 @@
-"""How fast a process publishes, and what that means for how its events travel: pure, the caller brings the time.
+"""How much a process's publishing may take from its tasks, and what that means for how its events travel.
 
-Each send wakes the publisher's thread and takes the interpreter from the tasks for a moment, which costs a tenth to a
-quarter of a millisecond of CPU in all. When events are few, each leaves at once. When they are many, it pays to send
-more at a time: first the events that nobody waits for linger until one comes that somebody does wait for, a task's end;
-and where even the ends are many, the thread rests between two sends.
+Each send wakes the publisher's thread and takes the interpreter and the core from the tasks: a tenth of a millisecond
+of CPU where the machine is fast, half of one where it is slow, whatever it carries. So the thread has an allowance, a
+share of a core. While it lasts, each event leaves at once. When it runs short, it is spent on what somebody waits for,
+the ends of tasks: other events linger until one comes, and where none does, as in the main process of a worker, a send
+counts twice. When it has run out, the thread rests after each send until that is paid for, so that more leave together.
+
+Pure: the caller brings the times.
 """
 
 from __future__ import annotations
@@ -13,42 +16,41 @@ from typing import Final
 
 __all__ = ["Pace"]
 
-#: Seconds over which rates are averaged.
-_MEMORY: Final = 0.25
-#: Seconds of the longest wait, of either kind.
-_LONGEST: Final = 0.02
+#: The allowance, in seconds of CPU a second, and how much of it may be saved up: what a second brings.
+_SHARE: Final = 0.01
+_SAVED: Final = _SHARE
+#: Seconds of the longest waits. What counts twice rests twice as long.
+_LINGER: Final = 0.02
+_REST: Final = 0.025
+# So many seconds of CPU the longest rest pays for. A send that took more, since it was large or had to connect first,
+# doesn't make those after it later than that.
+_PAID: Final = _REST * _SHARE
 
 
 class Pace:
-    """How long to linger, and how long to rest, in seconds; both follow the rates of the last moments."""
+    """How long to linger, and how long to rest, in seconds."""
 
     def __init__(self) -> None:
-        self._events = 0.0
-        self._ends = 0.0
-        self._last = -math.inf
+        self._left = _SAVED
+        self._last = math.inf
 
-    def note(self, events: int, ends: int, now: float) -> None:
-        """So many events are about to be sent, so many of them the end of a task.
+    def note(self, used: float, now: float, *, ends: bool = True) -> None:
+        """So many seconds of CPU were used since the last note.
 
         :param now: seconds on any clock that doesn't go back.
+        :param ends: whether the end of a task was among what was sent.
         """
-        elapsed = max(now - self._last, 1e-3)
+        earned = max(now - self._last, 0.0) * _SHARE
         self._last = now
-        share = 1 - math.exp(-elapsed / _MEMORY)
-        self._events += (events / elapsed - self._events) * share
-        self._ends += (ends / elapsed - self._ends) * share
+        times = 1 if ends else 2
+        self._left = min(max(self._left + earned - times * min(used, _PAID), -times * _PAID), _SAVED)
 
     @property
     def linger(self) -> float:
-        """How long an event that is no end may wait for others: nothing below 50 events a second."""
-        return _between(self._events, 50.0, 200.0) * _LONGEST
+        """How long an event that is no end may wait for others: nothing while half of what can be saved up is left."""
+        return _LINGER if self._left < _SAVED / 2 else 0.0
 
     @property
     def rest(self) -> float:
-        """How long to wait after a send, whatever comes: nothing below 300 ends a second."""
-        return _between(self._ends, 300.0, 600.0) * _LONGEST
-
-
-def _between(rate: float, few: float, many: float) -> float:
-    """Where ``rate`` stands between the two, from 0 to 1."""
-    return min(max((rate - few) / (many - few), 0.0), 1.0)
+        """How long to wait after a send, whatever comes: nothing while anything is left."""
+        return max(-self._left, 0.0) / _SHARE

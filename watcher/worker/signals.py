@@ -1,9 +1,10 @@
 """Celery signal → Event, for every state that Celery's signals can tell.
 
 Where a signal fires depends on the pool. In prefork, ``task_received``, ``task_revoked``, ``task_unknown`` and
-``task_rejected`` fire in the worker's main process; ``task_prerun``, ``task_success``, ``task_retry`` and
-``task_postrun`` in the child; ``task_failure`` in the child, but in the main process for a lost worker and for the hard
-time limit. In the other pools all fire in one process. Sources: celery/worker/request.py and celery/app/trace.py.
+``task_rejected`` fire in the worker's main process; ``task_prerun``, ``task_success`` and ``task_retry`` in the child;
+``task_failure`` in the child, but in the main process for a lost worker and for the hard time limit. In the other pools
+all fire in one process. Sources: celery/worker/request.py and celery/app/trace.py. What fires none is heard of by
+:mod:`watcher.worker.unsignalled`.
 
 Every handler is guarded: nothing that it does, or that users' values do in it, can harm a task.
 """
@@ -16,20 +17,21 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
-from weakref import WeakValueDictionary
 
 from celery import signals
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.result import ResultBase
 from celery.states import EXCEPTION_STATES
 from celery.utils.serialization import UnpickleableExceptionWrapper
+from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import tagging
 from watcher.worker.fields import about, identity, next_eta, schedule
 from watcher.worker.policy import Policy
-from watcher.worker.progress import hear_update_state
 from watcher.worker.reprs import clean
+from watcher.worker.unsignalled import hear_drops, hear_update_state
+from watcher.worker.weakly import Weakly
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -92,7 +94,7 @@ class Reporter:
         self._publish = publish
         self._policy = policy
         # What the main process has received: the hard time limit's signal brings nothing but the id.
-        self._received: WeakValueDictionary[str, Request] = WeakValueDictionary()
+        self._received: Weakly[Request] = Weakly()
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
@@ -104,7 +106,6 @@ class Reporter:
             (signals.task_success, self.on_success),
             (signals.task_retry, self.on_retry),
             (signals.task_failure, self.on_failure),
-            (signals.task_postrun, self.on_postrun),
             (signals.task_revoked, self.on_revoked),
             (signals.task_rejected, self.on_rejected),
             (signals.task_unknown, self.on_unknown),
@@ -112,6 +113,7 @@ class Reporter:
         for signal, handler in handlers:
             signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
         hear_update_state(self.on_update_state)
+        hear_drops(self.on_drop)
 
     @_guarded
     def on_before_publish(
@@ -138,32 +140,16 @@ class Reporter:
         sending = _sending.get()
         if sending is None or sending.id != message["id"]:  # another message was sent in between
             sending = _Sending(message["id"], time.time(), routing_key if isinstance(routing_key, str) else None)
-        self._publish(
-            Event(
-                **about(message["id"], message, message["task"], queue=sending.queue),
-                **self._arguments(message, args, kwargs),
-                **schedule(message),
-                state="PENDING",
-                timestamp=sending.timestamp,
-                source="signal",
-            )
-        )
+        whose = about(message["id"], message, message["task"], "PENDING", sending.timestamp, queue=sending.queue)
+        self._publish(self._carrying(whose, message, args, kwargs))
 
     @_guarded
     def on_received(self, *, request: Request, **_: Any) -> None:
         """RECEIVED: a worker has taken the message off the queue."""
         headers = request.request_dict
-        self._received[request.id] = request
-        self._publish(
-            Event(
-                **about(request.id, headers, headers["task"]),
-                **self._arguments(headers, request.args, request.kwargs),
-                **schedule(headers),
-                state="RECEIVED",
-                timestamp=time.time(),
-                source="signal",
-            )
-        )
+        self._received.add(request.id, request)
+        whose = about(request.id, headers, headers["task"], "RECEIVED", time.time())
+        self._publish(self._carrying(whose, headers, request.args, request.kwargs))
 
     @_guarded
     def on_prerun(self, *, task: Task[Any, Any], task_id: str, **_: Any) -> None:
@@ -172,25 +158,26 @@ class Reporter:
         if request.is_eager:
             return
         # Remembered for as long as the task runs: Celery sends nothing of it anywhere.
-        request.watcher_started = time.monotonic()
-        request.watcher_about = whose = about(task_id, request, task.name)
-        self._publish(Event(**whose, state="STARTED", timestamp=time.time(), source="signal"))
+        known = vars(request)
+        known["watcher_since"] = time.monotonic()
+        known["watcher_started"] = event = about(task_id, known, task.name, "STARTED", time.time())
+        self._publish(event)
 
     @_guarded
     def on_success(self, *, sender: Task[Any, Any], result: Any, runtime: float | None = None, **_: Any) -> None:
         """SUCCESS: the result is stored."""
-        request = sender.request
-        if request.is_eager:
+        request = vars(sender.request)
+        if request.get("is_eager"):
             return
         if isinstance(result, ResultBase):
             result = result.as_tuple()  # type: ignore[attr-defined] # Backend.prepare_value stores it like this
-        shown = self._policy.of(sender.name).result(result)
+        shown, now = self._policy.of(sender.name).result(result), time.time()
+        whose = request.get("watcher_started") or about(request.get("id"), request, sender.name, "SUCCESS", now)
         self._publish(
-            Event(
-                **(request.get("watcher_about") or about(request.id, request, sender.name)),
+            replace(
+                whose,
                 state="SUCCESS",
-                timestamp=time.time(),
-                source="signal",
+                timestamp=now,
                 runtime=runtime,
                 result=shown.value,
                 result_repr=shown.is_repr,
@@ -224,7 +211,7 @@ class Reporter:
         if request.get("id") == task_id:
             if request.get("is_eager"):
                 return
-            started = request.get("watcher_started")
+            started = request.get("watcher_since")
             runtime = time.monotonic() - started if started is not None else None
         elif received is not None:
             request = received.request_dict
@@ -239,23 +226,18 @@ class Reporter:
         )  # fmt: skip
 
     @_guarded
-    def on_postrun(
-        self, *, task: Task[Any, Any], task_id: str, retval: Any = None, state: Any = None, **_: Any
-    ) -> None:
-        """IGNORED and REJECTED, of which nothing else tells. No state at all means that it isn't over yet."""
-        if state not in ("IGNORED", "REJECTED"):
-            return
-        request = task.request
+    def on_drop(self, task: Task[Any, Any], request: Context, state: str, raised: Any) -> None:
+        """IGNORED and REJECTED: the task asked for it, and nothing of it is stored."""
         if request.is_eager:
             return
         told = request.get("watcher_told")
         if state == "IGNORED" and told is not None:
             self._publish(told)
-        elif state == "IGNORED" and getattr(retval, "args", None) != _REPLACED:
-            self._tell(task_id, request, task.name, "IGNORED")
-        elif state == "REJECTED" and not (getattr(retval, "requeue", False) and task.acks_late):
+        elif state == "IGNORED" and getattr(raised, "args", None) != _REPLACED:
+            self._tell(request.id, request, task.name, "IGNORED")
+        elif state == "REJECTED" and not (getattr(raised, "requeue", False) and task.acks_late):
             # A message that goes back to its queue is received again: not the end, and still the same try.
-            self._tell(task_id, request, task.name, "REJECTED")
+            self._tell(request.id, request, task.name, "REJECTED")
 
     @_guarded
     def on_revoked(
@@ -289,8 +271,12 @@ class Reporter:
         own = task_id is None or task_id == request.id
         if not state or request.is_eager or (own and not request.id):
             return
-        whose = about(request.id, request, task.name) if own else {"id": task_id}
-        event = Event(**whose, **self._told(task, state, meta), state=state, timestamp=time.time(), source="signal")
+        now = time.time()
+        if own:
+            event = about(request.id, request, task.name, state, now)
+        else:
+            event = Event(id=str(task_id), state=state, timestamp=now, source="signal")
+        event = replace(event, **self._told(task, state, meta))
         if own and is_final(state):
             request.watcher_told = event
         else:
@@ -310,13 +296,20 @@ class Reporter:
         return {"meta": shown.value, "meta_size": shown.size, "exception": _stored_exception(rendering, state, meta)}
 
     def _tell(self, task_id: str | None, request: tagging.Headers, name: str, state: str, **fields: Any) -> None:
-        self._publish(
-            Event(**about(task_id, request, name), **fields, state=state, timestamp=time.time(), source="signal")
-        )
+        self._publish(replace(about(task_id, request, name, state, time.time()), **fields))
 
-    def _arguments(self, headers: tagging.Headers, args: Any, kwargs: Any) -> dict[str, Any]:
+    def _carrying(self, event: Event, headers: tagging.Headers, args: Any, kwargs: Any) -> Event:
+        """The event with what its task's message carries: the arguments, and when the task may run."""
         rendering = self._policy.of(headers.get("task"))
-        return rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))._asdict()
+        given = rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))
+        return replace(
+            event,
+            argsrepr=given.argsrepr,
+            kwargsrepr=given.kwargsrepr,
+            args=given.args,
+            kwargs=given.kwargs,
+            **schedule(headers),
+        )
 
     def _exception(self, task: Task[Any, Any], error: BaseException, einfo: Any) -> ExceptionInfo:
         name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None

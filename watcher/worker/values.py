@@ -72,6 +72,12 @@ class Arguments(NamedTuple):
     kwargs: Raw | UnsetType
 
 
+_NOT_SENT: Final = Rendered(UNSET, False, None)
+_NULL: Final = Rendered(Raw(b"null"), False, None)
+_NOT_TOLD: Final = Arguments(None, None, UNSET, UNSET)
+_NONE_GIVEN: Final = Arguments("()", "{}", _NO_ARGS, _NO_KWARGS)
+
+
 class _Encoder(JSONEncoder):
     """kombu's encoder, with a plain string in place of each envelope."""
 
@@ -133,7 +139,9 @@ class Rendering:
 
     def result(self, value: Any) -> Rendered:
         """What a task returned."""
-        return self._rendered(value, "result") if self.send_results else Rendered(UNSET, False, None)
+        if not self.send_results:
+            return _NOT_SENT
+        return _NULL if value is None and self.hook is None else self._rendered(value, "result")
 
     def meta(self, value: Any) -> Rendered:
         """What came with a state by ``update_state``."""
@@ -146,7 +154,9 @@ class Rendering:
             it is made from the value.
         """
         if not self.send_args:
-            return Arguments(None, None, UNSET, UNSET)
+            return _NOT_TOLD
+        if not args and not kwargs and (argsrepr, kwargsrepr) == ("()", "{}") and self.hook is None:
+            return _NONE_GIVEN  # as in many a task, in a fifth of the time
         first, whole = self._argument(args, self._by_position(args) if self.positions else args, argsrepr, "args")
         second, whole_kwargs = self._argument(kwargs, kwargs, kwargsrepr, "kwargs")
         return Arguments(first, second, whole, whole_kwargs)
