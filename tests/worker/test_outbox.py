@@ -203,6 +203,27 @@ class Slow(Pace):
         return 60
 
 
+class Lingering(Pace):
+    """A pace by which what is no end waits long for one."""
+
+    @property
+    def linger(self) -> float:
+        return 60
+
+
+def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Journal, outbox: Outbox) -> None:
+    outbox._pace = Lingering()
+    outbox.put(item("a"))
+    wait_for(lambda: journal.ids == ["a"], what="the first one, since there was no end yet")
+    outbox.put(item("a", "SUCCESS"))
+    wait_for(lambda: journal.ids == ["a", "a"], what="the end")
+    outbox.put(item("b"))
+    outbox.put(item("b", "SUCCESS"))
+    outbox.put(item("c"))
+    assert outbox.flush(5)
+    assert journal.attempts[2][1][:2] == ["b", "b"], "they travel together"
+
+
 def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbox: Outbox) -> None:
     outbox._pace = Slow()
     outbox.put(item("first", "SUCCESS"))

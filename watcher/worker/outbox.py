@@ -175,7 +175,8 @@ class Outbox:
     def _round(self) -> None:
         """Wait for records, append them, rest."""
         first = self._first()
-        if first is not None and not self._rested and not self._bell.rings and self._pace.linger >= _SHORTEST:
+        # Only where ends come can there be one soon: in a worker's main process there never is.
+        if first is not None and self._ends and not self._rested and not self._bell.rings:
             self._bell.wait(self._pace.linger)
         self._bell.hear()
         self._rested = False
