@@ -46,9 +46,9 @@ def take_turns() -> None:
 
 def _forget_allowance() -> None:
     """What the publisher saved up while there was nothing to publish would be spent in the turns that are measured."""
-    publisher = worker._installed._publisher if worker._installed else None  # noqa: SLF001
-    if publisher is not None:
-        publisher._outbox._pace._left = 0.0  # noqa: SLF001
+    plugin = worker._installed  # noqa: SLF001 - only this measurement has turns, so the package has no way to say it
+    if plugin is not None and plugin._publisher is not None:  # noqa: SLF001 - as above
+        plugin._publisher._outbox._pace._left = 0.0  # noqa: SLF001 - as above
 
 
 def sampled(done: Callable[[], int], total: int, patience: float = 120) -> list[tuple[float, int]]:
