@@ -329,9 +329,11 @@ async function submit(texts, options) {
 }
 
 async function again(/** @type {Task} */ { name = "", args, kwargs }) {
+  const { history: read } = model;
   try {
     const id = await composer.send({ task: name, args, kwargs, options: {} });
-    open(id);
+    // Who went elsewhere while the relay was asked is not called back.
+    if (model.history === read) open(id);
     list.show(id);
   } catch (error) {
     notify(`It was not submitted: ${/** @type {Error} */ (error).message}`);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Any
 
 from playwright.sync_api import expect
@@ -49,9 +50,30 @@ def test_the_whole_of_a_task(open_page: OpenPage, play: Stage) -> None:
     expect(page.get_by_role("searchbox", name="Filter tasks")).to_have_value("tag:user:42")
     region.get_by_role("button", name="Run again").click()
     expect(rows(page).first).to_contain_text("(1, y=2)")
+    # Its row is there before the answer that lets its details be opened.
+    wait_for(lambda: len(play.sent("subscribe")) == 3, what="the new task to be opened")
     region.get_by_role("button", name="Close").click()
     expect(region).to_be_hidden()
     wait_for(lambda: len(play.sent("unsubscribe")) == 2, what="both tasks to be left")
+
+
+def test_details_closed_before_the_answer_stay_closed(open_page: OpenPage, play: Stage) -> None:
+    take, answered = play.methods["submit"], Event()
+
+    def submit(data: dict[str, Any]) -> dict[str, Any]:
+        answer = take(data)
+        assert answered.wait(20)
+        return answer
+
+    play.methods["submit"] = submit
+    play.emit("a", "SUCCESS", name="tasks.add", args=[1], kwargs={}, argsrepr="(1,)", kwargsrepr="{}", result=3)
+    page = open_page(play.url)
+    rows(page).first.click()
+    details(page).get_by_role("button", name="Run again").click()
+    details(page).get_by_role("button", name="Close").click()
+    answered.set()
+    expect(page.get_by_text("tasks.add submitted")).to_be_attached()
+    expect(details(page)).to_be_hidden()
 
 
 def test_an_error_with_its_traceback(open_page: OpenPage, play: Stage) -> None:
