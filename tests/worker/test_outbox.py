@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.support.waiting import wait_for
+from watcher.event import Event
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
-from watcher.worker.outbox import Item, Outbox
+from watcher.worker.outbox import Outbox
 from watcher.worker.pace import Pace
 
 
-def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}", retries: int = 0) -> Item:
-    return Item(task_id, retries, state, time.time(), line)
+def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}") -> tuple[Event, bytes]:
+    return Event(id=task_id, retries=0, state=state, timestamp=time.time(), source="signal"), line
 
 
 class Journal:
@@ -57,7 +58,7 @@ def outbox(journal: Journal) -> Iterator[Outbox]:
 
 def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journal, outbox: Outbox) -> None:
     for number in range(100):
-        outbox.put(item(str(number)))
+        outbox.put(*item(str(number)))
     assert outbox.flush(5)
     assert journal.ids == [str(number) for number in range(100)]
     assert outbox.unsent() == 0
@@ -66,10 +67,10 @@ def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journa
 def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=1 << 20)
     journal.held.clear()
-    outbox.put(item("first"))
+    outbox.put(*item("first"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(BATCH_EVENTS + 10):
-        outbox.put(item(str(number)))
+        outbox.put(*item(str(number)))
     journal.held.set()
     assert outbox.flush(5)
     assert [len(ids) for _, ids in journal.attempts] == [1, BATCH_EVENTS, 10]
@@ -80,17 +81,17 @@ def test_beyond_the_bound_the_newest_is_dropped_counted_and_told_once(
     journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.held.clear()
-    outbox.put(item("0", "SUCCESS", line=b"x" * 100))
+    outbox.put(*item("0", "SUCCESS", line=b"x" * 100))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(1, 20):
-        outbox.put(item(str(number), line=b"x" * 100))
+        outbox.put(*item(str(number), line=b"x" * 100))
     assert outbox.unsent() == 1000
     journal.held.set()
     assert outbox.flush(5)
     assert journal.ids == [str(number) for number in range(10)]
     wait_for(lambda: caplog.messages, what="a line in the log")
     assert ["events lost: 10 (buffer full: 10, refused: 0)" in message for message in caplog.messages] == [True]
-    outbox.put(item("again"))
+    outbox.put(*item("again"))
     assert outbox.flush(5)
     assert journal.ids[-1] == "again"
 
@@ -100,9 +101,9 @@ def test_an_outage_repeats_the_same_batch_under_the_same_number(
 ) -> None:
     caplog.set_level(logging.INFO)
     journal.error = JournalAway("TimeoutError: no answer")
-    outbox.put(item("a", "SUCCESS"))
+    outbox.put(*item("a", "SUCCESS"))
     wait_for(lambda: len(journal.attempts) >= 3, what="three attempts")
-    outbox.put(item("b", "SUCCESS"))
+    outbox.put(*item("b", "SUCCESS"))
     journal.error = None
     assert outbox.flush(5)
     assert {number for number, ids in journal.attempts if ids == ["a"]} == {1}
@@ -117,12 +118,12 @@ def test_a_refused_batch_is_dropped_and_does_not_hold_up_the_next(
     journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.error = BatchRefused("ResponseError: WRONGTYPE")
-    outbox.put(item("a", "SUCCESS"))
+    outbox.put(*item("a", "SUCCESS"))
     assert outbox.flush(5)
-    outbox.put(item("b", "SUCCESS"))
+    outbox.put(*item("b", "SUCCESS"))
     assert outbox.flush(5)
     journal.error = None
-    outbox.put(item("c", "SUCCESS"))
+    outbox.put(*item("c", "SUCCESS"))
     assert outbox.flush(5)
     assert journal.ids == ["c"]
     assert outbox.unsent() == 0
@@ -134,10 +135,10 @@ def test_an_unexpected_error_costs_its_batch_but_not_the_thread(
     journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.error = ZeroDivisionError()
-    outbox.put(item("a", "SUCCESS"))
+    outbox.put(*item("a", "SUCCESS"))
     wait_for(lambda: caplog.messages, what="a line in the log")
     journal.error = None
-    outbox.put(item("b", "SUCCESS"))
+    outbox.put(*item("b", "SUCCESS"))
     assert outbox.flush(5)
     assert journal.ids == ["b"]
     assert outbox.unsent() == 0
@@ -145,7 +146,7 @@ def test_an_unexpected_error_costs_its_batch_but_not_the_thread(
 
 def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox) -> None:
     journal.held.clear()
-    outbox.put(item("a", "SUCCESS"))
+    outbox.put(*item("a", "SUCCESS"))
     start = time.monotonic()
     assert not outbox.flush(5)
     assert 0.2 < time.monotonic() - start < 2.5, "long before the time is over"
@@ -153,8 +154,8 @@ def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox
 
 def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(item("a", "PROGRESS", line=b"%d" % number))
-    outbox.put(item("a", "SUCCESS", line=b"end"))
+        outbox.put(*item("a", "PROGRESS", line=b"%d" % number))
+    outbox.put(*item("a", "SUCCESS", line=b"end"))
     assert outbox.flush(5)
     assert journal.lines == [b"0", b"9", b"end"]
     assert outbox.unsent() == 0
@@ -162,14 +163,14 @@ def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(jour
 
 def test_a_report_that_was_kept_back_is_sent_by_itself_when_its_time_has_come(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(item("a", "PROGRESS", line=b"%d" % number))
+        outbox.put(*item("a", "PROGRESS", line=b"%d" % number))
     wait_for(lambda: len(journal.lines) == 2, what="the newest report")
     assert journal.lines == [b"0", b"9"]
 
 
 def test_flush_takes_kept_reports_along(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(item("a", "CUSTOM", line=b"%d" % number))
+        outbox.put(*item("a", "CUSTOM", line=b"%d" % number))
     assert outbox.flush(5)
     assert journal.lines == [b"0", b"9"]
 
@@ -179,7 +180,7 @@ def test_many_threads_lose_nothing_and_keep_their_order(journal: Journal) -> Non
 
     def work(name: str) -> None:
         for number in range(500):
-            outbox.put(item(f"{name}:{number}", "SUCCESS" if number % 7 == 0 else "STARTED"))
+            outbox.put(*item(f"{name}:{number}", "SUCCESS" if number % 7 == 0 else "STARTED"))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -213,23 +214,23 @@ class Lingering(Pace):
 
 def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Journal, outbox: Outbox) -> None:
     outbox._pace = Lingering()
-    outbox.put(item("a"))
+    outbox.put(*item("a"))
     wait_for(lambda: journal.ids == ["a"], what="the first one, since there was no end yet")
-    outbox.put(item("a", "SUCCESS"))
+    outbox.put(*item("a", "SUCCESS"))
     wait_for(lambda: journal.ids == ["a", "a"], what="the end")
-    outbox.put(item("b"))
-    outbox.put(item("b", "SUCCESS"))
-    outbox.put(item("c"))
+    outbox.put(*item("b"))
+    outbox.put(*item("b", "SUCCESS"))
+    outbox.put(*item("c"))
     assert outbox.flush(5)
     assert journal.attempts[2][1][:2] == ["b", "b"], "they travel together"
 
 
 def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbox: Outbox) -> None:
     outbox._pace = Slow()
-    outbox.put(item("first", "SUCCESS"))
+    outbox.put(*item("first", "SUCCESS"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(20):
-        outbox.put(item(str(number), "SUCCESS"))
+        outbox.put(*item(str(number), "SUCCESS"))
     assert outbox.flush(5)
     assert [ids for _, ids in journal.attempts] == [["first"], [str(number) for number in range(20)]]
 
@@ -244,10 +245,10 @@ def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> Non
     outbox = Outbox(journal.append, bound=1 << 20)
     outbox._pace = Slow()
     journal.held.clear()
-    outbox.put(item("first"))
+    outbox.put(*item("first"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(2 * BATCH_EVENTS):
-        outbox.put(item(str(number)))
+        outbox.put(*item(str(number)))
     journal.held.set()
     wait_for(lambda: len(journal.attempts) == 3, what="all full batches")
     outbox.stop()
@@ -256,15 +257,15 @@ def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> Non
 def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=1000, threaded=False)
     before = threading.active_count()
-    outbox.put(item("a"))
+    outbox.put(*item("a"))
     assert journal.ids == ["a"]
     journal.error = JournalAway("away")
     for name in "bcd":
-        outbox.put(item(name))
+        outbox.put(*item(name))
     assert len(journal.attempts) == 2, "after a failure, others don't try for a while"
     journal.error = None
     outbox._not_before = 0
-    outbox.put(item("e"))
+    outbox.put(*item("e"))
     assert journal.ids == list("abcde")
     assert [number for number, _ in journal.attempts] == [1, 2, 2, 3]
     assert threading.active_count() == before

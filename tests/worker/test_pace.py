@@ -60,7 +60,7 @@ def test_a_slow_machine_rests_longer() -> None:
     assert rests == pytest.approx([0.01, 0.02])
 
 
-def test_what_nobody_waits_for_may_take_half() -> None:
+def test_what_nobody_waits_for_may_take_a_third() -> None:
     taken = dict[bool, float]()
     for ends in (True, False):
         pace, now = Pace(), 0.0
@@ -68,7 +68,7 @@ def test_what_nobody_waits_for_may_take_half() -> None:
             pace.note(SEND, now, ends=ends)
             taken[ends] = taken.get(ends, 0) + SEND
             now += max(pace.rest, 0.0001)
-    assert taken[False] == pytest.approx(taken[True] / 2, rel=0.02)
+    assert taken[False] == pytest.approx(taken[True] / 3, rel=0.02)
     assert taken[True] / 100 == pytest.approx(0.01, rel=0.02)
 
 
@@ -78,7 +78,7 @@ def test_connecting_makes_nobody_wait() -> None:
     assert pace.linger == pace.rest == 0
 
 
-@given(st.lists(st.tuples(st.floats(0, 0.00025), st.floats(0, 0.05)), max_size=200))
+@given(st.lists(st.tuples(st.floats(0, 0.0003), st.floats(0, 0.05)), max_size=200))
 def test_no_more_is_taken_than_is_allowed(sends: list[tuple[float, float]]) -> None:
     """Of one who rests as told, however much each send costs and whenever the next event comes."""
     pace, now, used = Pace(), 0.0, 0.0
@@ -86,7 +86,7 @@ def test_no_more_is_taken_than_is_allowed(sends: list[tuple[float, float]]) -> N
         now += pace.rest
         pace.note(cost, now)
         used += cost
-        assert used <= 0.01 * (now + 1) + 0.00025 + 1e-9
+        assert used <= 0.01 * (now + 1) + 0.0003 + 1e-9
         now += idle
 
 
@@ -97,4 +97,4 @@ def test_no_wait_is_ever_long(steps: list[tuple[float, float, bool]]) -> None:
         now += elapsed
         pace.note(used, now, ends=ends)
         assert 0 <= pace.linger <= 0.02
-        assert 0 <= pace.rest <= (0.025 if ends else 0.05) + 1e-9
+        assert 0 <= pace.rest <= (0.03 if ends else 0.09) + 1e-9

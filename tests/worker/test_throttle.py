@@ -33,6 +33,17 @@ def test_another_event_of_the_task_takes_the_kept_report_along() -> None:
     assert throttle.due(1.0) == []
 
 
+def test_it_is_idle_when_no_report_has_a_say() -> None:
+    throttle: Throttle[int] = Throttle(0.1)
+    assert throttle.idle
+    throttle.offer("a", 1, 0.0)
+    assert not throttle.idle, "the next report is to be kept"
+    throttle.due(0.05)
+    assert not throttle.idle
+    throttle.due(0.2)
+    assert throttle.idle
+
+
 def test_it_keeps_no_more_than_its_limit_and_loses_nothing_by_it() -> None:
     throttle: Throttle[str] = Throttle(0.1, limit=2)
     for task in "abc":

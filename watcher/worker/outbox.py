@@ -16,16 +16,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol, TypeAlias
 
-from watcher.event import FINAL_STATES, Reason, rank, standing
+from watcher.event import FINAL_STATES, Event, rank, standing
 from watcher.journal import BATCH_EVENTS, Record, batches
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.bell import Bell
 from watcher.worker.pace import Pace
 from watcher.worker.throttle import Throttle
 
-__all__ = ["Item", "Outbox"]
+__all__ = ["Outbox"]
 
 logger = logging.getLogger("watcher")
 
@@ -41,21 +41,14 @@ _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 1.0
 
 
+#: An event on its way, and its line. A plain tuple: making one of a class takes longer than queueing it.
+_Item: TypeAlias = tuple[Event, bytes]
+
+
 class Append(Protocol):
     """What :meth:`watcher.worker.appender.Appender.append` does."""
 
     def __call__(self, number: int, batch: Sequence[Record], meanwhile: Callable[[], None] | None) -> None: ...
-
-
-class Item(NamedTuple):
-    """An event on its way, with what is still needed of it beside its line."""
-
-    id: str
-    retries: int | None
-    state: str
-    timestamp: float
-    line: bytes
-    reason: Reason | None = None
 
 
 class Outbox:
@@ -72,7 +65,7 @@ class Outbox:
         self._bound = bound
         self._threaded = threaded
         self._lock = threading.RLock()
-        self._queue: SimpleQueue[Item | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[_Item | threading.Event] = SimpleQueue()
         self._hurry = Bell()  # somebody waits for the outbox to be emptied
         self._bell = Bell()  # something came that is not to linger
         self._thread: threading.Thread | None = None
@@ -82,7 +75,7 @@ class Outbox:
         self._dropped = 0
         # From here on the thread's own, or of whoever sends inline and holds this lock.
         self._sending = threading.Lock()
-        self._throttle: Throttle[Item] = Throttle()
+        self._throttle: Throttle[_Item] = Throttle()
         self._pace = Pace()
         self._maker = 0
         self._used = 0.0
@@ -97,20 +90,23 @@ class Outbox:
         self._wait = _FIRST_WAIT
         self._not_before = -math.inf
 
-    def put(self, item: Item) -> None:
-        """Queue an event, or drop it where the bound is reached."""
-        size = len(item.line)
+    def put(self, event: Event, line: bytes) -> None:
+        """Queue an event, or drop it where the bound is reached.
+
+        :param line: the event as it is to be appended.
+        """
+        size = len(line)
         with self._lock:
             if self._bytes + size > self._bound:
                 self._dropped += 1
                 return
             self._bytes += size
-            self._queue.put(item)
+            self._queue.put((event, line))
             if self._thread is None and self._threaded:
                 self._start()
         if not self._threaded:
             self._send_inline()
-        elif item.state in FINAL_STATES:
+        elif event.state in FINAL_STATES:
             self._bell.ring()
 
     def flush(self, timeout: float) -> bool:
@@ -214,7 +210,7 @@ class Outbox:
         finally:
             self._sending.release()
 
-    def _first(self) -> Item | threading.Event | None:
+    def _first(self) -> _Item | threading.Event | None:
         """Wait for the next item; None when a report that was kept back is due before."""
         due = self._throttle.next_due()
         try:
@@ -222,30 +218,35 @@ class Outbox:
         except Empty:
             return None
 
-    def _collect(self, item: Item | threading.Event | None) -> None:
+    def _collect(self, item: _Item | threading.Event | None) -> None:
         """Move ``item`` and what is queued behind it to where batches wait to be sent."""
-        items: list[Item] = []
+        items: list[_Item] = []
         with suppress(Empty):
             while len(items) < BATCH_EVENTS:
-                items += self._passed(item or self._queue.get_nowait())
+                item = item or self._queue.get_nowait()
+                if isinstance(item, tuple) and self._throttle.idle and rank(item[0].state) != _PROGRESS:
+                    items.append(item)  # as nearly all do, so the rest of what may be is not looked at
+                else:
+                    items += self._passed(item)
                 item = None
         items += self._throttle.due(time.monotonic())
-        self._ends = any(one.state in FINAL_STATES for one in items)
-        for batch in batches([Record(one.id, standing(one), one.line) for one in items]):
+        self._ends = any(event.state in FINAL_STATES for event, _ in items)
+        for batch in batches([Record(event.id, standing(event), line) for event, line in items]):
             self._number += 1
             self._pending.append((self._number, batch))
 
-    def _passed(self, item: Item | threading.Event) -> Sequence[Item]:
+    def _passed(self, item: _Item | threading.Event) -> Sequence[_Item]:
         """The events that ``item`` lets pass."""
-        if not isinstance(item, Item):
+        if isinstance(item, threading.Event):
             self._marks.append(item)
             return self._throttle.release_all()
-        if rank(item.state) != _PROGRESS:
-            kept = self._throttle.release(item.id)
+        event, _ = item
+        if rank(event.state) != _PROGRESS:
+            kept = self._throttle.release(event.id)
             return (item,) if kept is None else (kept, item)
-        passed, replaced = self._throttle.offer(item.id, item, time.monotonic())
+        passed, replaced = self._throttle.offer(event.id, item, time.monotonic())
         if replaced is not None:
-            self._forget(len(replaced.line))
+            self._forget(len(replaced[1]))
         return () if passed is None else (passed,)
 
     def _deliver(self, meanwhile: Callable[[], None] | None) -> bool:

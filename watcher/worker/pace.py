@@ -4,7 +4,8 @@ Each send wakes the publisher's thread and takes the interpreter and the core fr
 of CPU where the machine is fast, half of one where it is slow, whatever it carries. So the thread has an allowance, a
 share of a core. While it lasts, each event leaves at once. When it runs short, it is spent on what somebody waits for,
 the ends of tasks: other events linger until one comes, and where none does, as in the main process of a worker, a send
-counts twice. When it has run out, the thread rests after each send until that is paid for, so that more leave together.
+counts threefold. When it has run out, the thread rests after each send until that is paid for, so that more leave
+together.
 
 Pure: the caller brings the times.
 """
@@ -19,9 +20,11 @@ __all__ = ["Pace"]
 #: The allowance, in seconds of CPU a second, and how much of it may be saved up: what a second brings.
 _SHARE: Final = 0.01
 _SAVED: Final = _SHARE
-#: Seconds of the longest waits. What counts twice rests twice as long.
+#: What a send without an end counts.
+_NO_ENDS: Final = 3
+#: Seconds of the longest waits. What counts threefold rests three times as long.
 _LINGER: Final = 0.02
-_REST: Final = 0.025
+_REST: Final = 0.03
 # So many seconds of CPU the longest rest pays for. A send that took more, since it was large or had to connect first,
 # doesn't make those after it later than that.
 _PAID: Final = _REST * _SHARE
@@ -42,7 +45,7 @@ class Pace:
         """
         earned = max(now - self._last, 0.0) * _SHARE
         self._last = now
-        times = 1 if ends else 2
+        times = 1 if ends else _NO_ENDS
         self._left = min(max(self._left + earned - times * min(used, _PAID), -times * _PAID), _SAVED)
 
     @property

@@ -30,6 +30,11 @@ class Throttle(Generic[T]):
         """How many reports are kept."""
         return len(self._kept)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no report is kept, nor any remembered."""
+        return not self._passed
+
     def offer(self, task_id: str, report: T, now: float) -> tuple[T | None, T | None]:
         """A task reports: what passes now, and what is not needed any more because a newer one took its place.
 
