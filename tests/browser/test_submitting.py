@@ -25,6 +25,7 @@ def test_submitting(open_page: OpenPage, play: Stage) -> None:
     [sent] = calls(play, "submit")
     identity = sent["options"]["task_id"]
     assert sent == {"task": "tasks.add", "args": [40, 2], "kwargs": {}, "options": {"task_id": identity}}
+    expect(page.get_by_role("status")).to_have_text("tasks.add submitted")
     play.emit(identity, "SUCCESS", name="tasks.add", result=42)
     expect(page.get_by_role("status")).to_have_text("tasks.add: Success, 42")
 
