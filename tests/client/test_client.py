@@ -14,6 +14,7 @@ import pytest
 import watcher
 from tests.support.processes import Relay, free_port, relay
 from tests.support.waiting import eventually
+from tests.support.ways import by_the_end
 from watcher.client import (
     Relay as Client,
 )
@@ -215,7 +216,7 @@ async def test_a_watch_hears_what_is_submitted_after_it_was_made(client: Client)
                 events.append(event)
                 if event.ends:
                     break
-    assert sorted(event.state for event in events) == sorted(WAY)
+    assert by_the_end(event.state for event in events) == by_the_end(WAY)
     assert len({event.offset for event in events}) == len(events)
 
 

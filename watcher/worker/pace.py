@@ -4,8 +4,7 @@ Each send wakes the publisher's thread and takes the interpreter and the core fr
 of CPU where the machine is fast, half of one where it is slow, whatever it carries. So the thread has an allowance, a
 share of a core. While it lasts, each event leaves at once. When it runs short, it is spent on what somebody waits for,
 the ends of tasks: other events linger until one comes, and where none does, as in the main process of a worker, a send
-counts threefold. When it has run out, the thread rests after each send until that is paid for, so that more leave
-together.
+counts twice. When it has run out, the thread rests after each send until that is paid for, so that more leave together.
 
 Pure: the caller brings the times.
 """
@@ -21,8 +20,8 @@ __all__ = ["Pace"]
 _SHARE: Final = 0.01
 _SAVED: Final = _SHARE
 #: What a send without an end counts.
-_NO_ENDS: Final = 3
-#: Seconds of the longest waits. What counts threefold rests three times as long.
+_NO_ENDS: Final = 2
+#: Seconds of the longest waits. What counts twice rests twice as long.
 _LINGER: Final = 0.02
 _REST: Final = 0.03
 # So many seconds of CPU the longest rest pays for. A send that took more, since it was large or had to connect first,
