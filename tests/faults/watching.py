@@ -175,6 +175,9 @@ class Watcher:
         self.states[event.state] += 1
         if event.final and not event.late:
             self.ends[self.epoch, event.id].append(event)
+        self._know(event)
+
+    def _know(self, event: Told) -> None:
         if event.id not in self.tasks or event.standing >= self.tasks[event.id].standing:
             self.tasks[event.id] = event
 
@@ -183,7 +186,10 @@ class Watcher:
         return identity in self.tasks and self.tasks[identity].final
 
     async def ask(self, identities: Sequence[str]) -> None:
-        """Ask a relay for tasks: what a client does that was told that it may have missed something."""
+        """Ask a relay for tasks: what a client does that was told that it may have missed something.
+
+        It asks on a connection of its own, so what it watches may have told of an end that an answer lacks yet.
+        """
         async with connect(self._urls[0], max_size=None, ping_interval=None, compression=None) as socket:
             await socket.send('{"id":1,"connect":{}}')
             await socket.recv()
@@ -196,4 +202,4 @@ class Watcher:
         for answer in answers:
             task = answer["rpc"]["data"]["task"]
             if task is not None:
-                self.tasks[task["id"]] = msgspec.json.decode(json.dumps(task), type=Told)
+                self._know(msgspec.json.decode(json.dumps(task), type=Told))
