@@ -15,8 +15,8 @@ import socket as sockets
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
-from typing import Any
+from types import FrameType, SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -32,22 +32,32 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.relay import service
 from watcher.relay.feed import Snapshot
+from watcher.relay.handshake import PATH
+from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay
-from watcher.relay.socket import PATH, Socket
+from watcher.relay.socket import Socket
 from watcher.scripts import APPEND
 from watcher.settings import Settings
 from watcher.worker.publisher import Publisher
 
 pytestmark = pytest.mark.anyio
 
+HANDSHAKE = (
+    f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+).encode()
+
 
 class Wire(asyncio.Transport):
     """The far end of a connection: it takes everything, and counts the writes."""
 
-    __slots__ = ("writes",)
+    __slots__ = ("protocol", "writes")
 
     def __init__(self) -> None:
         self.writes = 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes += 1
@@ -98,7 +108,10 @@ class Inside:
         self.relay.restart(Snapshot("1", 1, (), ()))
         self.tasks = [f"task-{number}" for number in range(tasks)]
         self.relay.extend(news(self.tasks, "STARTED"))
-        self._state = State()
+        self._given = {
+            "config": SimpleNamespace(ws_protocol_class=functools.partial(Socket, self.relay)),
+            "server_state": State(),
+        }
 
     def join(self, *channels: str) -> Wire:
         """A client that watches some channels."""
@@ -120,17 +133,14 @@ class Inside:
             wire.other.close()
             assert wire.writes == 0, "all went straight to the kernel"
 
-    def _join(self, wire: Wire, channels: Sequence[str]) -> Socket:
-        socket = Socket(self.relay, server_state=self._state)
-        socket.connection_made(wire)
-        socket.data_received(
-            f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+    def _join(self, wire: Wire, channels: Sequence[str]) -> asyncio.Protocol:
+        opening = Opening(self.relay, **self._given)
+        opening.connection_made(wire)
+        opening.data_received(HANDSHAKE)
         commands = ['{"id":1,"connect":{}}']
         commands += [f'{{"id":{2 + at},"subscribe":{{"channel":"{each}"}}}}' for at, each in enumerate(channels)]
-        socket.data_received(Frame(Opcode.TEXT, "\n".join(commands).encode()).serialize(mask=True))
-        return socket
+        wire.protocol.data_received(Frame(Opcode.TEXT, "\n".join(commands).encode()).serialize(mask=True))
+        return wire.protocol
 
     def calls(self, events: int) -> int:
         """How many functions run, Python's and C's, while events of so many tasks pass through in one batch."""
@@ -234,6 +244,11 @@ async def test_calls_for_an_event_that_one_client_watches() -> None:
     inside = Inside(200)
     with inside.joined(*[f"task:{each}" for each in inside.tasks]):
         assert inside.calls(200) - inside.calls(100) <= 100 * 45  # counted: 41
+
+
+async def test_calls_for_a_connection_until_it_is_subscribed() -> None:
+    inside = Inside(100)
+    assert calls(lambda: [inside.join(f"task:{each}") for each in inside.tasks]) <= 100 * 394  # counted: 358
 
 
 # Memory.

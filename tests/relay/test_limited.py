@@ -17,8 +17,8 @@ from tests.support.client import client as websocket
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.permissions import issue
+from watcher.relay.handshake import PATH
 from watcher.relay.relay import Relay
-from watcher.relay.socket import PATH
 from watcher.settings import Settings
 
 pytestmark = pytest.mark.anyio

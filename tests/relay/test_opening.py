@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import anyio
 import httpx
@@ -64,6 +65,7 @@ async def answer(stream: SocketStream, *pieces: bytes, until: bytes = b"\r\n\r\n
         ([HANDSHAKE.replace(b"Connection: Upgrade\r\n", b"")], b"426"),
         ([HANDSHAKE.replace(KEY, b"")], b"400"),
         ([HANDSHAKE + b"x" * 9000 + b"\r\n\r\n"], b"101"),
+        ([HANDSHAKE.replace(b"localhost", b"evil.example")], b"403"),
         ([HANDSHAKE.replace(b"localhost", b"evil.example") + READY], b"403"),
         ([HANDSHAKE.replace(b"websocket\r\n", b"h2c\r\n")], b"404"),
         ([READY], b"200"),
@@ -83,6 +85,19 @@ async def test_what_follows_the_handshake_at_once_is_not_lost(running: tuple[htt
     masked = b"\x81\x95" + bytes(4) + b'{"id":1,"connect":{}}'
     async with await opened(running[0]) as stream:
         await answer(stream, HANDSHAKE, masked, until=b'"connect":{"client":')
+
+
+async def test_who_was_refused_is_told_nothing_more_when_the_relay_stops(valkey: Valkey) -> None:
+    async with listening(valkey.url()) as (client, _):
+        stream = await opened(client)
+        refused = await answer(stream, HANDSHAKE.replace(b"localhost", b"evil.example"), until=b"allows it")
+    more = b""
+    with anyio.fail_after(5), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while True:
+            more += await stream.receive()
+    await stream.aclose()
+    body = refused.partition(b"\r\n\r\n")[2] + more
+    assert body.endswith(b"allows it\n"), body
 
 
 async def test_several_requests_over_one_connection(running: tuple[httpx.AsyncClient, Relay]) -> None:

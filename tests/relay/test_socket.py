@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import socket as sockets
@@ -31,13 +32,14 @@ from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
 from watcher.relay.fanout import fan_out
 from watcher.relay.frames import frame, frames
+from watcher.relay.handshake import PATH
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.refusals import Refusals
 from watcher.relay.service import _Server
 from watcher.relay.session import Call, Terms
-from watcher.relay.socket import PATH, Socket
+from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
 
 pytestmark = pytest.mark.anyio
@@ -61,8 +63,8 @@ class Counter:
         self.ends: float | None = None
         self.url = ""
 
-    def peer(self, connection: str | None, lines: Lines) -> Peer:
-        return peer(connection, lines, ())
+    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
+        return peer("127.0.0.1", lines, ())
 
     def refusal(self, peer: Peer, lines: Lines) -> str | None:
         return "not from there" if "http://elsewhere.example" in lines("Origin") else None

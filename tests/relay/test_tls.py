@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 from watcher.errors import SettingError
 from watcher.relay import messages
 from watcher.relay.access import origin_refusal
-from watcher.relay.socket import PATH
+from watcher.relay.handshake import PATH
 from watcher.relay.tls import Certificate
 from watcher.settings import Settings
 

@@ -13,8 +13,10 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from uvicorn.protocols.utils import get_remote_addr
 
 from watcher.errors import Full, Refused, TooMany
+from watcher.relay.handshake import Handshake, read
 from watcher.relay.limits import ACCOUNT, Account
 from watcher.relay.protocol import Connection, Desk
+from watcher.relay.socket import Socket
 
 __all__ = ["Opening"]
 
@@ -61,9 +63,11 @@ class Opening(asyncio.Protocol):
         """The first bytes have come: from now on the connection is another protocol's."""
         self._desk.waits.headers.stop(self)
         self._connections.discard(self)
-        if data.startswith(b"GET ") and data.find(_END) == len(data) - len(_END) and _UPGRADE in data.lower():
-            given = {**self._given, "app_state": {ACCOUNT: self._account}}
-            self._follow(given["config"].ws_protocol_class(**given)).data_received(data)
+        handshake = read(data)
+        if handshake is not None:
+            self._as_websocket(handshake).welcome(handshake)
+        elif data.startswith(b"GET ") and data.find(_END) == len(data) - len(_END) and _UPGRADE in data.lower():
+            self._as_websocket(None).data_received(data)
         else:
             self._as_http().data_received(data)
 
@@ -85,6 +89,11 @@ class Opening(asyncio.Protocol):
 
     def _as_http(self, refusal: Refused | None = None) -> Connection:
         return self._follow(Connection(self._desk, self._account, refusal, **self._given))
+
+    def _as_websocket(self, handshake: Handshake | None) -> Socket:
+        given = {**self._given, "app_state": {ACCOUNT: self._account}, "handshake": handshake}
+        made: Socket = given["config"].ws_protocol_class(**given)
+        return self._follow(made)
 
     def _follow(self, following: _Following) -> _Following:
         following.connection_made(self._transport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import logging
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
+from uvicorn.protocols.utils import get_remote_addr
 
 import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
@@ -215,9 +217,10 @@ class Relay:
 
     # For sockets.
 
-    def peer(self, connection: str | None, lines: Lines) -> Peer:
+    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
         """Who sends a request; as :func:`watcher.relay.peers.peer`."""
-        return peer(connection, lines, self.settings.trusted_proxies)
+        connection = get_remote_addr(transport)
+        return peer(connection[0] if connection else None, lines, self.settings.trusted_proxies)
 
     def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
         """What whoever a trusted proxy names may do; None where none does."""
@@ -225,11 +228,13 @@ class Relay:
         return None if found is None else functools.partial(self.admit, None, found)
 
     def refusal(self, peer: Peer, lines: Lines) -> str | None:
-        """Why a handshake of this peer is refused, or None."""
+        """Why a handshake of this peer is refused, or None; the log learns it, too."""
         why = refusal(self.settings, peer, lines)
         if (told := unbelieved(self.settings, peer, lines)) is not None:
             self.refusals.tell(peer.name, "a name in a header", told)
-        self.counts.refused["handshake"] += why is not None
+        if why is not None:
+            self.counts.refused["handshake"] += 1
+            self.refusals.tell(peer.name, "a WebSocket handshake", why)
         return why
 
     def handshake_failed(self, why: str) -> None:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
-from uvicorn.protocols.utils import get_remote_addr
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
@@ -27,22 +26,22 @@ from watcher.relay import messages
 from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
+from watcher.relay.handshake import PATH, Handshake
 from watcher.relay.hub import Hub
 from watcher.relay.limits import ACCOUNT, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
-from watcher.relay.refusals import Refusals
 from watcher.relay.session import Call, Session, Terms
 from watcher.relay.subscriptions import Subscriptions
 
-__all__ = ["PATH", "Desk", "Socket"]
+__all__ = ["Desk", "Socket"]
+
 
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
 
-PATH: Final = "/connection/websocket"
 #: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
 _HIGH_WATER: Final = 256 * 1024
 #: So many bytes of replies count as one more command.
@@ -61,13 +60,12 @@ class Desk(Protocol):
     hub: Hub[Any]
     terms: Terms
     counts: Counts
-    refusals: Refusals
 
-    def peer(self, connection: str | None, lines: Lines) -> Peer:
+    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
         """Who sends a request, by the address of the connection and the request's headers."""
 
     def refusal(self, peer: Peer, lines: Lines) -> str | None:
-        """Why a handshake of this peer is refused, or None."""
+        """Why a handshake of this peer is refused, or None; the log learns it, too."""
 
     def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
         """What whoever a trusted proxy names may do; None where none does. Not asked where it is refused."""
@@ -92,17 +90,21 @@ class Socket(Paced):
 
     :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
     :param app_state: uvicorn's; the account is in it.
+    :param handshake: where it was read already; it is answered by :meth:`welcome`, and no bytes of it come.
     """
 
     __slots__ = (
         "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, *, server_state: Any, app_state: Any = None, **_: Any) -> None:
+    def __init__(
+        self, desk: Desk, *, server_state: Any, app_state: Any = None, handshake: Handshake | None = None, **_: Any
+    ) -> None:
         super().__init__(Pace(desk.terms.commands, (app_state or {}).get(ACCOUNT)))
         self._desk = desk
         self._connections: set[Any] = server_state.connections
-        self._protocol = ServerProtocol(max_size=desk.terms.message, logger=_quiet)
+        state = State.OPEN if handshake else State.CONNECTING
+        self._protocol = ServerProtocol(state=state, max_size=desk.terms.message, logger=_quiet)
         self._session: Session | None = None
         self._fragments: bytearray | None = None
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
@@ -167,33 +169,47 @@ class Socket(Paced):
     def _slowed(self, limit: str) -> None:
         self._desk.terms.reached(limit, self.grant.subject or self.address)
 
+    def welcome(self, handshake: Handshake) -> None:
+        """Answer the handshake that was read before this was made."""
+        peer = self._desk.peer(self._transport, handshake.lines)
+        refused = self._objection(handshake.target, peer, handshake.lines) or self._seat(peer, handshake.lines)
+        if refused is None:
+            self._let_data(True)
+            self._send(handshake.answer)
+        else:
+            self._protocol = ServerProtocol(logger=_quiet)  # for one that is open would close as a WebSocket
+            self._protocol.send_response(self._protocol.reject(*refused))
+            self._send_control()
+
     def _handshake(self, request: Request) -> None:
         lines = request.headers.get_all
-        peer = self._desk.peer((get_remote_addr(self._transport) or (None,))[0], lines)
-        reason = self._desk.refusal(peer, lines)
-        if not request.path.partition("?")[0].endswith(PATH):
-            response = self._protocol.reject(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n")
-        elif reason is not None:
-            self._desk.refusals.tell(peer.name, "a WebSocket handshake", reason)
-            response = self._protocol.reject(HTTPStatus.FORBIDDEN, f"{reason}\n")
-        else:
-            response = self._admit(request, peer, self._desk.named(peer, lines))
+        peer = self._desk.peer(self._transport, lines)
+        refused = self._objection(request.path, peer, lines)
+        response = self._protocol.reject(*refused) if refused else self._protocol.accept(request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and (refused := self._seat(peer, lines)):
+            response = self._protocol.reject(*refused)
         self._protocol.send_response(response)
         self._send_control()
 
-    def _admit(self, request: Request, peer: Peer, named: Callable[[], Grant] | None) -> Response:
-        response = self._protocol.accept(request)
+    def _objection(self, target: str, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
+        """Why who asks for ``target`` gets no WebSocket, or None."""
+        if not target.partition("?")[0].endswith(PATH):
+            return HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n"
+        reason = self._desk.refusal(peer, lines)
+        return None if reason is None else (HTTPStatus.FORBIDDEN, f"{reason}\n")
+
+    def _seat(self, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
+        """Begin the client's session; why there is no room for it, or None."""
         account = self._pace.account
         if account is not None and peer.proxied and peer.address is not None:
             try:
                 self._pace.account = account.hand_over(str(peer.address))
             except TooMany as error:
-                return self._protocol.reject(HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n")
-        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            if not self._desk.opened(self):
-                return self._protocol.reject(HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n")
-            self._session = Session(self._desk.hub, self, self._desk.terms, named)
-        return response
+                return HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n"
+        if not self._desk.opened(self):
+            return HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n"
+        self._session = Session(self._desk.hub, self, self._desk.terms, self._desk.named(peer, lines))
+        return None
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
