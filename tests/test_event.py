@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from tests.support.events import event, events
-from watcher.event import FINAL_STATES, Event, InvalidEvent, decode, encode, rank, standing, task_of
+from watcher.event import (
+    FINAL_STATES,
+    Event,
+    ExceptionInfo,
+    InvalidEvent,
+    decode,
+    encode,
+    rank,
+    standing,
+    task_of,
+    weight,
+)
 
 STATES = ("PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "FAILURE", "REVOKED", "REJECTED", "IGNORED", "SUCCESS")
 
@@ -157,3 +168,14 @@ def test_any_events_fold_to_a_task_that_json_can_hold(told: list[Event]) -> None
         assert task.final == (task.state in FINAL_STATES)
         assert json.loads(msgspec.json.encode(task))["times"] == task.times
         assert task.state in task.times
+
+
+def test_weight_is_about_that_of_the_line() -> None:
+    """Bounds are kept by it before there is one."""
+    heavy = event(
+        "e" * 36, "FAILURE", args=Raw(b'["' + b"a" * 5000 + b'"]'), kwargs=Raw(b"{}"), argsrepr="b" * 700,
+        kwargsrepr="{}", result=Raw(b"1" * 3000), meta=Raw(b"2" * 2000),
+        exception=ExceptionInfo(type="ValueError", message="m" * 1000, traceback="t" * 4000),
+    )  # fmt: skip
+    for each in (event("e" * 36, name="shop.import", root_id="e" * 36, hostname="celery@worker-1"), heavy):
+        assert 0 < weight(each) - len(encode(each)) < 500

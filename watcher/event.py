@@ -34,6 +34,7 @@ __all__ = [
     "rank",
     "standing",
     "task_of",
+    "weight",
 ]
 
 #: Longest name of a channel that can be watched, in characters, as in Centrifugo.
@@ -156,6 +157,9 @@ _LASTING: Final = (
 #: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
 _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
 
+#: What an event weighs without values, in bytes: names and ids of a common length.
+_WEIGHT: Final = 500
+
 _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(Event)
 
@@ -212,6 +216,17 @@ def encode(event: Event) -> bytes:
     line = _encoder.encode(event)
     # JSON strings hold no raw newline, so one can only be white space inside a value that was passed through.
     return line.replace(b"\n", b" ") if b"\n" in line else line
+
+
+def weight(event: Event) -> int:
+    """About how many bytes an event takes, in memory and as a line, without making that."""
+    size = _WEIGHT
+    for part in (event.argsrepr, event.kwargsrepr, event.args, event.kwargs, event.result, event.meta):
+        if part:
+            size += len(part)
+    if event.exception is not None:
+        size += len(event.exception.message) + len(event.exception.traceback or "")
+    return size
 
 
 def decode(line: bytes) -> Event:

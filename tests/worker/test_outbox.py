@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.support.waiting import wait_for
-from watcher.event import Event
+from watcher.event import Event, decode
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.outbox import Outbox
 from watcher.worker.pace import Pace
 
 
-def item(task_id: str, state: str = "STARTED", *, line: bytes = b"{}") -> tuple[Event, bytes]:
-    return Event(id=task_id, retries=0, state=state, timestamp=time.time(), source="signal"), line
+def told(task_id: str, state: str = "STARTED", *, text: str = "") -> Event:
+    return Event(id=task_id, retries=0, state=state, timestamp=time.time(), source="signal", argsrepr=text or None)
 
 
 class Journal:
@@ -27,7 +27,7 @@ class Journal:
     def __init__(self) -> None:
         self.attempts: list[tuple[int, list[str]]] = []
         self.ids: list[str] = []
-        self.lines: list[bytes] = []
+        self.texts: list[str | None] = []
         self.error: Exception | None = None
         self.held = threading.Event()
         self.held.set()
@@ -40,7 +40,7 @@ class Journal:
         if self.error is not None:
             raise self.error
         self.ids += [record.id for record in batch]
-        self.lines += [record.line for record in batch]
+        self.texts += [decode(record.line).argsrepr for record in batch]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def journal() -> Journal:
 
 @pytest.fixture
 def outbox(journal: Journal) -> Iterator[Outbox]:
-    made = Outbox(journal.append, bound=1000)
+    made = Outbox(journal.append, bound=1 << 20)
     yield made
     journal.held.set()
     made.stop()
@@ -58,7 +58,7 @@ def outbox(journal: Journal) -> Iterator[Outbox]:
 
 def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journal, outbox: Outbox) -> None:
     for number in range(100):
-        outbox.put(*item(str(number)))
+        outbox.put(told(str(number)))
     assert outbox.flush(5)
     assert journal.ids == [str(number) for number in range(100)]
     assert outbox.unsent() == 0
@@ -67,10 +67,10 @@ def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journa
 def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=1 << 20)
     journal.held.clear()
-    outbox.put(*item("first"))
+    outbox.put(told("first"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(BATCH_EVENTS + 10):
-        outbox.put(*item(str(number)))
+        outbox.put(told(str(number)))
     journal.held.set()
     assert outbox.flush(5)
     assert [len(ids) for _, ids in journal.attempts] == [1, BATCH_EVENTS, 10]
@@ -78,22 +78,35 @@ def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(j
 
 
 def test_beyond_the_bound_the_newest_is_dropped_counted_and_told_once(
-    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+    journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
+    outbox = Outbox(journal.append, bound=20_000)
     journal.held.clear()
-    outbox.put(*item("0", "SUCCESS", line=b"x" * 100))
+    outbox.put(told("0", "SUCCESS", text="x" * 1500))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(1, 20):
-        outbox.put(*item(str(number), line=b"x" * 100))
-    assert outbox.unsent() == 1000
+        outbox.put(told(str(number), text="x" * 1500))
+    assert outbox.unsent() == 20_000
     journal.held.set()
     assert outbox.flush(5)
     assert journal.ids == [str(number) for number in range(10)]
     wait_for(lambda: caplog.messages, what="a line in the log")
     assert ["events lost: 10 (buffer full: 10, refused: 0)" in message for message in caplog.messages] == [True]
-    outbox.put(*item("again"))
+    outbox.put(told("again"))
     assert outbox.flush(5)
     assert journal.ids[-1] == "again"
+    outbox.stop()
+
+
+def test_an_event_that_cannot_be_sent_costs_no_other(
+    journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    for state in ("STARTED", "half a character: \ud800", "half a character: \udfff", "SUCCESS"):
+        outbox.put(told("a", state))
+    assert outbox.flush(5)
+    assert journal.ids == ["a", "a"]
+    assert outbox.unsent() == 0
+    assert len([message for message in caplog.messages if "events are missing, of task 'a' first" in message]) == 1
 
 
 def test_an_outage_repeats_the_same_batch_under_the_same_number(
@@ -101,9 +114,9 @@ def test_an_outage_repeats_the_same_batch_under_the_same_number(
 ) -> None:
     caplog.set_level(logging.INFO)
     journal.error = JournalAway("TimeoutError: no answer")
-    outbox.put(*item("a", "SUCCESS"))
+    outbox.put(told("a", "SUCCESS"))
     wait_for(lambda: len(journal.attempts) >= 3, what="three attempts")
-    outbox.put(*item("b", "SUCCESS"))
+    outbox.put(told("b", "SUCCESS"))
     journal.error = None
     assert outbox.flush(5)
     assert {number for number, ids in journal.attempts if ids == ["a"]} == {1}
@@ -118,12 +131,12 @@ def test_a_refused_batch_is_dropped_and_does_not_hold_up_the_next(
     journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.error = BatchRefused("ResponseError: WRONGTYPE")
-    outbox.put(*item("a", "SUCCESS"))
+    outbox.put(told("a", "SUCCESS"))
     assert outbox.flush(5)
-    outbox.put(*item("b", "SUCCESS"))
+    outbox.put(told("b", "SUCCESS"))
     assert outbox.flush(5)
     journal.error = None
-    outbox.put(*item("c", "SUCCESS"))
+    outbox.put(told("c", "SUCCESS"))
     assert outbox.flush(5)
     assert journal.ids == ["c"]
     assert outbox.unsent() == 0
@@ -135,10 +148,10 @@ def test_an_unexpected_error_costs_its_batch_but_not_the_thread(
     journal: Journal, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.error = ZeroDivisionError()
-    outbox.put(*item("a", "SUCCESS"))
+    outbox.put(told("a", "SUCCESS"))
     wait_for(lambda: caplog.messages, what="a line in the log")
     journal.error = None
-    outbox.put(*item("b", "SUCCESS"))
+    outbox.put(told("b", "SUCCESS"))
     assert outbox.flush(5)
     assert journal.ids == ["b"]
     assert outbox.unsent() == 0
@@ -146,7 +159,7 @@ def test_an_unexpected_error_costs_its_batch_but_not_the_thread(
 
 def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox) -> None:
     journal.held.clear()
-    outbox.put(*item("a", "SUCCESS"))
+    outbox.put(told("a", "SUCCESS"))
     start = time.monotonic()
     assert not outbox.flush(5)
     assert 0.2 < time.monotonic() - start < 2.5, "long before the time is over"
@@ -154,25 +167,25 @@ def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox
 
 def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(*item("a", "PROGRESS", line=b"%d" % number))
-    outbox.put(*item("a", "SUCCESS", line=b"end"))
+        outbox.put(told("a", "PROGRESS", text=str(number)))
+    outbox.put(told("a", "SUCCESS", text="end"))
     assert outbox.flush(5)
-    assert journal.lines == [b"0", b"9", b"end"]
+    assert journal.texts == ["0", "9", "end"]
     assert outbox.unsent() == 0
 
 
 def test_a_report_that_was_kept_back_is_sent_by_itself_when_its_time_has_come(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(*item("a", "PROGRESS", line=b"%d" % number))
-    wait_for(lambda: len(journal.lines) == 2, what="the newest report")
-    assert journal.lines == [b"0", b"9"]
+        outbox.put(told("a", "PROGRESS", text=str(number)))
+    wait_for(lambda: len(journal.texts) == 2, what="the newest report")
+    assert journal.texts == ["0", "9"]
 
 
 def test_flush_takes_kept_reports_along(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(*item("a", "CUSTOM", line=b"%d" % number))
+        outbox.put(told("a", "CUSTOM", text=str(number)))
     assert outbox.flush(5)
-    assert journal.lines == [b"0", b"9"]
+    assert journal.texts == ["0", "9"]
 
 
 def test_many_threads_lose_nothing_and_keep_their_order(journal: Journal) -> None:
@@ -180,7 +193,7 @@ def test_many_threads_lose_nothing_and_keep_their_order(journal: Journal) -> Non
 
     def work(name: str) -> None:
         for number in range(500):
-            outbox.put(*item(f"{name}:{number}", "SUCCESS" if number % 7 == 0 else "STARTED"))
+            outbox.put(told(f"{name}:{number}", "SUCCESS" if number % 7 == 0 else "STARTED"))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -214,23 +227,23 @@ class Lingering(Pace):
 
 def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Journal, outbox: Outbox) -> None:
     outbox._pace = Lingering()
-    outbox.put(*item("a"))
+    outbox.put(told("a"))
     wait_for(lambda: journal.ids == ["a"], what="the first one, since there was no end yet")
-    outbox.put(*item("a", "SUCCESS"))
+    outbox.put(told("a", "SUCCESS"))
     wait_for(lambda: journal.ids == ["a", "a"], what="the end")
-    outbox.put(*item("b"))
-    outbox.put(*item("b", "SUCCESS"))
-    outbox.put(*item("c"))
+    outbox.put(told("b"))
+    outbox.put(told("b", "SUCCESS"))
+    outbox.put(told("c"))
     assert outbox.flush(5)
     assert journal.attempts[2][1][:2] == ["b", "b"], "they travel together"
 
 
 def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbox: Outbox) -> None:
     outbox._pace = Slow()
-    outbox.put(*item("first", "SUCCESS"))
+    outbox.put(told("first", "SUCCESS"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(20):
-        outbox.put(*item(str(number), "SUCCESS"))
+        outbox.put(told(str(number), "SUCCESS"))
     assert outbox.flush(5)
     assert [ids for _, ids in journal.attempts] == [["first"], [str(number) for number in range(20)]]
 
@@ -245,27 +258,27 @@ def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> Non
     outbox = Outbox(journal.append, bound=1 << 20)
     outbox._pace = Slow()
     journal.held.clear()
-    outbox.put(*item("first"))
+    outbox.put(told("first"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(2 * BATCH_EVENTS):
-        outbox.put(*item(str(number)))
+        outbox.put(told(str(number)))
     journal.held.set()
     wait_for(lambda: len(journal.attempts) == 3, what="all full batches")
     outbox.stop()
 
 
 def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(journal: Journal) -> None:
-    outbox = Outbox(journal.append, bound=1000, threaded=False)
+    outbox = Outbox(journal.append, bound=20_000, threaded=False)
     before = threading.active_count()
-    outbox.put(*item("a"))
+    outbox.put(told("a"))
     assert journal.ids == ["a"]
     journal.error = JournalAway("away")
     for name in "bcd":
-        outbox.put(*item(name))
+        outbox.put(told(name))
     assert len(journal.attempts) == 2, "after a failure, others don't try for a while"
     journal.error = None
     outbox._not_before = 0
-    outbox.put(*item("e"))
+    outbox.put(told("e"))
     assert journal.ids == list("abcde")
     assert [number for number, _ in journal.attempts] == [1, 2, 2, 3]
     assert threading.active_count() == before

@@ -15,10 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeAlias
 
-from watcher.event import FINAL_STATES, Event, rank, standing
+import msgspec
+
+from watcher.event import FINAL_STATES, Event, encode, rank, standing, weight
 from watcher.journal import BATCH_EVENTS, Record, batches
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.bell import Bell
@@ -41,8 +44,8 @@ _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 1.0
 
 
-#: An event on its way, and its line. A plain tuple: making one of a class takes longer than queueing it.
-_Item: TypeAlias = tuple[Event, bytes]
+#: An event on its way, and its weight. A plain tuple: making one of a class takes longer than queueing it.
+_Item: TypeAlias = tuple[Event, int]
 
 
 class Append(Protocol):
@@ -55,7 +58,7 @@ class Outbox:
     """The events that one process has yet to append, in order.
 
     :param append: appends one batch; raises JournalAway or BatchRefused.
-    :param bound: bytes of lines that may wait; the newest is dropped when there are more, and counted.
+    :param bound: bytes of events that may wait; the newest is dropped when there are more, and counted.
     :param threaded: False where no thread can run: then each :meth:`put` sends by itself, and after a failure no other
         does for a while, so that what ``append`` may take is taken rarely.
     """
@@ -81,27 +84,28 @@ class Outbox:
         self._used = 0.0
         self._rested = False
         self._ends = False
-        self._pending: deque[tuple[int, Sequence[Record]]] = deque()
+        self._pending: deque[tuple[int, Sequence[Record], int]] = deque()  # with the weight of all
         self._marks: list[threading.Event] = []
         self._number = 0
         self._appended = 0
         self._refused = 0
         self._away_since: float | None = None
+        self._unsendable = False  # it was told that there are such events
         self._wait = _FIRST_WAIT
         self._not_before = -math.inf
 
-    def put(self, event: Event, line: bytes) -> None:
+    def put(self, event: Event) -> None:
         """Queue an event, or drop it where the bound is reached.
 
-        :param line: the event as it is to be appended.
+        Its line is made by the thread: many in a row take less time than each between a task and the next.
         """
-        size = len(line)
+        size = weight(event)
         with self._lock:
             if self._bytes + size > self._bound:
                 self._dropped += 1
                 return
             self._bytes += size
-            self._queue.put((event, line))
+            self._queue.put((event, size))
             if self._thread is None and self._threaded:
                 self._start()
         if not self._threaded:
@@ -143,7 +147,7 @@ class Outbox:
             self._thread.join(PATIENCE)
 
     def unsent(self) -> int:
-        """Bytes of lines that wait, about."""
+        """Bytes of events that wait, about."""
         return self._bytes
 
     def _start(self) -> None:
@@ -180,6 +184,8 @@ class Outbox:
         while not self._deliver(self._rest) and not self._stopped:
             self._hurry.wait(self._wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects, hides nothing
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        if self._marks and self._dropped:
+            self._tell()  # no other event may come
         for mark in self._marks:
             mark.set()
         self._marks.clear()
@@ -231,9 +237,21 @@ class Outbox:
                 item = None
         items += self._throttle.due(time.monotonic())
         self._ends = any(event.state in FINAL_STATES for event, _ in items)
-        for batch in batches([Record(event.id, standing(event), line) for event, line in items]):
+        told = [(record, size) for event, size in items if (record := self._record(event, size)) is not None]
+        sizes = iter([size for _, size in told])
+        for batch in batches([record for record, _ in told]):
             self._number += 1
-            self._pending.append((self._number, batch))
+            self._pending.append((self._number, batch, sum(islice(sizes, len(batch)))))
+
+    def _record(self, event: Event, size: int) -> Record | None:
+        try:
+            return Record(event.id, standing(event), encode(event))
+        except (msgspec.MsgspecError, ValueError):  # a name with half a character in it, say
+            if not self._unsendable:
+                self._unsendable = True
+                logger.exception("watcher: events are missing, of task %s first", ascii(event.id)[:100])
+            self._forget(size)
+            return None
 
     def _passed(self, item: _Item | threading.Event) -> Sequence[_Item]:
         """The events that ``item`` lets pass."""
@@ -246,13 +264,13 @@ class Outbox:
             return (item,) if kept is None else (kept, item)
         passed, replaced = self._throttle.offer(event.id, item, time.monotonic())
         if replaced is not None:
-            self._forget(len(replaced[1]))
+            self._forget(replaced[1])
         return () if passed is None else (passed,)
 
     def _deliver(self, meanwhile: Callable[[], None] | None) -> bool:
         """Append what is pending, oldest first; False where the journal can't take it now."""
         while self._pending:
-            number, batch = self._pending[0]
+            number, batch, size = self._pending[0]
             try:
                 self._append(number, batch, meanwhile)
             except JournalAway as error:
@@ -264,7 +282,7 @@ class Outbox:
                 self._appended += len(batch)
                 self._success()
             self._pending.popleft()
-            self._forget(sum(len(record.line) for record in batch))
+            self._forget(size)
         return True
 
     def _forget(self, size: int) -> None:
@@ -273,8 +291,7 @@ class Outbox:
 
     def _lose_pending(self) -> None:
         while self._pending:
-            _, batch = self._pending.popleft()
-            self._forget(sum(len(record.line) for record in batch))
+            self._forget(self._pending.popleft()[2])
 
     def _outage(self, error: JournalAway) -> None:
         if self._away_since is None:
@@ -289,8 +306,10 @@ class Outbox:
     def _success(self) -> None:
         """The journal takes events: what went wrong before is over, and told once."""
         self._wait = _FIRST_WAIT
-        if self._away_since is None and not self._refused and not (self._dropped and self._queue.empty()):
-            return
+        if self._away_since is not None or self._refused or (self._dropped and self._queue.empty()):
+            self._tell()
+
+    def _tell(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         seconds = time.monotonic() - self._away_since if self._away_since is not None else 0.0

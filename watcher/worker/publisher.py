@@ -9,7 +9,7 @@ import weakref
 from importlib import import_module
 from typing import Final
 
-from watcher.event import Event, encode
+from watcher.event import Event
 from watcher.journal import Journal
 from watcher.worker.appender import Appender
 from watcher.worker.outbox import Outbox
@@ -49,7 +49,7 @@ class Publisher:
 
     def publish(self, event: Event) -> None:
         """Queue an event to be appended, or drop it where the buffer is full."""
-        self._outbox.put(event, encode(event))
+        self._outbox.put(event)
 
     def flush(self, timeout: float = _AT_EXIT) -> bool:
         """Wait until all that was published is appended, and tell whether it is.
