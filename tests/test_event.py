@@ -177,5 +177,6 @@ def test_weight_is_about_that_of_the_line() -> None:
         kwargsrepr="{}", result=Raw(b"1" * 3000), meta=Raw(b"2" * 2000),
         exception=ExceptionInfo(type="ValueError", message="m" * 1000, traceback="t" * 4000),
     )  # fmt: skip
-    for each in (event("e" * 36, name="shop.import", root_id="e" * 36, hostname="celery@worker-1"), heavy):
+    strange = event("i" * 9000, "s" * 9000, name="n" * 9000)
+    for each in (event("e" * 36, name="shop.import", root_id="e" * 36, hostname="celery@worker-1"), heavy, strange):
         assert 0 < weight(each) - len(encode(each)) < 500

@@ -157,8 +157,8 @@ _LASTING: Final = (
 #: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
 _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
 
-#: What an event weighs without values, in bytes: names and ids of a common length.
-_WEIGHT: Final = 500
+#: What an event weighs beside what a task gives it, in bytes.
+_WEIGHT: Final = 450
 
 _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(Event)
@@ -220,7 +220,7 @@ def encode(event: Event) -> bytes:
 
 def weight(event: Event) -> int:
     """About how many bytes an event takes, in memory and as a line, without making that."""
-    size = _WEIGHT
+    size = _WEIGHT + len(event.id) + len(event.state) + len(event.name or "")
     for part in (event.argsrepr, event.kwargsrepr, event.args, event.kwargs, event.result, event.meta):
         if part:
             size += len(part)

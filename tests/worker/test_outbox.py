@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.support.waiting import wait_for
-from watcher.event import Event, decode
+from watcher.event import Event, decode, weight
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.outbox import Outbox
@@ -80,13 +80,14 @@ def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(j
 def test_beyond_the_bound_the_newest_is_dropped_counted_and_told_once(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox = Outbox(journal.append, bound=20_000)
+    each = weight(told("0", text="x" * 1500))
+    outbox = Outbox(journal.append, bound=10 * each)
     journal.held.clear()
     outbox.put(told("0", "SUCCESS", text="x" * 1500))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(1, 20):
         outbox.put(told(str(number), text="x" * 1500))
-    assert outbox.unsent() == 20_000
+    assert outbox.unsent() == 10 * each
     journal.held.set()
     assert outbox.flush(5)
     assert journal.ids == [str(number) for number in range(10)]

@@ -84,12 +84,13 @@ def test_a_batch_is_there_while_its_answer_is_waited_for(valkey: Valkey, reader:
     appender, seen = Appender(valkey.url(), JOURNAL), []
 
     def meanwhile() -> None:
-        wait_for(lambda: ids(reader), what="the event in the journal")
+        wait_for(lambda: len(ids(reader)) > 1, what="the event in the journal")
         seen.append(ids(reader))
 
+    appender.append(1, [record("a")])  # the server has the script from here on
     line = b'{"id":"b","state":"PENDING","timestamp":1,"source":"signal"}'
-    appender.append(1, [Record("b", "0000000" + "0" * 17 + " PENDING", line)], meanwhile)
-    assert seen == [["b"]]
+    appender.append(2, [Record("b", "0000000" + "0" * 17 + " PENDING", line)], meanwhile)
+    assert seen == [["a", "b"]]
     appender.close()
 
 

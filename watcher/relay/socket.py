@@ -37,7 +37,6 @@ from watcher.relay.subscriptions import Subscriptions
 
 __all__ = ["Desk", "Socket"]
 
-
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
