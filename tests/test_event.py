@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from tests.support.events import event, events
+from tests.support.order import Referee
 from watcher.event import (
     FINAL_STATES,
     Event,
@@ -18,11 +19,10 @@ from watcher.event import (
     InvalidEvent,
     decode,
     encode,
-    rank,
-    standing,
     task_of,
     weight,
 )
+from watcher.order import parse, rank, standing
 
 STATES = ("PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "FAILURE", "REVOKED", "REJECTED", "IGNORED", "SUCCESS")
 
@@ -96,6 +96,16 @@ def test_a_standing_sorts_like_retries_rank_and_time(one: Event, other: Event) -
     assert (standing(one)[:24] < standing(other)[:24]) == (order(one) < order(other))
 
 
+@given(events())
+def test_a_standing_tells_what_it_was_made_of(told: Event) -> None:
+    found = parse(standing(told))
+    assert found == (told.retries or 0, round(told.timestamp, 6), told.state, told.sent, told.run)
+
+
+def test_a_standing_of_before_lives_were_told_is_read() -> None:
+    assert parse("00000251795000000.500000 FAILURE") == (2, 1795000000.5, "FAILURE", None, None)
+
+
 def test_an_event_is_carried_by_its_task_workflow_name_and_tags() -> None:
     told = event("a", root_id="r", group_id="g", name="tasks.add", tags=("x", "y", "x"))
     assert told.channels() == ["task:a", "root:r", "group:g", "name:tasks.add", "tag:x", "tag:y"]
@@ -109,7 +119,7 @@ def test_the_order_of_arrival_does_not_change_the_task() -> None:
         event("a", "SUCCESS", 4, result=Raw(b"2"), runtime=1.0),
     ]
     for order in permutations(told):
-        task = task_of(enumerate(order, start=1))
+        task = task_of(enumerate(Referee().marked(order), start=1))
         assert task is not None
         assert (task.state, task.final, task.offset, task.name, task.hostname) == ("SUCCESS", True, 4, "n", "w")
         assert task.times == {"PENDING": 1, "RECEIVED": 2, "STARTED": 3, "SUCCESS": 4}
@@ -138,7 +148,8 @@ def test_a_new_try_starts_its_own_times_and_leaves_the_last_error_behind() -> No
 
 
 def test_an_event_behind_the_state_adds_what_is_not_known_and_changes_nothing_else() -> None:
-    task = task_of([(1, event("a", "STARTED", 5, name="n")), (2, event("a", "PENDING", 9, name="other", queue="q"))])
+    pending = event("a", "PENDING", 9, name="other", queue="q", late=True)
+    task = task_of([(1, event("a", "STARTED", 5, name="n")), (2, pending)])
     assert task is not None
     assert (task.state, task.timestamp, task.name, task.queue, task.offset) == ("STARTED", 5, "n", "q", 2)
 

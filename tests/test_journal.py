@@ -11,8 +11,9 @@ import pytest
 from redis import Redis
 
 from tests.support.events import event, life, record, stored
+from tests.support.order import Referee
 from tests.support.valkey import Valkey
-from watcher.event import Event, decode, is_final, standing
+from watcher.event import Event, decode, is_final
 from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Batch, Journal, batches, open_line, parse_live
 from watcher.scripts import APPEND, BEGIN
 
@@ -215,29 +216,34 @@ def test_what_an_unfinished_task_is_known_by_outlives_the_stream(redis: Any) -> 
     assert keep.open_lines() == {}
 
 
+def _any_event(chance: random.Random, identity: str) -> Event:
+    """Of any life, try and run, told by anybody."""
+    states = ("PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "FAILURE", "REVOKED", "REJECTED", "SUCCESS")
+    state = chance.choice(states)
+    reason = {"STARTED": "worker_lost", "REJECTED": "not_sent"}.get(state) if chance.random() < 0.3 else None
+    made = event(
+        identity, state, float(chance.randrange(9)), reason=reason, retries=chance.choice((None, 0, 0, 0, 1, 2)),
+        sent=chance.choice((None, 1.0, 1.0, 1.0, 2.0, 8.0)), run=chance.choice((None, "r1", "r2", "r3")),
+        redelivered=chance.choice((None, None, 1)),
+    )  # fmt: skip
+    return msgspec.structs.replace(made, source=chance.choice(("signal", "backend")))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_random_batches_are_stored_as_a_fold_says(redis: Any, seed: int) -> None:
     """Against a model: offsets, what is late, what says nothing, and what each unfinished task is known by."""
-    chance = random.Random(seed)
+    chance, referee = random.Random(seed), Referee()
     keep = keeper(redis, history=200, history_bytes=chance.choice((1_000, 10_000, 1_000_000)))
-    states = ("PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "FAILURE", "SUCCESS")
-    model: dict[str, Event] = {}
     lines: dict[int, Event] = {}
     offset = 0
     for number in range(40):
         batch = [
-            event(f"t{number // 10}-{chance.randrange(30)}", chance.choice(states), float(chance.randrange(9)))
-            for _ in range(chance.choice((1, 2, 10, 150)))
+            _any_event(chance, f"t{number // 10}-{chance.randrange(30)}") for _ in range(chance.choice((1, 2, 10, 150)))
         ]
         for told in batch:
-            current = model.get(told.id)
-            if current and is_final(told.state) and (told.state, 0) == (current.state, current.retries or 0):
-                continue
-            late = current is not None and standing(told) < standing(current)
-            offset += 1
-            lines[offset] = msgspec.structs.replace(told, late=late)
-            if not late:
-                model[told.id] = told
+            for marked in referee.marked([told]):
+                offset += 1
+                lines[offset] = marked
         assert keep.append(*batch)[1] == offset
     stream = dict(keep.entries())
     assert stream == {place: told for place, told in lines.items() if place in stream}
@@ -247,7 +253,7 @@ def test_random_batches_are_stored_as_a_fold_says(redis: Any, seed: int) -> None
         assert line or place in stream, f"{field} is known by an event that is nowhere"
         known[field] = decode(line) if line else stream[place]
         assert known[field] == lines[place]
-    unfinished = {identity for identity, told in model.items() if not is_final(told.state)}
+    unfinished = {identity for identity, known in referee.known.items() if not is_final(known.event.state)}
     assert keep.open() == unfinished == {field.partition(":")[2] for field in known}
 
 

@@ -12,8 +12,8 @@ from tests.support.processes import ROOT
 
 # What every module may use of ours, being plain data and plain decisions.
 FREE = {
-    "watcher", "watcher.errors", "watcher.event", "watcher.settings", "watcher.keys", "watcher.permissions",
-    "watcher.redact",
+    "watcher", "watcher.errors", "watcher.event", "watcher.order", "watcher.settings", "watcher.keys",
+    "watcher.permissions", "watcher.redact",
 }  # fmt: skip
 
 # What does input and output: a pure module imports none of it.
@@ -49,6 +49,7 @@ RULES = {
     "watcher": rule("watcher.worker watcher.client watcher.direct watcher.tokens"),
     "watcher.errors": rule(pure=True),
     "watcher.event": rule(pure=True),
+    "watcher.order": rule(pure=True),
     "watcher.settings": rule(pure=True),
     "watcher.keys": rule(pure=True),
     "watcher.permissions": rule(pure=True),
@@ -83,6 +84,7 @@ RULES = {
     "watcher.relay.submission": rule(pure=True),
     "watcher.relay.expiries": rule(pure=True),
     "watcher.relay.sweep": rule(pure=True),
+    "watcher.relay.following": rule("watcher.relay.sweep", pure=True),
     "watcher.relay.query": rule(f"{PURE} watcher.relay.shapes", pure=True),
     "watcher.relay.shapes": rule("watcher.relay.messages watcher.relay.signature", pure=True),
     "watcher.relay.stream": rule(PURE, pure=True),
@@ -101,7 +103,7 @@ RULES = {
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
-    "watcher.relay.broker": rule(RELAY, never="redis websockets"),
+    "watcher.relay.broker": rule(f"{RELAY} watcher.worker", never="redis websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),

@@ -4,17 +4,19 @@ This module is the project's vocabulary and does no I/O. An :class:`Event` is ma
 happened, encoded to one line of JSON there, and from then on travels as those bytes. Whoever needs to know more than
 the bytes decodes the event (under a microsecond, values left alone), and folds events to a :class:`Task`.
 
-Which state of a task is current does not depend on the order of arrival, because the sender, the worker and its pool
-child publish independently: the event with the greatest ``(retries, rank, timestamp)`` wins, see :func:`standing`.
+Which event tells a task's state is decided once, by the journal's script and the rules of :mod:`watcher.order`: the
+others are marked ``late``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+
+from watcher.order import RANKS
 
 __all__ = [
     "CHANNEL_LIMIT",
@@ -24,15 +26,13 @@ __all__ = [
     "Event",
     "ExceptionInfo",
     "InvalidEvent",
-    "Ranked",
     "Reason",
+    "Reserved",
     "Task",
     "decode",
     "encode",
     "fold",
     "is_final",
-    "rank",
-    "standing",
     "task_of",
     "weight",
 ]
@@ -46,21 +46,7 @@ TRACEBACK_LIMIT: Final = 16384
 
 Reason: TypeAlias = Literal["expired", "revoked", "terminated", "worker_lost", "time_limit", "not_sent"]
 
-#: State → rank. A state that is not listed is a custom ``update_state`` name and ranks like PROGRESS.
-_RANKS: Final = {
-    "PENDING": 0,
-    "RECEIVED": 1,
-    "STARTED": 2,
-    "PROGRESS": 3,
-    "RETRY": 4,
-    "FAILURE": 5,
-    "REVOKED": 5,
-    "REJECTED": 5,
-    "IGNORED": 5,
-    "SUCCESS": 6,
-}
-_FINAL_RANK: Final = 5
-FINAL_STATES: Final = frozenset(state for state, value in _RANKS.items() if value >= _FINAL_RANK)
+FINAL_STATES: Final = frozenset(state for state, value in RANKS.items() if value > RANKS["RETRY"])
 
 
 # What can be a moment (Unix seconds up to the year 9999), a duration, a count of tries, a size in bytes. Whoever reads
@@ -69,6 +55,7 @@ _Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 _Duration = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 _Tries = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Size = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+_Run = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class InvalidEvent(ValueError):
@@ -98,6 +85,9 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hostname: str | None = None
     queue: str | None = None
     retries: _Tries | None = None
+    sent: _Moment | None = None
+    run: _Run | None = None
+    redelivered: _Tries | None = None
     eta: str | None = None
     expires: str | None = None
     root_id: str | None = None
@@ -137,25 +127,40 @@ class Event(_Told, frozen=True, kw_only=True, omit_defaults=True):
     late: bool = False
 
 
-class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of one task: each field's current value, and when the current try entered each state.
+class Reserved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run that a worker has received and not started, of a task whose state is another run's still."""
 
-    ``times`` maps a state to the timestamp of its first entry in the current try. ``offset`` is that of the last event
-    folded in.
+    timestamp: _Moment
+    hostname: str | None = None
+    retries: _Tries | None = None
+    run: _Run | None = None
+
+
+class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one task: each field's current value, and when the current run entered each state.
+
+    ``times`` maps a state to the timestamp of its first entry in the current run. ``offset`` is that of the last event
+    folded in. ``reserved``: who has the next run, where one waits.
     """
 
     final: bool
     offset: int
     times: dict[str, float]
+    reserved: Reserved | None = None
 
 
 #: Fields that describe the task whatever its state: a later event that lacks one does not take it away.
 _LASTING: Final = (
-    "name", "hostname", "queue", "retries", "eta", "expires", "root_id", "parent_id", "group_id",
-    "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
+    "name", "hostname", "queue", "retries", "sent", "run", "redelivered", "eta", "expires", "root_id", "parent_id",
+    "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
 )  # fmt: skip
 #: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
 _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
+
+#: States whose events say when the task may run, and until when: what they leave out does not hold any more.
+_SCHEDULED: Final = frozenset({"PENDING", "RECEIVED", "RETRY"})
+# RETRY says when the next try may run: what a message of this one said is over.
+_LASTING_BUT_SCHEDULE: Final = tuple(name for name in _LASTING if name not in ("eta", "expires"))
 
 #: What an event weighs beside what a task gives it, in bytes.
 _WEIGHT: Final = 450
@@ -164,51 +169,9 @@ _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(Event)
 
 
-def rank(state: str) -> int:
-    """How far along ``state`` is within one try: 0 (sent) to 6 (succeeded); custom states rank like PROGRESS."""
-    return _RANKS.get(state, _RANKS["PROGRESS"])
-
-
 def is_final(state: str) -> bool:
     """Whether a task in ``state`` has ended: SUCCESS, FAILURE, REVOKED, REJECTED or IGNORED."""
     return state in FINAL_STATES
-
-
-class Ranked(Protocol):
-    """What decides which of two events supersedes the other."""
-
-    @property
-    def retries(self) -> int | None:
-        """Number of the try, from 0 on; None is 0."""
-
-    @property
-    def state(self) -> str:
-        """Celery's name of the state, or a custom one."""
-
-    @property
-    def timestamp(self) -> float:
-        """Unix seconds."""
-
-    @property
-    def reason(self) -> Reason | None:
-        """What explains the state."""
-
-
-def _order(event: Ranked) -> tuple[int, int, float]:
-    # What was not sent ranks with what was: it may be sent again under its id, or have arrived after all.
-    state_rank = _RANKS["PENDING"] if event.reason == "not_sent" else rank(event.state)
-    return (event.retries or 0, state_rank, event.timestamp)
-
-
-def standing(event: Ranked) -> str:
-    """``(retries, rank, timestamp)`` as text of fixed width that sorts the same way, then the state's name.
-
-    The journal's script compares these as strings, so that Redis need not parse an event. Digits only: Lua compares
-    strings by the server's locale, in which digits keep their order.
-    """
-    retries, state_rank, timestamp = _order(event)
-    tries = f"{min(retries, 999999):06d}" if retries else "000000"
-    return f"{tries}{state_rank}{timestamp if timestamp > 0 else 0.0:017.6f} {event.state}"
 
 
 def encode(event: Event) -> bytes:
@@ -273,14 +236,29 @@ def fold(task: Task | None, event: Event, offset: int) -> Task:
     :param offset: the event's offset in the journal.
     """
     if task is None:
-        told = {name: getattr(event, name) for name in _Told.__struct_fields__}
-        return Task(**told, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
-    this_try, its_try = task.retries or 0, event.retries or 0
-    times = {} if its_try > this_try else task.times
-    if its_try >= this_try:
-        times = {**times, event.state: min(event.timestamp, times.get(event.state, event.timestamp))}
-    changes = _superseding(task, event) if _order(event) >= _order(task) else _completing(task, event)
-    return msgspec.structs.replace(task, **changes, offset=max(task.offset, offset), times=times)
+        return _first(event, offset)
+    if event.late or offset < task.offset:
+        changes = {} if _of_another_life(task, event) else _completing(task, event)
+    elif _of_another_life(task, event):
+        return _first(event, offset)
+    else:
+        changes = _superseding(task, event)
+    return msgspec.structs.replace(task, **changes, offset=max(task.offset, offset))
+
+
+def _first(event: Event, offset: int) -> Task:
+    told = {name: getattr(event, name) for name in _Told.__struct_fields__}
+    return Task(**told, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
+
+
+def _of_another_life(task: Task, event: Event) -> bool:
+    return task.sent is not None and event.sent is not None and task.sent != event.sent
+
+
+def _of_another_run(task: Task | Reserved, event: Event) -> bool:
+    if (task.retries or 0) != (event.retries or 0):
+        return True
+    return task.run is not None and event.run is not None and task.run != event.run
 
 
 def _superseding(task: Task, event: Event) -> dict[str, Any]:
@@ -297,12 +275,50 @@ def _superseding(task: Task, event: Event) -> dict[str, Any]:
             changes[name] = value
     for name in _OF_THE_STATE:
         changes[name] = getattr(event, name)
-    new_try = (event.retries or 0) > (task.retries or 0)
-    if new_try or event.meta is not UNSET or event.meta_size is not None:
+    if event.state in _SCHEDULED:
+        changes |= {"eta": event.eta, "expires": event.expires}
+    times = task.times
+    another_run = _of_another_run(task, event)
+    if another_run:
+        times = _times_before(task, event)
+        changes["redelivered"] = event.redelivered
+    if another_run or event.meta is not UNSET or event.meta_size is not None:
         changes |= {"meta": event.meta, "meta_size": event.meta_size}
-    return changes
+    if task.state == "RECEIVED" and _place(event) < _place(task):
+        changes["reserved"] = _reserved(task)
+    elif task.reserved is not None and not _of_another_run(task.reserved, event):
+        changes["reserved"] = None
+    return {**changes, "times": _entered(times, event)}
+
+
+def _place(told: Task | Event) -> tuple[int, int]:
+    return told.retries or 0, told.redelivered or 0
+
+
+def _reserved(told: Task | Event) -> Reserved:
+    return Reserved(timestamp=told.timestamp, hostname=told.hostname, retries=told.retries, run=told.run)
+
+
+def _times_before(task: Task, event: Event) -> dict[str, float]:
+    """What the times of a run begin with: when its try was sent, and when it was received."""
+    times = {}
+    if (task.retries or 0) == (event.retries or 0) and "PENDING" in task.times:
+        times["PENDING"] = task.times["PENDING"]
+    if task.reserved is not None and not _of_another_run(task.reserved, event):
+        times["RECEIVED"] = task.reserved.timestamp
+    return times
+
+
+def _entered(times: dict[str, float], event: Event) -> dict[str, float]:
+    return {**times, event.state: min(event.timestamp, times.get(event.state, event.timestamp))}
 
 
 def _completing(task: Task, event: Event) -> dict[str, Any]:
     """What ``event``, which stands behind the task's state, tells that is not known yet."""
-    return {name: getattr(event, name) for name in _LASTING if getattr(task, name) in (None, UNSET)}
+    names = _LASTING_BUT_SCHEDULE if task.state == "RETRY" else _LASTING
+    changes = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
+    if not _of_another_run(task, event):
+        return {**changes, "times": _entered(task.times, event)}
+    if event.state == "RECEIVED" and _place(event) > _place(task):
+        changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}
+    return changes

@@ -49,7 +49,7 @@ WRITER_TTL: Final = 3600
 
 
 class Record(NamedTuple):
-    """One event on its way into the journal: its task's id, its :func:`watcher.event.standing`, its line."""
+    """One event on its way into the journal: its task's id, its :func:`watcher.order.standing`, its line."""
 
     id: str
     standing: str
@@ -140,7 +140,7 @@ class Journal:
 
     @property
     def workers(self) -> str:
-        """Hash: hostname of a worker → ``STARTED LAST``, Unix seconds: by its own clock, and by that of Redis."""
+        """Hash: ``HOSTNAME INCARNATION`` of a worker → ``STARTED LAST``, Unix seconds: by its clock, by Redis'."""
         return self._key("workers")
 
     def writer(self, writer: str) -> str:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from watcher.order import ORDER
+
 __all__ = ["APPEND", "BEAT", "BEGIN", "KNOWN"]
 
 # The lines of an entry.
@@ -78,19 +80,19 @@ local function new_epoch()
 end
 """
 
-#: A worker is there: KEYS the hash of workers; ARGV its hostname, and when it started. Redis' clock says when, so that
-#: those of workers and relays may differ.
+#: A worker is there: KEYS the hash of workers; ARGV its name there, and when it started. Redis' clock says when, so
+#: that those of workers and relays may differ.
 BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])"
 
 #: Append a batch: see :meth:`watcher.journal.Journal.append` for the arguments and
 #: :class:`watcher.journal.Appended` for the reply.
 #:
-#: A standing is ``RRRRRRrTTTTTTTTTT.TTTTTT STATE``: character 7 is the rank, 5 and more are final. So is REJECTED of
-#: what was not sent, which ranks with PENDING.
+#: :mod:`watcher.order` has the rules by which an event supersedes its task's state, and the form of standings.
 APPEND: Final = (
     _ENTRY
     + _SPLIT
     + _POSITION
+    + ORDER
     + """
 local stream, open, open_lines, closed, closed_older, writer = unpack(KEYS)
 local batch, writer_ttl = tonumber(ARGV[1]), ARGV[2]
@@ -100,12 +102,6 @@ local at = position(stream)
 
 local repeated = number(redis.call('GET', writer)) >= batch
 if repeated or #ids == 0 then return {at.epoch or '', at.offset, 0} end
-
-local byte, sub = string.byte, string.sub
-local function final(standing)
-  local rank = byte(standing, 7) or 0
-  return rank >= 53 or rank == 48 and sub(standing, 26) == 'REJECTED'
-end
 
 -- What is known of each task in the batch: a task that has been opened again is in open and in closed.
 -- Counters, here and below, because # looks for the end of a table each time.
@@ -123,8 +119,9 @@ for _, hash in ipairs({open, closed, closed_older}) do
   local found, others, count = redis.call('HMGET', hash, unpack(missing)), {}, 0
   for i = 1, #missing do
     local id = missing[i]
-    if found[i] then
-      known[id] = found[i]
+    local state = current(found[i])
+    if state then
+      known[id] = state
       was_open[id] = hash == open
     else
       count = count + 1
@@ -143,10 +140,10 @@ for piece, size in ipairs(counts) do
   for i = 1, size do
     event = event + 1
     local id, standing = ids[event], standings[event]
-    local current, ends = known[id], final(standing)
-    local late = current and standing < current
-    -- The same final state of the same try again (a time limit fires twice, a relay completes what came) says nothing.
-    if ends and current and sub(standing, 1, 7) == sub(current, 1, 7) and sub(standing, 25) == sub(current, 25) then
+    local before, ends = known[id], final(standing)
+    local stands = before and order(before, standing) or standing
+    local late = stands == 'late'
+    if stands == 'drop' then  -- a time limit fires twice, a relay completes what came
       edits = edits or {}
       edits[i] = 'drop'
     else
@@ -155,9 +152,9 @@ for piece, size in ipairs(counts) do
         edits = edits or {}
         edits[i] = 'late'
       else
-        known[id], ended[id] = standing, ends
+        known[id], ended[id] = stands, ends
       end
-      if not ends and not (late and (final(current) or byte(standing, 7) == byte(current, 7))) then
+      if not ends and not (late and (final(before) or byte(standing, 7) == byte(before, 7))) then
         touches[last + 1], touches[last + 2] = id, sub(standing, 7, 7) .. ':' .. id
         touches[last + 3], touches[last + 4] = offset, #entries + 1
         last = last + 4

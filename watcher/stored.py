@@ -22,7 +22,8 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import ImproperlyConfigured
 from msgspec import UNSET
 
-from watcher.event import Event, Reason, rank
+from watcher.event import Event, Reason
+from watcher.order import rank
 from watcher.settings import as_redis
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean

@@ -11,13 +11,22 @@
  * @property {number} times  how many it stands for: progress is shown once, with its newest value
  * @property {number} [delta]  seconds since the entry before
  *
- * @typedef {{retries: number, entries: Entry[]}} Try
+ * @typedef {object} Try
+ * @property {string} key
+ * @property {number} life  how often the task was sent before under its id
+ * @property {number} retries
+ * @property {Entry[]} entries
  */
 
 import { fold, rank } from "./module/task.js";
 
 /** Beyond this many entries the oldest go: a task that retries for weeks must not fill the page. */
 const ENTRY_LIMIT = 400;
+
+/** Whether two events tell of the same delivery to a worker. */
+function sameRun(/** @type {Event} */ a, /** @type {Event} */ b) {
+  return a.sent === b.sent && a.run === b.run && (a.retries ?? 0) === (b.retries ?? 0);
+}
 
 /** What is known of the task whose details are open. */
 export class History {
@@ -69,15 +78,19 @@ export class History {
     this.version += 1;
   }
 
-  /** The entries by try, oldest first. @returns {Try[]} */
+  /** The entries by try of each life, oldest first. @returns {Try[]} */
   tries() {
-    /** @type {Map<number, Entry[]>} */
+    const lives = [...new Set(this.#entries.map(({ event }) => event.sent ?? this.task?.sent ?? 0))].sort((a, b) => a - b);
+    /** @type {Map<string, Try>} */
     const byTry = new Map();
     for (const entry of this.#entries) {
+      const life = lives.indexOf(entry.event.sent ?? this.task?.sent ?? 0);
       const retries = entry.event.retries ?? 0;
-      byTry.set(retries, [...(byTry.get(retries) ?? []), entry]);
+      const key = `${life}:${retries}`;
+      if (!byTry.has(key)) byTry.set(key, { key, life, retries, entries: [] });
+      byTry.get(key)?.entries.push(entry);
     }
-    const tries = [...byTry].sort(([a], [b]) => a - b).map(([retries, entries]) => ({ retries, entries }));
+    const tries = [...byTry.values()].sort((a, b) => a.life - b.life || a.retries - b.retries);
     let before;
     for (const { entries } of tries) {
       entries.sort((a, b) => a.since - b.since || rank(a.event.state) - rank(b.event.state));
@@ -91,11 +104,11 @@ export class History {
 
   #record(/** @type {Event} */ event) {
     const same = this.#entries.findLast(
-      (entry) => (entry.event.retries ?? 0) === (event.retries ?? 0) && rank(entry.event.state) === rank("PROGRESS"),
+      (entry) => sameRun(entry.event, event) && rank(entry.event.state) === rank("PROGRESS"),
     );
     if (same && same.event.state === event.state && rank(event.state) === rank("PROGRESS")) {
       same.since = Math.min(same.since, event.timestamp);
-      if (event.timestamp >= same.event.timestamp) same.event = event;
+      same.event = event; // of one process, in order: its clock may have been put back
       same.times += 1;
       return;
     }

@@ -176,7 +176,7 @@ export class DetailView {
     );
     const tries = history.tries();
     setAttribute(parts.tries, "data-single", tries.length === 1 && !tries[0].retries);
-    keyed(parts.tries, tries, ({ retries }) => String(retries), createTry, updateTry);
+    keyed(parts.tries, tries, ({ key }) => key, createTry, updateTry);
   }
 
   #writeState(/** @type {Task} */ task) {
@@ -346,8 +346,9 @@ function factsOf(/** @type {Task} */ task) {
   return /** @type {Fact[]} */ (facts.filter(({ text }) => text));
 }
 
-function createTry(/** @type {Try} */ { retries }) {
-  return el("div", {}, el("p", { class: "try-title", text: `Try ${retries + 1}` }), el("ol", { class: "entries" }));
+function createTry(/** @type {Try} */ { life, retries }) {
+  const title = life ? `Sent again, try ${retries + 1}` : `Try ${retries + 1}`;
+  return el("div", {}, el("p", { class: "try-title", text: title }), el("ol", { class: "entries" }));
 }
 
 function updateTry(/** @type {any} */ element, /** @type {Try} */ { entries }) {

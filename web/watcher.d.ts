@@ -18,7 +18,14 @@ export interface Event {
   /** The worker. */
   hostname?: string;
   queue?: string;
+  /** The try, from 0 on. */
   retries?: number;
+  /** When the task was sent, in Unix seconds: the same id sent again has another moment, a retry has not. */
+  sent?: number;
+  /** Names one delivery of the task to a worker. */
+  run?: string;
+  /** How often the broker had delivered the message before. */
+  redelivered?: number;
   tags?: string[];
   /** Seconds. */
   runtime?: number;
@@ -42,8 +49,10 @@ export interface Task extends Event {
   final: boolean;
   /** Of the last event folded in. */
   offset: number;
-  /** Of each state of the current try, when it was first entered, in Unix seconds. */
+  /** Of each state of the current run, when it was first entered, in Unix seconds. */
   times: Record<string, number>;
+  /** The next run, where a worker has received it while the state is still that of the run before. */
+  reserved?: { timestamp: number; hostname?: string; retries?: number; run?: string };
 }
 
 export interface Status {

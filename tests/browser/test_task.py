@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from playwright.sync_api import Page
 
+from tests.support.events import event as told
+from tests.support.order import Referee
 from watcher.event import Task, decode, fold
 
 _STATES = (
@@ -28,7 +30,8 @@ def any_event(dice: random.Random) -> dict[str, Any]:
         "argsrepr": "(1,)", "args": [dice.randint(1, 9)], "tags": ["a", "b"], "runtime": dice.random(),
         "result": dice.choice([None, 0, "text", [1]]), "result_repr": True, "result_size": dice.randint(1, 9),
         "meta": dice.choice([None, {"current": 1, "total": 2}]), "meta_size": 4, "reason": "expired",
-        "exception": {"type": "ValueError", "message": "no"},
+        "exception": {"type": "ValueError", "message": "no"}, "sent": dice.choice([1.5, 2.5]), "late": True,
+        "run": dice.choice(["r1", "r2"]), "redelivered": 1, "eta": "2026-01-01T00:00:00+00:00", "expires": "never",
     }  # fmt: skip
     chosen = {name: value for name, value in optional.items() if dice.random() < 0.4}
     state = dice.choice(_STATES)
@@ -51,13 +54,14 @@ def test_page_and_relay_fold_alike(blank: Page) -> None:
 
 def test_arrival_does_not_decide_the_state(blank: Page) -> None:
     life = [
-        {"id": "t", "state": state, "timestamp": at, "retries": retries}
+        told("t", state, at, retries=retries)
         for at, (state, retries) in enumerate(
             [("PENDING", 0), ("STARTED", 0), ("RETRY", 0), ("RECEIVED", 1), ("STARTED", 1), ("SUCCESS", 1)], start=1
         )
     ]
     dice = random.Random(7)
-    lives = [dice.sample(life, len(life)) for _ in range(50)]
+    orders = [dice.sample(life, len(life)) for _ in range(50)]
+    lives = [json.loads(msgspec.json.encode(Referee().marked(order))) for order in orders]
     for task in json.loads(blank.evaluate(_FOLD, lives)):
         assert (task["state"], task["retries"], task["final"]) == ("SUCCESS", 1, True)
         assert task["times"] == {"RECEIVED": 4, "STARTED": 5, "SUCCESS": 6}

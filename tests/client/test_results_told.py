@@ -23,8 +23,9 @@ from tests.support.waiting import eventually
 from watcher.client import TaskEvent, TaskRejected
 from watcher.direct import Results
 from watcher.direct.lookup import Lookup
-from watcher.event import Event, decode, encode, standing
+from watcher.event import Event, decode, encode
 from watcher.journal import Journal, Record
+from watcher.order import standing
 from watcher.scripts import APPEND
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,10 @@ from celery import Celery
 from tests.relay.conversation import Client, relay
 from tests.relay.support import SECRET
 from watcher.errors import BadRequest, Unauthorized
-from watcher.event import InvalidEvent, decode, encode, fold, standing
+from watcher.event import InvalidEvent, decode, encode, fold
 from watcher.journal import entry, open_line, parse_live
 from watcher.keys import Keyring
+from watcher.order import standing
 from watcher.permissions import grant, issue
 from watcher.relay import messages
 from watcher.relay.access import host_refusal, origin_refusal

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from tests.support.events import life, line
-from watcher.event import InvalidEvent, decode, encode, standing, task_of
+from tests.support.order import Referee
+from watcher.event import InvalidEvent, decode, encode, task_of
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 
@@ -224,7 +225,7 @@ class Journeys(RuleBasedStateMachine):
         self.seen: dict[tuple[str, int], list[int]] = {}
         self.from_: dict[tuple[str, int], int] = {}
         self.count = 0
-        self.standings: dict[str, str] = {}
+        self.referee = Referee()
         self.settled: dict[str, int] = {}  # task → offset of the event that made its current state
 
     @rule(target=watchers, channel=st.sampled_from([ALL, "task:a", "name:n", "tag:t", "root:b"]))
@@ -249,6 +250,8 @@ class Journeys(RuleBasedStateMachine):
                 st.integers(1, 9).map(float),
                 name=st.sampled_from(["n", "m"]),
                 retries=st.integers(0, 1),
+                sent=st.sampled_from([None, 1.0, 2.0]),
+                run=st.sampled_from([None, "r1", "r2"]),
                 root_id=IDS,
                 tags=st.sampled_from([None, ("t",)]),
             ),
@@ -266,11 +269,9 @@ class Journeys(RuleBasedStateMachine):
     def as_the_journal_has_it(self, told: bytes) -> bytes:
         """The journal's script marks what stands behind its task's state."""
         event = decode(told)
-        known = self.standings.get(event.id, "")
-        if standing(event) < known:
+        if self.referee.verdict(event) == "late":
             told = told[:-1] + b',"late":true}'
         else:
-            self.standings[event.id] = standing(event)
             self.settled[event.id] = len(self.all) + 1
         self.all.append(told)
         return told

@@ -6,7 +6,8 @@ import pytest
 from msgspec import structs
 
 from tests.support.events import event
-from watcher.event import Task, standing, task_of
+from tests.support.order import Referee
+from watcher.event import ExceptionInfo, Reserved, Task, task_of
 from watcher.relay.sweep import Workers, stranded
 
 NOW = 1_700_000_000.0
@@ -27,7 +28,11 @@ def test_what_a_worker_that_is_gone_had_is_lost_with_it_and_may_still_go_on(stat
     lost = stranded(task(state), workers(last=NOW - 11), NOW)
     assert lost is not None
     assert (lost.state, lost.reason, lost.source) == (state, "worker_lost", "backend")
-    assert standing(lost) == standing(task(state)), "it must not come late, and a later start supersedes it"
+    held = task(state, sent=1.0, run="r", retries=1)
+    lost = stranded(held, workers(last=NOW - 11), NOW)
+    assert lost is not None
+    told = event("a", state, held.timestamp, sent=1.0, run="r", retries=1)
+    assert [each.late for each in Referee().marked([told, lost])] == [False, False], "it must not come late"
 
 
 def test_what_was_running_before_the_worker_started_anew_is_lost() -> None:
@@ -41,7 +46,7 @@ def test_a_worker_that_is_there_or_that_nobody_knows_has_lost_nothing() -> None:
     assert stranded(task(hostname=None), workers(last=0), NOW) is None
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RETRY", "SUCCESS", "FAILURE"])
+@pytest.mark.parametrize("state", ["PENDING", "SUCCESS", "FAILURE"])
 def test_what_no_worker_has_is_not_lost_with_one(state: str) -> None:
     assert stranded(task(state), workers(last=0), NOW) is None
 
@@ -66,6 +71,36 @@ def test_what_nobody_took_in_time_has_expired(expires: str | None, gone: bool) -
     assert (ended is not None) == gone
     if ended is not None:
         assert (ended.state, ended.reason) == ("REVOKED", "expired")
+
+
+@pytest.mark.parametrize("state", ["RECEIVED", "RETRY"])
+def test_what_a_worker_that_is_there_has_does_not_expire_for_others(state: str) -> None:
+    """Celery looks at ``expires`` on receipt: a thread may take it much later, and runs it."""
+    held = task(state, expires="2023-11-14T22:00:00+00:00", exception=ExceptionInfo("E", "m"))
+    if state == "RETRY":
+        assert stranded(held, workers(), NOW) is not None, "nobody has its next try"
+        held = structs.replace(held, reserved=Reserved(timestamp=NOW, hostname="w", retries=1))
+    assert stranded(held, workers(), NOW) is None
+    gone = stranded(held, workers(last=0), NOW)
+    assert gone is not None
+    assert (gone.state, gone.reason) == ("REVOKED", "expired")
+
+
+def test_a_retry_that_says_neither_when_nor_why_was_put_back_or_is_gone_with_its_worker() -> None:
+    assert stranded(task("RETRY", eta="2033-01-01T00:00:00+00:00"), workers(last=0), NOW) is None
+    assert stranded(task("RETRY", exception=ExceptionInfo("E", "m")), workers(last=0), NOW) is None
+    assert stranded(task("RETRY"), workers(), NOW) is None
+    lost = stranded(task("RETRY"), workers(last=0), NOW)
+    assert lost is not None
+    assert (lost.state, lost.reason) == ("RETRY", "worker_lost")
+
+
+def test_two_workers_of_one_hostname_are_told_apart_and_no_clock_matters() -> None:
+    both = Workers({b"w aaaaaaaa": b"1999999999 1700000000", b"w bbbbbbbb": b"1 1699999000"}, NOW)
+    assert stranded(task(run="aaaaaaaa1"), both, NOW) is None
+    lost = stranded(task(run="bbbbbbbb1"), both, NOW)
+    assert lost is not None
+    assert lost.reason == "worker_lost"
 
 
 def test_workers_of_long_ago_are_forgotten() -> None:

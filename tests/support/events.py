@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from watcher.event import Event, decode, encode, standing
+from watcher.event import Event, decode, encode
 from watcher.journal import Record, entry
+from watcher.order import standing
 
 _STATES = (
     "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RENDERING", "RETRY",
@@ -58,6 +59,9 @@ def events(ids: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Event
         source=st.sampled_from(["signal", "backend"]),
         name=st.none() | text,
         retries=st.none() | st.integers(0, 5),
+        sent=st.none() | st.integers(1, 4).map(float),
+        run=st.none() | st.sampled_from(["r1", "r2", "r3"]),
+        redelivered=st.none() | st.integers(1, 3),
         root_id=st.none() | text,
         group_id=st.none() | text,
         tags=st.none() | st.tuples(text, text),

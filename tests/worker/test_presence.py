@@ -15,11 +15,11 @@ JOURNAL = Journal()
 
 def test_a_worker_says_when_it_started_and_that_it_is_there(valkey: Valkey) -> None:
     before = time.time()
-    presence = Presence(valkey.url(), JOURNAL, "celery@a")
+    presence = Presence(valkey.url(), JOURNAL, "celery@a", "5f3a9c1b")
     try:
         with valkey.client() as redis:
             beats = wait_for(lambda: redis.hgetall(JOURNAL.workers), what="a sign of life")
-            (started, last) = map(float, beats[b"celery@a"].split())
+            (started, last) = map(float, beats[b"celery@a 5f3a9c1b"].split())
             assert before - 1 <= started <= time.time()
             assert abs(last - time.time()) < 5
             assert list(Workers(beats, time.time()).forgotten()) == []
@@ -33,7 +33,7 @@ def test_a_worker_says_when_it_started_and_that_it_is_there(valkey: Valkey) -> N
 
 def test_a_server_that_is_away_ends_nothing() -> None:
     with valkey_server() as server:
-        presence = Presence(server.url(), JOURNAL, "celery@a")
+        presence = Presence(server.url(), JOURNAL, "celery@a", "5f3a9c1b")
         server.kill()
     with valkey_server(port=server.port) as again, again.client() as redis:
         wait_for(lambda: redis.hgetall(JOURNAL.workers), timeout=15, what="a sign of life at the server that came back")

@@ -18,8 +18,9 @@ from tests.support.processes import ROOT, environment, free_port
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 from tests.worker.support import JOURNAL, Reader
-from watcher.event import Event, encode, standing
+from watcher.event import Event, encode
 from watcher.journal import Record
+from watcher.order import standing
 from watcher.worker.appender import Appender, BatchRefused, JournalAway
 from watcher.worker.publisher import Publisher
 

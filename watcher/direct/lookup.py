@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from watcher.direct.line import REFUSALS, backoff
 from watcher.entries import entries
-from watcher.event import is_final, rank
+from watcher.event import is_final
 from watcher.journal import Journal, open_lines
+from watcher.order import rank
 from watcher.scripts import KNOWN
 
 __all__ = ["Batches", "Look", "Lookup", "Past", "Peek", "peek"]
@@ -46,7 +47,7 @@ class Look(NamedTuple):
     """What was found of one task.
 
     :param stored: what the result backend has, as it is; None where there is nothing.
-    :param standing: of its current state in the journal, as :func:`watcher.event.standing` has it; empty where the
+    :param standing: of its current state in the journal, as :func:`watcher.order.standing` has it; empty where the
         journal doesn't know it.
     :param epoch: of the journal, and ``lines``, with their offsets: its newest events of each rank, while it has not
         ended. Only where they were asked for.

@@ -17,6 +17,7 @@ from watcher.direct.reading import Outcome, Reader
 from watcher.direct.tasks import Tasks
 from watcher.errors import WatcherError
 from watcher.event import Event, encode
+from watcher.order import parse
 from watcher.tokens import identity_of
 
 __all__ = ["Waits", "ending"]
@@ -134,8 +135,8 @@ class _Wait:
 
 def ending(identity: str, standing: str) -> Event:
     """A final event made from a standing, where nothing else is left of it."""
-    head, _, state = standing.partition(" ")
-    return Event(id=identity, state=state, timestamp=float(head[7:]), source="backend", retries=int(head[:6]))
+    told = parse(standing)
+    return Event(id=identity, state=told.state, timestamp=told.timestamp, source="backend", retries=told.retries)
 
 
 def _known(given: One) -> Outcome | None:

@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from watcher.event import Event, encode, standing
+from watcher.event import Event, encode
 from watcher.journal import Appended, Journal, Record, batches
+from watcher.order import standing
 from watcher.scripts import APPEND
 
 __all__ = ["Appender"]

@@ -19,13 +19,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from watcher.event import Event, Task, is_final, rank, standing
+from watcher.event import Event
 from watcher.journal import Journal
 from watcher.listening import confirmed, listen
+from watcher.relay.following import following, is_settled
 from watcher.relay.history import History
 from watcher.relay.lease import Lease, LeaseLost
 from watcher.relay.sweep import Workers, may_be_stranded, stranded
@@ -47,7 +47,6 @@ _WAITING: Final = 200_000
 #: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
 _SWEEP: Final = 2.0
 _AGAIN: Final = 1.0
-_FROM_THE_TASK: Final = ("name", "hostname", "queue", "root_id", "parent_id", "group_id", "tags")
 
 
 class SafetyNet:
@@ -82,8 +81,8 @@ class SafetyNet:
         # Task → when to look it up, by the event loop's clock. Two queues, each in order of time.
         self._soon: dict[str, float] = {}
         self._later: dict[str, float] = {}
-        # Whether there are workers with the plugin. One that can't reach the journal tells of its tasks when it can.
-        self._workers_tell = False
+        # One that can't reach the journal tells of its tasks when it can.
+        self._workers = Workers({}, 0.0)
         # Until then every change is given that time: after an outage they are yet to tell of what happened meanwhile.
         self._unsettled = 0.0
         #: How many events were appended from the backend, and whether this relay is the one that does.
@@ -133,7 +132,7 @@ class SafetyNet:
 
     def _plugin_may_tell_of(self, identity: str, now: float) -> bool:
         """Whether a worker's plugin has announced the task, so that it is going to tell how it ends too, or may yet."""
-        if self._workers_tell or now < self._unsettled:
+        if self._workers.any() or now < self._unsettled:
             return True
         newest = self._history.state(identity)
         return newest is not None and newest.source == "signal" and newest.state != "PENDING"
@@ -173,8 +172,7 @@ class SafetyNet:
         """Say of tasks that are not going to end by themselves what has become of them."""
         beats: Any = await self._redis.hgetall(self._journal.workers)
         now: Any = await self._redis.time()
-        workers = Workers(beats, float(now[0]))
-        self._workers_tell = workers.any()
+        self._workers = workers = Workers(beats, float(now[0]))
         newest = (self._history.state(identity) for identity in identities)
         doubtful = [event.id for event in newest if event is not None and may_be_stranded(event, workers)]
         tasks = (self._history.task(identity) for identity in doubtful)
@@ -193,41 +191,20 @@ class SafetyNet:
 
     async def _missing_of(self, identities: Iterable[str]) -> list[Event]:
         """What the backend knows and the journal doesn't."""
-        unfinished = [identity for identity in identities if not self._has_ended(identity)]
-        if not unfinished:
+        open_ones = [identity for identity in identities if not is_settled(self._history.state(identity))]
+        if not open_ones:
             return []
-        stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in unfinished])
-        found = (self._missing(*each) for each in zip(unfinished, stored, strict=True) if each[1] is not None)
+        stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in open_ones])
+        found = (self._missing(*each) for each in zip(open_ones, stored, strict=True) if each[1] is not None)
         return [event for event in found if event is not None]
-
-    def _has_ended(self, identity: str) -> bool:
-        newest = self._history.state(identity)
-        return newest is not None and is_final(newest.state)
 
     def _missing(self, identity: str, payload: bytes) -> Event | None:
         """The event that ``payload`` tells of, where the journal doesn't have it."""
         task = self._history.task(identity)
         event = self._read(identity, payload, task.name if task is not None else None)
-        return event if event is None or task is None else _following(event, task)
-
-
-def _following(event: Event, task: Task) -> Event | None:
-    """``event`` as the next one of ``task``, or None where it says nothing new."""
-    if event.retries is None:
-        if event.state == "RETRY" and rank(task.state) < rank("STARTED"):
-            return None  # of the try before: this one has not begun
-        begun = task.state == "RETRY" and event.state != "RETRY"
-        event = msgspec.structs.replace(event, retries=(task.retries or 0) + begun)
-    # Little of this is stored, and some only with result_extended; the channels that carry the event depend on it.
-    known = {name: getattr(task, name) for name in _FROM_THE_TASK if getattr(event, name) is None}
-    event = msgspec.structs.replace(event, **known)
-    if event.state == task.state and (rank(event.state) != rank("PROGRESS") or _meta(event) == _meta(task)):
-        return None
-    return event if standing(event) > standing(task) else None
-
-
-def _meta(told: Event | Task) -> bytes:
-    return bytes(told.meta) if isinstance(told.meta, msgspec.Raw) else b""
+        if event is None:
+            return None
+        return following(event, task, self._history.ends(identity), self._workers)
 
 
 def _due(waiting: dict[str, float], now: float) -> list[str]:

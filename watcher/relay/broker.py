@@ -24,6 +24,8 @@ from kombu.exceptions import OperationalError
 
 from watcher.errors import BadArguments, Refused
 from watcher.relay.connections import Away, Connections, Line
+from watcher.worker.lives import SENT
+from watcher.worker.tagging import HEADER as TAGS
 
 __all__ = ["Broker", "Fate", "Message"]
 
@@ -45,6 +47,7 @@ class Message:
 
     A thread sends it while the event loop may lose patience: :meth:`begin` and :meth:`settle` decide who was first.
 
+    :param sent: Unix seconds; its worker's events say it, too.
     :param route: where it goes, as options of ``apply_async``; see :meth:`Broker.route`.
     """
 
@@ -52,6 +55,7 @@ class Message:
     id: str
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
+    sent: float
     eta: datetime | None = None
     expires: datetime | None = None
     priority: int | None = None
@@ -195,8 +199,8 @@ def _apply(message: Message, line: Line) -> None:
         options["expires"] = message.expires
     if message.eta is not None:
         options["eta"] = message.eta
+    headers: dict[str, Any] = {SENT: message.sent}
     if message.tags:
-        options["headers"] = {"watcher_tags": list(message.tags)}
-    message.task.apply_async(
-        tuple(message.args), dict(message.kwargs), task_id=message.id, producer=line.producer, retry=False, **options
-    )
+        headers[TAGS] = list(message.tags)
+    options |= {"headers": headers, "producer": line.producer, "retry": False}
+    message.task.apply_async(tuple(message.args), dict(message.kwargs), task_id=message.id, **options)

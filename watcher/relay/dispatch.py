@@ -71,6 +71,7 @@ class Order:
             source="signal",
             name=message.task.name,
             retries=0,
+            sent=message.sent,
             root_id=message.id,
             tags=message.tags or None,
             **fields,

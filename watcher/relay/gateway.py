@@ -44,6 +44,7 @@ from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
 from watcher.stored import Stored, event_of, result_of
+from watcher.worker.lives import Stamps
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
@@ -92,6 +93,7 @@ class Gateway:
         self._broker = None if app is None else Broker(app, _LANES + 1)
         self._stored = None if app is None else Stored(app)
         self._calls = Threads(_LANES + 1)
+        self._stamps = Stamps()
         self._lookups = Threads(_LOOKUPS)
         self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
         self._loading = anyio.Lock()
@@ -170,7 +172,7 @@ class Gateway:
         self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, deadline: float
     ) -> Submitted:
         while True:
-            order = _order(asked, task, grant, key)
+            order = _order(asked, task, grant, key, self._stamps.after())
             await self._lanes.run(order, deadline)
             outcome = order.conclude()
             if isinstance(outcome, Refused):
@@ -319,7 +321,7 @@ class Gateway:
                 self._idle = anyio.Event()
 
 
-def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None) -> Order:
+def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, sent: float) -> Order:
     options = asked.options
     identity = options.task_id or str(uuid.uuid4())
     expires = options.expires
@@ -330,7 +332,7 @@ def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str
         claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
         message=Message(
             task, identity, asked.args, asked.kwargs,
-            eta=options.eta, expires=expires, priority=options.priority, tags=options.tags,
+            sent=sent, eta=options.eta, expires=expires, priority=options.priority, tags=options.tags,
         ),
         queue=options.queue,
     )  # fmt: skip

@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from watcher.event import CHANNEL_LIMIT, Event, decode, is_final, rank, standing
+from watcher.event import CHANNEL_LIMIT, Event, decode, is_final
+from watcher.order import rank
 
 __all__ = ["AGAIN", "LATE", "RANK", "Kept", "Offsets", "Place", "Story", "stands"]
 
@@ -38,14 +39,15 @@ class Story(Offsets):
     """The offsets of one task's events.
 
     ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
-    ``retries``, ``rank``: of its newest event, and likely of the next one too.
+    ``retries``, ``run``, ``rank``: of its newest event, and likely of the next one too.
     """
 
-    __slots__ = ("final", "place", "rank", "retries", "state", "task")
+    __slots__ = ("final", "place", "rank", "retries", "run", "state", "task")
     final: bool | None
     place: Place | None
     rank: int
     retries: int | None
+    run: str | None
     state: str
     task: str
 
@@ -54,7 +56,7 @@ class Story(Offsets):
         """Of a task that nothing is known of yet."""
         made = super().of(f"task:{task}")
         made.task = task
-        made.final = made.place = made.retries = None
+        made.final = made.place = made.retries = made.run = None
         made.state, made.rank = "", 0
         return made
 
@@ -64,10 +66,10 @@ class Story(Offsets):
         if event.late:
             self.state = ""
             return rank(state) | LATE
-        if state == self.state and event.retries == self.retries:
+        if state == self.state and event.run == self.run and event.retries == self.retries:
             return self.rank | AGAIN
         self.final = is_final(state)
-        self.state, self.retries, self.rank = state, event.retries, rank(state)
+        self.state, self.retries, self.run, self.rank = state, event.retries, event.run, rank(state)
         return self.rank
 
 
@@ -101,12 +103,13 @@ class Kept(NamedTuple):
 
 #: In a mark: the event is late …
 LATE: Final = 16
-#: … or tells of the same state in the same try as its task's event before: a report among many.
+#: … or tells of the same state in the same run as its task's event before: a report among many.
 AGAIN: Final = 32
 #: The rest of a mark.
 RANK: Final = 15
 
 
-def stands(kept: Kept) -> str:
-    """What says which of two such events stands higher."""
-    return standing(decode(kept.line))
+def stands(kept: Kept) -> tuple[float, int, bool]:
+    """What says which of two such events is rather to be kept: of the later life and try, and not late."""
+    event = decode(kept.line)
+    return event.sent or 0.0, event.retries or 0, not event.late

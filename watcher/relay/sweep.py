@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from watcher.event import Event, Reason, Task
+from watcher.event import Event, Reason, Reserved, Task
 
 __all__ = ["Workers", "may_be_stranded", "stranded"]
 
@@ -17,6 +17,12 @@ __all__ = ["Workers", "may_be_stranded", "stranded"]
 _GONE: Final = 10.0
 #: A task is taken for expired this long after the moment, in seconds: clocks differ, and a worker's word is better.
 _GRACE: Final = 30.0
+#: What is waiting for a worker to start it.
+_WAITING: Final = ("PENDING", "RECEIVED", "RETRY")
+#: A worker that was last heard of so many days ago is forgotten.
+_DAYS: Final = 7.0
+#: A run's name begins with that of its worker's process, in so many characters (watcher/worker/lives.py).
+_INCARNATION: Final = 8
 
 
 class _Worker(NamedTuple):
@@ -27,37 +33,58 @@ class _Worker(NamedTuple):
 class Workers:
     """The workers that give signs of life.
 
-    :param beats: hostname → ``STARTED LAST``; see :attr:`watcher.journal.Journal.workers`.
+    :param beats: ``HOSTNAME INCARNATION`` → ``STARTED LAST``; see :attr:`watcher.journal.Journal.workers`.
     :param now: Unix seconds by Redis' clock.
     """
 
     def __init__(self, beats: Mapping[bytes, bytes], now: float) -> None:
         self._now = now
-        self._known: dict[str, _Worker] = {}
-        for hostname, beat in beats.items():
+        self._fields: dict[str, _Worker] = {}
+        self._processes: dict[tuple[str, str], _Worker] = {}
+        self._newest: dict[str, _Worker] = {}  # by hostname
+        for field, beat in beats.items():
             try:
                 started, last = map(float, beat.split())
             except ValueError:
                 continue
-            self._known[hostname.decode(errors="replace")] = _Worker(started, last)
+            name, worker = field.decode(errors="replace"), _Worker(started, last)
+            hostname, _, incarnation = name.rpartition(" ")
+            hostname = hostname or name
+            self._fields[name] = self._processes[hostname, incarnation] = worker
+            self._newest[hostname] = max(worker, self._newest.get(hostname, worker), key=lambda each: each.last)
 
-    def has_lost(self, task: Task | Event) -> bool:
-        """Whether the worker that had ``task`` is gone, or is another one by now.
+    def has_lost(self, told: Task | Event | Reserved) -> bool:
+        """Whether the worker that had the task is gone, or is another one by now.
 
         A worker that never gave a sign, because its plugin doesn't, may be there.
         """
-        worker = self._known.get(task.hostname or "")
+        process = self._process(told)
+        if process is not None:
+            return self._is_gone(process)
+        # A worker with a plugin of before runs were told.
+        worker = self._newest.get(told.hostname or "")
         if worker is None:
             return False
-        return task.timestamp < worker.started or self._now - worker.last > _GONE
+        return self._is_gone(worker) or told.timestamp < worker.started
+
+    def has(self, told: Task | Event | Reserved) -> bool:
+        """Whether the worker that has the task is certainly there."""
+        worker = self._process(told) or self._newest.get(told.hostname or "")
+        return worker is not None and not self.has_lost(told)
 
     def any(self) -> bool:
         """Whether any of them is there."""
-        return any(self._now - worker.last <= _GONE for worker in self._known.values())
+        return any(not self._is_gone(worker) for worker in self._fields.values())
 
-    def forgotten(self, days: float = 7.0) -> Iterable[str]:
-        """Hostnames that were last heard of long ago."""
-        return [name for name, worker in self._known.items() if self._now - worker.last > days * 86400]
+    def forgotten(self) -> Iterable[str]:
+        """The fields of those that were last heard of long ago."""
+        return [name for name, worker in self._fields.items() if self._now - worker.last > _DAYS * 86400]
+
+    def _process(self, told: Task | Event | Reserved) -> _Worker | None:
+        return self._processes.get((told.hostname or "", told.run[:_INCARNATION])) if told.run else None
+
+    def _is_gone(self, worker: _Worker) -> bool:
+        return self._now - worker.last > _GONE
 
 
 def may_be_stranded(newest: Event, workers: Workers) -> bool:
@@ -65,8 +92,7 @@ def may_be_stranded(newest: Event, workers: Workers) -> bool:
 
     Most unfinished tasks are running, and to fold each of them from all of its events takes time.
     """
-    waiting = newest.state in ("PENDING", "RECEIVED")
-    return newest.reason is None and (waiting or newest.hostname is None or workers.has_lost(newest))
+    return newest.state in _WAITING or (newest.reason is None and (not newest.hostname or workers.has_lost(newest)))
 
 
 def stranded(task: Task, workers: Workers, now: float) -> Event | None:
@@ -74,14 +100,32 @@ def stranded(task: Task, workers: Workers, now: float) -> Event | None:
 
     :param now: Unix seconds.
     """
-    if task.final or task.reason is not None:
+    if task.final:
         return None
-    if task.state in ("PENDING", "RECEIVED") and _has_expired(task, now):
+    if task.state in _WAITING and _has_expired(task, now) and not _is_held(task, workers):
         return _of(task, "REVOKED", now, "expired")
-    if task.state not in ("PENDING", "RETRY") and workers.has_lost(task):
+    if task.reason is None and not _is_queued(task) and workers.has_lost(task):
         # Not its end: with acks_late the broker hands it to another worker, and then its story goes on.
         return _of(task, task.state, task.timestamp, "worker_lost")
     return None
+
+
+def _is_held(task: Task, workers: Workers) -> bool:
+    """Whether a worker has it: only that knows then whether it runs, since Celery looks at ``expires`` on receipt."""
+    if task.reserved is not None:
+        return workers.has(task.reserved)
+    return task.state == "RECEIVED" and workers.has(task)
+
+
+def _is_queued(task: Task) -> bool:
+    """Whether a message of it waits in a queue, or on its way there.
+
+    ``RETRY`` of a worker that was told to stop at once, or has lost its broker, says neither why nor when: its message
+    is put back by the broker, or is gone (celery/worker/request.py, ``_announce_cancelled``).
+    """
+    if task.state != "RETRY":
+        return task.state == "PENDING"
+    return task.eta is not None or task.exception is not None or task.reserved is not None
 
 
 def _has_expired(task: Task, now: float) -> bool:
@@ -98,6 +142,6 @@ def _has_expired(task: Task, now: float) -> bool:
 def _of(task: Task, state: str, timestamp: float, reason: Reason) -> Event:
     return Event(
         id=task.id, state=state, timestamp=timestamp, source="backend", reason=reason, retries=task.retries,
-        name=task.name, hostname=task.hostname, queue=task.queue, root_id=task.root_id, parent_id=task.parent_id,
-        group_id=task.group_id, tags=task.tags,
+        sent=task.sent, run=task.run, redelivered=task.redelivered, name=task.name, hostname=task.hostname,
+        queue=task.queue, root_id=task.root_id, parent_id=task.parent_id, group_id=task.group_id, tags=task.tags,
     )  # fmt: skip

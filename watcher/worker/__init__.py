@@ -53,10 +53,10 @@ class _Plugin:
         self._publisher: Publisher | None = None
         self._presence: Presence | None = None
         self._off = False
+        self._reporter = Reporter(app, self.publish, Policy(app, Rendering.of(settings), _redact))
 
     def connect(self) -> None:
-        policy = Policy(self.app, Rendering.of(self._settings), _redact)
-        Reporter(self.app, self.publish, policy).connect()
+        self._reporter.connect()
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
         celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
@@ -99,7 +99,8 @@ class _Plugin:
     def appear(self, sender: Any, **_: Any) -> None:
         """The worker takes tasks now: from here on relays know whether it is there."""
         if self._publisher is not None and threads_run():
-            self._presence = Presence(self._url, self._journal, str(sender.hostname))
+            incarnation = self._reporter.runs.incarnation
+            self._presence = Presence(self._url, self._journal, str(sender.hostname), incarnation)
 
     def finish(self, **_: Any) -> None:
         if self._presence is not None:

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from watcher.event import Event
-from watcher.worker import tagging
+from watcher.worker import lives, tagging
 
 __all__ = ["about", "identity", "next_eta", "schedule"]
 
@@ -23,12 +23,16 @@ def about(
 ) -> Event:
     """An event with the fields that say which task it is, where and in which try; what else it tells is to be added."""
     get = headers.get
+    information = get("delivery_info") or {}
     return Event(
         id=str(task_id),
         name=name,
         hostname=get("hostname"),
-        queue=queue or (get("delivery_info") or {}).get("routing_key"),
+        queue=queue or information.get("routing_key"),
         retries=get("retries") or 0,
+        sent=lives.sent_of(headers),
+        run=get(lives.RUN),
+        redelivered=lives.deliveries(headers) or None if information.get("redelivered") else None,
         root_id=get("root_id"),
         parent_id=get("parent_id"),
         group_id=get("group"),

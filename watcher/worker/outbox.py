@@ -21,8 +21,9 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from watcher.event import FINAL_STATES, Event, encode, rank, standing, weight
+from watcher.event import FINAL_STATES, Event, encode, weight
 from watcher.journal import BATCH_EVENTS, Record, batches
+from watcher.order import rank, standing
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.bell import Bell
 from watcher.worker.pace import Pace

@@ -28,12 +28,14 @@ class Presence:
 
     :param url: the Redis that the journal is in.
     :param hostname: the worker's, as its events have it.
+    :param incarnation: of its process, which the names of its runs begin with: several workers may share a hostname,
+        and one that was started again has it, too.
     """
 
-    def __init__(self, url: str, journal: Journal, hostname: str) -> None:
+    def __init__(self, url: str, journal: Journal, hostname: str, incarnation: str) -> None:
         self._url = url
         self._journal = journal
-        self._hostname = hostname
+        self._name = f"{hostname} {incarnation}"
         self._started = time.time()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher-presence", daemon=True)
@@ -50,7 +52,7 @@ class Presence:
             beat = redis.register_script(BEAT)
             while True:
                 try:
-                    beat(keys=[self._journal.workers], args=[self._hostname, f"{self._started:.6f}"])
+                    beat(keys=[self._journal.workers], args=[self._name, f"{self._started:.6f}"])
                 except (RedisError, OSError) as error:
                     logger.debug("watcher: no sign of life could be given: %s", error)
                 if self._ended.wait(_EVERY):

@@ -26,7 +26,7 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
-from watcher.worker import tagging
+from watcher.worker import lives, tagging
 from watcher.worker.fields import about, identity, next_eta, schedule
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
@@ -76,6 +76,7 @@ class _Sending(NamedTuple):
     id: str
     timestamp: float
     queue: str | None
+    sent: float | None
 
 
 _sending: ContextVar[_Sending | None] = ContextVar("watcher_sending", default=None)
@@ -95,6 +96,8 @@ class Reporter:
         self._policy = policy
         # What the main process has received: the hard time limit's signal brings nothing but the id.
         self._received: Weakly[Request] = Weakly()
+        self._stamps = lives.Stamps()
+        self.runs = lives.Runs()
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
@@ -119,16 +122,18 @@ class Reporter:
     def on_before_publish(
         self, *, headers: dict[str, Any], body: Any, routing_key: Any = None, declare: Any = None, **_: Any
     ) -> None:
-        """A message is about to be sent: its tags go into its headers."""
+        """A message is about to be sent: its tags go into its headers, and when it is sent."""
         own = tagging.of_header(headers)
         running = self._app.current_worker_task
+        message = identity(headers, body)
+        sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
         inherited = tagging.of_headers(running.request) if running else ()
         names = tagging.combined(own, tagging.current(), inherited)
         if names:
             headers[tagging.HEADER] = list(names)
-        message = identity(headers, body)
         queue = getattr(declare[0], "name", None) if declare else routing_key
-        _sending.set(_Sending(str(message.get("id")), time.time(), queue if isinstance(queue, str) else None))
+        queue = queue if isinstance(queue, str) else None
+        _sending.set(_Sending(str(message.get("id")), time.time(), queue, sent))
 
     @_guarded
     def on_after_publish(self, *, headers: dict[str, Any], body: Any, routing_key: Any = None, **_: Any) -> None:
@@ -139,14 +144,17 @@ class Reporter:
         args, kwargs = (body[0], body[1]) if message is headers else (body.get("args"), body.get("kwargs"))
         sending = _sending.get()
         if sending is None or sending.id != message["id"]:  # another message was sent in between
-            sending = _Sending(message["id"], time.time(), routing_key if isinstance(routing_key, str) else None)
+            queue = routing_key if isinstance(routing_key, str) else None
+            sending = _Sending(message["id"], time.time(), queue, lives.sent_of(headers))
         whose = about(message["id"], message, message["task"], "PENDING", sending.timestamp, queue=sending.queue)
+        whose = replace(whose, sent=sending.sent, run=None)
         self._publish(self._carrying(whose, message, args, kwargs))
 
     @_guarded
     def on_received(self, *, request: Request, **_: Any) -> None:
         """RECEIVED: a worker has taken the message off the queue."""
         headers = request.request_dict
+        self.runs.receive(headers)
         self._received.add(request.id, request)
         whose = about(request.id, headers, headers["task"], "RECEIVED", time.time())
         self._publish(self._carrying(whose, headers, request.args, request.kwargs))

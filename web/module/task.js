@@ -17,14 +17,17 @@ const RANKS = {
 /** Fields that describe the task whatever its state: a later event that lacks one does not take it away. */
 // prettier-ignore
 const LASTING = [
-  "name", "hostname", "queue", "retries", "eta", "expires", "root_id", "parent_id", "group_id",
-  "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
+  "name", "hostname", "queue", "retries", "sent", "run", "redelivered", "eta", "expires", "root_id", "parent_id",
+  "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
 ];
 
 /** Fields that explain the state they came with, and leave with it. `meta` is apart: the last progress stays true. */
 const OF_THE_STATE = ["runtime", "result", "result_repr", "result_size", "exception", "reason"];
 
-/** How far along a state is within one try; custom `update_state` names rank like PROGRESS. */
+/** States whose events say when the task may run, and until when: what they leave out does not hold any more. */
+const SCHEDULED = new Set(["PENDING", "RECEIVED", "RETRY"]);
+
+/** How far along a state is within one run; custom `update_state` names rank like PROGRESS. */
 export function rank(/** @type {string} */ state) {
   return RANKS[state] ?? RANKS.PROGRESS;
 }
@@ -34,50 +37,103 @@ export function isFinal(/** @type {string} */ state) {
   return rank(state) >= RANKS.FAILURE;
 }
 
-/** What was not sent ranks with what was: it may be sent again under its id, or have arrived after all. */
-function place(/** @type {any} */ { state, reason }) {
-  return reason === "not_sent" ? RANKS.PENDING : rank(state);
+/** Whether an event is of another life of the id than the task: one that was sent at another moment. */
+function ofAnotherLife(/** @type {Task} */ task, /** @type {Event} */ event) {
+  return task.sent != null && event.sent != null && task.sent !== event.sent;
 }
 
-/** Whether `a` stands at or past `b`: the greater (retries, rank, timestamp) is current, whatever arrived first. */
-export function supersedes(/** @type {Event} */ a, /** @type {Event} */ b) {
-  return ((a.retries ?? 0) - (b.retries ?? 0) || place(a) - place(b) || a.timestamp - b.timestamp) >= 0;
+/** Whether it is of another try, or another delivery to a worker. */
+function ofAnotherRun(/** @type {any} */ task, /** @type {Event} */ event) {
+  if ((task.retries ?? 0) !== (event.retries ?? 0)) return true;
+  return task.run != null && event.run != null && task.run !== event.run;
 }
 
 /**
- * What is known of a task after one more event; neither argument is changed.
+ * What is known of a task after one more event; neither argument is changed. Which event makes the state is decided by
+ * the journal: what is `late` doesn't.
  * @param {Task | undefined} task
  * @param {Event} event
  * @param {number} offset  the event's, in the journal
  * @returns {Task}
  */
 export function fold(task, event, offset) {
-  const current = task === undefined || supersedes(event, task);
-  const again = task !== undefined && current && (event.retries ?? 0) > (task.retries ?? 0);
+  const behind = task !== undefined && (event.late === true || offset < task.offset);
+  if (task === undefined || (!behind && ofAnotherLife(task, event))) return first(event, offset);
   /** @type {Record<string, any>} */
-  const next = task ? { ...task } : { id: event.id, offset };
-  if (again) next.meta = next.meta_size = undefined;
-  if (current) {
-    next.state = event.state;
-    next.timestamp = event.timestamp;
-    next.source = event.source;
-    next.final = isFinal(event.state);
-    for (const field of OF_THE_STATE) next[field] = event[field];
-    if (event.meta !== undefined || event.meta_size !== undefined) {
-      next.meta = event.meta;
-      next.meta_size = event.meta_size;
-    }
-  }
-  for (const field of LASTING) {
-    const value = event[field];
-    if (value != null && (current || next[field] == null)) next[field] = value;
-  }
-  next.times = { __proto__: null, ...(again ? {} : next.times) };
-  if ((event.retries ?? 0) === (next.retries ?? 0)) {
-    next.times[event.state] = Math.min(event.timestamp, next.times[event.state] ?? Infinity);
-  }
-  next.offset = Math.max(next.offset, offset);
+  const next = { ...task, offset: Math.max(task.offset, offset) };
+  if (!behind) supersede(next, task, event);
+  else if (!ofAnotherLife(task, event)) complete(next, task, event);
   return /** @type {Task} */ (next);
+}
+
+/** @returns {Task} */
+function first(/** @type {Event} */ event, /** @type {number} */ offset) {
+  const { late, ...told } = event;
+  const times = { __proto__: null, [event.state]: event.timestamp };
+  return /** @type {any} */ ({ ...told, final: isFinal(event.state), offset, times });
+}
+
+/** The event is the task's state from now on. */
+function supersede(/** @type {Record<string, any>} */ next, /** @type {Task} */ task, /** @type {Event} */ event) {
+  const anotherRun = ofAnotherRun(task, event);
+  next.state = event.state;
+  next.timestamp = event.timestamp;
+  next.source = event.source;
+  next.final = isFinal(event.state);
+  for (const field of LASTING) if (event[field] != null) next[field] = event[field];
+  for (const field of OF_THE_STATE) next[field] = event[field];
+  if (SCHEDULED.has(event.state)) {
+    next.eta = event.eta;
+    next.expires = event.expires;
+  }
+  if (anotherRun) next.redelivered = event.redelivered;
+  if (anotherRun || event.meta !== undefined || event.meta_size !== undefined) {
+    next.meta = event.meta;
+    next.meta_size = event.meta_size;
+  }
+  next.times = entered(anotherRun ? timesBefore(task, event) : task.times, event);
+  if (task.state === "RECEIVED" && isBefore(event, task)) next.reserved = reserved(task);
+  else if (task.reserved && !ofAnotherRun(task.reserved, event)) next.reserved = undefined;
+}
+
+function isBefore(/** @type {Event} */ a, /** @type {Event} */ b) {
+  return ((a.retries ?? 0) - (b.retries ?? 0) || (a.redelivered ?? 0) - (b.redelivered ?? 0)) < 0;
+}
+
+function reserved(/** @type {Event} */ { timestamp, hostname, retries, run }) {
+  return { timestamp, hostname, retries, run };
+}
+
+/** What the times of a run begin with: when its try was sent, and when it was received. */
+function timesBefore(/** @type {Task} */ task, /** @type {Event} */ event) {
+  /** @type {Record<string, number>} */
+  // @ts-expect-error: __proto__ is no entry.
+  const times = { __proto__: null };
+  if ((task.retries ?? 0) === (event.retries ?? 0) && "PENDING" in task.times) times.PENDING = task.times.PENDING;
+  if (task.reserved && !ofAnotherRun(task.reserved, event)) times.RECEIVED = task.reserved.timestamp;
+  return times;
+}
+
+function entered(/** @type {Record<string, number>} */ times, /** @type {Event} */ event) {
+  const moment = Math.min(event.timestamp, times[event.state] ?? Infinity);
+  return { __proto__: null, ...times, [event.state]: moment };
+}
+
+/** The event stands behind the task's state: it tells only what is not known yet, and who has the next run. */
+function complete(/** @type {Record<string, any>} */ next, /** @type {Task} */ task, /** @type {Event} */ event) {
+  for (const field of LASTING) {
+    const told = task.state !== "RETRY" || (field !== "eta" && field !== "expires");
+    if (told && next[field] == null && event[field] != null) next[field] = event[field];
+  }
+  if (!ofAnotherRun(task, event)) {
+    next.times = entered(task.times, event);
+    return;
+  }
+  if (event.state === "RECEIVED" && isBefore(task, event)) {
+    next.eta = event.eta;
+    next.expires = event.expires;
+    next.reserved = reserved(event);
+  }
 }
 
 /** When a task was first heard of, in Unix seconds. */

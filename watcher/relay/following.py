@@ -1,0 +1,100 @@
+"""What Celery's result backend has stored, as the next event of a task: pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from watcher.event import Event, Task, is_final
+from watcher.order import rank
+from watcher.relay.sweep import Workers
+
+__all__ = ["following", "is_settled"]
+
+#: Little of this is stored, and some only with result_extended; the channels that carry an event depend on it.
+_FROM_THE_TASK: Final = ("name", "hostname", "queue", "sent", "root_id", "parent_id", "group_id", "tags")
+#: Ends that the backend has nothing to say against: it keeps SUCCESS, and doesn't know the others.
+_SETTLED: Final = ("SUCCESS", "REJECTED", "IGNORED")
+#: An end is stored first, and told of within so many seconds, by the same clock.
+_SAME_END: Final = 5.0
+#: The last digit of a stored moment.
+_TICK: Final = 0.000001
+
+
+def is_settled(newest: Event | None) -> bool:
+    """Whether nothing that is stored of a task can add to the event that made its current state."""
+    return newest is not None and newest.state in _SETTLED
+
+
+def following(event: Event, task: Task | None, ends: Sequence[Event], workers: Workers) -> Event | None:
+    """``event``, made from what is stored, as the next one of ``task``; None where it says nothing new.
+
+    :param task: as the journal knows it.
+    :param ends: its final events so far, those of earlier runs and lives too.
+    """
+    if task is None:
+        # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
+        return None if event.state == "REVOKED" and event.reason == "revoked" else event
+    if _is_of_before(event, task, ends) or _is_somebody_elses_word(event, task, workers):
+        return None
+    placed = _placed(event, task)
+    if placed is None or not _says_more(placed, task):
+        return None
+    known = {name: getattr(task, name) for name in _FROM_THE_TASK if getattr(placed, name) is None}
+    return msgspec.structs.replace(placed, **known)
+
+
+def _is_of_before(event: Event, task: Task, ends: Sequence[Event]) -> bool:
+    """Whether it is the end of an earlier run or life that is stored still.
+
+    A backend that keeps no time of it (``date_done``) is taken at its word. So is one where nothing but the sender's
+    moment is known, which another clock may have given.
+    """
+    if not is_final(event.state):
+        return False
+    started = task.times.get("STARTED") if task.source == "signal" else None
+    if started is not None and event.timestamp < started:
+        return True
+    earlier = [end for end in ends if (end.run, end.sent, end.state) != (task.run, task.sent, task.state)]
+    return any(-_TICK < end.timestamp - event.timestamp < _SAME_END for end in earlier)
+
+
+def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:
+    """Whether a worker runs the task, and another one has stored that it was revoked (Celery 5.7)."""
+    running = rank("STARTED") <= rank(task.state) <= rank("PROGRESS")
+    return event.state == "REVOKED" and event.reason == "revoked" and running and workers.has(task)
+
+
+def _placed(event: Event, task: Task) -> Event | None:
+    """``event`` in the run that it belongs to; None where that is over."""
+    tries = task.retries or 0
+    if event.retries is None:
+        if event.state == "RETRY" and rank(task.state) < rank("STARTED"):
+            return None  # of the try before: this one has not begun
+        begun = task.state == "RETRY" and event.state != "RETRY"
+        event = msgspec.structs.replace(event, retries=tries + begun)
+    retries = event.retries or 0
+    if retries < tries:
+        return None
+    if retries == tries:
+        return msgspec.structs.replace(event, run=task.run, redelivered=task.redelivered)
+    reserved = task.reserved
+    if reserved is not None and (reserved.retries or 0) == retries:
+        return msgspec.structs.replace(event, run=reserved.run, hostname=event.hostname or reserved.hostname)
+    return event
+
+
+def _says_more(event: Event, task: Task) -> bool:
+    if (event.retries or 0) > (task.retries or 0):
+        return rank(event.state) >= rank("STARTED")
+    if event.state == task.state:
+        return rank(event.state) == rank("PROGRESS") and _meta(event) != _meta(task)
+    if task.final:
+        return is_final(event.state)
+    return rank(event.state) >= rank(task.state)
+
+
+def _meta(told: Event | Task) -> bytes:
+    return bytes(told.meta) if isinstance(told.meta, msgspec.Raw) else b""
