@@ -17,7 +17,8 @@ An event *supersedes* the task's state, or it is *late*:
 ====  ==================================================================================================================
  1    Of two lives the later one holds. Of a life whose ``sent`` nobody told, its end counts as older than what was sent
       after it; else it is taken for the same.
- 2    ``SUCCESS`` is the last word of a life, as in Celery's backends (``KeyValueStoreBackend._store_result``).
+ 2    ``SUCCESS`` is the last word of a life, as in Celery's backends (``KeyValueStoreBackend._store_result``), and of two
+      that of the earlier try.
  3    A later try holds from its ``STARTED`` on. Until then its ``RECEIVED`` stands behind the ``RETRY`` or the end of
       the try before, whichever arrives first, and before all else.
  4    A redelivery, too, holds from its ``STARTED`` on. Until then its ``RECEIVED`` stands behind a run that has
@@ -202,7 +203,7 @@ local function order(known, told)
   end
   local holds
   if before == SUCCESS or rank == SUCCESS then  -- 2
-    holds = before ~= SUCCESS
+    holds = before ~= SUCCESS or rank == SUCCESS and try < tries
   elseif try ~= tries then
     holds = of_tries(rank, before, try, tries)
   elseif same_run then  -- 6, 7

@@ -76,7 +76,7 @@ class Referee:
         if is_final(told.state) and told.state == now.state and new == before and its == this and same_run:
             return "drop"
         if "SUCCESS" in (told.state, now.state):
-            holds = now.state != "SUCCESS"
+            holds = now.state != "SUCCESS" or (told.state == "SUCCESS" and its < this)
         elif its > this:
             holds = new >= STARTED or before < RETRY
         elif its < this:

@@ -76,10 +76,10 @@ class Runs:
     def receive(self, request: MutableMapping[str, Any]) -> None:
         """A message was received: name the run, and where its sender didn't say when it was sent, take this moment.
 
-        What was delivered before was sent before, nobody knows when.
+        What was delivered or tried before was sent before, nobody knows when.
         """
         request[RUN] = f"{self.incarnation}{next(self._count):x}"
-        if sent_of(request) is None and not deliveries(request):
+        if sent_of(request) is None and not request.get("retries") and not deliveries(request):
             request[SENT] = round(time.time(), 6)
 
 
