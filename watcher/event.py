@@ -315,9 +315,10 @@ def _entered(times: dict[str, float], event: Event) -> dict[str, float]:
 
 def _completing(task: Task, event: Event) -> dict[str, Any]:
     """What ``event``, which stands behind the task's state, tells that is not known yet."""
-    names = _LASTING_BUT_SCHEDULE if task.state == "RETRY" else _LASTING
+    another_run = _of_another_run(task, event)
+    names = _LASTING_BUT_SCHEDULE if another_run or task.state == "RETRY" else _LASTING
     changes = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
-    if not _of_another_run(task, event):
+    if not another_run:
         return {**changes, "times": _entered(task.times, event)}
     if event.state == "RECEIVED" and _place(event) > _place(task):
         changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}

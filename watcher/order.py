@@ -17,7 +17,7 @@ An event *supersedes* the task's state, or it is *late*:
 ====  ==================================================================================================================
  1    Of two lives the later one holds. Of a life whose ``sent`` nobody told, its end counts as older than what was sent
       after it; else it is taken for the same.
- 2    ``SUCCESS`` is the last word of a life, as in Celery's backends (``KeyValueStoreBackend._store_result``), and of two
+ 2    ``SUCCESS`` is the last word of a life, as in Celery's backends (``KeyValueStoreBackend._store_result``); of two,
       that of the earlier try.
  3    A later try holds from its ``STARTED`` on. Until then its ``RECEIVED`` stands behind the ``RETRY`` or the end of
       the try before, whichever arrives first, and before all else.

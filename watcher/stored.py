@@ -29,7 +29,7 @@ from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["Stored", "decompressed", "event_of", "redis_of", "result_of", "value_of"]
+__all__ = ["Stored", "decompressed", "done_at", "event_of", "redis_of", "result_of", "value_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +172,15 @@ def _event(identity: str, meta: Any, policy: Policy, now: float, name: str | Non
         group_id=_text(meta.get("group_id")),
         **_explanation(state, meta, rendering),
     )
+
+
+def done_at(payload: bytes) -> float | None:
+    """When what is stored was done, in Unix seconds; None where that isn't stored, or can't be read."""
+    try:
+        meta = json.loads(decompressed(payload))
+        return datetime.fromisoformat(meta["date_done"]).timestamp()
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, OSError):
+        return None
 
 
 def result_of(payload: bytes, rendering: Rendering) -> bytes | None:

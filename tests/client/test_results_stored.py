@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,9 +16,12 @@ from celery import Celery
 from celery.exceptions import Reject
 
 import watcher
+from tests.support.events import event, record
 from tests.support.valkey import Valkey, valkey_server
 from watcher.client import ResultUnavailable, TaskFailed, TaskRejected
 from watcher.direct import ResultUnreadable
+from watcher.journal import Journal
+from watcher.scripts import APPEND
 
 # Celery's backend calls a method of redis-py's that is older than it should be.
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Call to deprecated setex")]
@@ -161,3 +165,25 @@ async def test_an_exception_that_would_end_the_program_is_only_told(server: Valk
         with pytest.raises(TaskFailed, match="SystemExit: 3"):
             await results.wait("exit", timeout=5)
     assert issubclass(ResultUnreadable, ResultUnavailable)
+
+
+async def test_what_was_stored_before_the_task_was_sent_again_ends_no_wait(server: Valkey) -> None:
+    app = made(server)
+    store(app, "twice", ValueError("the first time"), "FAILURE")
+    journal = Journal(database=2)
+    with server.client(2) as redis:
+        append = redis.register_script(APPEND)
+
+        def tell(number: int, state: str) -> None:
+            told = event("twice", state, time.time(), sent=sent)
+            keys, arguments = journal.append("w", number, [record(told)])
+            append(keys=keys, args=arguments)
+
+        sent = time.time() + 1e-3
+        tell(1, "PENDING")
+        async with watcher.results(app) as results:
+            with pytest.raises(TimeoutError):
+                await results.wait("twice", timeout=0.3)
+            store(app, "twice", 42)
+            tell(2, "SUCCESS")
+            assert await results.wait("twice", timeout=5) == 42

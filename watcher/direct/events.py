@@ -16,6 +16,7 @@ import anyio
 
 from watcher.client.told import TaskEvent
 from watcher.direct.lookup import Look, Peek, peek
+from watcher.direct.reading import of_this_life
 from watcher.direct.tasks import Tasks
 from watcher.direct.waits import ending
 from watcher.errors import WatcherError
@@ -68,7 +69,7 @@ class _Inbox:
         return False
 
     def on_look(self, identity: str, look: Look) -> bool:
-        self._keep(look.stored)
+        self._keep(of_this_life(look))
         if look.ended:
             self._standing = look.standing
             return not (self._known and any(_ends(line) for line in self._items.values()))

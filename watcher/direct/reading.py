@@ -14,13 +14,15 @@ from celery.states import PROPAGATE_STATES, READY_STATES
 from watcher.client.errors import TaskFailed, TaskRejected, TaskRevoked
 from watcher.client.told import TaskEvent, value_of
 from watcher.direct.errors import ResultUnreadable
+from watcher.direct.lookup import Look
 from watcher.event import encode, is_final
-from watcher.stored import decompressed, event_of
+from watcher.order import parse
+from watcher.stored import decompressed, done_at, event_of
 from watcher.stored import value_of as stored_value
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
-__all__ = ["AppReader", "JsonReader", "Outcome", "Reader"]
+__all__ = ["AppReader", "JsonReader", "Outcome", "Reader", "of_this_life"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,18 @@ class _Stored(msgspec.Struct, frozen=True):
     """As much of what is stored as says whether the task has ended."""
 
     status: str
+
+
+def of_this_life(look: Look) -> bytes | None:
+    """What is stored of a task; None where that was done before the task was sent again, and it has not ended since."""
+    if look.stored is None or not look.standing or look.ended:
+        return look.stored
+    try:
+        sent = parse(look.standing).sent
+    except ValueError:
+        return look.stored
+    done = done_at(look.stored) if sent is not None else None
+    return look.stored if sent is None or done is None or done >= sent else None
 
 
 class JsonReader:

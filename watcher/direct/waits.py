@@ -13,7 +13,7 @@ from celery.result import AsyncResult, EagerResult
 from watcher.client.told import TaskEvent
 from watcher.direct.given import One, ancestors
 from watcher.direct.lookup import Look, Peek, peek
-from watcher.direct.reading import Outcome, Reader
+from watcher.direct.reading import Outcome, Reader, of_this_life
 from watcher.direct.tasks import Tasks
 from watcher.errors import WatcherError
 from watcher.event import Event, encode
@@ -102,7 +102,8 @@ class _Wait:
         return told.ends
 
     def on_look(self, identity: str, look: Look) -> bool:
-        outcome = self._reader.stored(identity, look.stored) if look.stored is not None else None
+        stored = of_this_life(look)
+        outcome = self._reader.stored(identity, stored) if stored is not None else None
         if outcome is not None:
             self._take(identity, outcome)
         elif self._told and identity in self._told:

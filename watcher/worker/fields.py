@@ -10,7 +10,7 @@ from typing import Any
 from watcher.event import Event
 from watcher.worker import lives, tagging
 
-__all__ = ["about", "identity", "next_eta", "schedule"]
+__all__ = ["about", "identity", "next_schedule", "schedule"]
 
 
 def identity(headers: dict[str, Any], body: Any) -> Mapping[str, Any]:
@@ -52,8 +52,18 @@ def _iso(moment: Any) -> str | None:
     return moment.isoformat() if isinstance(moment, datetime) else str(moment) if moment else None
 
 
-def next_eta(when: Any) -> str | None:
-    """``Retry.when``: seconds from now, or a moment."""
+def next_schedule(retry: Any, headers: tagging.Headers) -> dict[str, Any]:
+    """When the next try may run, as what Celery raises for it says; without a reason nothing of it changes.
+
+    :param headers: of this try.
+    """
+    signature = getattr(retry, "sig", None)
+    options = signature.options if signature is not None else {"expires": headers.get("expires")}
+    return {"eta": _moment(getattr(retry, "when", None)), "expires": _moment(options.get("expires"))}
+
+
+def _moment(when: Any) -> str | None:
+    """Seconds from now, or a moment."""
     if isinstance(when, Real):
         return (datetime.now(UTC) + timedelta(seconds=float(when))).isoformat()
     return _iso(when)

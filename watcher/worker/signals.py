@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import lives, tagging
-from watcher.worker.fields import about, identity, next_eta, schedule
+from watcher.worker.fields import about, identity, next_schedule, schedule
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.unsignalled import hear_drops, hear_update_state
@@ -197,14 +197,13 @@ class Reporter:
     def on_retry(
         self, *, sender: Task[Any, Any], request: Context, reason: Any = None, einfo: Any = None, **_: Any
     ) -> None:
-        """RETRY: the next try is queued; ``eta`` says from when on."""
+        """RETRY: the next try is queued; ``eta`` and ``expires`` say from when on, and until when."""
         if request.is_eager:
             return
         # A task that Celery itself put back, because the connection to the broker was lost, gives no reason.
         cause = getattr(reason, "exc", None)
         error = self._exception(sender, cause or reason, einfo if cause else None) if cause or reason else None
-        eta = next_eta(getattr(reason, "when", None))
-        self._tell(request.id, request, sender.name, "RETRY", exception=error, eta=eta)
+        self._tell(request.id, request, sender.name, "RETRY", exception=error, **next_schedule(reason, request))
 
     @_guarded
     def on_failure(

@@ -121,11 +121,12 @@ function entered(/** @type {Record<string, number>} */ times, /** @type {Event} 
 
 /** The event stands behind the task's state: it tells only what is not known yet, and who has the next run. */
 function complete(/** @type {Record<string, any>} */ next, /** @type {Task} */ task, /** @type {Event} */ event) {
+  const anotherRun = ofAnotherRun(task, event);
   for (const field of LASTING) {
-    const told = task.state !== "RETRY" || (field !== "eta" && field !== "expires");
+    const told = !(anotherRun || task.state === "RETRY") || (field !== "eta" && field !== "expires");
     if (told && next[field] == null && event[field] != null) next[field] = event[field];
   }
-  if (!ofAnotherRun(task, event)) {
+  if (!anotherRun) {
     next.times = entered(task.times, event);
     return;
   }

@@ -1,0 +1,162 @@
+"""Whatever legal life a task leads, a relay shows it rightly, with real workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.lives.conftest import Shown
+from tests.support.gate import gate
+from tests.support.processes import worker
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery 5.7 does
+
+APP = "tests.lives.app"
+
+
+@pytest.mark.parametrize(("name", "result"), [("chameleon", 42), ("replaced_by_chain", 42)])
+def test_a_task_that_is_replaced_ends_with_what_replaced_it(
+    shown: Shown, env: dict[str, str], name: str, result: int
+) -> None:
+    with worker(APP, env={**env, "EXTENDED": "1"}):
+        task = shown.state(shown.send(name), "SUCCESS", timeout=5)
+        assert (task["result"], task["source"], task["name"]) == (result, "signal", "add")
+
+
+def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown, env: dict[str, str]) -> None:
+    with (
+        worker(APP, env=env),
+        gate(env["CELERY_RESULT_BACKEND"]) as first,
+        gate(env["CELERY_RESULT_BACKEND"]) as second,
+    ):
+        identity = shown.send("gated", first.name, "the first")
+        first.open()
+        failed = shown.state(identity, "FAILURE")
+        assert failed["final"]
+        shown.send("gated", second.name, task_id=identity)
+        running = shown.state(identity, "STARTED")
+        assert (running["final"], running.get("exception")) == (False, None)
+        assert running["sent"] > failed["sent"]
+        shown.after_the_net()
+        assert shown.of(identity)["state"] == "STARTED", "what is stored is of the run before"
+        second.open()
+        assert shown.state(identity, "SUCCESS")["source"] == "signal"
+
+
+def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Shown, env: dict[str, str]) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed:
+        with worker(APP, "-n", "w1@here", env=env) as first:
+            identity = shown.send("late", closed.name)
+            shown.state(identity, "PROGRESS", hostname="w1@here")
+            os.killpg(first.pid, signal.SIGKILL)
+            shown.can_be_redelivered()
+        with worker(APP, "-n", "w2@here", env=env):
+            task = shown.state(identity, "PROGRESS", hostname="w2@here", timeout=30)
+            assert (task["meta"], task.get("reason"), task["final"]) == ({"delivery": "again"}, None, False)
+            closed.open()
+            assert shown.state(identity, "SUCCESS")["result"] == "again"
+
+
+def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str], valkey: Valkey) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
+        identity = shown.send("late", closed.name)
+        shown.state(identity, "PROGRESS")
+        with valkey.client() as redis:
+            for client in redis.client_list():
+                if client["db"] == "15":
+                    redis.client_kill_filter(_id=client["id"])
+        shown.state(identity, "RETRY")
+        task = shown.state(identity, "PROGRESS", timeout=40)
+        assert task["meta"] == {"delivery": "again"}, running.output
+        closed.open()
+        assert shown.state(identity, "SUCCESS")["result"] == "again"
+
+
+def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str, str]) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
+        identity = shown.send("patient", closed.name, kwargs={"countdown": 600})
+        task = shown.until(identity, lambda told: told.get("reserved"))
+        assert (task["state"], task["retries"], task["exception"]["message"]) == ("RETRY", 0, "come back later")
+        assert task["eta"]
+        assert (task["reserved"]["retries"], task["reserved"]["hostname"]) == (1, task["hostname"])
+        assert identity in {each["id"] for each in shown.listed("state=RETRY")}, running.output
+        again = shown.send("patient", closed.name, kwargs={"countdown": 0.5})
+        started = shown.state(again, "STARTED", retries=1)
+        assert started["times"].keys() == {"RECEIVED", "STARTED"}
+        assert (started.get("exception"), started.get("reserved")) == (None, None)
+        closed.open()
+        shown.state(again, "SUCCESS")
+
+
+def test_a_later_try_has_its_own_expiry(shown: Shown, env: dict[str, str]) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+        options = {"countdown": 1, "expires": None}
+        identity = shown.send("patient", closed.name, kwargs=options, expires=5)
+        assert shown.until(identity, lambda told: told.get("reserved")).get("expires") is None
+        assert shown.state(identity, "STARTED").get("expires") is None
+        closed.open()
+        shown.state(identity, "SUCCESS")
+
+
+def test_a_running_task_that_is_revoked_runs_on(shown: Shown, env: dict[str, str]) -> None:
+    """Another worker stores REVOKED for it (Celery 5.7)."""
+    url, idle, busy = env["CELERY_RESULT_BACKEND"], ("-n", "idle@here", "-Q", "idle"), ("-n", "busy@here")
+    with gate(url) as closed, worker(APP, *idle, env=env), worker(APP, *busy, env=env):
+        identity = shown.send("gated", closed.name)
+        shown.state(identity, "STARTED")
+        shown.app.control.revoke(identity)
+        wait_for(lambda: shown.app.backend.get_status(identity) == "REVOKED", what="a worker to store REVOKED")
+        shown.after_the_net()
+        assert shown.of(identity)["state"] == "STARTED"
+        closed.open()
+        assert shown.state(identity, "SUCCESS")["result"] == "done"
+
+
+def test_revoking_what_nobody_sent_makes_no_task(shown: Shown, env: dict[str, str]) -> None:
+    with worker(APP, env=env):
+        shown.app.control.revoke("nobody")
+        wait_for(lambda: shown.app.backend.get_status("nobody") == "REVOKED", what="the worker to store REVOKED")
+        shown.after_the_net()
+        assert "nobody" not in {each["id"] for each in shown.listed()}
+
+
+def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, env: dict[str, str]) -> None:
+    """The limit strikes in ``on_success``: Celery keeps SUCCESS, and its signals say FAILURE."""
+    with worker(APP, env=env):
+        identity = shown.send("lingering")
+        assert shown.state(identity, "SUCCESS", timeout=10)["result"] == 7
+        shown.after_the_net()
+        assert shown.of(identity)["state"] == "SUCCESS"
+
+
+def test_a_cold_shutdown_loses_what_was_acknowledged(shown: Shown, env: dict[str, str]) -> None:
+    """Celery stores RETRY, but nothing is queued."""
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
+        identity = shown.send("gated", closed.name)
+        shown.state(identity, "STARTED")
+        running.signal(signal.SIGQUIT)
+        running.wait()
+        task = shown.state(identity, "RETRY", timeout=25, reason="worker_lost")
+        assert not task["final"]
+
+
+def test_a_clock_that_is_put_right_hides_no_report(shown: Shown, env: dict[str, str], tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("90")
+    url = env["CELERY_RESULT_BACKEND"]
+    with gate(url) as first, gate(url) as second, worker(APP, env={**env, "CLOCK": str(clock)}):
+        identity = shown.send("ticks", [first.name, second.name])
+        ahead = shown.until(identity, lambda told: told.get("meta") == {"tick": 0})
+        clock.write_text("0")
+        first.open()
+        behind = shown.until(identity, lambda told: told.get("meta") == {"tick": 1}, timeout=5)
+        assert behind["timestamp"] < ahead["timestamp"]
+        shown.after_the_net()
+        assert shown.of(identity).get("reason") is None
+        second.open()
+        assert shown.state(identity, "SUCCESS")["source"] == "signal"
