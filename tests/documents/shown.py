@@ -15,7 +15,7 @@ ADDRESS = "http://127.0.0.1:5556"
 SOCKET = "ws://127.0.0.1:5556"
 
 #: Fields whose values differ from run to run; what is in them has to be of the same kind only.
-VARYING = {"client", "epoch", "id", "channel", "offset", "root_id", "runtime", "timestamp"}
+VARYING = {"client", "epoch", "id", "channel", "offset", "root_id", "run", "runtime", "sent", "timestamp"}
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
