@@ -48,7 +48,7 @@ test: lint
 	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.installed-dev
-	@FAULTS=long $(BIN)/python -m pytest --session-timeout=1800 tests/faults tests/end_to_end/test_stress.py $(ARGS)
+	@FAULTS=long $(BIN)/python -m pytest --session-timeout=1800 tests/faults tests/lives tests/end_to_end/test_stress.py $(ARGS)
 
 # The extra is empty where there is no wheel of atheris.
 fuzz: $(VENV)/.installed-dev

@@ -28,7 +28,7 @@ app.conf.update(
 )
 watcher.install(app)
 
-results = Redis.from_url(os.environ["CELERY_RESULT_BACKEND"])
+results = Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], socket_timeout=None)  # a gate may stay closed for long
 
 
 @app.task(name="add")

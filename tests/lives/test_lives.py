@@ -160,3 +160,25 @@ def test_a_clock_that_is_put_right_hides_no_report(shown: Shown, env: dict[str, 
         assert shown.of(identity).get("reason") is None
         second.open()
         assert shown.state(identity, "SUCCESS")["source"] == "signal"
+
+
+@pytest.mark.skipif(os.environ.get("FAULTS") != "long", reason="a relay takes a task for expired half a minute after")
+def test_what_expires_where_nobody_takes_it_and_what_runs_all_the_same(shown: Shown, env: dict[str, str]) -> None:
+    """Celery looks at ``expires`` on receipt, and no more while the task waits for a thread."""
+    url = env["CELERY_RESULT_BACKEND"]
+    with gate(url) as first, gate(url) as second, worker(APP, "-Ofair", pool="threads", concurrency=1, env=env):
+        unserved = shown.send("patient", second.name, kwargs={"countdown": 0, "queue": "nobody-serves"}, expires=2)
+        retried = shown.state(unserved, "RETRY")
+        assert retried["expires"]
+        blocking = shown.send("gated", first.name)
+        shown.state(blocking, "STARTED")
+        waiting = shown.send("gated", second.name, expires=2)
+        shown.state(waiting, "RECEIVED")
+        assert shown.state(unserved, "REVOKED", timeout=60)["reason"] == "expired"
+        shown.after_the_net()
+        shown.after_the_net()
+        assert shown.of(waiting)["state"] == "RECEIVED"
+        first.open()
+        assert not shown.state(waiting, "STARTED")["final"]
+        second.open()
+        shown.state(waiting, "SUCCESS")
