@@ -27,8 +27,9 @@ from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
-from watcher.settings import Settings, database_of, masked
+from watcher.settings import Settings
 from watcher.stored import redis_of
+from watcher.target import Target
 
 __all__ = ["serve"]
 
@@ -84,7 +85,7 @@ async def serve(
     settings: Settings,
     *,
     app: Celery | None,
-    redis_url: str,
+    redis: Target,
     sock: socket.socket,
     started: Callable[[], None] | None = None,
     stop: anyio.Event,
@@ -92,32 +93,34 @@ async def serve(
     """Run a relay until ``stop`` is set, then drain it.
 
     :param app: where tasks are submitted; None for a relay that only shows.
-    :param redis_url: of the Redis that holds the journal.
+    :param redis: the one that holds the journal.
     :param sock: bound and listening, or only bound; closed at the end.
     :param started: called once it serves and has read the journal.
     :raises RedisUnreachable: Redis doesn't answer at the start.
-    :raises SettingError: the certificate can't be used.
+    :raises SettingError: the certificate, or what is said of a Redis, can't be used.
 
     Cancellation ends it at once, without the drain.
     """
     _make_room(settings.max_connections)
-    journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
+    journal = Journal(settings.namespace, redis.database, settings.history, settings.history_bytes)
     certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
-        redis = await exits.enter_async_context(soon_failing(redis_url, socket_read_size=_READ))
-        await reach(redis, redis_url)
+        client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
+        await reach(client, redis)
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            client = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
-            results = Results(client, stored[1])
-        relay = Relay(settings, journal, redis, app, results)
+            backend = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
+            results = Results(backend, stored[1])
+        relay = Relay(settings, journal, client, app, results)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.loaded.wait()
             _spare_the_collector()
-            logger.info("serving the journal of %s, namespace %s", masked(redis_url), settings.namespace)
+            logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
+            if redis.note:
+                logger.warning("%s", redis.note)
             server = _Server(_uvicorn_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)

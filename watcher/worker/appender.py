@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
-from redis import ConnectionPool, exceptions
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from watcher.journal import Journal, Record
 from watcher.scripts import APPEND
+from watcher.target import Target, target_of
 
 __all__ = ["Appender", "BatchRefused", "JournalAway"]
 
@@ -63,11 +64,12 @@ class Appender:
     It connects at the first batch and whenever the connection was lost, and never tries again by itself: the caller
     knows how long to wait, and sends the same batch under the same number, which the journal ignores where it has it.
 
+    :param redis: the one that the journal is in, or its URL.
     :param timeout: seconds for connecting, and for each answer.
     """
 
-    def __init__(self, url: str, journal: Journal, *, timeout: float = 2.0) -> None:
-        self._url = url
+    def __init__(self, redis: Target | str, journal: Journal, *, timeout: float = 2.0) -> None:
+        self._target = target_of(redis)
         self._journal = journal
         self._timeout = timeout
         self._writer = secrets.token_hex(8)
@@ -122,8 +124,7 @@ class Appender:
             if closed:
                 self.close()
         if self._connection is None:
-            pool = ConnectionPool.from_url(
-                self._url,
+            pool = self._target.pool(
                 protocol=2,  # a reply is a short list: RESP3 would only add to the handshake
                 socket_timeout=self._timeout,
                 socket_connect_timeout=self._timeout,
