@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -12,13 +13,15 @@ from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, Unix
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from watcher.errors import RedisUnreachable, SettingError
 from watcher.target import Road, Target, target_of
 
 __all__ = ["SILENCE", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
+
+logger = logging.getLogger(__name__)
 
 #: A server that doesn't answer for this long is taken for frozen, in seconds …
 SILENCE: Final = 4.0
@@ -66,13 +69,24 @@ def _breaking(road: Road) -> type[Any]:
     return Breaking
 
 
-async def reach(redis: Redis, target: Target) -> None:
-    """See whether Redis answers.
+async def reach(redis: Redis, target: Target, key: str) -> None:
+    """See whether Redis answers, and has the journal.
 
-    :raises RedisUnreachable: it doesn't, or lets nobody in.
+    :param key: one of the journal's.
+    :raises RedisUnreachable: it doesn't, lets nobody in, or is a node of a cluster that has other keys.
     """
     try:
         await redis.ping()
+        try:
+            _ = await redis.hlen(key)
+        except (AskError, ClusterDownError):
+            raise
+        except ResponseError as error:  # it turns out where the key is needed
+            logger.debug("%s: %s", key, error)
+    except AskError as error:  # and MovedError
+        where = f"slot {error.slot_id} is at {error.host}:{error.port}"
+        told = f"it is a node of a cluster, and not the one that has the journal's keys ({where}): name that one"
+        raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
     except (RedisError, OSError) as error:
         raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None
 

@@ -88,7 +88,5 @@ def test_a_url_that_cannot_be_read_is_named_with_what_is_accepted(url: str, opti
 def test_a_relay_without_an_app_is_told_to_name_a_redis() -> None:
     with program(sys.executable, "-m", "watcher", "serve", "--port", "0") as ended:
         assert ended.wait(60) == 2, ended.output
-        assert ended.stderr.splitlines()[-1] == (
-            "watcher: WATCHER_REDIS_URL is not set: there is no app (-A) that could say where the journal is, so name a "
-            "Redis: redis://HOST/0"
-        )
+        said = "WATCHER_REDIS_URL is not set: there is no app (-A) that could say where the journal is, so name a Redis"
+        assert ended.stderr.splitlines()[-1].startswith(f"watcher: {said}")

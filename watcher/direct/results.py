@@ -188,7 +188,7 @@ class Opening:
     async def __aenter__(self) -> Results:
         async with AsyncExitStack() as exits:
             stored = await exits.enter_async_context(soon_failing(self._stored))
-            await reach(stored, self._stored)
+            await reach(stored, self._stored, self._journal.open)
             redis, apart = stored, False
             if self._redis.note:
                 logger.warning("%s", self._redis.note)

@@ -107,7 +107,7 @@ async def serve(
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
         client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
-        await reach(client, redis)
+        await reach(client, redis, journal.open)
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
@@ -116,7 +116,7 @@ async def serve(
         relay = Relay(settings, journal, client, app, results)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
-            await relay.loaded.wait()
+            await relay.feed.tried.wait()
             _spare_the_collector()
             logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
             if redis.note:
@@ -127,7 +127,7 @@ async def serve(
                 group.start_soon(certificate.follow)
             group.start_soon(_until, stop, relay, server)
             if started is not None:
-                started()
+                group.start_soon(_when_loaded, relay, started)
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
         await relay.gateway.aclose()
@@ -174,6 +174,12 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
         timeout_keep_alive=relay.settings.idle_timeout,
         timeout_graceful_shutdown=2,
     )
+
+
+async def _when_loaded(relay: Relay, started: Callable[[], None]) -> None:
+    """Where Redis refuses to begin a journal, the relay serves nothing but the reason, until it takes one."""
+    await relay.loaded.wait()
+    started()
 
 
 async def _until(stop: anyio.Event, relay: Relay, server: uvicorn.Server) -> None:

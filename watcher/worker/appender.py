@@ -36,16 +36,19 @@ class BatchRefused(Exception):
 # Redis refuses everybody's writes while it is in such a state; the batch is not to blame. redis-py has classes for some
 # of them. Up to Redis 6.2 an error inside a script arrives as a generic one, with the code somewhere in its text.
 _STATES: Final = (
+    exceptions.AskError,  # and MovedError: a cluster's node that has let go of the journal's slot may get it back
     exceptions.AuthorizationError,
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.NoPermissionError,
+    exceptions.NoScriptError,  # it was loaded a moment ago: Redis has been started anew
     exceptions.OutOfMemoryError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
 _CODES: Final = re.compile(
     r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNKILLABLE|WRONGPASS)\b"
+    r"|unknown command"  # one that we need was renamed there
 )
 
 
@@ -111,8 +114,14 @@ class Appender:
                 meanwhile()
             connection.read_response()
         except exceptions.NoScriptError:
-            connection.send_command("EVAL", APPEND, len(keys), *keys, *arguments)
+            self._load(connection)
+            connection.send_command("EVALSHA", _SHA, len(keys), *keys, *arguments)
             connection.read_response()
+
+    def _load(self, connection: _Connection) -> None:
+        """Have Redis keep the script; by EVAL everybody would need a right that may run any script, and some lack it."""
+        connection.send_command("SCRIPT", "LOAD", APPEND)
+        connection.read_response()
 
     def _connected(self) -> _Connection:
         """The connection, made anew where the server has closed it in the meantime; it connects when it is used."""
