@@ -119,7 +119,7 @@ class Appender:
             connection.read_response()
 
     def _load(self, connection: _Connection) -> None:
-        """Have Redis keep the script; by EVAL everybody would need a right that may run any script, and some lack it."""
+        """Have Redis keep the script: EVAL takes a right to run whatever one likes, and some servers don't have it."""
         connection.send_command("SCRIPT", "LOAD", APPEND)
         connection.read_response()
 
