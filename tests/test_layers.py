@@ -118,6 +118,7 @@ RULES = {
     "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),
     "watcher.relay.tls": rule("watcher.relay", never="redis celery websockets"),
+    "watcher.relay.versions": rule(never="celery websockets"),
     "watcher.relay.backend": rule(RELAY, never="websockets"),
     "watcher.relay.http": rule(RELAY, never="redis"),
     "watcher.client": rule("watcher.client", never="celery redis starlette uvicorn"),

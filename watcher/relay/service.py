@@ -27,6 +27,7 @@ from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
+from watcher.relay.versions import danger
 from watcher.settings import Settings
 from watcher.stored import redis_of
 from watcher.target import Target
@@ -119,8 +120,9 @@ async def serve(
             await relay.feed.tried.wait()
             _spare_the_collector()
             logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
-            if redis.note:
-                logger.warning("%s", redis.note)
+            for told in (redis.note, await danger(client)):
+                if told:
+                    logger.warning("%s", told)
             server = _Server(_uvicorn_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)
