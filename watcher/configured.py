@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import Celery
+from celery.exceptions import ImproperlyConfigured
 from kombu.utils.url import url_to_parts
 
 from watcher.errors import SettingError
@@ -131,4 +132,5 @@ def _provider(given: Any) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError | ImproperlyConfigured) and text else f"{type(error).__name__}: {text}"

@@ -56,6 +56,12 @@ _NOWHERE = f"127.0.0.1:{free_port()}"
         ("serve", {"result_backend": "rediss://:hunter2@h"}, "result_backend='rediss://:***@h' is not accepted"),
         ("serve", {"result_backend": "redis://:hunter2@h/one"}, "result_backend='redis://:***@h/one' is not accepted"),
         ("serve", {"watcher_redis_url": "sentinel://h"}, "watcher_redis_url='sentinel://h' is not accepted: a redis://"),
+        (
+            "serve",
+            {"result_backend": "redis://:hunter2@h", "result_serializer": "none"},
+            "result_backend='redis://:***@h' is not accepted: KeyError: 'none'",
+        ),
+        ("up", {"result_backend": ["redis://h"], "broker_url": "redis://h/x"}, "broker_url='redis://h/x' is not"),
         ("serve", {"broker_url": "memory://"}, "WATCHER_REDIS_URL is not set: neither"),
     ],
 )  # fmt: skip
@@ -83,6 +89,15 @@ def test_a_url_that_cannot_be_read_is_named_with_what_is_accepted(url: str, opti
         assert "is not accepted: " in ended.stderr.splitlines()[-1]
         assert "Traceback" not in ended.stderr
         assert "er2" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_an_app_that_ends_the_program_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "proj.py").write_text("raise SystemExit('set DATABASE_URL')\n")
+    with program(sys.executable, "-m", "watcher", command, "-A", "proj", env={"PYTHONPATH": str(tmp_path)}) as ended:
+        assert ended.wait(60) == 2, ended.output
+        said = "watcher: the Celery app 'proj' can't be imported: that ends the program (set DATABASE_URL)"
+        assert ended.stderr.splitlines()[-1] == said
 
 
 def test_a_relay_without_an_app_is_told_to_name_a_redis() -> None:

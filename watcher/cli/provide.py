@@ -69,7 +69,7 @@ def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]
     brokers = dict.fromkeys(broker_urls(conf.broker_read_url) + broker_urls(conf.broker_write_url))
     first, stored = broker_target(app), backend_target(app)
     broker = first.url if first is not None and len(brokers) < 2 else ";".join(brokers) or None
-    backend = stored.url if stored is not None else conf.result_backend or None
+    backend = stored.url if stored is not None else str(conf.result_backend or "") or None
     try:
         journal: Target | None = journal_target(settings, app)
     except SettingError as error:

@@ -31,8 +31,8 @@ def is_fixed(server: str, version: Version) -> bool:
 async def danger(redis: Redis) -> str | None:
     """One line for the log where this server is of a version that scripts are dangerous in; None where it isn't.
 
-    None too where it doesn't tell its version: HELLO needs no right, but Valkey's oldest line says Redis there, and then
-    INFO is asked, which may be refused.
+    None too where it doesn't tell its version. HELLO needs no right, but Valkey's oldest line calls itself Redis there;
+    then INFO is asked, which may be refused.
     """
     client: Any = redis
     try:
