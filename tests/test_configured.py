@@ -22,10 +22,10 @@ def app(**conf: Any) -> Celery:
 
 
 def test_which_redis_holds_the_journal() -> None:
-    redis, other, amqp = "redis://a:6379/1", "redis://b:6379/2", "amqp://c"
+    redis, other, amqp = "redis://a/1", "redis://b/2", "amqp://c"
     named = app(watcher_redis_url=redis, result_backend=other, broker_url=other)
-    assert journal_target(Settings(redis_url="redis://own"), named).url == "redis://own:6379/0"
-    assert journal_target(Settings(redis_url="redis://own"), None).url == "redis://own:6379/0"
+    assert journal_target(Settings(redis_url="redis://own"), named).url == "redis://own/0"
+    assert journal_target(Settings(redis_url="redis://own"), None).url == "redis://own/0"
     assert journal_target(Settings(), named).url == redis
     assert journal_target(Settings(), app(result_backend=other, broker_url=redis)).url == other
     assert journal_target(Settings(), app(result_backend="db+sqlite://", broker_url=redis)).url == redis
@@ -48,7 +48,7 @@ def test_celerys_own_settings_of_the_backend_count() -> None:
     # What the URL says goes before them, each by itself.
     found = backend_target(app(result_backend="rediss://:other@h/3", **conf))
     assert found is not None
-    assert found.url == "rediss://me:other@h:6379/3"
+    assert found.url == "rediss://me:other@h/3"
     # A backend without a URL.
     found = backend_target(app(result_backend="redis", redis_host="h", redis_port=1, redis_db=5))
     assert found is not None
@@ -76,8 +76,8 @@ def test_celerys_own_settings_of_the_broker_count() -> None:
     [
         ("redis+socket:///run/redis.sock?virtual_host=5", "unix:///run/redis.sock?db=5"),
         ("redis+socket://me:pw@/run/redis.sock", "unix://me:pw@/run/redis.sock?db=0"),
-        ("rediss://h/3?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs=/a%20b.pem", "rediss://h:6379/3"),
-        ("redis://h", "redis://h:6379/0"),
+        ("rediss://h/3?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs=/a%20b.pem", "rediss://h/3"),
+        ("redis://h", "redis://h/0"),
     ],
 )
 def test_a_url_means_the_same_as_backend_and_as_broker(url: str, own: str) -> None:
@@ -88,12 +88,10 @@ def test_a_url_means_the_same_as_backend_and_as_broker(url: str, own: str) -> No
     assert stored.options.get("ssl_ca_certs") == broker.options.get("ssl_ca_certs")
 
 
-@pytest.mark.parametrize(
-    "given", ["redis://a;redis://b", "redis://a:6379/0;redis://b/1", ["redis://a", "redis://b:1/1"]]
-)
+@pytest.mark.parametrize("given", ["redis://a;redis://b", "redis://a/0;redis://b/1", ["redis://a", "redis://b:1/1"]])
 def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: Any) -> None:
     found = journal_target(Settings(), app(broker_url=given))
-    assert found.url == "redis://a:6379/0"
+    assert found.url == "redis://a/0"
     assert found.note.startswith("the journal stays at the first of the broker's addresses (redis://a")
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_understood_is_refused_in_one_line(url: str, why: str) ->
 def test_a_password_is_nowhere_to_be_read() -> None:
     target = Target.of("redis://me:hunt%40er2@h/3")
     assert target.options["password"] == "hunt@er2"
-    assert str(target) == "redis://me:***@h:6379/3"
+    assert str(target) == "redis://me:***@h/3"
     assert "er2" not in repr(target)
 
 

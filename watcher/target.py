@@ -119,8 +119,10 @@ class Target:
         if self.road == "unix":
             return f"unix://{who}{self.options.get('path', '')}?db={self.database}"
         host, port = self.server
-        host = f"[{host}]" if ":" in str(host) else host
-        return f"{_scheme(self.road)}://{who}{host}:{port}/{self.database}"
+        at = f"[{host}]" if ":" in str(host) else host
+        if port != _PORT:
+            at = f"{at}:{port}"
+        return f"{_scheme(self.road)}://{who}{at}/{self.database}"
 
     def __str__(self) -> str:
         """The URL with its password hidden, fit for a log."""
