@@ -68,6 +68,9 @@ def test_celerys_own_settings_of_the_broker_count() -> None:
     found = broker_target(app(broker_url="rediss://h:1/3"))
     assert found is not None
     assert (found.road, found.options["ssl_cert_reqs"]) == ("tls", ssl.CERT_NONE)
+    found = broker_target(app(broker_url="rediss://h:1/3", broker_use_ssl={"ssl_cert_reqs": None}))
+    assert found is not None
+    assert found.options["ssl_cert_reqs"] is None
     assert broker_target(app(broker_url="redis")) is None  # an AMQP host of that name
 
 

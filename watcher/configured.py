@@ -96,19 +96,20 @@ def broker_urls(given: object) -> list[str]:
 def _broker_parameters(app: Celery) -> dict[str, Any]:
     """What Celery's Redis transport would hand to redis-py, as far as it says where and as whom."""
     connection: Any = app.connection_for_write()  # connects to nothing
+    transport: Any = connection.get_transport_cls()
     found: dict[str, Any] = {
         "host": connection.hostname or "127.0.0.1",
-        "port": connection.port or connection.transport.default_port,
+        "port": connection.port or transport.default_port,
         "username": connection.userid,
         "password": connection.password,
-        "credential_provider": connection.credential_provider,
+        "credential_provider": getattr(connection, "credential_provider", None),  # since kombu 5.6
     }
     database: Any = connection.virtual_host
     if isinstance(connection.ssl, dict):
         if strange := [str(key) for key in connection.ssl if not str(key).startswith("ssl_")]:
             raise ValueError(f"broker_use_ssl has redis-py's names, such as ssl_ca_certs, and not {', '.join(strange)}")
         found.update(connection.ssl)
-        found["connection_class"] = connection.transport.Channel.connection_class_ssl
+        found["connection_class"] = transport.Channel.connection_class_ssl
     if "://" in found["host"]:
         parts = url_to_parts(found["host"])
         for name in ("host", "port", "connection_class"):

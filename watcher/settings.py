@@ -91,7 +91,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _url(text: str) -> str:
     if not text:
         raise ValueError(text)
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix", "redis+socket"):
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix", "redis+socket", "socket"):
         raise ValueError(text)
     return text
 

@@ -88,7 +88,9 @@ class Target:
 
         :raises SettingError: it doesn't.
         """
-        kept = {key: value for key, value in options.items() if key not in _OURS and value is not None}
+        # Of a certificate, None is a level: it is not looked at.
+        stated = {key: value for key, value in options.items() if value is not None or key.startswith("ssl_")}
+        kept = {key: value for key, value in stated.items() if key not in _OURS}
         try:
             _KINDS[road](**kept)  # connects to nothing
         except (TypeError, ValueError, RedisError) as error:

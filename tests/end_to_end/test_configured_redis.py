@@ -71,6 +71,31 @@ def by_tls(folder: Path, authority: Authority) -> Iterator[Place]:
 
 
 @contextmanager
+def by_tls_unchecked(folder: Path, authority: Authority) -> Iterator[Place]:
+    """A broker by TLS and not a word about certificates: Celery looks at none there. No result backend."""
+    with running("redis-7.0", "--tls-auth-clients", "no", tls=authority) as server, server.client(db=14) as redis:
+        yield Place(folder, redis, broker_url=server.url(14))
+
+
+@contextmanager
+def by_provider(folder: Path, _authority: Authority) -> Iterator[Place]:
+    """A Redis whose users and passwords come from a class of the app's."""
+    (folder / "provided.py").write_text(
+        "from redis import CredentialProvider\n\n\nclass Provider(CredentialProvider):\n"
+        f"    def get_credentials(self):\n        return ('app', '{PASSWORD}')\n"
+    )
+    with running("valkey") as server:
+        with server.client() as redis:
+            redis.execute_command("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+            redis.execute_command("ACL", "SETUSER", "default", "off")
+        with server.client(username="app", password=PASSWORD, db=14) as redis:
+            yield Place(
+                folder, redis, broker_url=f"{server.url(15)}?credential_provider=provided:Provider",
+                result_backend=server.url(14), redis_backend_credential_provider="provided:Provider",
+            )  # fmt: skip
+
+
+@contextmanager
 def by_socket(folder: Path, _authority: Authority) -> Iterator[Place]:
     """A Redis at a socket of this machine's, as Celery writes that."""
     with running("valkey", "--port", "0") as server, server.client(db=14) as redis:
@@ -85,7 +110,7 @@ def by_failovers(folder: Path, _authority: Authority) -> Iterator[Place]:
         yield Place(folder, redis, broker_url=[server.url(14), server.url(13)])
 
 
-@pytest.mark.parametrize("place", [by_tls, by_socket, by_failovers])
+@pytest.mark.parametrize("place", [by_tls, by_tls_unchecked, by_provider, by_socket, by_failovers])
 def test_all_programs_meet_at_the_redis_that_celery_uses(place: Any, tmp_path: Path, authority: Authority) -> None:
     with (
         place(tmp_path, authority) as found,
@@ -100,13 +125,14 @@ def test_all_programs_meet_at_the_redis_that_celery_uses(place: Any, tmp_path: P
         if place is by_failovers:
             said = "the journal stays at the first of the broker's addresses"
             assert (working.stderr.count(said), serving.stderr.count(said)) == (1, 1)
+        if place in (by_failovers, by_tls_unchecked):
             return
         with program(sys.executable, "-c", AWAITING, env=found.environment) as awaiting:
             assert awaiting.wait(30) == 0, awaiting.output
             assert awaiting.stdout.strip() == "42"
 
 
-@pytest.mark.parametrize("place", [by_tls, by_socket])
+@pytest.mark.parametrize("place", [by_tls, by_provider, by_socket])
 def test_up_uses_that_redis_too(place: Any, tmp_path: Path, authority: Authority) -> None:
     up = [sys.executable, "-m", "watcher", "up", "-A", "configured", "--port", "0", "-P", "solo"]
     with place(tmp_path, authority) as found, program(*up, env=found.environment) as running_up:
