@@ -46,10 +46,11 @@ class ByJournal:
 
     def __init__(self, address: str) -> None:
         from watcher.journal import Journal, Record
-        from watcher.settings import database_of
+        from watcher.target import Target
         from watcher.worker.appender import Appender
 
-        self._appender, self._record = Appender(address, Journal(database=database_of(address))), Record
+        target = Target.of(address)
+        self._appender, self._record = Appender(target, Journal(database=target.database)), Record
         self._number = 0
 
     def send(self, messages: Sequence[Message]) -> None:

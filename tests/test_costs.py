@@ -38,6 +38,7 @@ from watcher.relay.relay import Relay
 from watcher.relay.socket import Socket
 from watcher.scripts import APPEND
 from watcher.settings import Settings
+from watcher.target import Target
 from watcher.worker.publisher import Publisher
 
 pytestmark = pytest.mark.anyio
@@ -298,7 +299,7 @@ async def test_an_idle_connection_has_no_task_of_asyncio(valkey: Valkey) -> None
         assert '"id":2,"subscribe"' in str(socket.recv(timeout=5))
 
     serve = functools.partial(
-        service.serve, Settings(), app=None, redis_url=valkey.url(), sock=sock, started=started.set, stop=stop
+        service.serve, Settings(), app=None, redis=Target.of(valkey.url()), sock=sock, started=started.set, stop=stop
     )
     async with anyio.create_task_group() as group:
         group.start_soon(serve)

@@ -36,9 +36,12 @@ def rule(ours: str = "", never: str = "", *, pure: bool = False) -> Rule:
     return Rule(frozenset(ours.split()), frozenset(never.split()) | (frozenset(IO) if pure else frozenset()))
 
 
-JOURNAL = "watcher.entries watcher.journal watcher.scripts"
-RELAY = f"{JOURNAL} watcher.listening watcher.relay watcher.stored"
-DIRECT = f"{JOURNAL} watcher.client watcher.direct watcher.listening watcher.stored watcher.tokens watcher.worker"
+JOURNAL = "watcher.entries watcher.journal watcher.scripts watcher.target"
+RELAY = f"{JOURNAL} watcher.configured watcher.listening watcher.relay watcher.stored"
+DIRECT = (
+    f"{JOURNAL} watcher.client watcher.configured watcher.direct watcher.listening watcher.stored watcher.tokens"
+    " watcher.worker"
+)
 # The relay's core: data and decisions.
 PURE = (
     "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
@@ -58,14 +61,17 @@ RULES = {
     "watcher.scripts": rule(pure=True),
     "watcher.entries": rule("watcher.journal", never="celery websockets"),
     "watcher.worker": rule(
-        "watcher.worker watcher.journal watcher.scripts", never="websockets starlette uvicorn anyio asyncio"
+        "watcher.worker watcher.configured watcher.journal watcher.scripts watcher.target",
+        never="websockets starlette uvicorn anyio asyncio",
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.publisher": rule(
-        "watcher.worker watcher.journal watcher.scripts", never="celery websockets starlette uvicorn"
+        "watcher.worker watcher.journal watcher.scripts watcher.target", never="celery websockets starlette uvicorn"
     ),
-    "watcher.listening": rule(never="celery websockets"),
-    "watcher.stored": rule("watcher.worker", never="redis websockets"),
+    "watcher.target": rule(never="celery websockets starlette uvicorn anyio asyncio"),
+    "watcher.configured": rule("watcher.target", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.listening": rule("watcher.target", never="celery websockets"),
+    "watcher.stored": rule("watcher.configured watcher.target watcher.worker", never="redis websockets"),
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
     "watcher.relay.feed": rule(f"{JOURNAL} watcher.relay.subscriber", never="websockets celery"),
@@ -114,6 +120,7 @@ RULES = {
     "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),
     "watcher.relay.tls": rule("watcher.relay", never="redis celery websockets"),
+    "watcher.relay.versions": rule(never="celery websockets"),
     "watcher.relay.backend": rule(RELAY, never="websockets"),
     "watcher.relay.http": rule(RELAY, never="redis"),
     "watcher.client": rule("watcher.client", never="celery redis starlette uvicorn"),

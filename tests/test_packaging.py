@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.processes import ROOT
+from watcher.relay.versions import FIXED
 from watcher.settings import SETTINGS
 
 
@@ -157,3 +158,14 @@ def test_every_setting_is_in_the_docs_with_its_default() -> None:
     for setting in SETTINGS:
         if isinstance(setting.default, int):
             assert rows[setting.variable] == f"`{int(setting.default)}`"
+
+
+def test_the_versions_that_the_document_calls_safe_are_demanded() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = dict(re.findall(r"^\| (\w+) \| ([\d.]+) \| .*GHSA-", text, flags=re.MULTILINE))
+    assert set(rows) == {"PyJWT", "starlette", "anyio", "cryptography"}
+    floors = {each.name: str(each.specifier) for each in demanded("crypto")}
+    assert {name: floors[name] for name in rows} == {name: f">={version}" for name, version in rows.items()}
+    for server, lines in FIXED.items():
+        said = text.partition(f"{server.capitalize()} {'.'.join(map(str, lines[0]))}")[2].partition(";")[0]
+        assert all(".".join(map(str, line)) in said for line in lines[1:]), server

@@ -48,10 +48,14 @@ class WatcherError(Exception):
 
 
 class SettingError(WatcherError):
-    """A setting has a value that is not accepted; the program stops at start with this one line."""
+    """A setting has a value that is not accepted; the program stops at start with this one line.
+
+    :param value: None where it has none, and needs one.
+    """
 
     def __init__(self, name: str, value: object, accepted: str) -> None:
-        super().__init__(f"{name}={value!r} is not accepted: {accepted}")
+        wrong = f"{name} is not set" if value is None else f"{name}={value!r} is not accepted"
+        super().__init__(f"{wrong}: {accepted}")
         self.name = name
 
 

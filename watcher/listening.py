@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
-from redis.asyncio import Redis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
-from watcher.errors import RedisUnreachable
-from watcher.settings import masked
+from watcher.errors import RedisUnreachable, SettingError
+from watcher.target import Road, Target, target_of
 
 __all__ = ["SILENCE", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
+
+logger = logging.getLogger(__name__)
 
 #: A server that doesn't answer for this long is taken for frozen, in seconds …
 SILENCE: Final = 4.0
@@ -26,27 +29,35 @@ SILENCE: Final = 4.0
 _ASK: Final = 1.0
 #: anyio's clock looks for the running event loop first, which up to Python 3.11 asks the kernel for the process's id.
 _now: Final = time.monotonic
+_KINDS: Final[dict[Road, type[Any]]] = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
-def soon_failing(url: str, **options: Any) -> Redis:
+def soon_failing(given: Target | str, **options: Any) -> Redis:
     """A client that fails soon, and leaves it to its user to try again.
 
-    :param options: further ones of redis-py's; what the URL says goes before them.
+    :param given: the Redis, or its URL.
+    :param options: further ones of redis-py's; what the URL's query says goes before them.
+    :raises SettingError: it is a URL that can't be understood, or redis-py's asyncio can't do what it says.
     """
-    retry = Retry(NoBackoff(), 0)
-    redis = Redis.from_url(url, **options, protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=retry)
-    pool: Any = redis.connection_pool
-    pool.connection_class = _breaking(pool.connection_class)
-    return redis
+    target = target_of(given)
+    kind = _breaking(target.road)
+    common: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": Retry(NoBackoff(), 0)}
+    wanted = {**common, **options, **target.options, "protocol": 2}
+    try:
+        kind(**wanted)  # connects to nothing
+    except (TypeError, ValueError, RedisError) as error:
+        raise SettingError("the Redis", str(target), f"redis-py's asyncio can't do it: {error}") from None
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **wanted))
 
 
 @functools.cache
-def _breaking(kind: type[Any]) -> type[Any]:
-    """The same kind of connection; one that breaks while it is written to says so.
+def _breaking(road: Road) -> type[Any]:
+    """A kind of connection; one that breaks while it is written to says so.
 
     redis-py writes a turn of the event loop after it has looked, and uvloop, where a transport was closed meanwhile,
     raises a RuntimeError: whoever waits for a broken connection would not know it as one.
     """
+    kind: Any = _KINDS[road]
 
     class Breaking(kind):  # type: ignore[misc]  # it is known when it runs
         async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
@@ -58,15 +69,26 @@ def _breaking(kind: type[Any]) -> type[Any]:
     return Breaking
 
 
-async def reach(redis: Redis, url: str) -> None:
-    """See whether Redis answers.
+async def reach(redis: Redis, target: Target, key: str) -> None:
+    """See whether Redis answers, and has the journal.
 
-    :raises RedisUnreachable: it doesn't, or lets nobody in.
+    :param key: one of the journal's.
+    :raises RedisUnreachable: it doesn't, lets nobody in, or is a node of a cluster that has other keys.
     """
     try:
         await redis.ping()
+        try:
+            _ = await redis.hlen(key)
+        except (AskError, ClusterDownError):
+            raise
+        except ResponseError as error:  # it turns out where the key is needed
+            logger.debug("%s: %s", key, error)
+    except AskError as error:  # and MovedError
+        where = f"slot {error.slot_id} is at {error.host}:{error.port}"
+        told = f"it is a node of a cluster, and not the one that has the journal's keys ({where}): name that one"
+        raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
     except (RedisError, OSError) as error:
-        raise RedisUnreachable(f"Redis at {masked(url)} can't be reached: {error}") from None
+        raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None
 
 
 async def confirmed(pubsub: PubSub) -> None:

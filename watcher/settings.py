@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from watcher.errors import SettingError
 from watcher.redact import NAMES
@@ -22,10 +22,7 @@ __all__ = [
     "Network",
     "Setting",
     "Settings",
-    "as_redis",
-    "database_of",
     "masked",
-    "redis_url",
     "setting",
 ]
 
@@ -94,7 +91,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _url(text: str) -> str:
     if not text:
         raise ValueError(text)
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix", "redis+socket", "socket"):
         raise ValueError(text)
     return text
 
@@ -323,53 +320,18 @@ class Settings:
         return cls(**values)
 
 
-def redis_url(settings: Settings, *, conf_url: object, result_backend: object, broker_url: object) -> str:
-    """Which Redis holds the journal.
-
-    :param conf_url: ``app.conf.watcher_redis_url``; ``result_backend`` and ``broker_url`` are the app's too. Each is
-        None where there is none.
-    :raises SettingError: none of them names a Redis that can be used.
-    """
-    if settings.redis_url:
-        return settings.redis_url
-    if conf_url:
-        return str(setting("redis_url").read(str(conf_url), "watcher_redis_url"))
-    for candidate in (result_backend, broker_url):
-        if (found := as_redis(candidate)) is not None:
-            return found
-    raise SettingError(
-        "WATCHER_REDIS_URL",
-        "",
-        "neither the app's result backend nor its broker is a Redis, so name one: redis://HOST/DB",
-    )
-
-
-def as_redis(url: object) -> str | None:
-    """A URL of Celery's as redis-py has it, where it names one Redis; else None."""
-    # Celery writes a Redis on a socket as redis+socket://PATH?virtual_host=DB, redis-py as unix://PATH?db=DB.
-    text = str(url or "")
-    if text.startswith("redis+socket://"):
-        text = text.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
-    # … and ssl_cert_reqs=CERT_REQUIRED is ssl_cert_reqs=required there.
-    text = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_\w+", lambda found: found[0].removeprefix("CERT_").lower(), text)
-    return text if urlsplit(text).scheme in ("redis", "rediss", "unix") else None
-
-
-def database_of(url: str) -> int:
-    """Number of the database that a Redis URL names, as redis-py reads it: the path, or ``?db=`` for a socket."""
-    parts = urlsplit(url)
-    for pair in parts.query.split("&"):
-        name, _, value = pair.partition("=")
-        if name == "db" and value.strip("/").isdigit():
-            return int(value.strip("/"))
-    path = parts.path.strip("/")
-    return int(path) if parts.scheme != "unix" and path.isdigit() else 0
-
-
 def masked(url: str) -> str:
-    """The URL with its password hidden, fit for a log."""
-    parts = urlsplit(re.sub(r"(?<=[?&])((?:ssl_)?password)=[^&]*", r"\1=***", url))
-    if parts.password is None:
-        return urlunsplit(parts) if "***" in parts.query else url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """The URL with its password hidden, fit for a log; of several that are joined by ``;``, each."""
+    return ";".join(map(_masked, re.split(r";(?=[A-Za-z][\w+.-]*://)", url)))
+
+
+def _masked(url: str) -> str:
+    url = re.sub(r"(?<=[?&])((?:ssl_)?password)=[^&]*", r"\1=***", url)
+    scheme, separator, rest = url.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if separator and "@" not in host and re.search(r":(?!\d*$)", host.rpartition("]")[2]):
+        host = rest  # what follows the ':' is no port: a password in which a '/' was not written as %2F
+    who, at, _ = host.rpartition("@")
+    if ":" not in who:
+        return url
+    return f"{scheme}://{who.partition(':')[0]}:***{at}{rest[len(who) + len(at) :]}"

@@ -22,9 +22,10 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import ImproperlyConfigured
 from msgspec import UNSET
 
+from watcher.configured import backend_target
 from watcher.event import Event, Reason
 from watcher.order import rank
-from watcher.settings import as_redis
+from watcher.target import Target
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
@@ -129,13 +130,16 @@ def decompressed(payload: bytes) -> bytes:
     return plain
 
 
-def redis_of(app: Celery) -> tuple[str, str] | None:
-    """URL and key prefix of an app's result backend, where that is one Redis and keeps JSON; else None."""
-    url = as_redis(app.conf.result_backend)
-    backend: Any = app.backend
-    if url is None or backend.serializer != "json":
+def redis_of(app: Celery) -> tuple[Target, str] | None:
+    """Where an app's result backend is and its keys' prefix, where that is one Redis and keeps JSON; else None.
+
+    :raises SettingError: nothing can be made of what is said of that Redis.
+    """
+    target = backend_target(app)
+    backend: Any = app.backend if target is not None else None
+    if target is None or backend.serializer != "json":
         return None
-    return url, bytes(backend.task_keyprefix).decode()
+    return target, bytes(backend.task_keyprefix).decode()
 
 
 def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: str | None = None) -> Event | None:

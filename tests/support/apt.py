@@ -23,16 +23,18 @@ def install(package: str) -> None:
         _apt_get("install", "-q", "-y", "--no-install-recommends", package)
 
 
-def unpack(package: str, folder: Path) -> None:
-    """Put its files below a folder, and install nothing: a server's package would start the server as well.
+def unpack(packages: str, folder: Path) -> None:
+    """Put their files below a folder, and install nothing: a server's package would start the server as well.
 
-    What it needs is not brought: whether its program starts, the caller sees.
+    What they need is not brought: whether a program starts, the caller sees.
+
+    :param packages: names, separated by spaces.
     """
     if not (usable() and _apt_get("update", "-q")):
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as fetched:
-        _run(["apt-get", "-q", "download", package], fetched)
+        _run(["apt-get", "-q", "download", *packages.split()], fetched)
         for file in Path(fetched).glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(file), str(folder)], fetched)
 

@@ -142,6 +142,10 @@ def import_tasks(app: Celery) -> None:
 def _importing(name: str) -> Iterator[None]:
     try:
         yield
+    except SystemExit as error:
+        if error.code in (None, 0):  # a signal, or a module that has done what it is for
+            raise
+        raise AppError(f"the Celery app {name!r} can't be imported: that ends the program ({error})") from error
     except Exception as error:  # whatever a user's module raises when it is imported
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise AppError(f"the Celery app {name!r} can't be imported: {text}") from error

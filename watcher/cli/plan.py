@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from watcher.cli.options import is_loopback
-from watcher.settings import as_redis, database_of, masked
+from watcher.settings import masked
+from watcher.target import understood
 
 __all__ = ["Address", "Plan", "Urls", "plan"]
 
@@ -24,6 +25,7 @@ _VARIABLES: Final = {
     "journal": ("WATCHER_REDIS_URL",),
 }
 _REDIS: Final = ("redis", "rediss", "redis+socket", "unix", "socket", "sentinel")
+_SOCKETS: Final = ("unix", "socket", "redis+socket")
 _DEFAULT_PORT: Final = 6379
 _DATABASES: Final = 16
 
@@ -99,8 +101,7 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
             stand_ins[address.host, address.port] = _wider(address, known)
             notes[f"{use}: no Redis answers at {_shown(url)}, so an embedded Valkey listens there"] = None
         else:
-            first = url.split(";")[0]
-            moved[use] = database_of(as_redis(first) or first)
+            moved[use] = _database(url.split(";")[0])
             why = "doesn't answer" if _is_local(url) else "is not on this machine; --redis-url would name one to use"
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {why}"] = None
     elsewhere = _count(moved.values()) if moved else None
@@ -108,12 +109,12 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
 
 
 def _is_redis(url: str) -> bool:
-    return urlsplit(url).scheme in _REDIS
+    return url.partition("://")[0] in _REDIS
 
 
 def _is_local(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme in ("unix", "socket", "redis+socket"):
+    if parts.scheme in _SOCKETS:
         return True
     # Several, separated by ";", are Celery's list to fail over to: judged by all.
     return all(is_loopback(urlsplit(each).hostname or "localhost") for each in url.split(";"))
@@ -122,11 +123,14 @@ def _is_local(url: str) -> bool:
 def _is_named(url: str, named: str | None) -> bool:
     if named is None:
         return False
-    ours, theirs = urlsplit(url), urlsplit(named)
-    if ours.scheme in ("unix", "socket", "redis+socket"):
-        return theirs.scheme == "unix" and ours.path == theirs.path
-    same_host = (ours.hostname or "localhost") == (theirs.hostname or "localhost")
-    return same_host and (ours.port or _DEFAULT_PORT) == (theirs.port or _DEFAULT_PORT)
+    return all(_server(each) == _server(named) for each in url.split(";"))
+
+
+def _server(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    if parts.scheme in _SOCKETS:
+        return parts.path, 0
+    return parts.hostname or "localhost", parts.port or _DEFAULT_PORT
 
 
 def _address(url: str) -> Address | None:
@@ -139,7 +143,7 @@ def _address(url: str) -> Address | None:
         port=parts.port or _DEFAULT_PORT,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
-        databases=_count([database_of(url)]),
+        databases=_count([_database(url)]),
     )
 
 
@@ -153,3 +157,10 @@ def _count(databases: Iterable[int]) -> int:
 
 def _shown(url: str) -> str:
     return "; ".join(masked(each) for each in url.split(";"))
+
+
+def _database(url: str) -> int:
+    try:
+        return understood(url)
+    except ValueError:  # Celery can't read it either; elsewhere it is nobody's but this app's
+        return 0

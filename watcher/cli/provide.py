@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from celery import Celery
 from redis import Redis
@@ -16,10 +18,11 @@ from redis.retry import Retry
 
 from watcher.cli.options import say
 from watcher.cli.plan import Address, Urls, plan
-from watcher.cli.serve import journal_url
+from watcher.configured import backend_target, broker_target, broker_urls, journal_target
 from watcher.embedded import Embedded, EmbeddedError
 from watcher.errors import RedisUnreachable, SettingError
-from watcher.settings import Settings, masked
+from watcher.settings import Settings
+from watcher.target import Target
 
 __all__ = ["provide_redis"]
 
@@ -29,10 +32,15 @@ def provide_redis(settings: Settings, app: Celery, data: Path | None, stack: Exi
 
     :param data: directory of their append-only files; None: they forget at the end.
     :raises RedisUnreachable: the Redis that the user named doesn't answer, or an embedded one can't be started.
+    :raises SettingError: a setting names a Redis, and can't be understood, or no embedded one can take its place.
     """
-    if settings.redis_url is not None and not answers(settings.redis_url):
-        raise RedisUnreachable(f"no Redis answers at {masked(settings.redis_url)}")
-    decided = plan(configured(settings, app), answers)
+    named = Target.of(settings.redis_url, "WATCHER_REDIS_URL") if settings.redis_url is not None else None
+    if named is not None and not answers(named):
+        raise RedisUnreachable(f"no Redis answers at {named}")
+    urls, targets = configured(settings, app)
+    decided = plan(urls, lambda url: answers(targets.get(url) or Target.of(url.split(";")[0])))
+    for use in decided.moved:
+        _may_move(use, app)
     for note in decided.notes:
         say(note)
     try:
@@ -41,8 +49,9 @@ def provide_redis(settings: Settings, app: Celery, data: Path | None, stack: Exi
             folder = data / "elsewhere" if data else None
             elsewhere = stack.enter_context(Embedded(data=folder, databases=decided.elsewhere))
             servers.append(elsewhere)
-            say(f"that embedded Valkey is at {elsewhere.url()}")
-            os.environ.update(decided.environment(elsewhere.url))
+            at = functools.partial(_address_for, app, elsewhere)
+            say(f"that embedded Valkey is at {at(0)}")
+            os.environ.update(decided.environment(at))
     except EmbeddedError as error:
         raise RedisUnreachable(str(error)) from error
     if servers:
@@ -50,31 +59,33 @@ def provide_redis(settings: Settings, app: Celery, data: Path | None, stack: Exi
     return servers
 
 
-def configured(settings: Settings, app: Celery) -> Urls:
-    """The URLs that app and user have configured.
+def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]]:
+    """The URLs that app and user have configured, and what is behind those that name a Redis.
 
-    :raises SettingError: the app's ``watcher_redis_url`` is not accepted.
+    :raises SettingError: one of them names a Redis and can't be understood.
     """
-    broker = app.conf.broker_read_url
-    if isinstance(broker, list | tuple):
-        broker = ";".join(broker)
+    conf = app.conf
+    # What is read from and what is written to may be two brokers: both are judged, as those to fail over to are.
+    brokers = dict.fromkeys(broker_urls(conf.broker_read_url) + broker_urls(conf.broker_write_url))
+    first, stored = broker_target(app), backend_target(app)
+    broker = first.url if first is not None and len(brokers) < 2 else ";".join(brokers) or None
+    backend = stored.url if stored is not None else str(conf.result_backend or "") or None
     try:
-        journal: str | None = journal_url(settings, app)
+        journal: Target | None = journal_target(settings, app)
     except SettingError as error:
         if error.name != "WATCHER_REDIS_URL":
             raise
         journal = None  # nothing of the app's is a Redis: the plan finds a place
-    return Urls(settings.redis_url, broker or None, app.conf.result_backend or None, journal)
+    found = {broker: first, backend: stored, journal.url if journal is not None else None: journal}
+    targets = {url: target for url, target in found.items() if url is not None and target is not None}
+    return Urls(settings.redis_url, broker, backend, journal.url if journal is not None else None), targets
 
 
-def answers(url: str) -> bool:
+def answers(target: Target) -> bool:
     """Whether a Redis answers there. One that refuses us or is still loading does; what fails then says why."""
-    scheme, _, rest = url.split(";", maxsplit=1)[0].partition("://")
-    if scheme in ("redis+socket", "socket"):  # as Celery writes what redis-py calls unix
-        scheme = "unix"
     try:
-        retry = Retry(NoBackoff(), 0)
-        with Redis.from_url(f"{scheme}://{rest}", socket_connect_timeout=1, socket_timeout=1, retry=retry) as redis:
+        pool = target.pool(socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        with Redis.from_pool(pool) as redis:
             redis.ping()
     except (AuthenticationError, BusyLoadingError):
         return True
@@ -83,6 +94,36 @@ def answers(url: str) -> bool:
     except (RedisError, ValueError):
         return True
     return True
+
+
+#: What Celery does at a Redis whatever its URL says, and an embedded one doesn't: speak TLS, believe a provider.
+_KEPT: Final = {
+    "broker": ("broker_use_ssl",),
+    "result backend": ("redis_backend_use_ssl", "redis_backend_credential_provider"),
+}
+_NO_STAND_IN: Final = (
+    "no embedded Valkey can take the place of a Redis with it: name one that answers by --redis-url, or leave it out"
+)
+
+
+def _may_move(use: str, app: Celery) -> None:
+    """See whether Celery could use an embedded server by its URL.
+
+    :raises SettingError: a setting of the app's keeps it from that.
+    """
+    for name in _KEPT.get(use, ()):
+        if app.conf.get(name):
+            raise SettingError(name, "…", _NO_STAND_IN)
+
+
+def _address_for(app: Celery, server: Embedded, database: int) -> str:
+    """The URL of an embedded server's database for an app; with any password where Celery would use the app's own.
+
+    A Redis without a password takes every one for its default user, and none without a name.
+    """
+    url = server.url(database)
+    own = any(app.conf.get(name) for name in ("redis_username", "redis_password", "broker_user", "broker_password"))
+    return url.replace("://", "://default:any@", 1) if own else url
 
 
 def _stand_in(address: Address, data: Path | None) -> Embedded:

@@ -11,7 +11,8 @@ from celery import Celery
 from watcher.cli.listening import address_of, listen
 from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options
 from watcher.cli.running import leave_quietly, run, until_signalled
-from watcher.settings import Settings, redis_url
+from watcher.configured import journal_target
+from watcher.settings import Settings
 
 __all__ = ["serve", "serve_app"]
 
@@ -37,27 +38,13 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
     :raises SettingError: there is no Redis to be found in settings and app, or the port is taken.
     :raises RedisUnreachable: the Redis doesn't answer.
     """
-    url = journal_url(settings, app)
+    target = journal_target(settings, app)
     with listen(settings.host, settings.port) as sock:
         from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
 
         async def main() -> None:
             started = functools.partial(click.echo, address_of(sock, settings))
             async with until_signalled() as end:
-                await service.serve(settings, app=app, redis_url=url, sock=sock, started=started, stop=end.asked)
+                await service.serve(settings, app=app, redis=target, sock=sock, started=started, stop=end.asked)
 
         run(main)
-
-
-def journal_url(settings: Settings, app: Celery | None) -> str:
-    """Which Redis holds the journal, by settings and app.
-
-    :raises SettingError: none of them names one.
-    """
-    conf = app.conf if app else {}
-    return redis_url(
-        settings,
-        conf_url=conf.get("watcher_redis_url"),
-        result_backend=app.conf.result_backend if app else None,
-        broker_url=app.conf.broker_url if app else None,
-    )

@@ -18,11 +18,12 @@ from watcher.cli.listening import address_of, listen_nearby
 from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
 from watcher.cli.provide import provide_redis
 from watcher.cli.running import Ending, leave_quietly, run, until_signalled
-from watcher.cli.serve import journal_url
 from watcher.cli.worker import Worker, WorkerOptions
+from watcher.configured import journal_target
 from watcher.errors import WatcherError
 from watcher.guarded import Guarded
 from watcher.settings import Settings, setting
+from watcher.target import Target
 
 __all__ = ["up"]
 
@@ -70,11 +71,11 @@ def up(
         sock = stack.enter_context(_listen(settings))
         servers = provide_redis(settings, celery, data, stack)
         settings = load_settings(options, insecure=insecure)  # again: the journal may be in an embedded server now
-        url = journal_url(settings, celery)
-        environment = {**os.environ, **_as_variables(options), setting("redis_url").variable: url}
+        target = journal_target(settings, celery)
+        environment = {**os.environ, **_as_variables(options)}
         guarded = [server.process for server in servers]
         worker = stack.enter_context(Worker(app, worker_options, env=environment, outlived_by=guarded))
-        run(lambda: _supervise(settings, celery, url, sock=sock, worker=worker, servers=guarded))
+        run(lambda: _supervise(settings, celery, target, sock=sock, worker=worker, servers=guarded))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -93,7 +94,7 @@ def _as_variables(options: Mapping[str, str | None]) -> dict[str, str]:
 async def _supervise(
     settings: Settings,
     app: Celery,
-    url: str,
+    target: Target,
     *,
     sock: socket.socket,
     worker: Worker,
@@ -123,7 +124,7 @@ async def _supervise(
         group.start_soon(_announce, relay_ready, worker, address_of(sock, settings))
         group.start_soon(_stop, end, worker, relay)
         with relay:
-            await service.serve(settings, app=app, redis_url=url, sock=sock, started=relay_ready.set, stop=end.asked)
+            await service.serve(settings, app=app, redis=target, sock=sock, started=relay_ready.set, stop=end.asked)
         await to_thread.run_sync(worker.close)
         group.cancel_scope.cancel()
     if failures:

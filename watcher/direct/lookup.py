@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from watcher.direct.line import REFUSALS, backoff
 from watcher.entries import entries
@@ -24,6 +25,7 @@ __all__ = ["Batches", "Look", "Lookup", "Past", "Peek", "peek"]
 
 logger = logging.getLogger("watcher.direct")
 
+_KNOWN: Final = hashlib.sha1(KNOWN.encode(), usedforsecurity=False).hexdigest()
 #: The ranks of which the journal keeps the newest event of an unfinished task.
 _RANKS: Final = range(rank("RETRY") + 1)
 
@@ -138,16 +140,12 @@ class Lookup:
 
     async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, Look]:
         """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""
-        journal = self._journal
         fields = [f"{each}:{identity}" for identity in with_lines for each in _RANKS]
-        pipeline: Any
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            for key in (journal.closed_older, journal.closed, journal.open):  # the last one that knows it is right
-                pipeline.hmget(key, list(identities))
-            if fields:
-                # Not by its hash: a transaction that finds out that it isn't there is lost.
-                pipeline.eval(KNOWN, 2, journal.stream, journal.open_lines, *fields)
-            found: list[Any] = await pipeline.execute()
+        try:
+            found = await self._ask(identities, fields)
+        except NoScriptError:  # Redis was started anew, or this is the first look at it
+            await self._redis.script_load(KNOWN)
+            found = await self._ask(identities, fields)
         epoch, values = found[3] if fields else (b"", [])
         looks: dict[str, Look] = {}
         for each in found[:3]:
@@ -159,6 +157,17 @@ class Lookup:
             lines = open_lines(values[len(_RANKS) * index : len(_RANKS) * (index + 1)])
             looks[identity] = look._replace(epoch=epoch.decode("ascii"), lines=lines)
         return looks
+
+    async def _ask(self, identities: Sequence[str], fields: Sequence[str]) -> list[Any]:
+        journal = self._journal
+        pipeline: Any
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for key in (journal.closed_older, journal.closed, journal.open):  # the last one that knows it is right
+                pipeline.hmget(key, list(identities))
+            if fields:
+                pipeline.evalsha(_KNOWN, 2, journal.stream, journal.open_lines, *fields)
+            found: list[Any] = await pipeline.execute()
+        return found
 
 
 class Past:

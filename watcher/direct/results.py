@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
@@ -12,8 +13,8 @@ from uuid import UUID
 import anyio
 from celery import Celery
 from celery.result import AsyncResult, ResultSet
-from redis.asyncio import Redis
 
+from watcher.configured import backend_target, journal_target
 from watcher.direct.errors import ResultsClosed
 from watcher.direct.events import Events
 from watcher.direct.given import Many, One, leaves
@@ -23,13 +24,16 @@ from watcher.direct.waits import Waits
 from watcher.errors import SettingError
 from watcher.journal import Journal
 from watcher.listening import reach, soon_failing
-from watcher.settings import Settings, as_redis, database_of, redis_url, setting
+from watcher.settings import Settings
+from watcher.target import Target
 from watcher.tokens import identity_of
 from watcher.worker import redact_hook
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
 __all__ = ["Opening", "Results", "results"]
+
+logger = logging.getLogger("watcher.direct")
 
 T = TypeVar("T")
 
@@ -165,18 +169,16 @@ class Opening:
     def __init__(
         self,
         *,
-        url: str,
-        options: dict[str, Any],
+        stored: Target,
         prefix: str,
-        journal_url: str,
+        redis: Target,
         journal: Journal,
         reader: Reader,
         policy: Policy,
     ) -> None:
-        self._url = url
-        self._options = options
+        self._stored = stored
         self._prefix = prefix
-        self._journal_url = journal_url
+        self._redis = redis
         self._journal = journal
         self._reader = reader
         self._policy = policy
@@ -185,12 +187,14 @@ class Opening:
 
     async def __aenter__(self) -> Results:
         async with AsyncExitStack() as exits:
-            stored = await exits.enter_async_context(soon_failing(self._url, **self._options))
-            await reach(stored, self._url)
+            stored = await exits.enter_async_context(soon_failing(self._stored))
+            await reach(stored, self._stored, self._journal.open)
             redis, apart = stored, False
-            if self._journal_url != self._url:
-                redis = await exits.enter_async_context(soon_failing(self._journal_url))
-                apart = _server(redis) != _server(stored)
+            if self._redis.note:
+                logger.warning("%s", self._redis.note)
+            if self._redis != self._stored:
+                redis = await exits.enter_async_context(soon_failing(self._redis))
+                apart = self._redis.server != self._stored.server
             tasks = Tasks(stored, self._prefix, redis, self._journal, apart=apart)
             self._group = await anyio.create_task_group().__aenter__()
             tasks.start(self._group)
@@ -229,63 +233,42 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
     settings = Settings.load(os.environ)
     rendering = Rendering.of(settings)  # of what events show; values belong to whoever waits for them
     if isinstance(app_or_url, str):
-        url = str(setting("redis_url").read(app_or_url, "results(url)"))
-        journal_url = settings.redis_url or url
+        stored = Target.of(app_or_url, "results(url)")
+        redis = Target.of(settings.redis_url, "WATCHER_REDIS_URL") if settings.redis_url else stored
         return Opening(
-            url=url,
-            options={},
+            stored=stored,
             prefix=f"{_global(global_keyprefix)}{_PREFIX}",
-            journal_url=journal_url,
-            journal=_journal(settings, journal_url),
+            redis=redis,
+            journal=_journal(settings, redis),
             reader=JsonReader(),
             policy=Policy(None, rendering),
         )
 
     if global_keyprefix:
         raise TypeError("global_keyprefix goes with a URL: the app has its own")
-    conf = app_or_url.conf
-    found = as_redis(conf.result_backend)
+    found = backend_target(app_or_url)
     if found is None:
-        raise SettingError(
-            "result_backend", _scheme(conf.result_backend), "watcher.results() needs one Redis: redis://…"
-        )
+        shown = _scheme(app_or_url.conf.result_backend)
+        raise SettingError("result_backend", shown, "watcher.results() needs one Redis: redis://…")
     backend: Any = app_or_url.backend
-    journal_url = redis_url(
-        settings,
-        conf_url=conf.get("watcher_redis_url"),
-        result_backend=conf.result_backend,
-        broker_url=conf.broker_url,
-    )
+    redis = journal_target(settings, app_or_url)
     return Opening(
-        url=found,
-        options=_options(conf),
+        stored=found,
         prefix=bytes(backend.task_keyprefix).decode(),
-        journal_url=journal_url,
-        journal=_journal(settings, journal_url),
+        redis=redis,
+        journal=_journal(settings, redis),
         reader=AppReader(app_or_url),
         policy=Policy(app_or_url, rendering, redact_hook()),
     )
 
 
-def _journal(settings: Settings, url: str) -> Journal:
-    return Journal(settings.namespace, database_of(url), settings.history, settings.history_bytes)
+def _journal(settings: Settings, redis: Target) -> Journal:
+    return Journal(settings.namespace, redis.database, settings.history, settings.history_bytes)
 
 
 def _global(prefix: str) -> str:
     """As Celery joins it with its own: `BaseKeyValueStoreBackend._add_global_keyprefix`."""
     return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix
-
-
-def _options(conf: Any) -> dict[str, Any]:
-    """What the app says of the connection beside its URL."""
-    options = {"username": conf.get("redis_username"), "password": conf.get("redis_password")}
-    tls = conf.get("redis_backend_use_ssl")
-    return {name: value for name, value in options.items() if value} | (dict(tls) if isinstance(tls, dict) else {})
-
-
-def _server(redis: Redis) -> tuple[Any, ...]:
-    known = redis.connection_pool.connection_kwargs
-    return tuple(known.get(name) for name in ("host", "port", "path"))
 
 
 def _scheme(url: object) -> str:

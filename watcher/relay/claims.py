@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from watcher.errors import Conflict, NotPermitted, Refused
 from watcher.journal import Appended, Journal
@@ -54,6 +55,7 @@ end
 redis.call('SET', KEYS[1], value, 'PX', ttl)
 return 'taken'
 """
+_TAKE_SHA: Final = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,17 @@ class Claims:
             keys = [self._id(identity), self._journal.open, self._journal.closed, self._journal.closed_older]
             new = identity if self._guarded and claim.chosen else ""
             value = f"{_CLAIMED} {claim.body}"
-            commands.append(("EVAL", _TAKE, len(keys), *keys, value, _TTL, _PATIENCE, new))
-        return [_text(reply) for reply in await self._execute(commands)]
+            commands.append(("EVALSHA", _TAKE_SHA, len(keys), *keys, value, _TTL, _PATIENCE, new))
+        replies = await self._execute(commands)
+        # Redis was started anew, or this is its first claim. Those that were taken all the same are not asked again:
+        # they would look like somebody's who is about to send the task.
+        if missing := [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
+            await self._redis.script_load(_TAKE)
+            for index, reply in zip(missing, await self._execute([commands[i] for i in missing]), strict=True):
+                replies[index] = reply
+        if failed := [reply for reply in replies if isinstance(reply, NoScriptError)]:
+            raise failed[0]
+        return [_text(reply) for reply in replies]
 
     async def settle(self, sent: Sequence[tuple[str, Claim, Appended]], refused: Sequence[tuple[str, Claim]]) -> None:
         """Say how it ended for those that were taken, by the id that :class:`Taken` gave.
@@ -181,10 +192,15 @@ class Claims:
         await self._execute(commands)
 
     async def _execute(self, commands: Sequence[_Command]) -> list[Any]:
+        """The replies to ``commands``; that a script isn't there is one of them."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for command in commands:
                 _ = pipe.execute_command(*command)  # only queued: there is nothing to wait for
-            return await pipe.execute()
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise reply
+        return replies
 
     def _id(self, identity: str) -> str:
         return self._journal.claim(f"id:{identity}")

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from watcher.entries import entries
 from watcher.errors import Unavailable
@@ -104,6 +104,8 @@ class Feed:
         self._newest = b""  # the event at _offset: what tells a rewound stream from one that grew
         #: Why the feed is not caught up, or None where it is.
         self.trouble: str | None = "starting"
+        #: Once it has read the journal, or Redis refuses to begin one (a replica, memory that is full).
+        self.tried = anyio.Event()
 
     async def run(self) -> None:
         """Feed the sink; returns never, ends by cancellation. A break is logged once, and its end once."""
@@ -117,10 +119,14 @@ class Feed:
                         group.start_soon(self._look_beside)
                         await subscriber.listen(self._hear, self._hear_slowly)
             except* (RedisError, OSError, TimeoutError) as errors:
-                reason = _first(errors)
+                error = _first(errors)
+                reason, refused = str(error) or type(error).__name__, isinstance(error, ResponseError)
                 if self.trouble is None or attempt == 0:
-                    logger.warning("the connection to Redis broke (%s); trying again", reason)
+                    what = "Redis refuses the journal" if refused else "the connection to Redis broke"
+                    logger.warning("%s (%s); trying again", what, reason)
                 self._say(f"Redis: {reason}")
+                if refused:
+                    self.tried.set()
             except* _Rewound:
                 logger.warning("the journal in Redis was rewound; it gets a new epoch")
             await anyio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
@@ -172,6 +178,7 @@ class Feed:
         if self.trouble not in (None, "starting"):
             logger.info("connected to Redis again")
         self._say(None)
+        self.tried.set()
 
     def _say(self, trouble: str | None) -> None:
         if trouble != self.trouble:
@@ -278,8 +285,8 @@ class Feed:
     async def _look_beside(self) -> None:
         """See now and then whether anybody can append, and say so where nobody can.
 
-        Where something else has taken a place beside the stream, each call of the script fails, and nothing comes of
-        which this feed would learn.
+        Where something else has taken a place beside the stream, or Redis takes no writes (a replica, memory that is
+        full, too few replicas), each call of the script fails, and nothing comes of which this feed would learn.
         """
         places = (self._journal.open, self._journal.open_lines, self._journal.closed, self._journal.closed_older)
         while True:
@@ -292,12 +299,27 @@ class Feed:
                 except (RedisError, OSError):
                     wrong = self.trouble  # who listens finds that out
                     break
+            if wrong is None:
+                wrong = await self._refused()
             if wrong is not None and self.trouble is None:
                 logger.warning("nobody can append to the journal (%s)", wrong)
             elif wrong is None and self.trouble is not None:
                 logger.info("the journal can be appended to again")
             self._say(wrong)
             await anyio.sleep(_LOOK)
+
+    async def _refused(self) -> str | None:
+        """Why Redis takes no writes, or None; whatever else is wrong, who listens finds out."""
+        try:
+            # A write that needs memory, and changes nothing: this key is there within a script only.
+            await self._redis.set(self._journal.begin()[0][-1], "", xx=True)
+        except NoPermissionError:  # a relay may be one that only reads
+            return None
+        except ResponseError as error:
+            return f"Redis takes no writes: {error}"
+        except (RedisError, OSError):
+            return self.trouble
+        return None
 
     # Listening.
 
@@ -359,8 +381,8 @@ class Feed:
             self._sink.extend(lines)
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    return error

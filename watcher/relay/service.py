@@ -27,8 +27,10 @@ from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay, Results
 from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
-from watcher.settings import Settings, database_of, masked
+from watcher.relay.versions import danger
+from watcher.settings import Settings
 from watcher.stored import redis_of
+from watcher.target import Target
 
 __all__ = ["serve"]
 
@@ -84,7 +86,7 @@ async def serve(
     settings: Settings,
     *,
     app: Celery | None,
-    redis_url: str,
+    redis: Target,
     sock: socket.socket,
     started: Callable[[], None] | None = None,
     stop: anyio.Event,
@@ -92,39 +94,42 @@ async def serve(
     """Run a relay until ``stop`` is set, then drain it.
 
     :param app: where tasks are submitted; None for a relay that only shows.
-    :param redis_url: of the Redis that holds the journal.
+    :param redis: the one that holds the journal.
     :param sock: bound and listening, or only bound; closed at the end.
     :param started: called once it serves and has read the journal.
     :raises RedisUnreachable: Redis doesn't answer at the start.
-    :raises SettingError: the certificate can't be used.
+    :raises SettingError: the certificate, or what is said of a Redis, can't be used.
 
     Cancellation ends it at once, without the drain.
     """
     _make_room(settings.max_connections)
-    journal = Journal(settings.namespace, database_of(redis_url), settings.history, settings.history_bytes)
+    journal = Journal(settings.namespace, redis.database, settings.history, settings.history_bytes)
     certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
-        redis = await exits.enter_async_context(soon_failing(redis_url, socket_read_size=_READ))
-        await reach(redis, redis_url)
+        client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
+        await reach(client, redis, journal.open)
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            client = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
-            results = Results(client, stored[1])
-        relay = Relay(settings, journal, redis, app, results)
+            backend = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
+            results = Results(backend, stored[1])
+        relay = Relay(settings, journal, client, app, results)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
-            await relay.loaded.wait()
+            await relay.feed.tried.wait()
             _spare_the_collector()
-            logger.info("serving the journal of %s, namespace %s", masked(redis_url), settings.namespace)
+            logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
+            for told in (redis.note, await danger(client)):
+                if told:
+                    logger.warning("%s", told)
             server = _Server(_uvicorn_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)
                 group.start_soon(certificate.follow)
             group.start_soon(_until, stop, relay, server)
             if started is not None:
-                started()
+                group.start_soon(_when_loaded, relay, started)
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
         await relay.gateway.aclose()
@@ -171,6 +176,12 @@ def _uvicorn_config(relay: Relay) -> uvicorn.Config:
         timeout_keep_alive=relay.settings.idle_timeout,
         timeout_graceful_shutdown=2,
     )
+
+
+async def _when_loaded(relay: Relay, started: Callable[[], None]) -> None:
+    """Where Redis refuses to begin a journal, the relay serves nothing but the reason, until it takes one."""
+    await relay.loaded.wait()
+    started()
 
 
 async def _until(stop: anyio.Event, relay: Relay, server: uvicorn.Server) -> None:

@@ -22,9 +22,10 @@ from celery.signals import (
     worker_shutdown,
 )
 
+from watcher.configured import journal_target
 from watcher.errors import SettingError
 from watcher.journal import Journal
-from watcher.settings import Settings, database_of, masked, redis_url
+from watcher.settings import Settings
 from watcher.worker.policy import Policy
 from watcher.worker.presence import Presence
 from watcher.worker.publisher import Publisher, threads_run
@@ -76,31 +77,27 @@ class _Plugin:
         with self._lock:
             if self._publisher is not None or self._off or _silenced:
                 return self._publisher
-            conf = self.app.conf
             try:
-                url = redis_url(
-                    self._settings,
-                    conf_url=conf.get("watcher_redis_url"),
-                    result_backend=conf.result_backend,
-                    broker_url=conf.broker_url,
-                )
+                target = journal_target(self._settings, self.app)
             except SettingError as error:
                 self._off = True
                 _say_why(error)
                 return None
-            self._url = url
+            self._target = target
             self._journal = Journal(
-                self._settings.namespace, database_of(url), self._settings.history, self._settings.history_bytes
+                self._settings.namespace, target.database, self._settings.history, self._settings.history_bytes
             )
-            self._publisher = Publisher(url, self._journal)
-            logger.info("watcher: publishing to %s, namespace %s", masked(url), self._settings.namespace)
+            self._publisher = Publisher(target, self._journal)
+            logger.info("watcher: publishing to %s, namespace %s", target, self._settings.namespace)
+            if target.note:
+                logger.warning("watcher: %s", target.note)
             return self._publisher
 
     def appear(self, sender: Any, **_: Any) -> None:
         """The worker takes tasks now: from here on relays know whether it is there."""
         if self._publisher is not None and threads_run():
             incarnation = self._reporter.runs.incarnation
-            self._presence = Presence(self._url, self._journal, str(sender.hostname), incarnation)
+            self._presence = Presence(self._target, self._journal, str(sender.hostname), incarnation)
 
     def finish(self, **_: Any) -> None:
         if self._presence is not None:

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
-from redis import ConnectionPool, exceptions
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from watcher.journal import Journal, Record
 from watcher.scripts import APPEND
+from watcher.target import Target, target_of
 
 __all__ = ["Appender", "BatchRefused", "JournalAway"]
 
@@ -35,16 +36,19 @@ class BatchRefused(Exception):
 # Redis refuses everybody's writes while it is in such a state; the batch is not to blame. redis-py has classes for some
 # of them. Up to Redis 6.2 an error inside a script arrives as a generic one, with the code somewhere in its text.
 _STATES: Final = (
+    exceptions.AskError,  # and MovedError: a cluster's node that has let go of the journal's slot may get it back
     exceptions.AuthorizationError,
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.NoPermissionError,
+    exceptions.NoScriptError,  # it was loaded a moment ago: Redis has been started anew
     exceptions.OutOfMemoryError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
 _CODES: Final = re.compile(
     r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNKILLABLE|WRONGPASS)\b"
+    r"|unknown command"  # one that we need was renamed there
 )
 
 
@@ -63,11 +67,12 @@ class Appender:
     It connects at the first batch and whenever the connection was lost, and never tries again by itself: the caller
     knows how long to wait, and sends the same batch under the same number, which the journal ignores where it has it.
 
+    :param redis: the one that the journal is in, or its URL.
     :param timeout: seconds for connecting, and for each answer.
     """
 
-    def __init__(self, url: str, journal: Journal, *, timeout: float = 2.0) -> None:
-        self._url = url
+    def __init__(self, redis: Target | str, journal: Journal, *, timeout: float = 2.0) -> None:
+        self._target = target_of(redis)
         self._journal = journal
         self._timeout = timeout
         self._writer = secrets.token_hex(8)
@@ -109,8 +114,14 @@ class Appender:
                 meanwhile()
             connection.read_response()
         except exceptions.NoScriptError:
-            connection.send_command("EVAL", APPEND, len(keys), *keys, *arguments)
+            self._load(connection)
+            connection.send_command("EVALSHA", _SHA, len(keys), *keys, *arguments)
             connection.read_response()
+
+    def _load(self, connection: _Connection) -> None:
+        """Have Redis keep the script: EVAL takes a right to run whatever one likes, and some servers don't have it."""
+        connection.send_command("SCRIPT", "LOAD", APPEND)
+        connection.read_response()
 
     def _connected(self) -> _Connection:
         """The connection, made anew where the server has closed it in the meantime; it connects when it is used."""
@@ -122,8 +133,7 @@ class Appender:
             if closed:
                 self.close()
         if self._connection is None:
-            pool = ConnectionPool.from_url(
-                self._url,
+            pool = self._target.pool(
                 protocol=2,  # a reply is a short list: RESP3 would only add to the handshake
                 socket_timeout=self._timeout,
                 socket_connect_timeout=self._timeout,

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from watcher.journal import Journal
 from watcher.scripts import BEAT
+from watcher.target import Target, target_of
 
 __all__ = ["Presence"]
 
@@ -32,8 +33,8 @@ class Presence:
         and one that was started again has it, too.
     """
 
-    def __init__(self, url: str, journal: Journal, hostname: str, incarnation: str) -> None:
-        self._url = url
+    def __init__(self, url: Target | str, journal: Journal, hostname: str, incarnation: str) -> None:
+        self._target = target_of(url)
         self._journal = journal
         self._name = f"{hostname} {incarnation}"
         self._started = time.time()
@@ -46,8 +47,8 @@ class Presence:
         self._ended.set()
 
     def _run(self) -> None:
-        with Redis.from_url(
-            self._url, socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0)
+        with Redis.from_pool(
+            self._target.pool(socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0))
         ) as redis:
             beat = redis.register_script(BEAT)
             while True:

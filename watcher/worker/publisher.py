@@ -11,6 +11,7 @@ from typing import Final
 
 from watcher.event import Event
 from watcher.journal import Journal
+from watcher.target import Target, target_of
 from watcher.worker.appender import Appender
 from watcher.worker.outbox import Outbox
 
@@ -35,12 +36,12 @@ class Publisher:
     The thread and the connection are made at the first event, and anew in a forked child: what the parent had queued is
     the parent's to send.
 
-    :param url: the Redis that the journal is in.
+    :param redis: the one that the journal is in, or its URL.
     :param bound: bytes of events that may wait; the newest is dropped when there are more.
     """
 
-    def __init__(self, url: str, journal: Journal, *, bound: int = BOUND) -> None:
-        self._url = url
+    def __init__(self, redis: Target | str, journal: Journal, *, bound: int = BOUND) -> None:
+        self._target = target_of(redis)
         self._journal = journal
         self._bound = bound
         self._threaded = threads_run()
@@ -72,7 +73,7 @@ class Publisher:
 
     def _start_afresh(self) -> None:
         timeout = _TIMEOUT if self._threaded else _INLINE_TIMEOUT
-        self._appender = Appender(self._url, self._journal, timeout=timeout)
+        self._appender = Appender(self._target, self._journal, timeout=timeout)
         self._outbox = Outbox(self._appender.append, bound=self._bound, threaded=self._threaded)
 
 
