@@ -41,7 +41,8 @@ RELAY = f"{JOURNAL} watcher.listening watcher.relay watcher.stored"
 DIRECT = f"{JOURNAL} watcher.client watcher.direct watcher.listening watcher.stored watcher.tokens watcher.worker"
 # The relay's core: data and decisions.
 PURE = (
-    "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
+    "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions "
+    "watcher.relay.lookups watcher.relay.terms"
 )
 
 # The longest name that fits a module decides. It is the table of docs/architecture.md.
@@ -75,6 +76,8 @@ RULES = {
     "watcher.relay.messages": rule(pure=True),
     "watcher.relay.session": rule(PURE, pure=True),
     "watcher.relay.subscriptions": rule(PURE, pure=True),
+    "watcher.relay.lookups": rule(PURE, pure=True),
+    "watcher.relay.terms": rule(PURE, pure=True),
     "watcher.relay.socket": rule(RELAY, never="redis celery"),
     "watcher.relay.access": rule("watcher.relay.peers watcher.relay.people", pure=True),
     "watcher.relay.people": rule("watcher.relay.peers", pure=True),

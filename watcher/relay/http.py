@@ -27,6 +27,7 @@ from watcher.relay.counts import Counts, Load
 from watcher.relay.door import Door
 from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
+from watcher.relay.handshake import NO_UPGRADE, PATH
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Limits
@@ -93,6 +94,9 @@ def application(relay: Relay) -> ASGIApp:
         Route("/api/openapi.json", api.openapi, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
+        # The WebSocket itself never comes here.
+        Route(f"/{{prefix:path}}{PATH}", api.websocket, methods=["GET"]),
+        Route(PATH, api.websocket, methods=["GET"]),
         Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *Pages(folder()).routes(),
     ]
@@ -188,6 +192,11 @@ class _Api:
     async def openapi(self, _request: Request) -> Response:
         """``GET /api/openapi.json``."""
         return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
+
+    async def websocket(self, _request: Request) -> Response:
+        """The WebSocket's address, without a handshake."""
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110, 15.5.22
+        return problem(426, "upgrade required", NO_UPGRADE, headers=headers)
 
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``: the process answers."""
