@@ -9,7 +9,7 @@ from typing import Final
 from watcher.errors import BadRequest
 from watcher.event import Task
 from watcher.relay.history import ALL, History, Page
-from watcher.relay.shapes import LIST, MOST_TASKS, USUAL_TASKS
+from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS
 
 __all__ = ["Query"]
 
@@ -56,7 +56,7 @@ class Query:
             states=frozenset(states),
             channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
             limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
-            before=_number("before", given["before"], 0, 2**63) if "before" in given else None,
+            before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
         )
 
     def page(self, history: History, visible: Callable[[Task], bool]) -> Page:
