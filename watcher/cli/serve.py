@@ -9,11 +9,12 @@ import click
 from celery import Celery
 
 from watcher.cli.listening import address_of, listen
-from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options
+from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
 from watcher.cli.running import leave_quietly, run, until_signalled
+from watcher.cli.streams import OutputLost
 from watcher.settings import Settings, redis_url
 
-__all__ = ["serve", "serve_app"]
+__all__ = ["announce", "journal_url", "serve", "serve_app"]
 
 
 @click.command()
@@ -42,11 +43,19 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
         from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
 
         async def main() -> None:
-            started = functools.partial(click.echo, address_of(sock, settings))
+            started = functools.partial(announce, address_of(sock, settings))
             async with until_signalled() as end:
                 await service.serve(settings, app=app, redis_url=url, sock=sock, started=started, stop=end.asked)
 
         run(main)
+
+
+def announce(address: str) -> None:
+    """Print the address; a relay that can't serves all the same."""
+    try:
+        click.echo(address)
+    except OutputLost as error:
+        say(f"{error}; the address is {address}")
 
 
 def journal_url(settings: Settings, app: Celery | None) -> str:

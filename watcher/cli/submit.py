@@ -17,6 +17,7 @@ from watcher.cli import calling
 from watcher.cli.calling import Call, End, calling_options, seconds
 from watcher.cli.live import Board
 from watcher.cli.stdin import lines
+from watcher.cli.streams import is_closed
 from watcher.cli.terminal import json_line, json_text, plain, say, write
 from watcher.client import (
     Relay,
@@ -96,6 +97,8 @@ def submit(
     if arguments == ("-",):
         if args_json is not None or options["task_id"] is not None:
             raise click.UsageError("--args and --task-id are for one task, not for the lines of standard input")
+        if is_closed(0):
+            raise click.UsageError("standard input, which was to have the arguments, is closed")
         calling.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
     if arguments and args_json is not None:
         raise click.UsageError("give arguments as ARG… or by --args, not both")
