@@ -191,7 +191,7 @@ class Command(Door):
                 return {3500: UNAUTHORIZED}[socket.closed[0]], socket.closed
             reply = await socket.answer(number)
             if "error" in reply:
-                return {109: UNAUTHORIZED}[reply["error"]["code"]], reply
+                return {101: UNAUTHORIZED, 109: UNAUTHORIZED}[reply["error"]["code"]], reply
             return self.outcome(await socket.ask(**self.command))
 
     def outcome(self, reply: dict[str, Any]) -> tuple[str, Any]:

@@ -12,10 +12,11 @@ from tests.relay.conversation import Client, offsets, publish, relay
 from tests.support.events import line
 from tests.support.waiting import wait_for
 from watcher.errors import NotPermitted, TokenExpired, Unauthorized, Unavailable
-from watcher.permissions import OPEN, Grant
+from watcher.permissions import OPEN, Grant, grant, issue, keyring_of
 from watcher.relay import messages
 from watcher.relay.history import ALL
 from watcher.relay.terms import Call, Terms
+from watcher.settings import Settings
 
 
 def answers(client: Client, call: Call, value: Any = None) -> list[dict[str, Any]]:
@@ -112,6 +113,14 @@ def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_ano
     assert outcome.disconnect == expected
     if expected is None:
         assert json.loads(outcome.replies[0])["error"]["code"] == 109
+
+
+def test_who_brings_no_token_is_told_that_one_is_needed_and_may_bring_it() -> None:
+    keyring = keyring_of(Settings(secret="s" * 32))
+    client = Client(relay(), Terms("w", "1", 25, lambda token: grant(token, keyring)))
+    assert client.ask(connect={}) == {"error": {"code": 101, "message": "a token is needed"}}
+    assert client.say(connect={"token": "x"}).disconnect == messages.INVALID_TOKEN
+    assert "connect" in client.ask(connect={"token": issue("s" * 32, watch=["*"])})
 
 
 @pytest.mark.parametrize(

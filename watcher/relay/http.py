@@ -131,8 +131,10 @@ class _Api:
             task = await self._final(submitted.id, wait)
             # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
             theirs = bool(grant.subject or submitted.token) or not self._relay.settings.guarded
-            if task is not None and task.final and (theirs or self._sees(grant, task)):
-                return self._json(task, headers=headers | self._position())
+            if task is not None and (theirs or self._sees(grant, task)):
+                if task.final:
+                    return self._json(task, headers=headers | self._position())
+                submitted = msgspec.structs.replace(submitted, state=task.state, queue=task.queue)
         return self._json(submitted, 202, headers=headers)
 
     async def get(self, request: Request) -> Response:
