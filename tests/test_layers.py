@@ -44,7 +44,8 @@ DIRECT = (
 )
 # The relay's core: data and decisions.
 PURE = (
-    "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions"
+    "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions "
+    "watcher.relay.lookups watcher.relay.terms"
 )
 
 # The longest name that fits a module decides. It is the table of docs/architecture.md.
@@ -82,6 +83,8 @@ RULES = {
     "watcher.relay.messages": rule(pure=True),
     "watcher.relay.session": rule(PURE, pure=True),
     "watcher.relay.subscriptions": rule(PURE, pure=True),
+    "watcher.relay.lookups": rule(PURE, pure=True),
+    "watcher.relay.terms": rule(PURE, pure=True),
     "watcher.relay.socket": rule(RELAY, never="redis celery"),
     "watcher.relay.access": rule("watcher.relay.peers watcher.relay.people", pure=True),
     "watcher.relay.people": rule("watcher.relay.peers", pure=True),
@@ -91,7 +94,8 @@ RULES = {
     "watcher.relay.expiries": rule(pure=True),
     "watcher.relay.sweep": rule(pure=True),
     "watcher.relay.following": rule("watcher.relay.sweep", pure=True),
-    "watcher.relay.query": rule(f"{PURE} watcher.relay.shapes", pure=True),
+    "watcher.relay.query": rule(f"{PURE} watcher.relay.guess watcher.relay.shapes", pure=True),
+    "watcher.relay.guess": rule(pure=True),
     "watcher.relay.shapes": rule("watcher.relay.messages watcher.relay.signature", pure=True),
     "watcher.relay.stream": rule(PURE, pure=True),
     "watcher.relay.counts": rule(pure=True),

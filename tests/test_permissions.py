@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
+from tests.support.tokens import FAR
 from watcher.errors import TokenExpired, Unauthorized
 from watcher.keys import Keyring
 from watcher.permissions import OPEN, Grant, grant, issue, literally
@@ -54,12 +55,12 @@ INVALID = {
     "none": None,
     "empty": "",
     "nonsense": "nonsense",
-    "another's": signed({"exp": time.time() + 3600}, OTHER),
+    "another's": signed({"exp": FAR}, OTHER),
     "without an end": signed({"watch": ["*"]}),
     "end is no time": signed({"exp": "soon"}),
-    "another algorithm": signed({"exp": time.time() + 3600}, algorithm="HS512"),
-    "not yet": signed({"exp": time.time() + 3600, "nbf": time.time() + 600}),
-    "no algorithm": jwt.encode({"exp": time.time() + 3600}, "", algorithm="none"),
+    "another algorithm": signed({"exp": FAR}, algorithm="HS512"),
+    "not yet": signed({"exp": FAR, "nbf": FAR - 3600}),
+    "no algorithm": jwt.encode({"exp": FAR}, "", algorithm="none"),
 }
 
 

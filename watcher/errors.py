@@ -18,6 +18,7 @@ __all__ = [
     "HeadersTooLarge",
     "NoApp",
     "NoMethod",
+    "NoToken",
     "NotPermitted",
     "NotSucceeded",
     "PathTooLong",
@@ -95,6 +96,10 @@ class Unauthorized(Refused):
     """No token, or one that is not valid."""
 
     code, status, title = 101, 401, "unauthorized"
+
+
+class NoToken(Unauthorized):
+    """There is no token at all, and one is needed."""
 
 
 class TokenExpired(Unauthorized):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from watcher.errors import Unauthorized
+from watcher.errors import NoToken
 from watcher.settings import LEEWAY, Settings
 
 if TYPE_CHECKING:
@@ -75,12 +75,13 @@ def grant(token: str | None, keyring: Keyring | None) -> Grant:
 
     :param keyring: the relay's; None means an open relay, where a token is not even looked at.
     :raises watcher.errors.TokenExpired: its time is over.
-    :raises Unauthorized: there is none, or it isn't valid.
+    :raises NoToken: there is none.
+    :raises watcher.errors.Unauthorized: it isn't valid.
     """
     if keyring is None:
         return OPEN
     if not token:
-        raise Unauthorized("a token is needed")
+        raise NoToken("a token is needed")
     claims = keyring.read(token)
     return Grant(
         subject=str(claims.get("sub", "")),

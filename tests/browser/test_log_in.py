@@ -18,11 +18,12 @@ from tests.browser.identity import HEADER
 from tests.browser.identity import proxy as open_proxy
 from tests.browser.pages import choose, rows, submit
 from tests.support.processes import Relay, relay
+from tests.support.tokens import lasting
 from tests.support.waiting import wait_for
 from watcher.permissions import issue
 
 _SECRET = "s" * 32
-_TOKEN = issue(_SECRET, subject="me", watch=["*"], submit=["*"])
+_TOKEN = lasting(_SECRET, sub="me", watch=["*"], submit=["*"])
 _CLAIMS = """
 [users.alice]
 watch = ["*"]

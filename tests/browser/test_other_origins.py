@@ -13,11 +13,11 @@ from playwright.sync_api import Browser, Page
 
 from tests.relay.support import SECRET
 from tests.support.processes import Relay, free_port, relay
+from tests.support.tokens import lasting
 from tests.support.valkey import Valkey
-from watcher.permissions import issue
 
 #: With this secret, pages of other origins on loopback are as foreign as any.
-TOKEN = issue(SECRET, watch=["tasks"], submit=["*"], revoke=True)
+TOKEN = lasting(SECRET, watch=["tasks"], submit=["*"], revoke=True)
 
 
 class _Blank(http.server.BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -122,6 +123,15 @@ def test_time_out_is_124_and_leaves_the_task(serving: Relay) -> None:
     ended = run("submit", "tasks.add", "1", "2", "--countdown", "60", "--timeout", "0.3", url=serving.url)
     assert (ended.code, ended.out) == (124, "")
     assert "left running" in ended.err
+    ended = run("submit", "tasks.add", "1", "2", "--queue", "nobody", "--timeout", "1", url=serving.url)
+    assert ended.code == 124
+    assert re.search(r"(?m)^watcher: task \S+ left running: it is PENDING, queue 'nobody'$", ended.err), ended.err
+
+
+def test_a_misspelled_task_is_named(serving: Relay) -> None:
+    ended = run("submit", "tasks.ad", "1", "2", url=serving.url)
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err == "watcher: no task is registered as 'tasks.ad'; did you mean 'tasks.add'?\n"
 
 
 def test_no_wait_prints_the_id(serving: Relay) -> None:

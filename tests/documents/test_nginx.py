@@ -32,14 +32,14 @@ from tests.support import nginx
 from tests.support.client import client
 from tests.support.nginx import Nginx
 from tests.support.processes import Relay, relay
+from tests.support.tokens import lasting
 from tests.support.valkey import Valkey
-from watcher.permissions import issue
 from watcher.relay.shapes import LONGEST_WAIT
 
 pytestmark = pytest.mark.anyio
 
 _SECRET = "s" * 32
-_BEARER = {"Authorization": f"Bearer {issue(_SECRET, watch=['*'], submit=['*'])}"}
+_BEARER = {"Authorization": f"Bearer {lasting(_SECRET, watch=['*'], submit=['*'])}"}
 _ORDER = {"task": "tasks.add", "args": [2, 3]}
 #: Where a client is that isn't taken for the proxy, which is at 127.0.0.1: Linux has all of 127.0.0.0/8.
 _ELSEWHERE = "127.0.0.2"

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from centrifuge import (
     CentrifugeError,
     Client,
     ClientState,
+    Filter,
     PublicationContext,
     SubscribedContext,
     SubscriptionEventHandler,
     SubscriptionState,
 )
+from websockets.asyncio.client import connect
 
 from tests.support.processes import Relay, free_port, relay
 from tests.support.waiting import eventually
@@ -99,6 +103,49 @@ async def test_cut_off_it_comes_back_and_has_missed_nothing(env: dict[str, str],
             assert listener.subscribed[-1].recovered
             offsets = [offset for offset, _ in listener.events]
             assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+
+
+@pytest.mark.parametrize("returns", [1, 4])
+async def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Relay, returns: int) -> None:
+    identity = f"python-returns-{returns}"
+    async with connected(slow.ws_url) as client:
+        listener = Listener()
+        subscription = client.new_subscription(f"task:{identity}", listener)
+        await subscription.subscribe()
+        for _ in range(returns):
+            async with anyio.create_task_group() as both:
+                both.start_soon(subscription.unsubscribe)
+                await anyio.lowlevel.checkpoint()
+                both.start_soon(subscription.subscribe)
+        await subscription.ready()
+        await client.rpc("submit", {"task": "tasks.add", "args": [1, 2], "options": {"task_id": identity}})
+        await eventually(lambda: listener.has(identity, "SUCCESS"), what="the task's end on the SDK's subscription")
+        assert subscription.state == SubscriptionState.SUBSCRIBED
+        assert client.state == ClientState.CONNECTED
+
+
+async def test_one_frame_may_leave_a_channel_and_come_back(slow: Relay) -> None:
+    said = [("subscribe", 2), ("unsubscribe", 3), ("subscribe", 4)]
+    frame = "\n".join(json.dumps({"id": number, what: {"channel": "task:one-frame"}}) for what, number in said)
+    async with connect(slow.ws_url) as socket:
+        await socket.send('{"id":1,"connect":{}}')
+        await socket.recv()
+        await socket.send(frame)
+        replies: list[dict[str, Any]] = []
+        while len(replies) < len(said):
+            replies += map(json.loads, str(await socket.recv()).split("\n"))
+    assert [reply["id"] for reply in replies] == [2, 3, 4]
+    assert replies[0]["subscribe"] == replies[2]["subscribe"]
+    assert replies[2]["subscribe"]["data"] == {"task": None}
+
+
+async def test_a_filter_on_tags_is_refused_and_not_passed_over(running: Relay) -> None:
+    async with connected(running.ws_url) as client:
+        subscription = client.new_subscription("tasks", tags_filter=Filter.eq("state", "SUCCESS"))
+        await subscription.subscribe()
+        with pytest.raises(CentrifugeError):
+            await subscription.ready()
+        assert subscription.state == SubscriptionState.UNSUBSCRIBED
 
 
 async def test_it_refreshes_its_token(env: dict[str, str]) -> None:

@@ -113,6 +113,19 @@ def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str]) -> None:
             client.until("connected", times=2)
 
 
+@pytest.mark.parametrize("returns", [1, 4])
+def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Relay, returns: int) -> None:
+    channel = f"task:javascript-returns-{returns}"
+    with connected(slow.ws_url, channel=channel, returns=returns) as client:
+        client.until("subscribed", False, False)
+        options = {"task_id": channel.partition(":")[2]}
+        sent = httpx.post(f"{slow.url}/api/tasks", json={"task": "tasks.add", "args": [1, 2], "options": options})
+        assert sent.status_code == 202
+        wait_for(lambda: ended(client, options["task_id"]), what="the task's end on the SDK's subscription")
+        assert all(line[1] == 0 for line in client.said if line[0] == "unsubscribed"), "nobody but the client left"
+        assert not [line for line in client.said if line[0] == "disconnected"]
+
+
 @pytest.mark.parametrize(("document", "last"), [("README.md", "SUCCESS 602489"), ("docs/clients.md", "SUCCESS 5")])
 def test_the_documents_show_what_works(running: Relay, tmp_path: Path, document: str, last: str) -> None:
     blocks = re.findall(r"(?ms)^```js\n(.*?)^```$", (ROOT / document).read_text())

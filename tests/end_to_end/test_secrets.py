@@ -18,16 +18,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.support.processes import environment, free_port, program, relay, worker
+from tests.support.tokens import lasting
 from tests.support.trees import descendants
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
-from watcher.permissions import issue
 from watcher.relay.refusals import Refusals
 
 SECRET, OTHER, PASSWORD = (secrets.token_hex(20) for _ in range(3))
-TOKEN = issue(SECRET, watch=["name:nothing"], subject="alice")
-FORGED = issue("f" * 40, watch=["*"])
-ALL_TOKEN = issue(SECRET, watch=["*"], submit=["*"])
+TOKEN = lasting(SECRET, watch=["name:nothing"], sub="alice")
+FORGED = lasting("f" * 40, watch=["*"])
+ALL_TOKEN = lasting(SECRET, watch=["*"], submit=["*"])
 HIDDEN = (SECRET, OTHER, PASSWORD, TOKEN, FORGED, ALL_TOKEN)
 
 

@@ -12,12 +12,13 @@ from celery import Celery
 
 from tests.relay.conversation import Client, relay
 from tests.relay.support import SECRET
+from tests.support.tokens import lasting
 from watcher.errors import BadRequest, Unauthorized
 from watcher.event import InvalidEvent, decode, encode, fold
 from watcher.journal import entry, open_line, parse_live
 from watcher.keys import Keyring
 from watcher.order import standing
-from watcher.permissions import grant, issue
+from watcher.permissions import grant
 from watcher.relay import messages
 from watcher.relay.access import host_refusal, origin_refusal
 from watcher.relay.asking import preferred_wait
@@ -127,7 +128,7 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
             b'{"id":2,"rpc":{"method":"submit","data":{"task":"tasks.add"}}}\n{"id":3,"ping":{}}',
         ),
     ),
-    "token": (token, (issue(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
+    "token": (token, (lasting(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
     "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
     "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async")),
     "origin": (origin, (b"localhost:5556", b"http://127.0.0.1:80", b"[::1]:1", b"https://[::ffff:127.0.0.1]")),

@@ -21,7 +21,7 @@ from tests.fuzz.test_port import HANDSHAKE, handshake
 from watcher.relay.messages import Command
 
 #: Why a relay may end such a connection: RFC 6455 (7.4.1) for frames, the protocol's own for what is in them.
-_ENDS = {1000, 1002, 1007, 1009, 3500, 3501}
+_ENDS = {1000, 1002, 1007, 1009, 3500, 3501, 3508}
 #: Errors that a client's command may lead to; 100 would be an error of the relay.
 _ERRORS = set(range(101, 113))
 _LAST = 2**31 - 1

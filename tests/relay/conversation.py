@@ -10,7 +10,8 @@ from watcher.permissions import OPEN, Grant
 from watcher.relay import messages
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
-from watcher.relay.session import Outcome, Session, Terms
+from watcher.relay.session import Session
+from watcher.relay.terms import Outcome, Terms
 
 Reply = dict[str, Any]
 

@@ -5,7 +5,6 @@ A door that is new is one more line in :data:`DOORS`; ``test_matrix.py`` misses 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.relay.support import SECRET
 from tests.support.client import client
-from watcher.permissions import issue
+from tests.support.tokens import FAR, PAST, lasting
 
 AUDIENCE: Final = "relay"
 PRIVATE: Final = ed25519.Ed25519PrivateKey.generate()
@@ -51,15 +50,15 @@ class Token:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def signed(ttl: float = 900, secret: str = SECRET, audience: str = AUDIENCE, **claims: Any) -> str:
-    return issue(secret, ttl=ttl, audience=audience, subject="somebody", **claims)
+def signed(ends: int = FAR, secret: str = SECRET, audience: str = AUDIENCE, **claims: Any) -> str:
+    return lasting(secret, ends=ends, aud=audience, sub="somebody", **claims)
 
 
 EVERYTHING: Final[dict[str, Any]] = {"watch": ["*"], "submit": ["*"], "revoke": True}
 TOKENS: Final = {
     "none": Token("", valid=False),
     "nonsense": Token("nonsense", valid=False),
-    "expired": Token(signed(-60, **EVERYTHING), valid=False),
+    "expired": Token(signed(PAST, **EVERYTHING), valid=False),
     "wrong key": Token(signed(secret="x" * 32, **EVERYTHING), valid=False),
     "other audience": Token(signed(audience="elsewhere", **EVERYTHING), valid=False),
     "no end": Token(jwt.encode({"aud": AUDIENCE, **EVERYTHING}, SECRET, algorithm="HS256"), valid=False),
@@ -69,7 +68,7 @@ TOKENS: Final = {
     "submit-one": Token(signed(submit=["tasks.add"]), frozenset((ADD,))),
     "admin": Token(signed(**EVERYTHING), frozenset((MINE, ALL, ADD, SUBMIT, REVOKE))),
     "admin by key pair": Token(
-        jwt.encode({"exp": time.time() + 900, "aud": AUDIENCE, **EVERYTHING}, PRIVATE, algorithm="EdDSA"),
+        jwt.encode({"exp": FAR, "aud": AUDIENCE, **EVERYTHING}, PRIVATE, algorithm="EdDSA"),
         frozenset((MINE, ALL, ADD, SUBMIT, REVOKE)),
     ),
 }
@@ -108,7 +107,7 @@ NAMED: Final = {
     "user and group": Token("", frozenset((MINE, ADD)), headers=named("one", "adders")),
     "nobody, in a group": Token("", valid=False, headers=named("", "watchers")),
     "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
-    "user with an expired token": Token(signed(-60, **EVERYTHING), valid=False, headers=named("zoë")),
+    "user with an expired token": Token(signed(PAST, **EVERYTHING), valid=False, headers=named("zoë")),
 }
 #: At a relay without keys.
 KEYLESS: Final = {
@@ -191,7 +190,7 @@ class Command(Door):
                 return {3500: UNAUTHORIZED}[socket.closed[0]], socket.closed
             reply = await socket.answer(number)
             if "error" in reply:
-                return {109: UNAUTHORIZED}[reply["error"]["code"]], reply
+                return {101: UNAUTHORIZED, 109: UNAUTHORIZED}[reply["error"]["code"]], reply
             return self.outcome(await socket.ask(**self.command))
 
     def outcome(self, reply: dict[str, Any]) -> tuple[str, Any]:

@@ -45,6 +45,15 @@ async def test_a_submission_is_announced_and_sent(gateway: Gateway, valkey: Valk
     assert message["headers"]["watcher_tags"] == ["user:42", "a"]
 
 
+async def test_only_what_may_be_submitted_is_proposed(gateway: Gateway) -> None:
+    with pytest.raises(UnknownTask) as raised:
+        await gateway.submit(request("tasks.ad"), Grant(submit=("tasks.a*", "tasks.sleep")))
+    assert "did you mean 'tasks.add'?" in str(raised.value)
+    with pytest.raises(UnknownTask) as raised:
+        await gateway.submit(request("tasks.slep"), Grant(submit=("tasks.slep",)))
+    assert str(raised.value) == "no task is registered as 'tasks.slep'"
+
+
 async def test_a_worker_runs_it_and_pending_comes_first_and_once(
     gateway: Gateway, valkey: Valkey, tasks_env: dict[str, str]
 ) -> None:
@@ -141,6 +150,8 @@ async def test_arguments_are_not_told_where_that_is_switched_off(app: Celery, va
         (b'{"task": "tasks.add", "args": ' + b"[" * 100_000, BadRequest, "too deeply"),
         (b'{"task": ""}', BadRequest, "empty"),
         (request("tasks.nothing"), UnknownTask, "no task is registered as 'tasks.nothing'"),
+        (request("tasks.ad"), UnknownTask, "no task is registered as 'tasks.ad'; did you mean 'tasks.add'?"),
+        (request("add"), UnknownTask, "did you mean 'tasks.add'?"),
         (request("celery.backend_cleanup"), UnknownTask, "no task is registered as 'celery.backend_cleanup'"),
         (request("tasks.add", 1), BadArguments, "argument 'y': is required"),
         (request("tasks.add", 1, 2, z=3), BadArguments, "argument 'z': is not accepted"),

@@ -60,7 +60,9 @@ async def test_prefer_wait_answers_with_the_task_once_it_is_final(valkey: Valkey
             answers.append(await client.post("/api/tasks", json=body, headers={"Prefer": wait}))
 
         await submit("respond-async, wait=0")
-        assert answers.pop().status_code == 202
+        waited = answers.pop()
+        assert waited.status_code == 202
+        assert (waited.json()["state"], waited.json()["queue"]) == ("PENDING", "celery")
         async with anyio.create_task_group() as group:
             group.start_soon(submit, "respond-async, wait=20")
             await eventually(relay.hub.subscribers, what="the request to wait")
@@ -94,6 +96,7 @@ async def test_what_is_wrong_with_a_submission_is_a_problem(valkey: Valkey, app:
         is_problem(await post(""), 400, "expected")
         is_problem(await post('{"task": "tasks.add", "foo": 1}'), 400, "unknown field `foo`")
         assert is_problem(await post('{"task": "nope"}'), 422, "'nope'")["title"] == "unknown task"
+        is_problem(await post('{"task": "task.add"}'), 422, "registered as 'task.add'; did you mean 'tasks.add'?")
         body = is_problem(await post('{"task": "tasks.add", "args": [1]}'), 422, "argument 'y': is required")
         assert body["argument"] == "y"
         is_problem(await post('{"task": "tasks.add", "args": [1, 2], "options": {"exchange": "x"}}'), 422, "'exchange'")
@@ -243,6 +246,7 @@ async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
         assert await ids() == ["t0", "t9", "t8", "t7", "t6", "t5", "t4", "t3", "t2", "t1"]
         assert await ids("?name=odd") == ["t9", "t7", "t5", "t3", "t1"]
         assert await ids("?state=SUCCESS") == ["t0"]
+        assert await ids("?state=a state of its own") == []
         assert len(await ids("?state=SUCCESS&state=PENDING")) == 10
         assert await ids("?tag=third:0") == ["t0", "t9", "t6", "t3"]
         assert await ids("?root=r1&name=even") == ["t8", "t6"]
@@ -267,6 +271,9 @@ async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
         ("before=١", "'before'"),
         ("sate=SUCCESS", "parameter 'sate': is not accepted; state, "),
         ("state=", "parameter 'state': is empty"),
+        ("state=FAILED", "parameter 'state': there is no state 'FAILED', did you mean FAILURE?"),
+        ("state=PENDING&state=success", "did you mean SUCCESS?"),
+        ("&".join(["state=PENDING"] * 101), "parameter 'state': is accepted 100 times at most"),
         ("name=a&name=b", "'name'"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,81 @@ async def test_every_route_is_in_it(valkey: Valkey) -> None:
     assert {path: set(operations) for path, operations in paths.items()} == served
     documented = {int(s) for each in paths.values() for o in each.values() for s in o["responses"]}
     assert {error.status for error in Refused.__subclasses__()} - {500} <= documented
+
+
+def schemas(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema that is written in the document, and where."""
+    if isinstance(node, list):
+        for number, each in enumerate(node):
+            yield from schemas(each, f"{where}/{number}")
+    elif isinstance(node, dict):
+        for name, each in node.items():
+            place = f"{where}/{name}"
+            if name == "schemas" or (name == "properties" and isinstance(each, dict)):
+                for title, schema in each.items():
+                    yield f"{place}/{title}", schema
+                    yield from schemas(schema, f"{place}/{title}")
+                continue
+            if name in ("schema", "items", "additionalProperties") and isinstance(each, dict):
+                yield place, each
+            if name in ("anyOf", "oneOf", "allOf"):
+                yield from ((f"{place}/{number}", schema) for number, schema in enumerate(each))
+            yield from schemas(each, place)
+
+
+def demands(place: str, schema: dict[str, Any]) -> Iterator[str]:
+    """What a generator of clients would miss of a schema."""
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if "array" in kinds and "items" not in schema:
+        yield f"{place}: items (openapi-python-client leaves out the operation)"
+    if "object" in kinds and not {"properties", "additionalProperties"} & schema.keys():
+        yield f"{place}: properties, or additionalProperties"
+    if {"enum", "const"} & schema.keys() and not kinds:
+        yield f"{place}: type, beside an enum"
+    most = min(schema.get("maximum", 2**63), schema.get("exclusiveMaximum", 2**63))
+    if "integer" in kinds and "format" not in schema and most > 2**31:
+        yield f"{place}: format int64 (openapi-generator takes it for one of 32 bits)"
+    if "$ref" in schema and schema.keys() > {"$ref"}:
+        yield f"{place}: nothing beside a $ref"
+
+
+async def test_generators_of_clients_find_what_they_want() -> None:
+    """Of openapi-python-client, openapi-typescript and openapi-generator, as they were tried with it."""
+    told = document("/")
+    found = list(schemas(told))
+    assert len(found) > 150
+    missed = [wish for place, schema in found for wish in demands(place, schema)]
+    missed += [
+        f"{place}: no default (openapi-typescript takes it for always there)"
+        for place, schema in found
+        if "/components/schemas/" in place and "default" in schema
+    ]
+    names: list[str] = []
+    for path, operations in told["paths"].items():
+        for method, operation in operations.items():
+            here = f"{method} {path}"
+            names.append(operation["operationId"])
+            assert re.fullmatch(r"[a-z][A-Za-z]+", names[-1]), here
+            assert len(operation["tags"]) == 1, here
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] in ("header", "path"):  # no text would say which of several it is
+                    missed += [f"{here}: {parameter['name']}: one type"] * (parameter["schema"].get("type") != "string")
+                missed += [f"{here}: {parameter['name']}: its type"] * ("type" not in parameter["schema"])
+            assert {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"} == set(
+                re.findall(r"{(\w+)}", path)
+            ), here
+            bodies = [*operation["responses"].values(), *filter(None, [operation.get("requestBody")])]
+            for body in bodies:
+                assert body["content"], here
+                missed += [
+                    f"{here}: a schema of each body" for kind in body["content"].values() if "schema" not in kind
+                ]
+    assert missed == []
+    assert len(names) == len(set(names))
+    assert {tag["name"] for tag in told["tags"]} == {
+        each["tags"][0] for path in told["paths"].values() for each in path.values()
+    }
 
 
 async def fuzzed(client: httpx.AsyncClient, folder: Path, *options: str, checks: str = CHECKS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -67,7 +68,9 @@ async def answer(stream: SocketStream, *pieces: bytes, until: bytes = b"\r\n\r\n
         ([HANDSHAKE + b"x" * 9000 + b"\r\n\r\n"], b"101"),
         ([HANDSHAKE.replace(b"localhost", b"evil.example")], b"403"),
         ([HANDSHAKE.replace(b"localhost", b"evil.example") + READY], b"403"),
-        ([HANDSHAKE.replace(b"websocket\r\n", b"h2c\r\n")], b"404"),
+        ([HANDSHAKE.replace(b"websocket\r\n", b"h2c\r\n")], b"426"),
+        ([HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.1\r\nSec-WebSocket-Protocol:")], b"101"),
+        ([HANDSHAKE.replace(b"/websocket ", b"/websocket?cf_protocol=protobuf ")], b"400"),
         ([READY], b"200"),
         ([READY[:3], READY[3:]], b"200"),
         ([b"nonsense\r\n\r\n"], b"400"),
@@ -79,6 +82,74 @@ async def test_a_handshake_is_the_websockets_and_all_else_is_http(
     async with await opened(running[0]) as stream:
         head = await answer(stream, *pieces)
         assert head.split()[1] == status, head
+
+
+DROPPED = {
+    "all": HANDSHAKE.replace(b"Upgrade: websocket\r\nConnection: Upgrade\r\n", b""),
+    "Upgrade": HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
+    "Connection": HANDSHAKE.replace(b"Connection: Upgrade", b"Connection: close"),
+    "below a path": HANDSHAKE.replace(b"/connection", b"/relay/connection").replace(b"Connection: Upgrade\r\n", b""),
+    "by a browser": b"GET /connection/websocket?token=x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "sooner": READY.replace(b"/readyz", b"/a/connection/websocket"),
+}
+
+
+@pytest.mark.parametrize("request_", DROPPED.values(), ids=DROPPED)
+async def test_a_handshake_that_lost_its_upgrade_is_told_of_the_proxy(
+    running: tuple[httpx.AsyncClient, Relay], request_: bytes
+) -> None:
+    async with await opened(running[0]) as stream:
+        told = await answer(stream, request_, until=b"pass them on")
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 426 ")
+    fields = [line.lower().partition(b":") for line in head.split(b"\r\n")[1:]]
+    assert [value.strip() for name, _, value in fields if name == b"upgrade"] == [b"websocket"]
+    assert b"upgrade" in [value.strip() for name, _, value in fields if name == b"connection"]
+    assert b"a proxy before the relay has dropped them" in body
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        ("", None), (" ", None), (",", None), ("centrifuge-json", "centrifuge-json"), ("chat, v2", None),
+        ("centrifuge-protobuf, centrifuge-json", "centrifuge-json"),
+        ("chat\r\nSec-WebSocket-Protocol: centrifuge-json", "centrifuge-json"),
+    ],
+)  # fmt: skip
+async def test_the_sub_protocol_is_json_where_it_is_offered(
+    running: tuple[httpx.AsyncClient, Relay], offered: str, selected: str | None
+) -> None:
+    line = f"Sec-WebSocket-Protocol: {offered}\r\n\r\n".encode()
+    async with await opened(running[0]) as stream:
+        head = (await answer(stream, HANDSHAKE[:-2] + line)).decode()
+        assert head.startswith("HTTP/1.1 101 ")
+        assert re.findall(r"(?im)^sec-websocket-protocol: (\S+)\r$", head) == ([selected] if selected else [])
+        await answer(stream, b"\x81\x95" + bytes(4) + b'{"id":1,"connect":{}}', until=b'"connect":{"client":')
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HANDSHAKE[:-2] + b"Sec-WebSocket-Protocol: centrifuge-protobuf\r\n\r\n",
+        HANDSHAKE[:-2] + b"Sec-WebSocket-Protocol: chat, centrifuge-protobuf\r\n\r\n",
+        HANDSHAKE.replace(b"websocket HTTP", b"websocket?cf_protocol=protobuf HTTP"),
+        HANDSHAKE.replace(b"websocket HTTP", b"websocket?a=b&format=protobuf HTTP"),
+    ],
+)
+async def test_who_wants_protobuf_is_told_that_only_json_is_served(
+    running: tuple[httpx.AsyncClient, Relay], request_: bytes
+) -> None:
+    async with await opened(running[0]) as stream:
+        told = await answer(stream, request_, until=b"if it has one")
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert b"only the protocol's JSON form" in told
+
+
+async def test_who_speaks_protobuf_all_the_same_is_told_why_it_ends(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    async with await opened(running[0]) as stream:
+        await answer(stream, HANDSHAKE)
+        told = await answer(stream, b"\x82\x84" + bytes(4) + b"\x03\x08\x01\x22", until=b"text frames")
+    assert (3501).to_bytes(2) + b"binary frame: only the JSON protocol" in told
 
 
 async def test_what_follows_the_handshake_at_once_is_not_lost(running: tuple[httpx.AsyncClient, Relay]) -> None:

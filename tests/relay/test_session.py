@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from tests.relay.conversation import Client, offsets, publish, relay
 from tests.support.events import line
-from watcher.errors import NotPermitted, TokenExpired, Unauthorized
-from watcher.permissions import OPEN, Grant
+from tests.support.waiting import wait_for
+from watcher.errors import NotPermitted, TokenExpired, Unauthorized, Unavailable
+from watcher.permissions import OPEN, Grant, grant, issue, keyring_of
 from watcher.relay import messages
 from watcher.relay.history import ALL
-from watcher.relay.session import Terms
+from watcher.relay.terms import Call, Terms
+from watcher.settings import Settings
+
+
+def answers(client: Client, call: Call, value: Any = None) -> list[dict[str, Any]]:
+    """What is said once a call was carried out."""
+    return [json.loads(reply) for reply in client.session.answer(call, value)]
 
 
 def test_connect_says_who_one_is_and_where_the_journal_stands() -> None:
@@ -30,8 +38,6 @@ def test_connect_says_where_events_may_be_late() -> None:
 
 
 def test_a_token_that_ends_is_announced_refreshed_and_enforced() -> None:
-    import time
-
     now = time.time()
     terms = Terms("w", "1", 25, lambda token: Grant("me", watch=("*",), expires=now + {"": 60.0}.get(token, 600.0)))
     client = Client(relay(), terms)
@@ -91,7 +97,8 @@ def test_what_a_proxy_says_is_looked_at_again() -> None:
     (push,) = map(json.loads, client.session.reconsider())
     assert push["push"] == {"channel": "tasks", "unsubscribe": {"code": 2501, "reason": "expired"}}
     assert list(client.session.subscriptions) == ["tag:x"]
-    assert "error" in json.loads(client.session.answer(outcome.calls[0], None))
+    (reply,) = answers(client, outcome.calls[0])
+    assert reply["error"]["code"] == 103, "its right to watch ended while the task was looked up"
     assert client.session.next_end == 5e9 + 5  # what was granted less doesn't last longer
 
 
@@ -106,6 +113,14 @@ def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_ano
     assert outcome.disconnect == expected
     if expected is None:
         assert json.loads(outcome.replies[0])["error"]["code"] == 109
+
+
+def test_who_brings_no_token_is_told_that_one_is_needed_and_may_bring_it() -> None:
+    keyring = keyring_of(Settings(secret="s" * 32))
+    client = Client(relay(), Terms("w", "1", 25, lambda token: grant(token, keyring)))
+    assert client.ask(connect={}) == {"error": {"code": 101, "message": "a token is needed"}}
+    assert client.say(connect={"token": "x"}).disconnect == messages.INVALID_TOKEN
+    assert "connect" in client.ask(connect={"token": issue("s" * 32, watch=["*"])})
 
 
 @pytest.mark.parametrize(
@@ -206,7 +221,7 @@ def test_a_task_that_is_not_known_here_is_looked_up_before_the_answer() -> None:
     assert outcome.replies == []
     assert client.subscribe("task:a")["error"]["code"] == 105
     publish(client.hub, line("a"))  # it came while we looked
-    reply = json.loads(client.session.answer(call, None))
+    (reply,) = answers(client, call)
     assert reply["subscribe"]["data"]["task"]["state"] == "PENDING"
     assert reply["id"] == call.id
     publish(client.hub, line("a", "STARTED"))
@@ -216,7 +231,7 @@ def test_a_task_that_is_not_known_here_is_looked_up_before_the_answer() -> None:
 def test_a_task_that_nobody_knows_is_null_and_watched_all_the_same() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
-    assert json.loads(client.session.answer(call, None))["subscribe"]["data"] == {"task": None}
+    assert answers(client, call)[0]["subscribe"]["data"] == {"task": None}
     publish(client.hub, line("a"))
     assert client.pushed == [("task:a", 1)]
 
@@ -224,16 +239,170 @@ def test_a_task_that_nobody_knows_is_null_and_watched_all_the_same() -> None:
 def test_a_subscription_that_was_given_up_while_it_was_looked_up_stays_given_up() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
-    client.ask(unsubscribe={"channel": "task:a"})
-    assert "error" in json.loads(client.session.answer(call, None))
+    assert client.say(unsubscribe={"channel": "task:a"}).replies == []
+    told = answers(client, call)
+    assert [reply["id"] for reply in told] == [call.id, call.id + 1]
+    assert told[0]["subscribe"]["data"] == {"task": None}
+    assert told[1]["unsubscribe"] == {}
     publish(client.hub, line("a"))
     assert client.pushed == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_who_leaves_and_comes_back_while_the_task_is_looked_up_is_subscribed(times: int) -> None:
+    client = Client(relay()).connected()
+    outcome = client.say(subscribe={"channel": "task:a"})
+    for _ in range(times):
+        for command in ("unsubscribe", "subscribe"):
+            later = client.say(**{command: {"channel": "task:a"}})
+            assert (later.replies, later.calls) == ([], [])
+    assert client.subscribe("task:a")["error"]["code"] == 105
+    publish(client.hub, line("a"))
+    told = answers(client, *outcome.calls)
+    kinds = [next(iter(reply.keys() - {"id"})) for reply in told]
+    assert kinds == ["subscribe", *["unsubscribe", "subscribe"] * times]
+    assert [reply["id"] for reply in told] == list(range(2, 3 + 2 * times))
+    # An SDK takes the first of them for the reply to its newest subscription: all say the same.
+    said = [reply["subscribe"] for reply in told if "subscribe" in reply]
+    assert all(each == said[0] for each in said)
+    assert said[0]["data"]["task"]["state"] == "PENDING"
+    publish(client.hub, line("a", "STARTED"))
+    assert client.pushed == [("task:a", 2)]
+    assert client.ask(unsubscribe={"channel": "task:a"})["unsubscribe"] == {}
+    assert client.subscribe("task:a")["data"]["task"]["state"] == "STARTED"
+
+
+def test_one_frame_may_leave_and_come_back() -> None:
+    client = Client(relay()).connected()
+    said = [{"subscribe": {"channel": "task:a"}}, {"unsubscribe": {"channel": "task:a"}}]
+    frame = b"\n".join(json.dumps({"id": n, **said[n % 2]}).encode() for n in (2, 3, 4))
+    outcome = client.session.receive(frame)
+    assert outcome.replies == []
+    assert [reply["id"] for reply in answers(client, *outcome.calls)] == [2, 3, 4]
+    assert "task:a" in client.session.subscriptions
+
+
+def test_a_failed_look_up_is_told_to_who_came_back_and_not_to_who_left() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    client.say(unsubscribe={"channel": "task:a"})
+    client.say(subscribe={"channel": "task:a"})
+    told = [json.loads(reply) for reply in client.session.give_up(call, Unavailable("the backend is away"))]
+    assert [reply.get("error", {}).get("code") for reply in told] == [100, None, 100]
+    assert told[2]["error"]["temporary"]
+    assert told[1]["unsubscribe"] == {}
+    assert client.say(subscribe={"channel": "task:a"}).calls, "it can be repeated"
+
+
+def test_other_commands_of_a_channel_that_is_looked_up_are_answered_at_once() -> None:
+    client = Client(relay(line("b", root_id="a"))).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    assert client.ask(history={"channel": "task:a", "limit": -1})["history"]["publications"] == []
+    assert client.ask(ping={}) == {"ping": {}}
+    assert client.ask(unsubscribe={"channel": "task:b"})["unsubscribe"] == {}
+    assert client.say(rpc={"method": "get", "data": {"id": "a"}}).calls
+    client.say(unsubscribe={"channel": "task:a"})
+    assert client.ask(history={"channel": "task:a"})["history"]["offset"] == 1
+    assert len(answers(client, call)) == 2
+
+
+def test_what_waits_for_a_look_up_is_bounded_as_calls_are() -> None:
+    client = Client(relay(), Terms("w", "1", 25, lambda token: OPEN, calls=3)).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    client.say(unsubscribe={"channel": "task:a"})
+    client.say(subscribe={"channel": "task:a"})
+    assert client.ask(unsubscribe={"channel": "task:a"})["error"]["code"] == 111
+    assert client.ask(rpc={"method": "get"})["error"]["code"] == 111
+    assert len(answers(client, call)) == 3
+    assert len([call for _ in range(3) for call in client.say(rpc={"method": "get"}).calls]) == 3
+
+
+def test_a_subscription_of_a_token_that_ends_while_it_is_looked_up_asks_for_another() -> None:
+    ends = {"short": time.time() - 4.9, "long": 9e9}
+    terms = Terms("w", "1", 25, lambda token: Grant("me", watch=("task:a",) if token else (), expires=ends.get(token)))
+    client = Client(relay(), terms).connected()
+    (call,) = client.say(subscribe={"channel": "task:a", "token": "short"}).calls
+    client.say(unsubscribe={"channel": "task:a"})
+    client.say(subscribe={"channel": "task:a", "token": "long"})
+    wait_for(lambda: time.time() > ends["short"] + 5, what="the end of the token")
+    told = answers(client, call)
+    assert [reply.get("error", {}).get("code") for reply in told] == [109, None, None]
+    assert told[2]["subscribe"]["data"] == {"task": None}
+    assert client.session.next_end == 9e9 + 5
+    client.session.end_subscriptions(1e10)
+    assert list(client.session.subscriptions) == []
+
+
+def test_a_new_token_that_grants_less_refuses_what_is_being_looked_up() -> None:
+    terms = Terms("w", "1", 25, lambda token: Grant("me", watch=(token,), expires=9e9))
+    client = Client(relay(), terms)
+    client.ask(connect={"token": "task:*"})
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    client.ask(refresh={"token": "task:b"})
+    (reply,) = answers(client, call)
+    assert reply["error"]["code"] == 103
+    assert list(client.session.subscriptions) == []
+
+
+def test_a_client_that_has_gone_leaves_nothing_behind() -> None:
+    client = Client(relay()).connected()
+    (call,) = client.say(subscribe={"channel": "task:a"}).calls
+    client.say(unsubscribe={"channel": "task:a"})
+    client.session.close()
+    assert answers(client, call) == []
+    assert client.hub.subscribers() == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"tf": {"key": "state", "cmp": "eq", "val": "SUCCESS"}}, 107), ({"tf": {}}, 107),
+        ({"type": 1}, 108), ({"type": 2, "limit": 10}, 108), ({"type": 3}, 108), ({"type": 4}, 108),
+        ({"type": 5}, 107), ({"type": -1}, 107), ({"cursor": "x"}, 107), ({"phase": 1}, 107), ({"asc": True}, 107),
+    ],
+)  # fmt: skip
+def test_what_is_asked_for_and_not_served_is_refused(asked: dict[str, Any], code: int) -> None:
+    client = Client(relay()).connected()
+    error = client.subscribe("task:a", **asked)["error"]
+    assert error["code"] == code
+    assert error["message"].startswith((*asked, "phase"))
+    assert list(client.session.subscriptions) == []
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        {"delta": "fossil"}, {"join_leave": True}, {"positioned": True}, {"recoverable": True}, {"flag": 1},
+        {"data": {"x": 1}}, {"tf": None, "type": 0, "cursor": "", "phase": 0, "limit": 0, "asc": False},
+        {"unheard of": 1},
+    ],
+)  # fmt: skip
+def test_what_is_offered_need_not_be_taken(offered: dict[str, Any]) -> None:
+    """These are negotiated: the reply says what came of them, by what it has."""
+    reply = Client(relay()).connected().subscribe(ALL, **offered)
+    assert reply == {"recoverable": True, "epoch": "e", "positioned": True}
+
+
+def test_a_message_to_the_server_is_refused_for_there_is_no_use_for_it() -> None:
+    disconnect = Client(relay()).connected().session.receive(b'{"send":{"data":{"x":1}}}').disconnect
+    assert disconnect is not None
+    assert disconnect.code == 3508
+    assert "rpc" in disconnect.reason
+    assert Client(relay()).session.receive(b'{"send":{"data":1}}').disconnect == messages.BAD_PROTOCOL
+
+
+def test_no_subscription_has_a_token_to_refresh() -> None:
+    client = Client(relay()).connected()
+    assert client.ask(sub_refresh={"channel": ALL, "token": "x"})["error"]["code"] == 103
+    client.subscribe(ALL)
+    assert client.ask(sub_refresh={"channel": ALL, "token": "x"})["error"]["code"] == 108
 
 
 def test_a_lookup_that_fails_says_why_and_can_be_repeated() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
-    assert json.loads(client.session.give_up(call, NotPermitted("no")))["error"]["code"] == 103
+    (reply,) = map(json.loads, client.session.give_up(call, NotPermitted("no")))
+    assert reply["error"]["code"] == 103
     assert client.say(subscribe={"channel": "task:a"}).calls
 
 
@@ -277,7 +446,7 @@ def test_a_client_that_has_seen_more_elsewhere_waits_for_this_relay() -> None:
     client = Client(relay(line("a"))).connected()
     (call,) = client.say(subscribe={"channel": ALL, "recover": True, "epoch": "e", "offset": 3}).calls
     publish(client.hub, line("b"), line("c"))
-    reply = json.loads(client.session.answer(call, None))["subscribe"]
+    reply = answers(client, call)[0]["subscribe"]
     assert reply["recovered"]
     assert "publications" not in reply
     publish(client.hub, line("d"))
@@ -304,10 +473,10 @@ def test_calls_go_out_with_their_data_and_come_back_with_their_number() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(rpc={"method": "get", "data": {"id": "ü"}}).calls
     assert (call.method, json.loads(call.data)) == ("get", {"id": "ü"})
-    assert json.loads(client.session.answer(call, {"task": None})) == {"id": call.id, "rpc": {"data": {"task": None}}}
+    assert answers(client, call, {"task": None}) == [{"id": call.id, "rpc": {"data": {"task": None}}}]
     (call,) = client.say(rpc={"method": "submit"}).calls
     assert call.data == b""
-    error = json.loads(client.session.give_up(call, NotPermitted("not this")))["error"]
+    error = json.loads(client.session.give_up(call, NotPermitted("not this"))[0])["error"]
     assert error == {"code": 103, "message": "not this"}
 
 

@@ -38,8 +38,8 @@ from watcher.relay.hub import Hub
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.refusals import Refusals
 from watcher.relay.service import _Server
-from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
+from watcher.relay.terms import Call, Terms
 from watcher.relay.tls import Certificate
 
 pytestmark = pytest.mark.anyio
@@ -177,9 +177,7 @@ async def test_a_message_may_come_in_pieces_but_not_be_endless(wire: Certificate
         assert ended.value.rcvd.code == 1009
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"), [(b"binary", messages.BAD_PROTOCOL), ("nonsense", messages.BAD_PROTOCOL)]
-)
+@pytest.mark.parametrize(("message", "reason"), [(b"binary", messages.JSON_ONLY), ("nonsense", messages.BAD_PROTOCOL)])
 async def test_what_is_not_the_protocol_is_told_so(message: Any, reason: messages.Disconnect) -> None:
     async with serving() as desk, connect(desk.url + PATH) as socket:
         await socket.send(message)

@@ -106,6 +106,7 @@ async def test_a_task_that_only_the_backend_knows_is_told(valkey: Valkey, app: C
         ("?channel=task:", "'task:'"),
         ("?channel=tag:" + "x" * 300, "255 characters"),
         ("?" + "&".join(f"channel=task:{n}" for n in range(101)), "100 times at most"),
+        ("?" + "&".join(["channel=tasks"] * 101), "100 times at most"),
         ("?channel=tasks&since=5", "parameter 'since': takes EPOCH:OFFSET, the id of an event, not '5'"),
         ("?channel=tasks&since=e:1&since=e:2", "parameter 'since': is accepted once"),
         ("?channel=tasks&sinse=e:1", "parameter 'sinse': is not accepted; channel, since, token are"),

@@ -156,7 +156,7 @@ def test_arguments_are_sent_where_json_holds_them_whole(value: list[Any]) -> Non
 @pytest.mark.parametrize(
     "value",
     [
-        datetime.now(UTC),
+        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         b"x",
         {1},
         math.nan,

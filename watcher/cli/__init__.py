@@ -8,11 +8,12 @@ to standard output, all else to standard error.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
 import watcher
+from watcher.cli.streams import lost, steady
 
 __all__ = ["main"]
 
@@ -28,6 +29,12 @@ _COMMANDS: Final = {
 
 class _Commands(click.Group):
     """A group whose commands are imported one by one."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that is asked for, whatever the standard streams are."""
+        steady()
+        with lost():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""

@@ -12,11 +12,22 @@ import click
 from watcher.cli.options import configure_logging, ending, import_tasks, load_settings, relay_options
 from watcher.cli.running import leave_quietly
 from watcher.cli.serve import serve_app
+from watcher.cli.streams import lost, steady
 
 __all__ = ["command"]
 
 
-@click.command("watcher")
+class _Command(click.Command):
+    """A command of Celery's that has its streams in order before its options are read: ``--help`` writes."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line."""
+        steady()
+        with lost():
+            return super().make_context(*args, **kwargs)
+
+
+@click.command("watcher", cls=_Command)
 @relay_options
 @click.pass_context
 def command(context: click.Context, /, insecure: bool, loglevel: str, **options: Any) -> None:

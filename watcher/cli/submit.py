@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +17,7 @@ from watcher.cli import calling
 from watcher.cli.calling import Call, End, calling_options, seconds
 from watcher.cli.live import Board
 from watcher.cli.stdin import lines
+from watcher.cli.streams import is_closed
 from watcher.cli.terminal import json_line, json_text, plain, say, write
 from watcher.client import (
     Relay,
@@ -30,7 +31,7 @@ from watcher.client import (
     TaskRevoked,
 )
 from watcher.client.mapping import Job, pipeline
-from watcher.client.told import value_of
+from watcher.client.told import standing, value_of
 
 __all__ = ["submit"]
 
@@ -96,6 +97,8 @@ def submit(
     if arguments == ("-",):
         if args_json is not None or options["task_id"] is not None:
             raise click.UsageError("--args and --task-id are for one task, not for the lines of standard input")
+        if is_closed(0):
+            raise click.UsageError("standard input, which was to have the arguments, is closed")
         calling.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
     if arguments and args_json is not None:
         raise click.UsageError("give arguments as ARG… or by --args, not both")
@@ -152,18 +155,22 @@ async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _
         told = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
         write(json_text(told) if order.as_json else plain(task.id).encode())
         return 0
+    seen: list[TaskEvent] = []
     try:
-        return _finish(await _follow(relay, task, order), order)
+        return _finish(await _follow(relay, task, order, seen), order)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
-        await _interrupted([task], order, where)
+        await _interrupted([task], order, where, seen)
         raise
 
 
-async def _follow(relay: Relay, task: Task, order: _Order) -> TaskEvent:
+async def _follow(relay: Relay, task: Task, order: _Order, seen: list[TaskEvent]) -> TaskEvent:
+    """Follow it to its end; ``seen`` gets its newest event, whatever becomes of this."""
     board = Board(enabled=not order.as_json)
     async with board.shown(relay.group), task.events() as events:
         async for event in events:
             last = event
+            if not event.data.get("late"):
+                seen[:] = [event]
             board.follow(event)
             if order.as_json:
                 board.write(json_line(event))
@@ -187,13 +194,16 @@ def _finish(last: TaskEvent, order: _Order) -> int:
     return 0
 
 
-async def _interrupted(tasks: list[Task], order: _Order, where: Call) -> None:
+async def _interrupted(tasks: list[Task], order: _Order, where: Call, seen: Sequence[TaskEvent] = ()) -> None:
     """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on."""
     count = f"task {tasks[0].id}" if len(tasks) == 1 else f"{len(tasks)} tasks"
     if not tasks:
         return
     if where.interrupted is None or not order.revoke:
-        say(f"{count} left running")
+        told = seen[0].data if seen else {}
+        in_vain = len(tasks) == 1 and where.interrupted is None  # the clock, not the person
+        where_it_is = standing(told.get("state"), told.get("queue"), told.get("hostname")) if in_vain else ""
+        say(plain(f"{count} left running{where_it_is and ': '}{where_it_is}"))
         return
     with anyio.move_on_after(_REVOKING, shield=True):
         async with anyio.create_task_group() as group:

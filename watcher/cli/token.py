@@ -7,6 +7,7 @@ import sys
 import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave, seconds
+from watcher.cli.streams import is_closed
 from watcher.errors import SettingError
 from watcher.permissions import issue, literally
 from watcher.tokens import asked, signing_secret
@@ -38,6 +39,8 @@ def token(
     It is signed here, with the relay's secret; no relay is asked. What it doesn't grant is denied.
     """
     if secret == "-":  # noqa: S105 - that stands for where it is
+        if is_closed(0):
+            raise click.UsageError("standard input, which was to have the secret, is closed")
         secret = sys.stdin.readline().strip()
     try:
         key = signing_secret(secret, "--secret")

@@ -18,6 +18,7 @@ from watcher.cli.listening import address_of, listen_nearby
 from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
 from watcher.cli.provide import provide_redis
 from watcher.cli.running import Ending, leave_quietly, run, until_signalled
+from watcher.cli.serve import announce
 from watcher.cli.worker import Worker, WorkerOptions
 from watcher.configured import journal_target
 from watcher.errors import WatcherError
@@ -140,7 +141,7 @@ async def _announce(relay_ready: anyio.Event, worker: Worker, address: str) -> N
         say("the worker is not ready yet; its log says what it is waiting for")
         is_ready = await worker.ready()
     if is_ready:
-        click.echo(address)
+        announce(address)
 
 
 async def _stop(end: Ending, worker: Worker, relay: anyio.CancelScope) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import anyio
 import click
 
 from watcher.cli import calling
 from watcher.cli.calling import Call, calling_options, channel_of
 from watcher.cli.live import Board
+from watcher.cli.streams import until_unread
 from watcher.cli.terminal import json_line, one_line
 from watcher.client import EventsLost, Relay
 
@@ -52,15 +54,18 @@ async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, 
     def missing(lost: EventsLost) -> None:
         board.say(str(lost))
 
-    async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
-        async for event in events:
-            if event.ends and event.state not in _WELL:
-                code = calling.FAILED
-            reports = event.state == "PROGRESS"
-            if as_json:
-                board.write(json_line(event))
-            elif not (reports and board.enabled):  # else its bar is enough
-                board.write(one_line(event).encode())
-            if reports or event.ends:
-                board.follow(event)
+    async with anyio.create_task_group() as reading:
+        reading.start_soon(until_unread)  # `watch | head` ends with head, and not with the next event
+        async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
+            async for event in events:
+                if event.ends and event.state not in _WELL:
+                    code = calling.FAILED
+                reports = event.state == "PROGRESS"
+                if as_json:
+                    board.write(json_line(event))
+                elif not (reports and board.enabled):  # else its bar is enough
+                    board.write(one_line(event).encode())
+                if reports or event.ends:
+                    board.follow(event)
+        reading.cancel_scope.cancel()
     return code

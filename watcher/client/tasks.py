@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-import anyio
-
 from watcher.client.channels import Channels
 from watcher.client.protocol import ALL_KEPT, Position
 from watcher.client.told import Snapshot, TaskEvent, value_of
@@ -119,15 +117,14 @@ class Task:
         :raises ResultUnavailable: it succeeded, but its value is too large for an event, or nothing that JSON can hold.
         :raises TaskLost: nobody knows the task any more.
         :raises RelayError: it may not be watched, or there is no connection to be had any more.
-        :raises TimeoutError: it has not ended in time.
+        :raises TimeoutError: it has not ended in time; says which state and queue it was in.
         """
         return value_of(await self.outcome(timeout))
 
     async def outcome(self, timeout: float | None = None) -> TaskEvent | Snapshot:
         """What is told of the task's end, whether good or bad; raises as :meth:`result` where it isn't known."""
         if self._end is None:
-            with anyio.fail_after(timeout):
-                self._end = await wait_for_end(self._relay.channels, self.id, self._token)
+            self._end = await wait_for_end(self._relay.channels, self.id, self._token, timeout)
         return self._end
 
     def __aiter__(self) -> Watch:

@@ -9,7 +9,7 @@ from typing import Any
 from watcher.client.errors import ResultUnavailable, TaskFailed, TaskRejected, TaskRevoked
 from watcher.event import is_final
 
-__all__ = ["Snapshot", "TaskEvent", "value_of"]
+__all__ = ["Snapshot", "TaskEvent", "standing", "value_of"]
 
 
 class _Told:
@@ -113,6 +113,14 @@ class Snapshot(_Told):
     def ends(self) -> bool:
         """The same as :attr:`final`."""
         return self.final
+
+
+def standing(state: str | None, queue: str | None = None, hostname: str | None = None) -> str:
+    """Where a task is that has not ended, for a person; ``state`` None: nothing is known of it."""
+    if state is None:
+        return "nothing is known of it"
+    where = f" on {hostname}" if hostname else ""
+    return f"it is {state}{where}{f', queue {queue!r}' if queue else ''}"
 
 
 def value_of(told: TaskEvent | Snapshot) -> Any:

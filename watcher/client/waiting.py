@@ -12,7 +12,7 @@ from msgspec import Raw
 from watcher.client.channels import Channels, Listener
 from watcher.client.errors import RelayError, TaskLost
 from watcher.client.protocol import Publication, Subscribed
-from watcher.client.told import Snapshot, TaskEvent
+from watcher.client.told import Snapshot, TaskEvent, standing
 from watcher.event import is_final
 
 __all__ = ["GRACE", "wait_for_end"]
@@ -28,11 +28,13 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """As much of an event or a task as says whether it has ended."""
+    """As much of an event or a task as says whether it has ended, and where it is if not."""
 
     state: str
     late: bool = False
     offset: int = 0
+    queue: str | None = None
+    hostname: str | None = None
 
 
 def known_task(reply: Subscribed) -> tuple[bytes, Peek] | None:
@@ -51,11 +53,13 @@ class _Waiter(Listener):
         self.outcome: TaskEvent | Snapshot | None = None
         self.error: RelayError | None = None
         self.unknown = False
+        self.last: Peek | None = None
         self.stirred = anyio.Event()
 
     def on_known(self, reply: Subscribed) -> None:
         found = known_task(reply)
         self.unknown = found is None
+        self.last = found[1] if found is not None else self.last
         if found is not None and is_final(found[1].state):
             self.outcome = self.outcome or Snapshot(found[0])
         self.stirred.set()
@@ -63,6 +67,7 @@ class _Waiter(Listener):
     def on_event(self, epoch: str, publication: Publication) -> bool:
         self.unknown = False
         told = msgspec.json.decode(publication.data, type=Peek)
+        self.last = self.last if told.late else told
         if is_final(told.state) and not told.late and self.outcome is None:
             self.outcome = TaskEvent(self._channel, epoch, publication.offset, bytes(publication.data))
             self.stirred.set()
@@ -76,11 +81,15 @@ class _Waiter(Listener):
         self.stirred.set()
 
 
-async def wait_for_end(channels: Channels, identity: str, token: str | None = None) -> TaskEvent | Snapshot:
+async def wait_for_end(
+    channels: Channels, identity: str, token: str | None = None, seconds: float | None = None
+) -> TaskEvent | Snapshot:
     """Wait until a task has ended, over lost connections too.
 
     Safe to cancel.
 
+    :param seconds: for so long at most.
+    :raises TimeoutError: it has not ended by then; says where it was.
     :raises TaskLost: nobody knows it.
     :raises RelayError: it may not be watched, or there is no connection to be had any more.
     """
@@ -88,14 +97,23 @@ async def wait_for_end(channels: Channels, identity: str, token: str | None = No
     waiter = _Waiter(channel)
     channels.join(channel, waiter, token)
     try:
-        while waiter.outcome is None:
-            if waiter.error is not None:
-                raise copy.copy(waiter.error)
-            with anyio.move_on_after(GRACE if waiter.unknown else None) as grace:
-                await waiter.stirred.wait()
-                waiter.stirred = anyio.Event()
-            if grace.cancelled_caught and waiter.unknown:
-                raise TaskLost(identity)
-        return waiter.outcome
+        with anyio.fail_after(seconds):
+            return await _end(waiter, identity)
+    except TimeoutError:
+        last = waiter.last
+        where = standing(last.state, last.queue, last.hostname) if last is not None else standing(None)
+        raise TimeoutError(f"task {identity} has not ended within {seconds:g} s: {where}") from None
     finally:
         channels.leave(channel, waiter)
+
+
+async def _end(waiter: _Waiter, identity: str) -> TaskEvent | Snapshot:
+    while waiter.outcome is None:
+        if waiter.error is not None:
+            raise copy.copy(waiter.error)
+        with anyio.move_on_after(GRACE if waiter.unknown else None) as grace:
+            await waiter.stirred.wait()
+            waiter.stirred = anyio.Event()
+        if grace.cancelled_caught and waiter.unknown:
+            raise TaskLost(identity)
+    return waiter.outcome

@@ -31,13 +31,15 @@ _RANKS: Final = range(rank("RETRY") + 1)
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """As much of an event as says whose it is and whether it ends its task."""
+    """As much of an event as says whose it is, whether it ends its task, and where that is if not."""
 
     id: str
     state: str
     source: str = ""
     late: bool = False
     retries: int | None = None
+    queue: str | None = None
+    hostname: str | None = None
 
     @property
     def ends(self) -> bool:

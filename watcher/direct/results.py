@@ -77,33 +77,33 @@ class Results:
         :raises ResultUnavailable: it succeeded, and nothing is stored (any more) of a value that was too large for an
             event. ResultUnreadable: given a URL, and what is stored isn't JSON.
         :raises RedisRefused: Redis lets nobody read. ResultsClosed: the ``results`` block was left.
-        :raises TimeoutError: it has not ended in time.
+        :raises TimeoutError: it has not ended in time; says which state and queue it was in, where the plugin tells.
         """
-        with anyio.fail_after(timeout):
-            if not isinstance(task, ResultSet):
-                return (await self._first(task)).result()
-            waits = Waits(self._tasks, self._reader, leaves(task))
-            values = {}
-            try:
+        if not isinstance(task, ResultSet):
+            return (await self.outcome(task, timeout)).result()
+        waits = Waits(self._tasks, self._reader, leaves(task))
+        values = {}
+        try:
+            with anyio.move_on_after(timeout) as limit:
                 while waits:
                     index, outcome = await waits.next()
                     values[index] = outcome.result()
-            finally:
-                waits.leave()
+            if limit.cancelled_caught:
+                raise waits.in_vain(timeout)
+        finally:
+            waits.leave()
         return _as_given(task, iter([values[index] for index in range(len(values))]))
 
     async def outcome(self, task: One, /, timeout: float | None = None) -> Outcome:
         """How a task has ended, once it has, whether good or bad. Raises TimeoutError, RedisRefused, ResultsClosed."""
-        with anyio.fail_after(timeout):
-            return await self._first(task)
-
-    async def _first(self, task: One) -> Outcome:
         waits = Waits(self._tasks, self._reader, [task])
         try:
-            _, outcome = await waits.next()
+            with anyio.move_on_after(timeout):
+                _, outcome = await waits.next()
+                return outcome
+            raise waits.in_vain(timeout)
         finally:
             waits.leave()
-        return outcome
 
     async def as_completed(self, tasks: Many, /, timeout: float | None = None) -> AsyncGenerator[Outcome, None]:
         """How each of some tasks has ended, as they end.
@@ -119,8 +119,10 @@ class Results:
         waits = Waits(self._tasks, self._reader, leaves(tasks))
         try:
             while waits:
-                with anyio.fail_after(None if deadline is None else deadline - anyio.current_time()):
+                with anyio.move_on_after(None if deadline is None else deadline - anyio.current_time()) as limit:
                     _, outcome = await waits.next()
+                if limit.cancelled_caught:
+                    raise waits.in_vain(timeout)
                 yield outcome
         finally:
             waits.leave()

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from celery.result import AsyncResult, EagerResult
 
-from watcher.client.told import TaskEvent
+from watcher.client.told import TaskEvent, standing
 from watcher.direct.given import One, ancestors
 from watcher.direct.lookup import Look, Peek, peek
 from watcher.direct.reading import Outcome, Reader, of_this_life
@@ -62,6 +62,17 @@ class Waits:
             self._stirred = anyio.Event()
         return self._done.popleft()
 
+    def in_vain(self, seconds: float | None) -> TimeoutError:
+        """What is raised when they have not ended within so many seconds: says where the first of them is."""
+        if not self._waiting:
+            return TimeoutError()
+        first = next(iter(self._waiting))
+        count = len(self._waiting)
+        told = first.last
+        where = f": {standing(told.state, told.queue, told.hostname)}" if told is not None else ""
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        return TimeoutError(f"task {first.id}{more} has not ended within {seconds or 0:g} s{where}")
+
     def leave(self) -> None:
         """Wait no more."""
         for wait in self._waiting:
@@ -72,7 +83,7 @@ class Waits:
 class _Wait:
     """One task's; the earlier links of its chain are listened to as well, because it never comes if one fails."""
 
-    __slots__ = ("_ancestors", "_reader", "_standings", "_tasks", "_told", "_waits", "id", "index")
+    __slots__ = ("_ancestors", "_reader", "_standings", "_tasks", "_told", "_waits", "id", "index", "last")
 
     wants_lines = False
 
@@ -86,6 +97,7 @@ class _Wait:
         self._ancestors = ancestors(given)
         self.index = index
         self.id = identity_of(given)
+        self.last: Peek | None = None  # the plugin's, where it tells
 
     def join(self) -> None:
         for identity in (self.id, *self._ancestors):
@@ -96,6 +108,8 @@ class _Wait:
             self._tasks.leave(identity, self)
 
     def on_event(self, epoch: str, offset: int, line: bytes, told: Peek) -> bool:
+        if told.id == self.id and not told.late:
+            self.last = told
         if told.ends:
             # What is stored goes before what is told: it may be larger, or no JSON.
             self._told = {**(self._told or {}), told.id: TaskEvent(f"task:{told.id}", epoch, offset, line)}
@@ -116,6 +130,8 @@ class _Wait:
     def on_past(self, identity: str, epoch: str, lines: Sequence[tuple[int, bytes]]) -> None:
         for offset, line in reversed(lines):
             told = peek(line)
+            if self.last is None and told is not None and identity == self.id and not told.late:
+                self.last = told
             if told is not None and told.ends:
                 self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", epoch, offset, line)))
                 return

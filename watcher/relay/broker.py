@@ -109,7 +109,11 @@ class Broker:
 
     def tasks(self) -> list[Task[Any, Any]]:
         """All tasks but Celery's own, by name."""
-        return [task for name in sorted(self.app.tasks) if (task := self.task(name)) is not None]
+        return [task for name in self.names() if (task := self.task(name)) is not None]
+
+    def names(self) -> list[str]:
+        """Their names, in order."""
+        return [name for name in sorted(self.app.tasks) if not name.startswith("celery.")]
 
     def route(self, message: Message, queue: str | None) -> str | None:
         """Find out where ``message`` goes, and return the name of the queue, where that is known.

@@ -33,7 +33,8 @@ _RECORD: Final = 0.2
 class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
     """A task that was submitted: PENDING stands at ``offset`` of ``epoch``.
 
-    ``token`` lets its holder watch the task; there is none at a relay without a secret.
+    ``token`` lets its holder watch the task; there is none at a relay without a secret. ``state`` and ``queue`` say
+    where the task was when it had been waited for in vain.
     """
 
     id: str
@@ -41,6 +42,8 @@ class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: str
     offset: int
     token: str | None = None
+    state: str | None = None
+    queue: str | None = None
 
 
 Outcome: TypeAlias = Known | Busy | Refused

@@ -38,6 +38,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Message
 from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
+from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
@@ -95,6 +96,7 @@ class Gateway:
         self._calls = Threads(_LANES + 1)
         self._stamps = Stamps()
         self._lookups = Threads(_LOOKUPS)
+        self._guesses = Guesses()
         self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
         self._loading = anyio.Lock()
         self._loaded = False
@@ -275,7 +277,7 @@ class Gateway:
     async def _open(self) -> Broker:
         """The app's broker, its tasks loaded."""
         if self._broker is None:
-            raise NoApp("this relay was started without a Celery app: it only shows")
+            raise NoApp("this relay was started without a Celery app (-A): it only shows")
         if self._closing:
             raise Unavailable("the relay is stopping", submitted="no")
         if not self._loaded:
@@ -294,7 +296,10 @@ class Gateway:
             raise NotPermitted(f"tasks named {name!r} may not be submitted here")
         task = broker.task(name)
         if task is None:
-            raise UnknownTask(f"no task is registered as {name!r}")
+            meant = self._guesses.meant(
+                name, lambda: [each for each in broker.names() if self._may_submit(each, grant)]
+            )
+            raise UnknownTask(f"no task is registered as {name!r}{meant}")
         return task
 
     def _may_submit(self, name: str, grant: Grant) -> bool:

@@ -9,13 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qsl
 
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
-__all__ = ["PATH", "Handshake", "read"]
+__all__ = ["NO_UPGRADE", "PATH", "PROTOBUF", "Handshake", "answer", "asks_for_protobuf", "read"]
 
 PATH: Final = "/connection/websocket"
+#: What a request to that address is told which is no handshake.
+NO_UPGRADE: Final = (
+    "this is the WebSocket's address, and the request has no 'Connection: Upgrade' with 'Upgrade: websocket': "
+    "where a WebSocket client sent it, a proxy before the relay has dropped them, and must be told to pass them on"
+)
+#: What a client is told that wants the protocol in its other form.
+PROTOBUF: Final = (
+    "protobuf is not served: only the protocol's JSON form is, in text frames, "
+    "with the sub-protocol centrifuge-json or none; use the SDK's JSON client, if it has one"
+)
+_PROTOCOL: Final = "Sec-WebSocket-Protocol"
+_JSON: Final = "centrifuge-json"
+#: How clients of Centrifugo say that they want protobuf: a sub-protocol, or a parameter of the address.
+_OTHER: Final = "centrifuge-protobuf"
+_PARAMETERS: Final = frozenset((("cf_protocol", "protobuf"), ("format", "protobuf")))
 
 _HEAD: Final = re.compile(
     rb"GET (/[!-~]*) HTTP/1\.1\r\n((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n){4,100})\r\n"
@@ -77,3 +96,28 @@ def read(data: bytes) -> Handshake | None:
     if not usual:
         return None
     return Handshake(head[1].decode("ascii"), fields, _ANSWER % accept_key(key).encode("ascii"))
+
+
+def asks_for_protobuf(target: str) -> bool:
+    """Whether the address of a handshake asks for the protocol as protobuf."""
+    return "protobuf" in target and not _PARAMETERS.isdisjoint(parse_qsl(target.partition("?")[2]))
+
+
+def answer(protocol: ServerProtocol, request: Request) -> Response:
+    """What answers a handshake as websockets has read it, where nothing else stands against it.
+
+    An empty header of sub-protocols, as centrifuge-python sends it up to 0.6, offers none.
+    """
+    offered = ",".join(request.headers.get_all(_PROTOCOL)).replace(",", " ").split()
+    if _OTHER in offered and _JSON not in offered:
+        return protocol.reject(HTTPStatus.BAD_REQUEST, f"{PROTOBUF}\n")
+    if not offered:
+        request.headers.pop(_PROTOCOL, None)
+    response = protocol.accept(request)
+    if response.status_code == HTTPStatus.UPGRADE_REQUIRED:
+        response = protocol.reject(HTTPStatus.UPGRADE_REQUIRED, f"{NO_UPGRADE}\n")
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Connection"] = "Upgrade"  # beside "close": RFC 9110, 7.8
+    elif response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and _JSON in offered:
+        response.headers[_PROTOCOL] = _JSON
+    return response

@@ -27,6 +27,7 @@ from watcher.relay.counts import Counts, Load
 from watcher.relay.door import Door
 from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
+from watcher.relay.handshake import NO_UPGRADE, PATH
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Limits
@@ -93,6 +94,9 @@ def application(relay: Relay) -> ASGIApp:
         Route("/api/openapi.json", api.openapi, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
+        # The WebSocket itself never comes here.
+        Route(f"/{{prefix:path}}{PATH}", api.websocket, methods=["GET"]),
+        Route(PATH, api.websocket, methods=["GET"]),
         Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *Pages(folder()).routes(),
     ]
@@ -127,8 +131,10 @@ class _Api:
             task = await self._final(submitted.id, wait)
             # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
             theirs = bool(grant.subject or submitted.token) or not self._relay.settings.guarded
-            if task is not None and task.final and (theirs or self._sees(grant, task)):
-                return self._json(task, headers=headers | self._position())
+            if task is not None and (theirs or self._sees(grant, task)):
+                if task.final:
+                    return self._json(task, headers=headers | self._position())
+                submitted = msgspec.structs.replace(submitted, state=task.state, queue=task.queue)
         return self._json(submitted, 202, headers=headers)
 
     async def get(self, request: Request) -> Response:
@@ -188,6 +194,11 @@ class _Api:
     async def openapi(self, _request: Request) -> Response:
         """``GET /api/openapi.json``."""
         return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
+
+    async def websocket(self, _request: Request) -> Response:
+        """The WebSocket's address, without a handshake."""
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110, 15.5.22
+        return problem(426, "upgrade required", NO_UPGRADE, headers=headers)
 
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``: the process answers."""

@@ -41,6 +41,7 @@ __all__ = [
     "publication",
     "publications",
     "reply",
+    "unserved",
     "unsubscribe_push",
 ]
 
@@ -64,7 +65,11 @@ class StreamPosition(msgspec.Struct, frozen=True):
 
 
 class SubscribeRequest(msgspec.Struct, frozen=True):
-    """``flag`` 2 asks for error 112 where the position can't be recovered."""
+    """``flag`` 2 asks for error 112 where the position can't be recovered.
+
+    What begins with ``tf`` isn't served, see :func:`unserved`. ``delta``, ``join_leave`` and the rest of ``flag`` are
+    offers: that the reply lacks them says that they aren't taken.
+    """
 
     channel: str = ""
     token: str = ""
@@ -72,6 +77,12 @@ class SubscribeRequest(msgspec.Struct, frozen=True):
     epoch: str = ""
     offset: int = 0
     flag: int = 0
+    tf: Raw = Raw(b"")
+    type: int = 0
+    phase: int = 0
+    cursor: str = ""
+    limit: int = 0
+    asc: bool = False
 
 
 class UnsubscribeRequest(msgspec.Struct, frozen=True):
@@ -219,6 +230,10 @@ BAD_PROTOCOL: Final = Disconnect(3501, "bad request")
 """Not the protocol: malformed JSON, a command before ``connect``, a second ``connect``."""
 STALE: Final = Disconnect(3502, "stale")
 """No ``connect`` came in time."""
+JSON_ONLY: Final = Disconnect(3501, "binary frame: only the JSON protocol is served, in text frames")
+"""A binary frame: protobuf, or a mistake."""
+UNAVAILABLE: Final = Disconnect(3508, "send is not available: call submit, revoke, registry or get by rpc")
+"""A message to the server, which has no use for it; it has no reply that could say so."""
 
 #: A subscription ended by the relay; with codes of 2500 and more a client subscribes again.
 UNSUBSCRIBE_INSUFFICIENT: Final = (2500, "insufficient state")
@@ -235,6 +250,24 @@ def channel_error(channel: str) -> ErrorReply | None:
     if channel != "tasks" and not channel.startswith(_NAMESPACES):
         return UNKNOWN_CHANNEL
     return BAD_REQUEST if channel.endswith(":") else None
+
+
+def unserved(request: SubscribeRequest) -> ErrorReply | None:
+    """What the subscription asks for that isn't served, or None; with the codes that Centrifugo has for it.
+
+    To pass over it would give the client something else than what it asked for, and not say so.
+    """
+    if 1 <= request.type <= 3:
+        return ErrorReply(NOT_AVAILABLE.code, f"type {request.type}: map subscriptions are not available")
+    if request.type == 4:
+        return ErrorReply(NOT_AVAILABLE.code, "type 4: shared poll subscriptions are not available")
+    if request.type:
+        return ErrorReply(BAD_REQUEST.code, f"type {request.type}: there is no such type of subscription")
+    if bytes(request.tf) not in (b"", b"null"):
+        return ErrorReply(BAD_REQUEST.code, "tf: filters are not served; subscribe to tag:TAG or name:NAME instead")
+    if request.phase or request.cursor or request.limit or request.asc:
+        return ErrorReply(BAD_REQUEST.code, "phase, cursor, limit, asc: are of map subscriptions, which there are not")
+    return None
 
 
 def commands(lines: Sequence[bytes]) -> Iterator[tuple[int, Command]]:

@@ -41,6 +41,8 @@ __all__ = ["document"]
 
 Json = dict[str, Any]
 
+#: Integers that are smaller than this fit into 32 bits.
+_WIDE: Final = 2**31
 _TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequest, Registry, Status, Nothing, Problem)
 _REF: Final = "#/components/schemas/{name}"
 #: Every call may be refused for these.
@@ -52,6 +54,7 @@ _ID: Final = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
     "description": "the task's id; a slash in it is written as %2F",
 }  # fmt: skip
+_ANYTHING: Final = {"description": "any JSON value"}
 _HEADERS: Final = {
     "Location": ("where the task is", {"type": "string"}),
     "Preference-Applied": ("how long was waited at most", {"type": "string"}),
@@ -60,6 +63,10 @@ _HEADERS: Final = {
     "Retry-After": ("seconds after which to ask again", {"type": "integer"}),
     "WWW-Authenticate": ("that a bearer token is needed", {"type": "string"}),
 }
+
+
+#: Under which heading an operation is, if not under "tasks".
+_TAGS: Final = {"watchEvents": "events", "getMetrics": "relay"}
 
 
 def document(root_path: str) -> Json:
@@ -71,8 +78,14 @@ def document(root_path: str) -> Json:
     for schema in components.values():
         if "description" in schema:
             schema["description"] = _prose(schema["description"])
+        for each in schema["properties"].values():
+            # What may be absent is absent, in answers too: where there is a default, generators say that it is there.
+            each.pop("default", None)
     components["SubmissionRequest"]["properties"]["options"] = _options()
-    return {
+    for kind in ("Event", "Task"):
+        properties = components[kind]["properties"]
+        properties["args"], properties["kwargs"] = {"type": "array", "items": {}}, {"type": "object"}
+    made = {
         "openapi": "3.1.0",
         "info": {
             "title": "celery-watcher",
@@ -82,6 +95,11 @@ def document(root_path: str) -> Json:
         },
         "servers": [{"url": root_path}],
         "security": [{"bearer": []}, {}],
+        "tags": [
+            {"name": "tasks", "description": "Submit, look at and revoke tasks."},
+            {"name": "events", "description": "What happens to tasks, as it happens."},
+            {"name": "relay", "description": "How the relay is."},
+        ],
         "paths": _paths(),
         "components": {
             "schemas": dict(sorted(components.items())),
@@ -91,6 +109,35 @@ def document(root_path: str) -> Json:
             },
         },
     }
+    _complete(made)
+    return made
+
+
+def _complete(node: Any) -> None:
+    """Say in each schema what a reader may infer, and what generators of clients want to be told."""
+    if isinstance(node, list):
+        for each in node:
+            _complete(each)
+    elif isinstance(node, dict):
+        _complete_schema(node)
+        for name, each in node.items():
+            if name not in ("default", "enum"):
+                _complete(each)
+
+
+def _complete_schema(schema: Json) -> None:
+    kind = schema.get("type")
+    bound: Any = schema.get("maximum", schema.get("exclusiveMaximum", _WIDE + 1))
+    if "enum" in schema:
+        schema.setdefault("type", "string")
+    elif kind == "array":
+        schema.setdefault("items", {})
+    elif kind == "object" and not schema.get("properties"):
+        schema.setdefault("additionalProperties", True)
+    elif kind == "integer" and bound > _WIDE:
+        schema["format"] = "int64"  # else they take it for one of 32 bits
+    elif kind == "number":
+        schema["format"] = "double"
 
 
 def _paths() -> Json:
@@ -141,7 +188,7 @@ def _paths() -> Json:
             "get": _operation(
                 "getResult",
                 "A result, whole",
-                {200: {"description": "The bare value.", "content": {"application/json": {}}}},
+                {200: {"description": "The bare value.", "content": {"application/json": {"schema": _ANYTHING}}}},
                 (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable),
                 parameters=[_ID],
             )
@@ -173,7 +220,7 @@ def _paths() -> Json:
                 (BadRequest, Unavailable),
                 parameters=[
                     *_query(shapes.EVENTS),
-                    _header("Last-Event-ID", "go on after this event", _or_empty(shapes.EVENTS["since"].schema)),
+                    _header("Last-Event-ID", "go on after this event; empty: from now on", _or_empty(shapes.POSITION)),
                 ],
                 security=[{"bearer": []}, {"token": []}, {}],
             )
@@ -213,7 +260,7 @@ def _paths() -> Json:
 
 def _or_empty(schema: Mapping[str, Any]) -> Json:
     """The same, but an empty text counts as none."""
-    return {"anyOf": [{"const": ""}, dict(schema)]}
+    return {**schema, "pattern": f"^({schema['pattern'].strip('^$')})?$"}
 
 
 def _events() -> Json:
@@ -236,7 +283,7 @@ def _operation(
     needs_body: bool = True,
     security: list[Json] | None = None,
 ) -> Json:
-    made: Json = {"operationId": name, "summary": summary}
+    made: Json = {"operationId": name, "summary": summary, "tags": [_TAGS.get(name, "tasks")]}
     if parameters:
         made["parameters"] = parameters
     if body is not None:
@@ -253,7 +300,7 @@ def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Jso
     answer = {"description": "Yes." if errors else "Here it is.", "content": content}
     # A foreign Host or Origin is refused before anything is looked at.
     told = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
-    return {"operationId": name, "summary": summary, "security": [], "responses": told}
+    return {"operationId": name, "summary": summary, "tags": ["relay"], "security": [], "responses": told}
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
@@ -304,7 +351,7 @@ def _parameter(name: str, parameter: Parameter) -> Json:
 def _options() -> Json:
     """What a submission's ``options`` take: an object of the readers' own table."""
     properties = {name: {**option.schema, "description": option.meaning} for name, option in OPTIONS.items()}
-    return {"type": "object", "properties": properties, "additionalProperties": False, "default": {}}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _ref(kind: type) -> Json:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from watcher.errors import BadArguments, Refused, TooMany, Unauthorized, Unavailable, kind
+from watcher.errors import BadArguments, NoToken, Refused, TooMany, Unauthorized, Unavailable, kind
 from watcher.relay.asking import SUBJECT
 from watcher.relay.counts import Counts
 from watcher.relay.refusals import REFUSED, Refusals
@@ -40,7 +40,9 @@ def refused(error: Refused) -> Response:
     headers: dict[str, str] = {}
     members: dict[str, Any] = {}
     if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = 'Bearer realm="celery-watcher"'
+        # RFC 6750, 3.1: who brought no token is told of no error.
+        told = "" if isinstance(error, NoToken) else ', error="invalid_token"'
+        headers["WWW-Authenticate"] = f'Bearer realm="celery-watcher"{told}'
     if error.temporary:
         headers["Retry-After"] = str(math.ceil(error.retry_after)) if isinstance(error, TooMany) else _RETRY_AFTER
     if isinstance(error, Unavailable) and error.submitted is not None:

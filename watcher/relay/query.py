@@ -8,8 +8,9 @@ from typing import Final
 
 from watcher.errors import BadRequest
 from watcher.event import Task
+from watcher.relay.guess import state_meant
 from watcher.relay.history import ALL, History, Page
-from watcher.relay.shapes import LIST, MOST_TASKS, USUAL_TASKS
+from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS
 
 __all__ = ["Query"]
 
@@ -39,11 +40,11 @@ class Query:
 
         :raises BadRequest: one isn't accepted; names it.
         """
-        states: set[str] = set()
+        states: list[str] = []
         given: dict[str, str] = {}
         for name, value in parameters:
             if name == "state":
-                states.add(value)
+                states.append(_state(value))
             elif name not in LIST:
                 raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(LIST)} are")
             elif name in given:
@@ -52,11 +53,13 @@ class Query:
                 given[name] = value
             if not value:
                 raise BadRequest(f"parameter {name!r}: is empty")
+            if len(states) > LIST["state"].repeated:
+                raise BadRequest(f"parameter 'state': is accepted {LIST['state'].repeated} times at most")
         return cls(
             states=frozenset(states),
             channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
             limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
-            before=_number("before", given["before"], 0, 2**63) if "before" in given else None,
+            before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
         )
 
     def page(self, history: History, visible: Callable[[Task], bool]) -> Page:
@@ -70,6 +73,13 @@ class Query:
 
         channel = self.channels[0] if self.channels else ALL
         return history.page(channel, self.before, self.limit, _EXAMINE, wanted)
+
+
+def _state(name: str) -> str:
+    if (meant := state_meant(name)) is not None:
+        own = "a state of tasks' own is taken as they call it, unless it reads like one of Celery's"
+        raise BadRequest(f"parameter 'state': there is no state {name[:80]!r}, did you mean {meant}? ({own})")
+    return name
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:

@@ -41,8 +41,8 @@ from watcher.relay.people import Person, person
 from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
-from watcher.relay.session import Call, Terms
 from watcher.relay.socket import Socket
+from watcher.relay.terms import Call, Terms
 from watcher.settings import Settings
 
 __all__ = ["Relay", "Results"]

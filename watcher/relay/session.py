@@ -6,8 +6,8 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -19,10 +19,12 @@ from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay import messages
 from watcher.relay.hub import Hub
-from watcher.relay.messages import Command, Disconnect, ErrorReply, SubscribeRequest
+from watcher.relay.lookups import Lookups, Waiting
+from watcher.relay.messages import Command, ErrorReply, SubscribeRequest
 from watcher.relay.subscriptions import Subscriptions
+from watcher.relay.terms import Call, Outcome, Terms
 
-__all__ = ["Call", "Outcome", "Session", "Terms"]
+__all__ = ["Session"]
 
 #: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
 _REPLY_BYTES: Final = 256 * 1024
@@ -37,60 +39,6 @@ _NOT_GRANTED: Final = "the token doesn't grant to watch it"
 _LONGEST: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What all sessions of a relay share.
-
-    :param ping: seconds between pings.
-    :param admit: the permissions that a token grants; raises :exc:`watcher.errors.Unauthorized`.
-    :param trouble: why events may be late just now, or None.
-    :param subscriptions: so many a client may have; ``calls``: so many under way; ``message``: bytes of a message of
-        its; ``commands``: so many a second.
-    :param reached: told of each limit that keeps a client from having more, by its setting's name.
-    :param refused: told of what a client may not do: its outlet, what it asked for, and why not.
-    """
-
-    namespace: str
-    version: str
-    ping: int
-    admit: Callable[[str], Grant]
-    trouble: Callable[[], str | None] = lambda: None
-    subscriptions: int = 1000
-    calls: int = 1000
-    message: int = 64 * 1024
-    commands: int = 5000
-    reached: Callable[[str, str], None] = lambda limit, who: None
-    refused: Callable[[Any, str, str], None] = lambda outlet, what, why: None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Something to be done elsewhere; :meth:`Session.answer` or :meth:`Session.refuse` takes what came of it.
-
-    ``method`` is an RPC's, or ``subscribe`` where nothing here knows the task of ``request``, or the client has seen
-    more than what is here: the answer is then the :class:`watcher.event.Task` that somebody knows, or None.
-    """
-
-    id: int
-    method: str
-    data: bytes
-    request: SubscribeRequest | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one frame leads to: replies in order, calls to make, and perhaps the end.
-
-    ``rest`` is what of the frame is to be received later: what its commands ask for is more than is given at once.
-    """
-
-    replies: list[bytes] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    disconnect: Disconnect | None = None
-    rest: bytes = b""
-    given: int = 0
-
-
 class Session:
     """One client.
 
@@ -100,7 +48,7 @@ class Session:
     """
 
     __slots__ = (
-        "_borrowed", "_calls", "_hub", "_named", "_outlet", "_pending", "_terms", "client", "grant", "subscriptions",
+        "_borrowed", "_calls", "_hub", "_lookups", "_named", "_outlet", "_terms", "client", "grant", "subscriptions",
     )  # fmt: skip
 
     def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms, named: Callable[[], Grant] | None = None) -> None:
@@ -108,9 +56,8 @@ class Session:
         self._outlet = outlet
         self._terms = terms
         self._named = named
-        # Channels whose task is being looked up before the reply, and when the right to watch them ends …
-        self._pending: dict[str, float | None] = {}
-        # … and those that are watched by a token of their own, not by the connection's.
+        self._lookups = Lookups()
+        # Channels that are watched by a token of their own, not by the connection's, and when its right ends.
         self._borrowed: dict[str, float] = {}
         self._calls = 0
         self.subscriptions = Subscriptions(hub, outlet)
@@ -138,7 +85,6 @@ class Session:
     def end_subscriptions(self, now: float) -> list[bytes]:
         """End the subscriptions that the client has no token for any more; returns the pushes that say so."""
         self._borrowed = {channel: end for channel, end in self._borrowed.items() if end > now}
-        self._pending = {channel: end for channel, end in self._pending.items() if end or self.may_watch(channel)}
         gone = [channel for channel in self.subscriptions if not self.may_watch(channel)]
         for channel in gone:
             self.subscriptions.remove(channel)
@@ -172,6 +118,9 @@ class Session:
     def _command(self, command: Command, outcome: Outcome) -> None:
         if command == messages.PONG:
             return
+        if self.grant is not None and command.send is not None:
+            outcome.disconnect = messages.UNAVAILABLE
+            return
         if command.id <= 0 or (self.grant is None) != (command.connect is not None):
             outcome.disconnect = messages.BAD_PROTOCOL
             return
@@ -193,10 +142,7 @@ class Session:
             reply = self._subscribe(command.id, command.subscribe, outcome)
             outcome.given += _SUBSCRIPTION
         elif command.unsubscribe is not None:
-            self._pending.pop(command.unsubscribe.channel, None)
-            self._borrowed.pop(command.unsubscribe.channel, None)
-            self.subscriptions.remove(command.unsubscribe.channel)
-            reply = messages.reply(command.id, "unsubscribe", {})
+            reply = self._unsubscribe(command.id, command.unsubscribe.channel)
         elif command.history is not None:
             reply = self._history(command.id, command.history)
         elif command.rpc is not None:
@@ -206,13 +152,19 @@ class Session:
             outcome.replies += self.end_subscriptions(time.time())  # a new token may grant less
         elif command.ping is not None:
             reply = messages.reply(command.id, "ping", {})
-        elif (command.publish, command.presence, command.presence_stats) != (None, None, None):
-            reply = messages.error_reply(command.id, messages.NOT_AVAILABLE)
         else:
-            reply = messages.error_reply(command.id, messages.METHOD_NOT_FOUND)
+            reply = messages.error_reply(command.id, self._why_not(command))
         if reply is not None:
             outcome.replies.append(reply)
             outcome.given += len(reply)
+
+    def _why_not(self, command: Command) -> ErrorReply:
+        """What is said to a command that isn't served."""
+        if command.sub_refresh is not None and command.sub_refresh.get("channel") not in list(self.subscriptions):
+            return messages.PERMISSION_DENIED
+        # No subscription is said to expire: one whose token has ended is ended, and made again with a new one.
+        asked = (command.publish, command.presence, command.presence_stats, command.sub_refresh)
+        return messages.METHOD_NOT_FOUND if asked == (None,) * 4 else messages.NOT_AVAILABLE
 
     # Commands.
 
@@ -257,13 +209,12 @@ class Session:
             error, until = (None, lent.ends) if lent.may_watch(channel) else (error, None)
             if error is not None:
                 self._terms.refused(self._outlet, f"subscribe {channel}", _NOT_GRANTED)
-        if error is None and (channel in self.subscriptions or channel in self._pending):
-            error = messages.ALREADY_SUBSCRIBED
-        if error is None and len(self.subscriptions) + len(self._pending) >= self._terms.subscriptions:
-            self._terms.reached("max_subscriptions", self._who)
-            error = messages.LIMIT_EXCEEDED
+        error = error or messages.unserved(request) or self._obstacle(channel)
         if error is not None:
             return messages.error_reply(identity, error)
+        asked = Waiting(identity, request, until)
+        if channel in self._lookups:  # unsubscribed, and subscribed again, before the first subscription was answered
+            return self._wait(channel, asked)
         known, history = self._known(channel), self._hub.history
         # Another relay was ahead of this one when it served the client: what it has seen is about to come here too.
         ahead = request.recover and request.epoch == history.epoch and request.offset > history.last
@@ -271,7 +222,32 @@ class Session:
             return self._subscribed(identity, request, known, until)
         refused = self._call(Call(identity, "subscribe", b"", request), outcome)
         if refused is None:
-            self._pending[channel] = until
+            self._lookups.start(channel, asked)
+        return refused
+
+    def _obstacle(self, channel: str) -> ErrorReply | None:
+        """What the client has already that keeps it from one more subscription."""
+        if channel in self.subscriptions or self._lookups.wanted(channel):
+            return messages.ALREADY_SUBSCRIBED
+        if len(self.subscriptions) + len(self._lookups) >= self._terms.subscriptions:
+            self._terms.reached("max_subscriptions", self._who)
+            return messages.LIMIT_EXCEEDED
+        return None
+
+    def _unsubscribe(self, identity: int, channel: str) -> bytes | None:
+        if channel in self._lookups:
+            return self._wait(channel, Waiting(identity))
+        return self._unsubscribed(identity, channel)
+
+    def _unsubscribed(self, identity: int, channel: str) -> bytes:
+        self._borrowed.pop(channel, None)
+        self.subscriptions.remove(channel)
+        return messages.reply(identity, "unsubscribe", {})
+
+    def _wait(self, channel: str, asked: Waiting) -> bytes | None:
+        """Answer this when the channel's first subscription is answered."""
+        if (refused := self._take_call(asked.id)) is None:
+            self._lookups.wait(channel, asked)
         return refused
 
     def _objection(self, channel: str, method: str, *, lent: bool = False) -> ErrorReply | None:
@@ -347,33 +323,55 @@ class Session:
     # Calls.
 
     def _call(self, call: Call, outcome: Outcome) -> bytes | None:
+        refused = self._take_call(call.id)
+        if refused is None:
+            outcome.calls.append(call)
+        return refused
+
+    def _take_call(self, identity: int) -> bytes | None:
+        """Count one more call under way; the reply that refuses it, where there are as many as may be."""
         if self._calls >= self._terms.calls:
             self._terms.reached("max_calls", self._who)
-            return messages.error_reply(call.id, messages.TOO_MANY)
+            return messages.error_reply(identity, messages.TOO_MANY)
         self._calls += 1
-        outcome.calls.append(call)
         return None
 
-    def answer(self, call: Call, value: Any) -> bytes:
-        """The reply to a call that was carried out."""
-        self._calls -= 1
+    def answer(self, call: Call, value: Any) -> list[bytes]:
+        """The reply to a call that was carried out, and to what has waited for it."""
         if call.request is None:
-            return messages.reply(call.id, "rpc", {"data": value})
+            self._calls -= 1
+            return [messages.reply(call.id, "rpc", {"data": value})]
         channel = call.request.channel
-        if channel not in self._pending:  # unsubscribed while it was looked up
-            return messages.error_reply(call.id, messages.BAD_REQUEST)
-        until = self._pending.pop(channel)
         known = self._known(channel)
         if known is None:
             known = {"task": value}
-        return self._subscribed(call.id, call.request, known, until)
+        return [self._in_turn(channel, asked, known) for asked in self._finished(channel)]
 
-    def give_up(self, call: Call, error: Refused) -> bytes:
-        """The reply to a call that could not be carried out."""
-        self._calls -= 1
-        if call.request is not None:
-            self._pending.pop(call.request.channel, None)
-        return self.refuse(call.id, error)
+    def give_up(self, call: Call, error: Refused) -> list[bytes]:
+        """The replies to a call that could not be carried out, and to what has waited for it."""
+        if call.request is None:
+            self._calls -= 1
+            return [self.refuse(call.id, error)]
+        return [
+            self.refuse(asked.id, error) if asked.request else messages.reply(asked.id, "unsubscribe", {})
+            for asked in self._finished(call.request.channel)
+        ]
+
+    def _finished(self, channel: str) -> Sequence[Waiting]:
+        waited = self._lookups.finish(channel)
+        self._calls -= len(waited)
+        return waited
+
+    def _in_turn(self, channel: str, asked: Waiting, known: dict[str, Any]) -> bytes:
+        """The reply to what was said of a channel whose task has been looked up by now."""
+        if asked.request is None:
+            return self._unsubscribed(asked.id, channel)
+        if asked.until is not None and asked.until <= time.time():
+            return messages.error_reply(asked.id, messages.TOKEN_EXPIRED)
+        if asked.until is None and not self.may_watch(channel):  # its rights have changed meanwhile
+            self._terms.refused(self._outlet, f"subscribe {channel}", _NOT_GRANTED)
+            return messages.error_reply(asked.id, messages.PERMISSION_DENIED)
+        return self._subscribed(asked.id, asked.request, known, asked.until)
 
     def refuse(self, identity: int, error: Refused) -> bytes:
         """The reply that tells of ``error``."""
@@ -388,6 +386,6 @@ class Session:
 
     def close(self) -> None:
         """The connection has ended: watch nothing any more."""
-        self._pending.clear()
+        self._lookups.clear()
         self._borrowed.clear()
         self.subscriptions.clear()

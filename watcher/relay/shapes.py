@@ -13,9 +13,11 @@ from watcher.relay.signature import Registered
 __all__ = [
     "CHANNELS",
     "EVENTS",
+    "LAST_OFFSET",
     "LIST",
     "LONGEST_WAIT",
     "MOST_TASKS",
+    "POSITION",
     "USUAL_TASKS",
     "WAIT",
     "Nothing",
@@ -32,6 +34,8 @@ LONGEST_WAIT: Final = 60.0
 #: Tasks on a page, if nothing else is asked for, and at most.
 USUAL_TASKS: Final = 100
 MOST_TASKS: Final = 1000
+#: No offset is greater: it is an integer of 64 bits wherever it is kept.
+LAST_OFFSET: Final = 2**63 - 1
 #: Channels of one stream of events, at most.
 CHANNELS: Final = 100
 
@@ -95,7 +99,7 @@ class Parameter(NamedTuple):
 
 
 _TEXT: Final = {"type": "string", "minLength": 1}
-_POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}:[0-9]{1,18}$"}
+POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}:[0-9]{1,18}$"}
 
 LIST: Final = {
     "state": Parameter("only tasks in this state; of several, in any of them", _TEXT, repeated=100),
@@ -106,7 +110,9 @@ LIST: Final = {
     "limit": Parameter(
         "so many tasks at most", {"type": "integer", "minimum": 1, "maximum": MOST_TASKS, "default": USUAL_TASKS}
     ),
-    "before": Parameter("go on there: `next` of the page before", {"type": "integer", "minimum": 0, "maximum": 2**63}),
+    "before": Parameter(
+        "go on there: `next` of the page before", {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET}
+    ),
 }
 WAIT: Final = {
     "wait": Parameter(
@@ -121,5 +127,5 @@ EVENTS: Final = {
         repeated=CHANNELS,
         required=True,
     ),
-    "since": Parameter("go on after this event, unless the header `Last-Event-ID` says where", _POSITION),
+    "since": Parameter("go on after this event, unless the header `Last-Event-ID` says where", POSITION),
 }

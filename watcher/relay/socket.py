@@ -26,14 +26,15 @@ from watcher.relay import messages
 from watcher.relay.backlog import acknowledged, waiting
 from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
-from watcher.relay.handshake import PATH, Handshake
+from watcher.relay.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
 from watcher.relay.hub import Hub
 from watcher.relay.limits import ACCOUNT, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
-from watcher.relay.session import Call, Session, Terms
+from watcher.relay.session import Session
 from watcher.relay.subscriptions import Subscriptions
+from watcher.relay.terms import Call, Terms
 
 __all__ = ["Desk", "Socket"]
 
@@ -184,7 +185,7 @@ class Socket(Paced):
         lines = request.headers.get_all
         peer = self._desk.peer(self._transport, lines)
         refused = self._objection(request.path, peer, lines)
-        response = self._protocol.reject(*refused) if refused else self._protocol.accept(request)
+        response = self._protocol.reject(*refused) if refused else answer(self._protocol, request)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and (refused := self._seat(peer, lines)):
             response = self._protocol.reject(*refused)
         self._protocol.send_response(response)
@@ -194,8 +195,9 @@ class Socket(Paced):
         """Why who asks for ``target`` gets no WebSocket, or None."""
         if not target.partition("?")[0].endswith(PATH):
             return HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n"
-        reason = self._desk.refusal(peer, lines)
-        return None if reason is None else (HTTPStatus.FORBIDDEN, f"{reason}\n")
+        if (reason := self._desk.refusal(peer, lines)) is not None:
+            return HTTPStatus.FORBIDDEN, f"{reason}\n"
+        return (HTTPStatus.BAD_REQUEST, f"{PROTOBUF}\n") if asks_for_protobuf(target) else None
 
     def _seat(self, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
         """Begin the client's session; why there is no room for it, or None."""
@@ -212,7 +214,7 @@ class Socket(Paced):
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
-            self.close(messages.BAD_PROTOCOL)
+            self.close(messages.JSON_ONLY)
         elif frame.opcode is Opcode.TEXT and frame.fin:
             self._message(bytes(frame.data))
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
@@ -254,16 +256,16 @@ class Socket(Paced):
     def answer(self, call: Call, value: Any) -> None:
         """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
         if self._session is not None and self._protocol.state is State.OPEN:
-            reply = self._session.answer(call, value)
-            self._cost += len(reply) // _REPLY
-            self._write_text([reply])
+            replies = self._session.answer(call, value)
+            self._cost += sum(map(len, replies)) // _REPLY
+            self._write_text(replies)
             self._tell_end()
             self._schedule()
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
         if self._session is not None and self._open:
-            self._write_text([self._session.give_up(call, error)])
+            self._write_text(self._session.give_up(call, error))
 
     @property
     def address(self) -> str:

@@ -124,9 +124,9 @@ def _asked(request: Request) -> tuple[list[str], Position | None, str | None]:
             raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(_ACCEPTED)} are")
         if name != "channel" and len(parameters.getlist(name)) > 1:
             raise BadRequest(f"parameter {name!r}: is accepted once")
-    channels = list(dict.fromkeys(parameters.getlist("channel")))
-    if not 0 < len(channels) <= CHANNELS:
+    if not 0 < len(given := parameters.getlist("channel")) <= CHANNELS:
         raise BadRequest(f"parameter 'channel': is needed, and accepted {CHANNELS} times at most")
+    channels = list(dict.fromkeys(given))
     for channel in channels:
         if messages.channel_error(channel) is not None:
             accepted = f"takes tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
