@@ -258,6 +258,26 @@ export function textsFor(fields, args, kwargs) {
   return texts;
 }
 
+/** A value of each plain type, to show how a task is sent. @type {Record<string, string>} */
+// prettier-ignore
+const EXAMPLES = {
+  // @ts-expect-error: __proto__ is no entry
+  __proto__: null,
+  int: "1", float: "1.5", str: '"text"', bool: "True",
+};
+
+/** How one of these tasks is sent from Python, one that takes a little of plain types if there is one; "" for none. */
+export function exampleOf(/** @type {Registered[]} */ tasks) {
+  const plain = (/** @type {Registered} */ { parameters }) => {
+    const required = parameters.filter(({ required }) => required);
+    return required.length > 0 && required.every(({ annotation, kind }) => annotation in EXAMPLES && kind.startsWith("pos"));
+  };
+  const task = tasks.find(plain) ?? tasks.find(({ parameters }) => !parameters.some(({ required }) => required)) ?? tasks[0];
+  if (!task) return "";
+  const values = task.parameters.filter(({ required }) => required).map(({ annotation }) => EXAMPLES[annotation] ?? "…");
+  return `app.send_task(${stringify(task.name)}${values.length ? `, [${values.join(", ")}]` : ""})`;
+}
+
 /** What may be said about how a task is sent. @type {Field[]} */
 export const OPTIONS = [
   option("queue", "word", "Where it is queued; empty for the one it is routed to"),

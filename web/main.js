@@ -13,6 +13,7 @@ import { cut, word } from "./format.js";
 import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
+import { kindOf } from "./module/kind.js";
 import { clockSkew, followTask, followTasks, keepToken, keptToken } from "./relay.js";
 import { Tasks } from "./state.js";
 import { Composer } from "./submit.js";
@@ -75,7 +76,7 @@ const views = {
   }),
   registry: new RegistryView(composeActions()),
   form: new FormView(composeActions()),
-  detail: new DetailView({ close, filter: filterBy, copy, revoke, again, edit }),
+  detail: new DetailView({ close, open, filter: filterBy, copy, revoke, again, edit }),
 };
 
 let scheduled = false;
@@ -111,7 +112,7 @@ function draw() {
   views.toolbar.update(model);
   views.notice.update(model.notice);
   views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
-  views.empty.update({ tasks, loading, status });
+  views.empty.update({ tasks, loading, status, registry });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
   views.form.update(composer.draft);
   views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task) });
@@ -123,12 +124,16 @@ function draw() {
 
 /** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
 function tickIfNeeded() {
-  const counts = model.tasks.isRunning || model.status.phase === "waiting" || model.history?.task?.final === false;
+  const counts = model.tasks.isRunning || model.status.phase === "waiting" || goesOn(model.history?.task);
   if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
   else {
     clearInterval(ticker);
     ticker = undefined;
   }
+}
+
+function goesOn(/** @type {Task | null | undefined} */ task) {
+  return task?.final === false && kindOf(task) !== "lost";
 }
 
 function tick() {
