@@ -80,7 +80,7 @@ export function factsOf(/** @type {Task} */ task) {
     { label: "Not before", text: task.eta },
     { label: "Expires", text: task.expires },
     { label: "Reason", text: task.reason?.replaceAll("_", " ") },
-    { label: "Run again of", text: again, open: true, copy: true },
+    { label: "Repeat of", text: again, open: true, copy: true },
     ...tags.map((/** @type {string} */ text) => ({ label: "Tag", text, filter: "tag" })),
     { label: "Root", text: task.root_id === task.id ? "" : task.root_id, filter: "root", copy: true },
     { label: "Parent", text: parentOf(task), open: true, copy: true },

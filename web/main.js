@@ -333,10 +333,11 @@ async function submit(texts, options) {
   list.show(composer.draft.sentId);
 }
 
-async function again(/** @type {Task} */ { name = "", args, kwargs }) {
+async function again(/** @type {Task} */ task) {
   const { history: read } = model;
   try {
-    const id = await composer.send({ task: name, args, kwargs, options: {} });
+    const { id, note } = await composer.again(task);
+    if (note) notify(note);
     // Who went elsewhere while the relay was asked is not called back.
     if (model.history === read) open(id);
     list.show(id);
