@@ -75,6 +75,11 @@ export class Tasks {
     return this.#byId.get(id);
   }
 
+  /** Every row, whether shown or not. */
+  all() {
+    return [...this.#byId.values()];
+  }
+
   /** The place of a row in the list as shown, -1 where it is not in it. */
   indexOf(/** @type {Row | undefined} */ row) {
     const list = this.#held ?? this.#shown;

@@ -118,9 +118,17 @@ export class EmptyView {
     this.actions = actions;
   }
 
-  /** @param {{tasks: Tasks, loading: boolean, status: Status, registry: {tasks: Registered[]}}} model */
-  update({ tasks, loading, status, registry }) {
-    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : "nothing";
+  /**
+   * @param {object} model
+   * @param {Tasks} model.tasks
+   * @param {boolean} model.loading
+   * @param {Status} model.status
+   * @param {{tasks: Registered[]}} model.registry
+   * @param {"all" | "some" | "none"} model.extent  how much of the tasks may be seen
+   */
+  update({ tasks, loading, status, registry, extent }) {
+    const nothing = extent === "all" ? "nothing" : extent;
+    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : nothing;
     const example = kind === "nothing" ? exampleOf(registry.tasks) : "";
     if (`${kind} ${example}` === this.#shown) return;
     this.#shown = `${kind} ${example}`;
@@ -133,6 +141,18 @@ export class EmptyView {
       return [
         el("p", { class: "dim", text: "No task passes this filter." }),
         el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
+      ];
+    }
+    if (kind === "some") {
+      return [
+        el("h2", { text: "Nothing that you may see has run yet" }),
+        el("p", { class: "dim", text: "The tasks that you may watch show up here at once." }),
+      ];
+    }
+    if (kind === "none") {
+      return [
+        el("h2", { text: "There is no task that you may watch" }),
+        el("p", { class: "dim", text: "Whoever runs this relay says who may watch what." }),
       ];
     }
     if (kind === "nothing") {
