@@ -37,6 +37,7 @@ export function icon(/** @type {string} */ name) {
 // prettier-ignore
 const STATES_WITH_ICON = new Set([
   "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "REJECTED", "IGNORED",
+  "LOST",
 ]);
 
 /** Show a state in an icon; `share` fills the pie of one in progress. */

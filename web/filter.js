@@ -5,22 +5,14 @@
  * blanks stands in double quotes. All of them must hold.
  *
  * @typedef {import("./module/task.js").Task} Task
- * @typedef {"all" | "waiting" | "running" | "succeeded" | "failed" | "other"} Kind
+ * @typedef {"all" | import("./module/kind.js").Kind} Kind
  * @typedef {{key: string, value: string, text: string}} Term  the value in lower case, and as it was typed
  * @typedef {{kind: Kind, terms: Term[]}} Filter
  */
 
-// Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
+import { kindOf } from "./module/kind.js";
 
-/** @type {Record<string, Kind>} */
-// prettier-ignore
-const KINDS = {
-  // @ts-expect-error: __proto__ is no entry
-  __proto__: null,
-  PENDING: "waiting", RECEIVED: "waiting", RETRY: "waiting",
-  SUCCESS: "succeeded", FAILURE: "failed",
-  REVOKED: "other", REJECTED: "other", IGNORED: "other",
-};
+// Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
 
 /** @type {Record<string, (task: Task) => string | undefined>} */
 const FIELDS = {
@@ -32,7 +24,7 @@ const FIELDS = {
   queue: (task) => task.queue,
   worker: (task) => task.hostname,
   root: (task) => task.root_id ?? task.id,
-  parent: (task) => task.parent_id,
+  parent: parentOf,
   group: (task) => task.group_id,
 };
 
@@ -41,14 +33,15 @@ export const KIND_NAMES = [
   ["all", "All"],
   ["waiting", "Waiting"],
   ["running", "Running"],
+  ["lost", "Lost"],
   ["succeeded", "Succeeded"],
   ["failed", "Failed"],
   ["other", "Other"],
 ];
 
-/** Which kind a state is of; started, in progress and custom states are all `running`. @returns {Kind} */
-export function kindOf(/** @type {string} */ state) {
-  return KINDS[state] ?? "running";
+/** The task that sent this one. What runs again under its own id may be told to be its own: no task is. */
+export function parentOf(/** @type {Task} */ { id, parent_id: parent }) {
+  return parent === id ? undefined : parent;
 }
 
 const TERM = /(?:(\w+):)?(?:"([^"]*)"?|(\S+))/g;
@@ -71,7 +64,7 @@ export function termText(/** @type {string} */ key, /** @type {string} */ value)
 
 /** Whether a task passes the filter. `call` is its name and arguments as the table shows them. */
 export function matches(/** @type {Task} */ task, /** @type {string} */ call, /** @type {Filter} */ { kind, terms }) {
-  if (kind !== "all" && kindOf(task.state) !== kind) return false;
+  if (kind !== "all" && kindOf(task) !== kind) return false;
   return terms.every(({ key, value }) => {
     if (key === "tag") return task.tags?.some((/** @type {string} */ tag) => tag.toLowerCase() === value) ?? false;
     if (key === "name") return task.name?.toLowerCase().includes(value) ?? false;

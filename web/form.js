@@ -258,13 +258,33 @@ export function textsFor(fields, args, kwargs) {
   return texts;
 }
 
+/** A value of each plain type, to show how a task is sent. @type {Record<string, string>} */
+// prettier-ignore
+const EXAMPLES = {
+  // @ts-expect-error: __proto__ is no entry
+  __proto__: null,
+  int: "1", float: "1.5", str: '"text"', bool: "True",
+};
+
+/** How one of these tasks is sent from Python, one that takes a little of plain types if there is one; "" for none. */
+export function exampleOf(/** @type {Registered[]} */ tasks) {
+  const plain = (/** @type {Registered} */ { parameters }) => {
+    const required = parameters.filter(({ required }) => required);
+    return required.length > 0 && required.every(({ annotation, kind }) => annotation in EXAMPLES && kind.startsWith("pos"));
+  };
+  const task = tasks.find(plain) ?? tasks.find(({ parameters }) => !parameters.some(({ required }) => required)) ?? tasks[0];
+  if (!task) return "";
+  const values = task.parameters.filter(({ required }) => required).map(({ annotation }) => EXAMPLES[annotation] ?? "…");
+  return `app.send_task(${stringify(task.name)}${values.length ? `, [${values.join(", ")}]` : ""})`;
+}
+
 /** What may be said about how a task is sent. @type {Field[]} */
 export const OPTIONS = [
   option("queue", "word", "Where it is queued; empty for the one it is routed to"),
   option("countdown", "number", "Seconds to wait before it runs"),
   option("expires", "number", "Seconds after which it is not run any more"),
-  option("priority", "integer", "0 to 9; what it means is up to the broker"),
-  option("tags", "word", "Separated by commas; search for them as tag:…"),
+  option("priority", "integer", "0 to 255; what it means is up to the broker"),
+  option("tags", "word", "Separated by commas, or a JSON list; search for them as tag:…"),
   option("task_id", "word", "Submitting the same id again within a day sends nothing again"),
 ];
 
@@ -289,15 +309,34 @@ function option(/** @type {string} */ name, /** @type {Input} */ input, /** @typ
 export function readOptions(/** @type {Record<string, string>} */ texts) {
   const found = read(OPTIONS, texts);
   const { tags, task_id: id } = found.values;
-  if (tags !== undefined)
-    found.values.tags = tags
-      .split(",")
-      .map((/** @type {string} */ tag) => tag.trim())
-      .filter(Boolean);
+  if (tags !== undefined) found.values.tags = tagsIn(tags);
   if (id !== undefined && !/^[A-Za-z0-9._:-]{1,200}$/.test(id)) {
     found.errors.task_id = "Letters, digits and . _ : - only, at most 200";
   }
   return found;
+}
+
+/** @returns {any[]} */
+function tagsIn(/** @type {string} */ text) {
+  if (text.startsWith("[")) {
+    try {
+      return parse(text);
+    } catch {
+      // Not a list then, but a tag that begins so.
+    }
+  }
+  const tags = text.split(",").map((tag) => tag.trim());
+  return tags.filter(Boolean);
+}
+
+/** The texts that would give these options. @returns {Record<string, string>} */
+export function optionTextsFor(/** @type {Record<string, any>} */ { queue, priority, tags }) {
+  const plain = tags?.every((/** @type {string} */ tag) => tag.trim() === tag && !/^\[|,/.test(tag));
+  return {
+    ...(queue && { queue }),
+    ...(priority !== undefined && { priority: String(priority) }),
+    ...(tags?.length && { tags: plain ? tags.join(", ") : stringify(tags) }),
+  };
 }
 
 /** Which argument a relay's message is about, if it names one. */

@@ -1,6 +1,7 @@
 /** How values, times and durations read on the page. Pure. */
 
 import { stringify } from "./json.js";
+import { kindOf } from "./module/kind.js";
 
 /** Kept in bounds wherever a value is shown in one line. */
 const LINE_LIMIT = 160;
@@ -75,6 +76,11 @@ export function size(/** @type {number} */ bytes) {
   if (bytes < 1024) return `${bytes} bytes`;
   if (bytes < 1024 ** 2) return `${Math.round(bytes / 1024)} KiB`;
   return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+/** The state that a task or an event shows: Celery's, but of one whose worker is gone that it is lost. */
+export function shownState(/** @type {{state: string, reason?: string}} */ told) {
+  return kindOf(told) === "lost" ? "LOST" : told.state;
 }
 
 /** A state as a word: Celery's own name, with one capital. */

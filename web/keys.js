@@ -17,7 +17,7 @@ export function installKeys({ compose, toggleFollow, escape, table }) {
     const target = /** @type {HTMLElement} */ (event.target);
     const typing = target.matches("input:not([type=checkbox]), textarea, select");
     if (event.key === "Escape") {
-      if (typing) target.blur();
+      if (typing) leave(/** @type {HTMLInputElement} */ (target));
       else escape();
       return;
     }
@@ -30,4 +30,13 @@ export function installKeys({ compose, toggleFollow, escape, table }) {
     else return;
     event.preventDefault();
   });
+}
+
+/** Go out of a field; what was looked for in it is looked for no more, in every browser alike. */
+function leave(/** @type {HTMLInputElement} */ field) {
+  if (field.type === "search" && field.value) {
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+  }
+  field.blur();
 }

@@ -9,11 +9,13 @@
 import { askRevoke, askToken, installTheme } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { termText } from "./filter.js";
+import { Feed, followTask } from "./follow.js";
 import { cut, word } from "./format.js";
 import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
-import { clockSkew, followTask, followTasks, keepToken, keptToken } from "./relay.js";
+import { kindOf } from "./module/kind.js";
+import { clockSkew, keepToken, keptToken } from "./relay.js";
 import { Tasks } from "./state.js";
 import { Composer } from "./submit.js";
 import { History } from "./timeline.js";
@@ -46,7 +48,7 @@ const connection = new Relay({
   name: "page",
   json,
 });
-/** The subscription of the details. @type {import("./watcher.js").Subscription | undefined} */ let watched;
+/** What the details follow. @type {{end: () => void} | undefined} */ let watched;
 /** Whether the details were opened from the keyboard, which then goes back to where it was. */
 let openedByKey = false;
 
@@ -56,7 +58,10 @@ const composer = new Composer({
   draw,
   changed,
   focusMistake: () => views.form.focus(),
-  sending: (id) => model.tasks.claim(id),
+  sending(id) {
+    model.tasks.claim(id);
+    feed.offer([`task:${id}`]);
+  },
   sent: (name) => announce(`${name} submitted`),
 });
 
@@ -75,7 +80,7 @@ const views = {
   }),
   registry: new RegistryView(composeActions()),
   form: new FormView(composeActions()),
-  detail: new DetailView({ close, filter: filterBy, copy, revoke, again, edit }),
+  detail: new DetailView({ close, open, filter: filterBy, copy, revoke, again, edit }),
 };
 
 let scheduled = false;
@@ -111,7 +116,7 @@ function draw() {
   views.toolbar.update(model);
   views.notice.update(model.notice);
   views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
-  views.empty.update({ tasks, loading, status });
+  views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
   views.form.update(composer.draft);
   views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task) });
@@ -123,12 +128,16 @@ function draw() {
 
 /** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
 function tickIfNeeded() {
-  const counts = model.tasks.isRunning || model.status.phase === "waiting" || model.history?.task?.final === false;
+  const counts = model.tasks.isRunning || model.status.phase === "waiting" || goesOn(model.history?.task);
   if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
   else {
     clearInterval(ticker);
     ticker = undefined;
   }
+}
+
+function goesOn(/** @type {Task | null | undefined} */ task) {
+  return task?.final === false && kindOf(task) !== "lost";
 }
 
 function tick() {
@@ -157,7 +166,8 @@ function onStatus(/** @type {Status} */ status) {
     announce(status.trouble ? "The relay has lost Redis" : "The relay has Redis again");
   } else if (status.phase === "connected") {
     if (!model.loading) announce("Connected again");
-    if (model.loading) sync();
+    if (model.loading) feed.start();
+    else feed.reconsider();
     loadRegistry();
   } else if (status.phase === "waiting" && before === "connected") announce("Connection lost");
   else if (status.phase === "refused") announce("The relay refused the connection");
@@ -177,21 +187,20 @@ async function connectNow() {
   connection.open();
 }
 
-/** Take over what the relay knows, then follow from exactly there. */
-function sync() {
-  followTasks(connection, model.tasks, {
-    changed() {
-      model.loading = false;
-      changed();
-    },
-    ended: announceEnd,
-    gap: () => notify("Some events could not be had. What is shown is what the relay still knows."),
-    refused(reason) {
-      model.loading = false;
-      notify(`The relay does not show the list of tasks: ${reason}`);
-    },
-  });
-}
+const feed = new Feed(connection, model.tasks, {
+  changed() {
+    model.loading = false;
+    changed();
+  },
+  ended: announceEnd,
+  gap: () => notify("Some events could not be had. What is shown is what the relay still knows."),
+  refused(text) {
+    model.loading = false;
+    notify(`The relay does not show ${text}`);
+  },
+  partly: (patterns) =>
+    notify(`Of what you may see (${cut(patterns.join(", "))}), tasks under names that are new here show up after a reload.`),
+});
 
 function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, state, id }, outcome }) {
   announce(`${cut(name ?? id)}: ${cut(word(state))}${outcome ? `, ${outcome}` : ""}`);
@@ -200,7 +209,8 @@ function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, sta
 async function loadRegistry() {
   try {
     const { tasks } = await connection.rpc("registry", {}, { repeatable: true });
-    model.registry = { tasks, note: tasks.length ? "" : "The app registers no task that may be submitted." };
+    feed.offer(tasks.map((/** @type {Registered} */ { name }) => `name:${name}`));
+    model.registry = { tasks, note: tasks.length ? "" : "The app registers no task that may be submitted from here." };
   } catch (error) {
     if (!(error instanceof RelayError)) throw error;
     const note =
@@ -220,7 +230,7 @@ function open(/** @type {string} */ id, byKey = false) {
   if (model.history?.id !== id) {
     watched?.end();
     model.history = new History(id);
-    watched = followTask(connection, model.history, changed);
+    watched = followTask(connection, model.history, feed, changed);
   }
   openedByKey = byKey;
   draw();
@@ -328,10 +338,11 @@ async function submit(texts, options) {
   list.show(composer.draft.sentId);
 }
 
-async function again(/** @type {Task} */ { name = "", args, kwargs }) {
+async function again(/** @type {Task} */ task) {
   const { history: read } = model;
   try {
-    const id = await composer.send({ task: name, args, kwargs, options: {} });
+    const { id, note } = await composer.again(task);
+    if (note) notify(note);
     // Who went elsewhere while the relay was asked is not called back.
     if (model.history === read) open(id);
     list.show(id);
@@ -358,7 +369,7 @@ function obstacleTo(/** @type {Task | null} */ task) {
       : "It can't be run again from here: its arguments were cut, masked or are no JSON. Only their text is known.";
   }
   if (model.registry.tasks.some(({ name }) => name === task.name)) return "";
-  return "It can't be run again from here: the app does not offer this task.";
+  return "It can't be run again from here: the relay does not offer you this task.";
 }
 
 // The start

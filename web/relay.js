@@ -1,8 +1,6 @@
-/** What the page asks of its relay: where it is, the tasks that it starts from, and what happens from then on. */
+/** What the page asks of its relay by requests: the tasks that it starts from, those that it looks for, a result. */
 
 import { parse } from "./json.js";
-
-const EVERYTHING = { epoch: "", offset: 0 };
 
 const PAGE_SIZE = 200;
 const TASKS_AT_START = 1000;
@@ -44,74 +42,12 @@ function storedToken() {
 }
 
 /**
- * Take over the tasks that the relay knows, then follow from exactly there. Where something in between could not be
- * had, this is said, and done again from what there is.
- * @param {import("./watcher.js").Relay} connection
- * @param {import("./state.js").Tasks} tasks
- * @param {object} tell
- * @param {() => void} tell.changed
- * @param {(row: import("./state.js").Row) => void} tell.ended  a task of this page has ended
- * @param {() => void} tell.gap
- * @param {(reason: string) => void} tell.refused
- */
-export async function followTasks(connection, tasks, tell) {
-  const since = await loadTasks((task) => tasks.merge(task));
-  let first = true;
-  const handlers = {
-    onSubscribed(/** @type {import("./watcher.js").Subscribed} */ { gap, renewed }) {
-      const again = (gap || renewed) && !first;
-      if (renewed) tasks.clear();
-      // Without a place to start from, all that is kept was asked for: that some of it is gone goes without saying.
-      if (since && (gap || renewed)) tell.gap();
-      if (again) {
-        subscription.end();
-        followTasks(connection, tasks, tell);
-      }
-      first = false;
-      tell.changed();
-    },
-    onEvent(/** @type {any} */ event, /** @type {number} */ offset) {
-      const row = tasks.apply(event, offset);
-      if (row?.mine && row.task.final && row.task.timestamp === event.timestamp) tell.ended(row);
-      if (row) tell.changed();
-    },
-    onError: (/** @type {Error} */ error) => tell.refused(error.message),
-  };
-  const subscription = connection.subscribe("tasks", handlers, since ?? EVERYTHING);
-}
-
-/**
- * Follow one task, from the first of its events that is kept.
- * @param {import("./watcher.js").Relay} connection
- * @param {import("./timeline.js").History} history
- * @param {() => void} changed
- */
-export function followTask(connection, history, changed) {
-  const handlers = {
-    onSubscribed(/** @type {import("./watcher.js").Subscribed} */ { data, gap, renewed }) {
-      if (renewed) history.reset();
-      history.learn(data?.task ?? null, gap);
-      changed();
-    },
-    onEvent(/** @type {any} */ event, /** @type {number} */ offset) {
-      history.apply(event, offset);
-      changed();
-    },
-    onError(/** @type {Error} */ error) {
-      history.refuse(error.message);
-      changed();
-    },
-  };
-  return connection.subscribe(`task:${history.id}`, handlers, EVERYTHING);
-}
-
-/**
  * Load the newest tasks, unfinished ones older than the history among them. Once, when the page starts or has lost its
  * place; what follows comes over the connection.
  * @param {(task: any) => void} take
  * @returns {Promise<{epoch: string, offset: number} | undefined>} the position from which to follow, if there is one
  */
-async function loadTasks(take) {
+export async function loadTasks(take) {
   let position;
   let before = "";
   let taken = 0;

@@ -20,8 +20,9 @@
  * @property {boolean} mine  whether it was submitted from this page
  */
 
-import { kindOf, matches } from "./filter.js";
-import { call, clock, cut, line, size } from "./format.js";
+import { matches } from "./filter.js";
+import { call, clock, cut, line, size, word } from "./format.js";
+import { kindOf } from "./module/kind.js";
 import { firstSeen, fold } from "./module/task.js";
 
 /** When the bound is reached this share of the tasks goes at once, the oldest finished ones first. */
@@ -36,7 +37,7 @@ export class Tasks {
   #pinned = "";
   #lastNumber = 0;
   #arrivals = 0;
-  /** How many tasks there are of each kind. @type {Record<string, number>} */
+  /** How many tasks there are of each kind; `lost` is among them once there was one. @type {Record<string, number>} */
   counts = { all: 0, waiting: 0, running: 0, succeeded: 0, failed: 0, other: 0 };
   /** Grows with each change, so that a view knows whether to look. */
   version = 0;
@@ -72,6 +73,11 @@ export class Tasks {
   /** @returns {Row | undefined} */
   get(/** @type {string} */ id) {
     return this.#byId.get(id);
+  }
+
+  /** Every row, whether shown or not. */
+  all() {
+    return [...this.#byId.values()];
   }
 
   /** The place of a row in the list as shown, -1 where it is not in it. */
@@ -146,9 +152,9 @@ export class Tasks {
    */
   #store(known, task, source) {
     const row = known ?? this.#create(task);
-    if (known) this.counts[kindOf(known.task.state)] -= 1;
+    if (known) this.#count(known.task, -1);
     else this.counts.all += 1;
-    this.counts[kindOf(task.state)] += 1;
+    this.#count(task, 1);
     row.task = task;
     row.call ||= call(source);
     if (task.state === source.state && task.timestamp === source.timestamp) row.outcome = outcome(source);
@@ -156,6 +162,11 @@ export class Tasks {
     if (!known && this.#byId.size > this.limit) this.#evict();
     this.version += 1;
     return row;
+  }
+
+  #count(/** @type {Task} */ task, /** @type {number} */ by) {
+    const kind = kindOf(task);
+    this.counts[kind] = (this.counts[kind] ?? 0) + by;
   }
 
   /** @returns {Row} */
@@ -199,7 +210,7 @@ export class Tasks {
     const leaving = [...oldestFirst.filter((row) => row.task.final), ...oldestFirst.filter((row) => !row.task.final)];
     for (const row of leaving.slice(0, Math.ceil(this.limit * EVICTED_SHARE))) {
       this.#byId.delete(row.id);
-      this.counts[kindOf(row.task.state)] -= 1;
+      this.#count(row.task, -1);
       this.counts.all -= 1;
       row.shown = false;
     }
@@ -223,8 +234,9 @@ function outcome(/** @type {Event} */ event) {
   if (bytes !== undefined) return `${size(bytes)}, open it to see`;
   if (state === "SUCCESS") return result === undefined ? "" : event.result_repr ? cut(result) : line(result);
   if (exception) return cut(`${exception.type}: ${exception.message}`);
+  if (kindOf(event) === "lost") return `worker lost, was ${cut(word(state))}`;
   if (reason) return reason.replaceAll("_", " ");
-  if (eta && kindOf(state) === "waiting") return `not before ${clock(Date.parse(eta) / 1000)}`;
+  if (eta && kindOf(event) === "waiting") return `not before ${clock(Date.parse(eta) / 1000)}`;
   if (meta === undefined || meta === null) return "";
   if (typeof meta === "object" && "current" in meta) return cut(String(meta.description ?? meta.message ?? ""));
   return line(meta);

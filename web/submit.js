@@ -14,11 +14,17 @@
  * @property {(name: string) => void} sent
  */
 
-import { argumentIn, arrange, fieldsOf, OPTIONS, read, readOptions, textsFor } from "./form.js";
+import { optionsAgain, optionsOf } from "./again.js";
+import { argumentIn, arrange, fieldsOf, OPTIONS, optionTextsFor, read, readOptions, textsFor } from "./form.js";
 import { newId } from "./watcher.js";
+
+/** Of so many submissions the page remembers what their events don't tell. */
+const REMEMBERED = 1000;
 
 export class Composer {
   #page;
+  /** The priorities that tasks were submitted with from here, by id. @type {Map<string, {priority: number}>} */
+  #priorities = new Map();
   /** What is being filled in. @type {Draft | null} */
   draft = null;
 
@@ -27,14 +33,16 @@ export class Composer {
   }
 
   /** Begin to fill in the arguments of a task. */
-  choose(/** @type {Registered} */ task, texts = {}) {
-    this.draft = { task, fields: fieldsOf(task.parameters), texts, errors: {}, error: "", sending: false, sentId: "" };
+  choose(/** @type {Registered} */ task, texts = {}, optionTexts = {}) {
+    const fields = fieldsOf(task.parameters);
+    this.draft = { task, fields, texts, optionTexts, errors: {}, error: "", sending: false, sentId: "" };
     this.#page.draw();
   }
 
-  /** Begin from the arguments of a task that was submitted before. */
-  edit(/** @type {Registered} */ task, /** @type {Task} */ { args, kwargs }) {
-    this.choose(task, textsFor(fieldsOf(task.parameters), args, kwargs));
+  /** Begin from the arguments and the options of a task that was submitted before. */
+  edit(/** @type {Registered} */ registered, /** @type {Task} */ task) {
+    const options = { ...this.#priorities.get(task.id), ...optionsOf(task) };
+    this.choose(registered, textsFor(fieldsOf(registered.parameters), task.args, task.kwargs), optionTextsFor(options));
   }
 
   back() {
@@ -88,9 +96,35 @@ export class Composer {
     const id = options.task_id ?? newId();
     this.#page.sending(id);
     await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
+    if (options.priority !== undefined) this.#remember(id, options.priority);
     this.#page.sending(id);
     this.#page.sent(task);
     return id;
+  }
+
+  #remember(/** @type {string} */ id, /** @type {number} */ priority) {
+    this.#priorities.set(id, { priority });
+    const [oldest] = this.#priorities.keys();
+    if (this.#priorities.size > REMEMBERED) this.#priorities.delete(oldest);
+  }
+
+  /**
+   * Submit a task once more as it was: its arguments, queue, tags, and its priority where it was submitted from here.
+   * @param {Task} task
+   * @returns {Promise<{id: string, note: string}>} the new task's id, and what of it is not as it was
+   */
+  async again(task) {
+    const { name = "", args = [], kwargs = {} } = task;
+    const options = optionsAgain(task, this.#priorities.get(task.id));
+    try {
+      return { id: await this.send({ task: name, args, kwargs, options }), note: "" };
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      if (!options.queue || argumentIn(message) !== "queue") throw error;
+      const { queue: _, ...others } = options;
+      const id = await this.send({ task: name, args, kwargs, options: others });
+      return { id, note: `It was sent to where the app routes it, not to the same queue again: ${message}` };
+    }
   }
 
   #show() {

@@ -8,6 +8,7 @@
  * @property {Registered} task
  * @property {Field[]} fields
  * @property {Record<string, string>} texts  what stands in the fields at first
+ * @property {Record<string, string>} optionTexts  what stands in the options at first
  * @property {Record<string, string>} errors  by field
  * @property {string} error  about the whole
  * @property {boolean} sending
@@ -172,7 +173,7 @@ export class FormView {
     this.#actions.submit(textsOf(this.#draft.fields), textsOf(OPTIONS, "option:"));
   }
 
-  #build(/** @type {Draft} */ { task, fields, texts }) {
+  #build(/** @type {Draft} */ { task, fields, texts, optionTexts }) {
     this.#inputs.clear();
     this.#button = el("button", { class: "primary", text: "Submit" });
     this.#output = el("span", { class: "sent" });
@@ -192,21 +193,22 @@ export class FormView {
         task.doc.trim() && el("p", { class: "quiet form-doc", text: task.doc.trim() }),
         !fields.length && el("p", { class: "quiet", text: "It takes no arguments." }),
         ...fields.map((field) => this.#field(field, field.name, texts[field.name] ?? field.initial)),
-        this.#options(),
+        this.#options(optionTexts),
       ),
       el("div", { class: "form-foot" }, this.#error, el("div", { class: "submit" }, this.#button, this.#output)),
     );
   }
 
-  #options() {
+  #options(/** @type {Record<string, string>} */ texts) {
     const wide = new Set(["queue", "tags", "task_id"]);
     const body = el("div", { class: "options-body" });
     for (const option of OPTIONS) {
-      const field = this.#field(option, `option:${option.name}`, "");
+      const field = this.#field(option, `option:${option.name}`, texts[option.name] ?? "");
       field.classList.toggle("wide", wide.has(option.name));
       body.append(field);
     }
-    return el("details", { class: "options" }, el("summary", { text: "Options: queue, countdown, tags …" }), body);
+    const open = Object.keys(texts).length > 0;
+    return el("details", { class: "options", open }, el("summary", { text: "Options: queue, countdown, tags …" }), body);
   }
 
   /** @param {Field} field @param {string} key @param {string} text */

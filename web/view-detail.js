@@ -4,11 +4,13 @@
  * @typedef {import("./timeline.js").History} History
  * @typedef {import("./timeline.js").Entry} Entry
  * @typedef {import("./timeline.js").Try} Try
+ * @typedef {import("./facts.js").Fact} Fact
  * @typedef {import("./module/task.js").Task} Task
  *
  * @typedef {object} Actions
  * @property {() => void} close
  * @property {(key: string, value: string) => void} filter
+ * @property {(id: string) => void} open  the details of another task
  * @property {(text: string) => void} copy
  * @property {(id: string) => void} revoke
  * @property {(task: Task) => void} again
@@ -21,16 +23,15 @@
  */
 
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
-import { kindOf } from "./filter.js";
-import { block, call, count, cut, duration, inFull, line, moment, precisely, size, word } from "./format.js";
+import { argumentsText, clockText, entryNote, entryText, factsOf, noteText, outcomeText } from "./facts.js";
+import { count, cut, duration, inFull, moment, precisely, shownState, word } from "./format.js";
+import { kindOf } from "./module/kind.js";
+import { progressOf } from "./module/task.js";
 import { keptToken, resultAddress, saveResult } from "./relay.js";
-import { progressOf, runtimeOf } from "./module/task.js";
 
 /** Of a value, an error or a name so much is drawn, in characters: millions, with overrides of the direction in them, stop a browser for minutes. */
 const SHOWN = 20_000;
 const NAME_SHOWN = 400;
-
-/** @typedef {{label: string, text: string, copy?: boolean, filter?: string, title?: string}} Fact */
 
 export class DetailView {
   #root = byId("detail");
@@ -181,12 +182,15 @@ export class DetailView {
 
   #writeState(/** @type {Task} */ task) {
     const { badge, word: text, icon: svg, progress: bar, percent } = this.#parts;
-    const progress = kindOf(task.state) === "running" ? progressOf(task) : undefined;
-    setAttribute(badge, "data-kind", kindOf(task.state));
-    setAttribute(badge, "data-state", task.state);
-    setStateIcon(svg, task.state, progress?.share);
-    setText(text, cut(word(task.state)));
-    bar.hidden = percent.hidden = !progress;
+    const kind = kindOf(task);
+    const state = shownState(task);
+    const progress = kind === "running" || kind === "lost" ? progressOf(task) : undefined;
+    setAttribute(badge, "data-kind", kind);
+    setAttribute(badge, "data-state", state);
+    setStateIcon(svg, state, progress?.share);
+    setText(text, cut(word(state)));
+    bar.hidden = !progress || kind === "lost";
+    percent.hidden = !progress;
     if (!progress) return;
     bar.value = progress.share * 100;
     setText(percent, `${Math.floor(progress.share * 100)} %, ${progress.current} of ${progress.total}`);
@@ -233,17 +237,18 @@ export class DetailView {
     );
   }
 
-  #fact(/** @type {Fact} */ { label, text, copy, filter, title }) {
+  #fact(/** @type {Fact} */ { label, text, copy, filter, open }) {
     const shown = cut(text, NAME_SHOWN);
-    const value = filter
-      ? el("button", {
-          type: "button",
-          class: "link mono",
-          text: shown,
-          title: `Show all tasks with ${filter}:${shown}`,
-          onclick: () => this.#actions.filter(filter, text),
-        })
-      : el("span", { class: copy ? "mono" : "", text: shown, title });
+    const value =
+      filter || open
+        ? el("button", {
+            type: "button",
+            class: "link mono",
+            text: shown,
+            title: filter ? `Show all tasks with ${filter}:${shown}` : "Open this task",
+            onclick: () => (filter ? this.#actions.filter(filter, text) : this.#actions.open(text)),
+          })
+        : el("span", { class: copy ? "mono" : "", text: shown });
     return el(
       "div",
       {},
@@ -286,66 +291,6 @@ function copyButton(/** @type {string} */ label, /** @type {() => void} */ oncli
   return button;
 }
 
-function noteText(/** @type {History} */ { phase, refusal }) {
-  return {
-    loading: "Asking the relay…",
-    unknown: "Nobody knows this task: neither the relay's history nor the result backend has it.",
-    refused: `The relay does not tell: ${refusal}`,
-    known: "",
-  }[phase];
-}
-
-function clockText(/** @type {Task} */ task, /** @type {number} */ now) {
-  const running = kindOf(task.state) === "running";
-  const seconds = runtimeOf(task, running ? now : undefined);
-  const attempt = task.retries ? `, try ${task.retries + 1}` : "";
-  if (seconds !== undefined) return `${running ? "for" : "after"} ${duration(seconds, running)}${attempt}`;
-  return task.final ? attempt.slice(2) : `for ${duration(Math.max(0, now - task.timestamp), true)}${attempt}`;
-}
-
-function outcomeText(/** @type {Task} */ task) {
-  const { exception, state, result, result_size: bytes, meta, meta_size: metaBytes, reason } = task;
-  if (exception) return exception.traceback ?? `${exception.type}: ${exception.message}`;
-  if (bytes !== undefined) return `The result takes ${size(bytes)}: more than is put into an event.`;
-  if (state === "SUCCESS") return task.result_repr ? String(result) : result === undefined ? "" : block(result);
-  if (reason) return reason.replaceAll("_", " ");
-  if (metaBytes !== undefined) return `What it reported takes ${size(metaBytes)}: more than is put into an event.`;
-  return meta === undefined ? "" : block(meta);
-}
-
-function argumentsText(/** @type {Task} */ task) {
-  const { args, kwargs } = task;
-  if (!args || !kwargs) return call(task, Infinity);
-  const parts = args.map((/** @type {any} */ value) => line(value, Infinity));
-  for (const [key, value] of Object.entries(kwargs)) parts.push(`${key}=${line(value, Infinity)}`);
-  return parts.length ? parts.join("\n") : "none";
-}
-
-/** @returns {Fact[]} */
-function factsOf(/** @type {Task} */ task) {
-  const { times } = task;
-  const sent = times.PENDING;
-  const waited = sent !== undefined && times.STARTED !== undefined ? duration(Math.max(0, times.STARTED - sent)) : "";
-  /** @type {(Omit<Fact, "text"> & {text?: string})[]} */
-  const facts = [
-    { label: "Task id", text: task.id, copy: true },
-    { label: "Worker", text: task.hostname, filter: "worker" },
-    { label: "Queue", text: task.queue, filter: "queue" },
-    { label: "Sent", text: sent === undefined ? "" : inFull(sent) },
-    { label: "Waited", text: waited },
-    { label: "Retries", text: task.retries ? String(task.retries) : "" },
-    { label: "Not before", text: task.eta },
-    { label: "Expires", text: task.expires },
-    { label: "Reason", text: task.reason?.replaceAll("_", " ") },
-    ...(task.tags ?? []).map((/** @type {string} */ text) => ({ label: "Tag", text, filter: "tag" })),
-    { label: "Root", text: task.root_id === task.id ? "" : task.root_id, filter: "root", copy: true },
-    { label: "Parent", text: task.parent_id, filter: "id", copy: true },
-    { label: "Group", text: task.group_id, filter: "group", copy: true },
-    { label: "Known by", text: task.source === "backend" ? "the result backend only" : "" },
-  ];
-  return /** @type {Fact[]} */ (facts.filter(({ text }) => text));
-}
-
 function createTry(/** @type {Try} */ { life, retries }) {
   const title = life ? `Sent again, try ${retries + 1}` : `Try ${retries + 1}`;
   return el("div", {}, el("p", { class: "try-title", text: title }), el("ol", { class: "entries" }));
@@ -367,33 +312,19 @@ function createEntry() {
   );
 }
 
-function updateEntry(/** @type {any} */ element, /** @type {Entry} */ { event, since, times, delta }) {
+function updateEntry(/** @type {any} */ element, /** @type {Entry} */ entry) {
+  const { event, since, delta } = entry;
   const [svg, what, at, gap, note] = element.children;
-  setAttribute(element, "data-kind", kindOf(event.state));
-  setAttribute(element, "data-state", event.state);
-  setStateIcon(svg, event.state, progressOf(event)?.share ?? 0);
-  setText(what.firstChild, cut(word(event.state)));
-  setText(
-    what.lastChild,
-    [
-      times > 1 && ` ${times} reports`,
-      event.late && " arrived late",
-      event.source === "backend" && " from the result backend",
-    ]
-      .filter(Boolean)
-      .join(","),
-  );
+  const state = shownState(event);
+  setAttribute(element, "data-kind", kindOf(event));
+  setAttribute(element, "data-state", state);
+  setStateIcon(svg, state, progressOf(event)?.share ?? 0);
+  setText(what.firstChild, cut(word(state)));
+  setText(what.lastChild, entryText(entry));
   setText(at, precisely(since));
   setAttribute(at, "datetime", moment(since).toISOString());
   setAttribute(at, "title", inFull(since));
   setText(gap, delta === undefined ? "" : `+${duration(delta)}`);
   setText(note, entryNote(event));
   note.hidden = !note.textContent;
-}
-
-function entryNote(/** @type {Record<string, any>} */ { state, exception, reason, meta, hostname }) {
-  if (exception) return cut(`${exception.type}: ${exception.message}`, 300);
-  if (reason) return reason.replaceAll("_", " ");
-  if (meta !== undefined) return line(meta, 200);
-  return state === "STARTED" && hostname ? `on ${cut(hostname)}` : "";
 }

@@ -4,11 +4,13 @@
  * @typedef {import("./watcher.js").Status} Status
  * @typedef {import("./state.js").Tasks} Tasks
  * @typedef {import("./filter.js").Kind} Kind
+ * @typedef {import("./form.js").Registered} Registered
  */
 
 import { byId, el, setAttribute, setText } from "./dom.js";
 import { KIND_NAMES } from "./filter.js";
-import { count } from "./format.js";
+import { exampleOf } from "./form.js";
+import { count, cut } from "./format.js";
 
 /** The connection, always in sight. */
 export class ConnectionView {
@@ -73,11 +75,12 @@ export class ToolbarView {
   /** @param {{tasks: Tasks}} model */
   update({ tasks }) {
     for (const [kind, button] of this.#buttons) {
-      const number = tasks.counts[kind];
+      const number = tasks.counts[kind] ?? 0;
       const counter = /** @type {Element} */ (button.lastElementChild);
       setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
       setText(counter, count(number));
       setAttribute(counter, "data-some", number > 0);
+      button.hidden = kind === "lost" && !number && tasks.filter.kind !== kind; // rare, and there is little room
     }
     setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
@@ -115,20 +118,41 @@ export class EmptyView {
     this.actions = actions;
   }
 
-  /** @param {{tasks: Tasks, loading: boolean, status: Status}} model */
-  update({ tasks, loading, status }) {
-    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : "nothing";
-    if (kind === this.#shown) return;
-    this.#shown = kind;
+  /**
+   * @param {object} model
+   * @param {Tasks} model.tasks
+   * @param {boolean} model.loading
+   * @param {Status} model.status
+   * @param {{tasks: Registered[]}} model.registry
+   * @param {"all" | "some" | "none"} model.extent  how much of the tasks may be seen
+   */
+  update({ tasks, loading, status, registry, extent }) {
+    const nothing = extent === "all" ? "nothing" : extent;
+    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : nothing;
+    const example = kind === "nothing" ? exampleOf(registry.tasks) : "";
+    if (`${kind} ${example}` === this.#shown) return;
+    this.#shown = `${kind} ${example}`;
     this.#root.hidden = !kind;
-    this.#root.replaceChildren(...this.#content(kind));
+    this.#root.replaceChildren(...this.#content(kind, example));
   }
 
-  #content(/** @type {string} */ kind) {
+  #content(/** @type {string} */ kind, /** @type {string} */ example) {
     if (kind === "filtered") {
       return [
         el("p", { class: "dim", text: "No task passes this filter." }),
         el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
+      ];
+    }
+    if (kind === "some") {
+      return [
+        el("h2", { text: "Nothing that you may see has run yet" }),
+        el("p", { class: "dim", text: "The tasks that you may watch show up here at once." }),
+      ];
+    }
+    if (kind === "none") {
+      return [
+        el("h2", { text: "There is no task that you may watch" }),
+        el("p", { class: "dim", text: "Whoever runs this relay says who may watch what." }),
       ];
     }
     if (kind === "nothing") {
@@ -136,9 +160,21 @@ export class EmptyView {
       return [
         logo,
         el("h2", { text: "Nothing has run yet" }),
-        el("p", { class: "dim", text: "Run a task from here, or send one from Python. It shows up at once." }),
-        el("pre", {}, el("code", { text: "from tasks import test\ntest.delay(7)" })),
-      ];
+        el("p", {
+          class: "dim",
+          text: example
+            ? "Run a task from here, or send one from Python. It shows up at once."
+            : "Send a task from Python. It shows up at once.",
+        }),
+        example && el("pre", {}, el("code", { text: cut(example) })),
+        el(
+          "p",
+          { class: "quiet" },
+          "Sent one, and nothing is here? Then look whether ",
+          el("code", { text: "watcher.install(app)" }),
+          " stands where the app is made, for the process that sends and for the worker.",
+        ),
+      ].filter((part) => part !== "");
     }
     if (kind === "refused") return [el("p", { class: "dim", text: "The relay does not serve this page." })];
     if (kind === "unauthorized") return [el("p", { class: "dim", text: "The relay asks for a token." })];

@@ -18,8 +18,8 @@
  */
 
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
-import { kindOf } from "./filter.js";
-import { count, cut, duration, inFull, moment, nameParts, when, word } from "./format.js";
+import { count, cut, duration, inFull, moment, nameParts, shownState, when, word } from "./format.js";
+import { kindOf } from "./module/kind.js";
 import { progressOf, runtimeOf } from "./module/task.js";
 
 /** Rows beyond the edges, so that a scroll shows rows and not gaps; fewer while the list moves by itself. */
@@ -79,7 +79,7 @@ export class TableView {
   /** Let the running times in view go on. */
   tick(/** @type {number} */ now) {
     for (const { row, parts } of this.#live.values()) {
-      if (row && kindOf(row.task.state) === "running") setText(parts.runtime, runtimeText(row, now));
+      if (row && kindOf(row.task) === "running") setText(parts.runtime, runtimeText(row, now));
     }
   }
 
@@ -227,12 +227,14 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
   const { parts } = element;
   const { task } = row;
   const [module, name] = nameParts(cut(task.name ?? ""));
-  const progress = kindOf(task.state) === "running" ? progressOf(task) : undefined;
+  const kind = kindOf(task);
+  const state = shownState(task);
+  const progress = kind === "running" || kind === "lost" ? progressOf(task) : undefined;
   const percent = progress ? Math.floor(progress.share * 100) : 0;
-  setAttribute(element, "data-kind", kindOf(task.state));
-  setAttribute(element, "data-state", task.state);
-  setStateIcon(parts.icon, task.state, progress?.share);
-  setText(parts.word, cut(word(task.state)));
+  setAttribute(element, "data-kind", kind);
+  setAttribute(element, "data-state", state);
+  setStateIcon(parts.icon, state, progress?.share);
+  setText(parts.word, cut(word(state)));
   setText(parts.attempt, task.retries ? `try ${task.retries + 1}` : "");
   setText(parts.module, name ? module : "");
   setText(parts.name, name || cut(task.id));
@@ -240,7 +242,8 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
   setText(parts.text, row.outcome);
   setText(parts.runtime, runtimeText(row, now));
   setText(parts.percent, progress ? `${percent} %` : "");
-  parts.percent.hidden = parts.progress.hidden = !progress;
+  parts.percent.hidden = !progress;
+  parts.progress.hidden = !progress || kind === "lost";
   if (progress) {
     parts.progress.value = percent;
     setAttribute(parts.progress, "aria-label", `${percent} % of ${cut(row.task.name ?? "the task")}`);
@@ -257,7 +260,7 @@ function writeTags(/** @type {HTMLElement} */ element, /** @type {string[]} */ t
 }
 
 function runtimeText(/** @type {Row} */ { task }, /** @type {number} */ now) {
-  const running = kindOf(task.state) === "running";
+  const running = kindOf(task) === "running";
   const seconds = runtimeOf(task, running ? now : undefined);
   return seconds === undefined ? "" : duration(seconds, running);
 }

@@ -63,6 +63,10 @@ class Stage:
         self.token = ""
         self.token_error = 101
         self.ttl = 0
+        #: The globs of channels that a client is told it may watch; None: everything.
+        self.watch: list[str] | None = None
+        #: Tasks that the list leaves out.
+        self.hidden: set[str] = set()
         #: Channels that nobody may subscribe to.
         self.forbidden: set[str] = set()
         self.registry: list[Json] = []
@@ -140,7 +144,8 @@ class Stage:
 
     def _list_tasks(self) -> Response:
         with self._lock:
-            newest_first = sorted(self._tasks.values(), key=lambda task: -task.offset)[:1000]
+            seen = [task for task in self._tasks.values() if task.id not in self.hidden]
+            newest_first = sorted(seen, key=lambda task: -task.offset)[:1000]
             body = {"tasks": newest_first, "epoch": self.epoch, "offset": self.offset, "next": ""}
             return answer(msgspec.json.encode(body), "application/json")
 
@@ -177,7 +182,9 @@ class Stage:
 
     def _reply(self, client: ServerConnection, command: Json) -> Json:
         if "connect" in command:
-            data = {"namespace": "watcher", "epoch": self.epoch, "offset": self.offset}
+            data: Json = {"namespace": "watcher", "epoch": self.epoch, "offset": self.offset}
+            if self.watch is not None:
+                data["watch"] = self.watch
             told = {"client": "c", "version": "0", "ping": self.ping, "pong": True, "data": data}
             return {"connect": {**told, **self._admit(command["connect"].get("token", ""))}}
         if "refresh" in command:

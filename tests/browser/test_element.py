@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -195,3 +195,23 @@ def test_its_looks_are_its_pages_to_choose(page: Page, stage: Stage, scheme: str
       document.adoptedStyleSheets = [sheet];
     }""")
     expect(state).to_have_css("text-transform", "uppercase")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_bar_is_seen_in_the_systems_own_colours(page: Page, stage: Stage, scheme: Literal["light", "dark"]) -> None:
+    """Where the system forces its colours on pages, it drops all others, and with them what is drawn by backgrounds."""
+    page.emulate_media(forced_colors="active", color_scheme=scheme)
+    stage.emit("a", "PROGRESS", name="tasks.add", meta={"current": 1, "total": 3})
+    element = add(page, "a")
+    bar = part(element, "bar")
+    expect(bar).to_be_visible()
+    page.evaluate("""() => {
+      document.body.append(Object.assign(document.createElement("p"), { id: "system" }));
+      Object.assign(document.getElementById("system").style, { background: "Highlight", color: "CanvasText" });
+    }""")
+    system = page.locator("#system")
+    full, line = (system.evaluate(f"p => getComputedStyle(p).{name}") for name in ("backgroundColor", "color"))
+    expect(part(element, "fill")).to_have_css("background-color", full)
+    expect(bar).to_have_css("outline-color", line)
+    expect(bar).to_have_css("outline-style", "solid")
+    assert bar.evaluate("bar => getComputedStyle(bar).backgroundColor") not in (full, line)

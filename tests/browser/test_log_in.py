@@ -123,6 +123,7 @@ def test_whom_the_claims_don_t_name_sees_nothing(open_page: OpenPage, behind: Re
         expect(
             page.get_by_role("main").get_by_text("does not show the list of tasks: permission denied")
         ).to_be_visible()
+        expect(page.get_by_text("There is no task that you may watch")).to_be_visible()
         expect(page.get_by_role("list", name="Registered tasks").get_by_role("button")).to_have_count(0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import pytest
@@ -102,3 +104,79 @@ def test_a_chosen_theme_is_kept(open_page: OpenPage, stage: Stage) -> None:
     page.get_by_role("button", name="Theme: light").click()
     assert page.evaluate(background) == dark
     expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+
+
+#: What of a text is not to be seen: it goes beyond its box, or into the next.
+_CUT = """(cells) => cells.flatMap((cell, index) => {
+  const box = cell.getBoundingClientRect();
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  const text = range.getBoundingClientRect();
+  const after = cells[index + 1]?.getBoundingClientRect();
+  const cut = text.left < box.left - 0.5 || text.right > box.right + 0.5 || cell.scrollWidth > cell.clientWidth;
+  const over = after && after.top < box.bottom && after.left > box.left && text.right > after.left;
+  return box.width === 0 || cut || over ? [[cell.textContent, box.width, text.width]] : [];
+})"""
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 1024, 768, 720, 640, 600, 512, 360])
+def test_when_a_task_was_sent_is_shown_whole(open_page: OpenPage, play: Stage, width: int) -> None:
+    """At 200 % zoom a window has half its width; 1440 becomes 720."""
+    more = {"name": "tasks.count", "argsrepr": "x" * 100, "runtime": 4000.0}
+    play.emit("a", "SUCCESS", **more, result="y" * 200)
+    play.emit("b", "SUCCESS", **more, timestamp=time.time())
+    page = open_page(play.url, width=width, height=450)
+    expect(rows(page)).to_have_count(2)
+    for index in range(2):
+        cells = rows(page).nth(index).locator(".runtime, .when")
+        assert cells.evaluate_all(_CUT) == []
+        expect(rows(page).nth(index).locator("time")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 640])
+def test_rows_grow_with_the_text(open_page: OpenPage, play: Stage, width: int) -> None:
+    """Who has set the browser to larger letters, without a zoom, sees them whole too."""
+    play.emit("a", "SUCCESS", name="tasks.count", result=1, runtime=1.0)
+    page = open_page(play.url, width=width)
+    expect(rows(page)).to_have_count(1)
+    page.evaluate("document.documentElement.style.fontSize = '28px'")
+    row = rows(page).first
+    assert row.evaluate("row => row.scrollHeight <= row.clientHeight")
+    inside = """row => [...row.children].filter((cell) => cell.textContent).every((cell) => {
+      const [box, text] = [row, cell].map((element) => element.getBoundingClientRect());
+      return text.height >= 27 && text.top >= box.top && text.bottom <= box.bottom;
+    })"""
+    assert row.evaluate(inside)
+
+
+@pytest.mark.parametrize("width", [1440, 720, 639, 360])
+def test_no_heading_is_empty(open_page: OpenPage, play: Stage, width: int) -> None:
+    play.emit("a", "SUCCESS", name="tasks.add", argsrepr="(1,)")
+    page = open_page(play.url, width=width)
+    rows(page).first.click()
+    expect(page.get_by_role("heading", name="tasks.add")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", level=1)).to_have_accessible_name("celery-watcher")
+    expect(page.get_by_role("columnheader")).to_have_text(["State", "Task", "Result", "Runtime", "When"])
+    for heading in page.get_by_role("heading").all():
+        expect(heading).to_have_accessible_name(re.compile(r"\S"))
+
+
+def test_bars_and_what_is_chosen_are_seen_in_the_systems_own_colours(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "PROGRESS", name="tasks.add", meta={"current": 1, "total": 2})
+    page = open_page(play.url)
+    page.emulate_media(forced_colors="active")
+    bar = rows(page).first.get_by_role("progressbar")
+    expect(bar).to_have_css("outline-style", "solid")
+    box = bar.bounding_box()
+    assert box is not None
+    filled, empty = (
+        page.screenshot(clip={"x": box["x"] + share * box["width"], "y": box["y"] + 2, "width": 8, "height": 2})
+        for share in (0.3, 0.7)
+    )
+    assert filled != empty
+    rows(page).first.click()
+    expect(rows(page).first).to_have_css("outline-style", "solid")
+    chosen, other = (page.get_by_role("button", name=name) for name in ("All 1", "Failed 0"))
+    expect(chosen).to_have_css("text-decoration-line", "underline")
+    expect(other).to_have_css("text-decoration-line", "none")

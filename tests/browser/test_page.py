@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import ADD, ERROR, details, rows
+from tests.browser.pages import ADD, ERROR, details, parameter, rows
 from tests.browser.stage import Refusal, Stage
 from tests.support.waiting import wait_for
 
@@ -155,3 +155,40 @@ def test_without_an_app_it_only_watches(open_page: OpenPage, play: Stage) -> Non
     page = open_page(play.url)
     expect(page.get_by_text("This relay only watches")).to_be_visible()
     expect(page.get_by_text("Nothing has run yet")).to_be_visible()
+
+
+def test_the_empty_page_names_a_task_of_this_app_and_asks_for_the_plugin(open_page: OpenPage, stage: Stage) -> None:
+    take = {"name": "shop.orders.take", "signature": "(order)", "doc": "", "parameters": [parameter("order", "Order")]}
+    mail = {**take, "name": "shop.mail", "parameters": [parameter("to", "str"), parameter("copies", "int", default=1)]}
+    stage.registry = [take, mail]
+    page = open_page(stage.url)
+    empty = page.locator("#empty")
+    expect(empty).to_contain_text('app.send_task("shop.mail", ["text"])')
+    expect(empty).to_contain_text("watcher.install(app)")
+    expect(empty).not_to_contain_text("tasks.")
+    stage.emit("a", "PENDING", name="shop.mail")
+    expect(empty).to_be_hidden()
+
+
+def test_an_empty_page_without_an_app_still_asks_for_the_plugin(open_page: OpenPage, stage: Stage) -> None:
+    page = open_page(stage.url)
+    expect(page.locator("#empty")).to_contain_text("watcher.install(app)")
+    expect(page.locator("#empty")).not_to_contain_text("send_task")
+
+
+def test_a_task_is_not_its_own_parent_or_root(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "SUCCESS", name="tasks.add", root_id="a", parent_id="a")
+    play.emit("b", "SUCCESS", name="tasks.word_count", root_id="a", parent_id="a")
+    page = open_page(play.url)
+    rows(page).nth(1).click()
+    expect(details(page).get_by_role("definition").first).to_contain_text("a")
+    for label in ("Parent", "Root"):
+        expect(details(page).get_by_text(label, exact=True)).to_have_count(0)
+    page.get_by_role("searchbox", name="Filter tasks").fill("parent:a")
+    expect(rows(page)).to_have_count(1)
+    rows(page).first.click()
+    for label in ("Parent", "Root"):
+        expect(details(page).get_by_text(label, exact=True)).to_be_visible()
+    details(page).get_by_title("Open this task").click()
+    expect(page.get_by_role("heading", name="tasks.add")).to_be_visible()
+    assert page.url.endswith("#task/a")

@@ -87,3 +87,22 @@ def test_by_keyboard_alone(open_page: OpenPage, play: Stage) -> None:
     keys.press("Escape")
     keys.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+
+
+def test_escape_clears_what_was_looked_for(open_page: OpenPage, play: Stage) -> None:
+    for n in range(3):
+        play.emit(f"t{n}", "SUCCESS", name="tasks.add", result=n)
+    page = open_page(play.url)
+    registered = page.get_by_role("list", name="Registered tasks").get_by_role("listitem")
+    for name, text, found, everything in (
+        ("Filter tasks", "t2", rows(page), 3),
+        ("Search the registered tasks", "word", registered, 2),
+    ):
+        expect(found).to_have_count(everything)
+        box = page.get_by_role("searchbox", name=name)
+        box.fill(text)
+        expect(found).to_have_count(1)
+        box.press("Escape")
+        expect(box).to_have_value("")
+        expect(box).not_to_be_focused()
+        expect(found).to_have_count(everything)

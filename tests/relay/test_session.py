@@ -37,6 +37,20 @@ def test_connect_says_where_events_may_be_late() -> None:
     assert Client(relay(), terms).ask(connect={})["connect"]["data"]["trouble"] == "Redis: no answer"
 
 
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [
+        (("*",), None), (("tag:a", "tasks"), None), (("t*",), None),
+        (("tag:user:42", "task:*"), ["tag:user:42", "task:*"]), ((), []),
+    ],
+)  # fmt: skip
+def test_connect_says_what_may_be_watched_where_that_is_not_everything(
+    watch: tuple[str, ...], told: list[str] | None
+) -> None:
+    terms = Terms("w", "1", 25, lambda token: Grant("me", watch=watch))
+    assert Client(relay(), terms).ask(connect={})["connect"]["data"].get("watch") == told
+
+
 def test_a_token_that_ends_is_announced_refreshed_and_enforced() -> None:
     now = time.time()
     terms = Terms("w", "1", 25, lambda token: Grant("me", watch=("*",), expires=now + {"": 60.0}.get(token, 600.0)))

@@ -18,6 +18,7 @@ from watcher.errors import Refused, Unauthorized
 from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay import messages
+from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.lookups import Lookups, Waiting
 from watcher.relay.messages import Command, ErrorReply, SubscribeRequest
@@ -179,6 +180,8 @@ class Session:
         where: dict[str, Any] = {"namespace": self._terms.namespace, "epoch": history.epoch, "offset": history.last}
         if (trouble := self._terms.trouble()) is not None:
             where["trouble"] = trouble
+        if not self.grant.may_watch(ALL):
+            where["watch"] = self.grant.watch  # so that a page knows which channels to ask for
         expires, ttl = self._lifetime()
         result = messages.ConnectResult(
             client=self.client, version=self._terms.version, data=Raw(messages.encode(where)),

@@ -8,31 +8,31 @@
  * @import {Options, Relay, RelayError, Status, Task} from "../watcher.js"
  */
 
-import { isFinal, progressOf } from "./task.js";
+import { kindOf } from "./kind.js";
+import { progressOf } from "./task.js";
 
 // prettier-ignore
 const STYLE = `
 :host{display:block;font:var(--watcher-font,inherit);color:var(--watcher-text,inherit)}
 :host([hidden]),[hidden]{display:none!important}
-.task{display:flex;flex-wrap:wrap;align-items:baseline;gap:.25em var(--watcher-gap,.75em);--state:var(--watcher-waiting,light-dark(#55606b,#a5b0ba))}
+.task{overflow-wrap:anywhere;display:flex;flex-wrap:wrap;align-items:baseline;gap:.25em var(--watcher-gap,.75em);--state:var(--watcher-waiting,light-dark(#55606b,#a5b0ba))}
 .running{--state:var(--watcher-running,light-dark(#0a65b8,#7cbcf5))}
 .succeeded{--state:var(--watcher-succeeded,light-dark(#0d7035,#6cce88))}
-.failed{--state:var(--watcher-failed,light-dark(#bf2525,#ff918a))}
+.failed,.lost{--state:var(--watcher-failed,light-dark(#bf2525,#ff918a))}
 .state,.error{color:var(--state)}
 .state{font-weight:600}
 .bar{flex:1 1 6em;align-self:center;height:var(--watcher-bar-height,.4em);border-radius:var(--watcher-radius,1em);overflow:hidden;background:var(--watcher-track,color-mix(in srgb,currentColor 16%,transparent))}
 .fill{height:100%;width:30%;border-radius:inherit;background:var(--state)}
 .percent{font-variant-numeric:tabular-nums}
-.task>*{overflow-wrap:anywhere}
 .result,.error,.note{flex-basis:100%}
 .result,.error{max-height:12em;overflow:auto;white-space:pre-wrap;font-family:var(--watcher-mono,ui-monospace,monospace);font-size:.9em}
 .said{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 @media(prefers-reduced-motion:no-preference){.fill{transition:width .2s}.fill:not([style*="%"]){animation:wait 1.4s ease-in-out infinite alternate}}
+@media(forced-colors:active){.bar{outline:1px solid}.fill{background:Highlight!important}}
 @keyframes wait{to{transform:translateX(233%)}}`;
 
 /** A value is shown up to this length, in characters. */
 const SHOWN = 2_000;
-const WAITING = ["PENDING", "RECEIVED", "RETRY"];
 const PARTS = ["state", "name", "percent", "bar", "result", "error", "note"];
 
 /** The class of the element. It is made where there is a document, for `HTMLElement` is nowhere else. */
@@ -157,14 +157,14 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
     }
 
     #take(/** @type {Task | null} */ task) {
-      const ends = task?.final && !(this.#value?.final && this.#value.state === task.state);
+      const stopped = stop(task) !== stop(this.#value) && stop(task);
       this.#value = task;
       this.#error = null;
       this.#draw();
       this.#tell("change", task);
-      if (!ends) return;
-      this.#say(`${task.name ?? "Task"}: ${word(task.state)} ${this.#parts.error.textContent || this.#parts.result.textContent}`);
-      this.#tell("final", task);
+      if (!stopped) return;
+      this.#say(`${task?.name ?? "Task"}: ${stopped} ${this.#parts.error.textContent || this.#parts.result.textContent}`);
+      if (task?.final) this.#tell("final", task);
     }
 
     #fail(/** @type {RelayError} */ error) {
@@ -188,15 +188,14 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
       const task = this.#value;
       const progress = task && !task.final ? progressOf(task) : undefined;
       const percent = progress && Math.floor(progress.share * 100);
-      const { state = "" } = task ?? {};
-      root.className = `task ${kind(state)}`;
-      this.#write("state", word(state));
+      root.className = `task ${task && (task.state === "REJECTED" ? "failed" : kindOf(task))}`;
+      this.#write("state", task ? stop(task) || word(task.state) : "");
       this.#write("name", task ? (task.name ?? task.id) : "");
       this.#write("percent", progress ? `${percent} %` : "");
       this.#write("result", task ? resultText(task) : "");
       this.#write("error", task ? errorText(task) : "");
       this.#write("note", noteText(task, this.#error, status));
-      bar.hidden = !task || task.final;
+      bar.hidden = !task || !!stop(task);
       fill.style.width = progress ? `${progress.share * 100}%` : "";
       bar.ariaLabel = this.#parts.name.textContent;
       bar.ariaValueNow = progress ? `${percent}` : null; // none: it can't be told how far it is
@@ -211,10 +210,9 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
   };
 }
 
-function kind(/** @type {string} */ state) {
-  if (!isFinal(state)) return WAITING.includes(state) ? "waiting" : "running";
-  if (state === "SUCCESS") return "succeeded";
-  return ["FAILURE", "REJECTED"].includes(state) ? "failed" : "other";
+/** Where a task has come to rest, in a word: it has ended, or its worker is gone. @param {Task | null | undefined} task */
+function stop(task) {
+  return task && (task.final ? word(task.state) : kindOf(task) === "lost" ? "Lost" : "");
 }
 
 function word(/** @type {string} */ state) {
@@ -227,8 +225,8 @@ function resultText(/** @type {Task} */ { state, result, result_size: bytes }) {
   return typeof result === "string" ? result : JSON.stringify(result, null, 1);
 }
 
-function errorText(/** @type {Task} */ { final, exception, reason = "" }) {
-  return exception ? `${exception.type}: ${exception.message}` : final ? reason.replaceAll("_", " ") : "";
+function errorText(/** @type {Task} */ { exception, reason = "" }) {
+  return exception ? `${exception.type}: ${exception.message}` : reason.replaceAll("_", " ");
 }
 
 /** @param {Task | null | undefined} task @param {RelayError | null} error @param {Status | undefined} status */
