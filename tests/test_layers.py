@@ -102,6 +102,7 @@ RULES = {
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
     "watcher.relay.broker": rule(RELAY, never="redis websockets"),
+    "watcher.relay.published": rule(never="redis websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),

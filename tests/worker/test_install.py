@@ -103,6 +103,26 @@ def test_settings_say_what_is_sent(
     journal.close()
 
 
+def test_of_a_task_that_its_own_code_does_not_send_nothing_is_told(valkey: Valkey, env: dict[str, str]) -> None:
+    done = run(
+        """
+        import watcher
+        from tests.relay.unsent import app
+        watcher.install(app)
+        for name in ("singleton", "singleton", "graceful", "nothing", "eager", "silent"):
+            app.tasks[f"own.{name}"].apply_async(task_id=f"{name}-1")
+        app.tasks["own.singleton"].apply_async(task_id="singleton-2")
+        print(app.tasks["own.singleton"].delay().id)
+        """,
+        env,
+    )
+    assert done.stdout.split() == ["singleton-1"]
+    journal = Reader(valkey.url())
+    told = [(event.id, event.state) for _, event in journal.entries()]
+    assert told == [("singleton-1", "PENDING"), ("own-silent-1", "PENDING")]
+    journal.close()
+
+
 def test_it_can_be_switched_off(valkey: Valkey, env: dict[str, str]) -> None:
     run(
         """
