@@ -60,6 +60,7 @@ RULES = {
         "watcher.worker watcher.journal watcher.scripts", never="websockets starlette uvicorn anyio asyncio"
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.gathered": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.publisher": rule(
         "watcher.worker watcher.journal watcher.scripts", never="celery websockets starlette uvicorn"
     ),
