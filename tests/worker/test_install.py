@@ -43,6 +43,14 @@ def test_a_worker_that_includes_it_needs_no_code(valkey: Valkey, env: dict[str, 
     journal.close()
 
 
+@pytest.mark.parametrize("setting", ["include", "imports"])
+def test_so_does_one_whose_app_is_configured_to(valkey: Valkey, env: dict[str, str], setting: str) -> None:
+    journal = Reader(valkey.url())
+    with worker("tests.worker.app", env={**env, "CONFIGURED": setting}), producer(env) as sender:
+        journal.wait(sender.send("add", 1, 2), "RECEIVED", "STARTED", "SUCCESS")
+    journal.close()
+
+
 def test_both_ways_together_give_one_set_of_events(valkey: Valkey, env: dict[str, str]) -> None:
     journal = Reader(valkey.url())
     both = {**env, "INSTALL": "1"}
