@@ -62,7 +62,14 @@ async def test_a_repeat_gives_the_same_task_though_it_has_ended_by_then(gateway:
     assert len(journal(valkey)) == 3
 
 
-@pytest.mark.parametrize("name", ["own.renaming", "own.silent"])
+async def test_of_several_that_are_sent_in_its_place_the_first_stands_for_it(gateway: Gateway, valkey: Valkey) -> None:
+    submitted = await gateway.submit(request("own.parted", options=named("one")), OPEN)
+    assert (submitted.id, submitted.existing) == ("one-1", False)
+    assert sorted(told(valkey)[1:]) == [("one", "REJECTED", "not_sent"), ("one-1", "PENDING", None)]
+    assert [message["headers"]["id"] for message in queued(valkey)] == ["one-1", "one-2"]
+
+
+@pytest.mark.parametrize("name", ["own.renaming", "own.silent", "own.mislabelled"])
 async def test_one_that_is_sent_under_another_id_is_that_one(gateway: Gateway, valkey: Valkey, name: str) -> None:
     data = request(name, 5, options={**named("one"), "tags": ["mine"]})
     submitted = await gateway.submit(data, OPEN)

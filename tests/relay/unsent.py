@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery, Task, states
-from celery.result import EagerResult
+from celery.result import EagerResult, ResultSet
 from kombu.utils.uuid import uuid
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -95,6 +95,29 @@ class Silent(Renaming):
     tells = False
 
 
+class Mislabelled(Silent):
+    """Sends it under an id of its own, and tells the one that it was given."""
+
+    abstract = True
+
+    def apply_async(self, *given: Any, **options: Any) -> Any:
+        super().apply_async(*given, **options)
+        return self.AsyncResult(options["task_id"])
+
+
+class Parted(Task[Any, Any]):
+    """Sends other tasks in its place, and returns their group."""
+
+    abstract = True
+
+    def apply_async(self, *_: Any, **options: Any) -> Any:
+        part: Any = self.app.tasks["own.later"]
+        sent = [part.apply_async((number,), task_id=f"{options['task_id']}-{number}") for number in (1, 2)]
+        for each in sent:
+            self.app.send_task("own.part", task_id=each.id)
+        return ResultSet(sent)
+
+
 class Afterwards(Task[Any, Any]):
     """Sends it, and then fails."""
 
@@ -136,6 +159,8 @@ KINDS = {
     "later": Later,
     "renaming": Renaming,
     "silent": Silent,
+    "mislabelled": Mislabelled,
+    "parted": Parted,
     "afterwards": Afterwards,
     "locked": Locked,
     "slow": Slow,

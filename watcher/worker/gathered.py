@@ -125,10 +125,8 @@ def _telling(task: Task[Any, Any], original: Callable[..., Any], tell: Tell) -> 
         _begun.set(None)
 
         def heard(identity: Any, state: Any, value: Any) -> None:
-            call = current.open.get(identity)
-            if call is not None and isinstance(state, str):
-                if is_final(state):
-                    del current.open[identity]
+            # Other states are told by `update_state`, as any task's are.
+            if isinstance(state, str) and is_final(state) and (call := current.open.pop(identity, None)) is not None:
                 tell(task, call, state, value)
 
         try:
