@@ -66,6 +66,7 @@ RULES = {
         never="websockets starlette uvicorn anyio asyncio",
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.gathered": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.publisher": rule(
         "watcher.worker watcher.journal watcher.scripts watcher.target", never="celery websockets starlette uvicorn"
     ),
@@ -114,6 +115,7 @@ RULES = {
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
     "watcher.relay.broker": rule(f"{RELAY} watcher.worker", never="redis websockets"),
+    "watcher.relay.published": rule(never="redis websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),

@@ -20,6 +20,7 @@ __all__ = [
     "NoMethod",
     "NoToken",
     "NotPermitted",
+    "NotSent",
     "NotSucceeded",
     "PathTooLong",
     "RedisUnreachable",
@@ -149,6 +150,19 @@ class Conflict(Refused):
     """The task id or idempotency key was used for something else."""
 
     code, status, title = 107, 422, "already used"
+
+
+class NotSent(Refused):
+    """The task's own code refused to send it, or sent nothing: it is queued already, say.
+
+    :param task_id: of the task that stands in its way, where that code named one.
+    """
+
+    code, status, title = 409, 409, "not sent"
+
+    def __init__(self, message: str, *, task_id: str | None = None) -> None:
+        super().__init__(message)
+        self.task_id = task_id
 
 
 class TooLarge(Refused):

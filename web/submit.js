@@ -95,11 +95,11 @@ export class Composer {
     const { task, args, kwargs, options } = request;
     const id = options.task_id ?? newId();
     this.#page.sending(id);
-    await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
-    if (options.priority !== undefined) this.#remember(id, options.priority);
-    this.#page.sending(id);
+    const sent = await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
+    if (options.priority !== undefined) this.#remember(sent.id, options.priority);
+    this.#page.sending(sent.id); // another one where the task's own code had one in its place
     this.#page.sent(task);
-    return id;
+    return sent.id;
   }
 
   #remember(/** @type {string} */ id, /** @type {number} */ priority) {

@@ -125,17 +125,21 @@ export interface Subscription {
   end(): void;
 }
 
-/** What `submit` answers: `(epoch, offset)` is the place of `PENDING`; `token` lets its holder watch this task. */
+/**
+ * What `submit` answers: `(epoch, offset)` is the place of `PENDING`; `token` lets its holder watch this task. `existing`:
+ * the task's own code sent nothing, and this is another task, which was there before.
+ */
 export interface Submitted extends Position {
   id: string;
   channel: string;
   token?: string;
+  existing?: boolean;
 }
 
 /** What the relay answered instead of a result. */
 export class RelayError extends Error {
   constructor(error: { code: number; message?: string; temporary?: boolean });
-  /** The protocol's: 103 not permitted, 107 wrong arguments, 109 the token has expired, …; 0 where no answer came. */
+  /** The protocol's: 103 not permitted, 107 wrong arguments, 409 refused by the task, …; 0 where no answer came. */
   code: number;
   /** The same call may succeed later. */
   temporary: boolean;

@@ -61,6 +61,24 @@ def test_what_the_relay_refuses_is_shown_where_it_belongs(open_page: OpenPage, p
     expect(form.get_by_role("alert")).to_have_text("the broker is away")
 
 
+def test_the_task_that_stands_for_it_is_the_one_that_is_shown(open_page: OpenPage, play: Stage) -> None:
+    """The task's own code had one in its place, and sent nothing."""
+    play.emit("first", "STARTED", name="tasks.add")
+
+    def submit_instead(_: dict[str, Any]) -> dict[str, Any]:
+        return {"id": "first", "channel": "task:first", "epoch": "1", "offset": 1, "existing": True}
+
+    play.methods["submit"] = submit_instead
+    page = open_page(play.url)
+    form = choose(page, "tasks.add")
+    form.get_by_label("x", exact=True).fill("40")
+    submit(form)
+    expect(form.get_by_role("button", name="first")).to_be_visible()
+    expect(rows(page).first).to_have_attribute("data-mine", "")
+    play.emit("first", "SUCCESS", name="tasks.add", result=42)
+    expect(page.get_by_role("status")).to_have_text("tasks.add: Success, 42")
+
+
 def test_revoking_and_terminating(open_page: OpenPage, play: Stage) -> None:
     play.methods["revoke"] = lambda _: {}
     play.emit("a", "STARTED", name="tasks.sleep")

@@ -19,6 +19,8 @@ app.conf.update(
     task_routes={"aside": {"queue": "aside"}},
     broker_transport_options={"socket_timeout": 5},
 )
+if "CONFIGURED" in os.environ:  # `include` or `imports`
+    app.conf[os.environ["CONFIGURED"]] = ["watcher.worker"]
 if os.environ.get("INSTALL") == "1":
     watcher.install(app)
     watcher.install(app)  # must change nothing

@@ -43,6 +43,14 @@ def test_a_worker_that_includes_it_needs_no_code(valkey: Valkey, env: dict[str, 
     journal.close()
 
 
+@pytest.mark.parametrize("setting", ["include", "imports"])
+def test_so_does_one_whose_app_is_configured_to(valkey: Valkey, env: dict[str, str], setting: str) -> None:
+    journal = Reader(valkey.url())
+    with worker("tests.worker.app", env={**env, "CONFIGURED": setting}), producer(env) as sender:
+        journal.wait(sender.send("add", 1, 2), "RECEIVED", "STARTED", "SUCCESS")
+    journal.close()
+
+
 def test_both_ways_together_give_one_set_of_events(valkey: Valkey, env: dict[str, str]) -> None:
     journal = Reader(valkey.url())
     both = {**env, "INSTALL": "1"}
@@ -100,6 +108,26 @@ def test_settings_say_what_is_sent(
         events = journal.wait(sender.send("add", 1, 2), "PENDING", "RECEIVED", "STARTED", "SUCCESS")
     found = {**json.loads(encode(events[0])), **json.loads(encode(events[-1]))}
     assert {name: found[name] for name in ("args", "argsrepr", "result", "result_size") if name in found} == seen
+    journal.close()
+
+
+def test_of_a_task_that_its_own_code_does_not_send_nothing_is_told(valkey: Valkey, env: dict[str, str]) -> None:
+    done = run(
+        """
+        import watcher
+        from tests.relay.unsent import app
+        watcher.install(app)
+        for name in ("singleton", "singleton", "graceful", "nothing", "eager", "silent"):
+            app.tasks[f"own.{name}"].apply_async(task_id=f"{name}-1")
+        app.tasks["own.singleton"].apply_async(task_id="singleton-2")
+        print(app.tasks["own.singleton"].delay().id)
+        """,
+        env,
+    )
+    assert done.stdout.split() == ["singleton-1"]
+    journal = Reader(valkey.url())
+    told = [(event.id, event.state) for _, event in journal.entries()]
+    assert told == [("singleton-1", "PENDING"), ("own-silent-1", "PENDING")]
     journal.close()
 
 

@@ -35,8 +35,8 @@ from watcher.client.told import standing, value_of
 
 __all__ = ["submit"]
 
-#: The relay says of a line's arguments that they don't fit; whatever else it refuses, it refuses for all lines.
-_BAD_ARGUMENTS: Final = 107
+#: A line's arguments don't fit, or the task's own code refuses it; whatever else is refused is so for all lines.
+_OF_THE_LINE: Final = frozenset((107, 409))
 #: Of a wrong option, so many characters are repeated.
 _SHOWN: Final = 80
 #: Revoking at an interrupt may take so long, in seconds.
@@ -296,7 +296,7 @@ class _Many:
         except (TaskFailed, TaskRevoked, ResultUnavailable) as error:
             why = str(error)
         except RelayRefused as error:
-            if error.code != _BAD_ARGUMENTS or isinstance(error, RelayUnavailable):
+            if error.code not in _OF_THE_LINE or isinstance(error, RelayUnavailable):
                 raise
             self._refused += 1
             why = str(error)

@@ -44,7 +44,8 @@ class RelayRefused(RelayError):
     """The relay said no, and would again.
 
     :param code: of the Centrifuge protocol, or an HTTP status where the handshake was refused; docs/protocol.md lists
-        them. 104 is an unknown task, 103 not permitted, 107 arguments that don't fit.
+        them. 104 is an unknown task, 103 not permitted, 107 arguments that don't fit, 409 that the task's own code
+        refused to send it.
     """
 
     def __init__(self, message: str, code: int) -> None:
@@ -94,7 +95,7 @@ class TaskFailed(WatcherError):
 
 
 class TaskRejected(TaskFailed):
-    """A worker refused the task's message, or (``reason`` is ``not_sent``) the broker didn't take it."""
+    """A worker refused the task's message, or (``reason`` is ``not_sent``) it was never sent."""
 
     def __str__(self) -> str:
         return f"{_called(self.id, self.name)} was rejected{f': {self.reason}' if self.reason else ''}"

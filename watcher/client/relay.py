@@ -44,6 +44,7 @@ class _Submitted(msgspec.Struct, frozen=True):
     epoch: str
     offset: int
     token: str | None = None
+    existing: bool = False
 
 
 class Submitter:
@@ -83,8 +84,10 @@ class Submitter:
         sent twice. Cancelled, it may have been sent all the same.
 
         :param name: as the app has it registered, for example ``tasks.add``.
-        :returns: a handle: ``await`` it for the result, iterate over it for the events.
-        :raises RelayRefused: unknown task, arguments that don't fit, not permitted; the message says which.
+        :returns: a handle: ``await`` it for the result, iterate over it for the events. It is another task's where the
+            task's own ``apply_async`` has one in its place.
+        :raises RelayRefused: unknown task, arguments that don't fit, not permitted, refused by the task's own code; the
+            message says which.
         :raises RelayUnavailable: broker or Redis is away; it was not, or may not have been, sent.
         :raises TypeError: an argument is nothing that JSON has.
         :raises ValueError: it is NaN or Infinity, not Unicode, or nested too deeply.
@@ -150,7 +153,9 @@ class Relay(Submitter):
         identity = options.task_id or str(uuid.uuid4())
         body = submission(name, args, kwargs, {**options.as_json(), "task_id": identity})
         answer = msgspec.json.decode(await self._submit(body), type=_Submitted)
-        return Task(self, answer.id, name, sent=Position(answer.epoch, answer.offset), token=answer.token)
+        # Of a task that was there before, events may stand before that place.
+        sent = None if answer.existing else Position(answer.epoch, answer.offset)
+        return Task(self, answer.id, name, sent=sent, token=answer.token)
 
     async def _submit(self, body: bytes) -> bytes:
         deadline = anyio.current_time() + _PATIENT

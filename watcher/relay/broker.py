@@ -20,14 +20,16 @@ from typing import Any
 from celery import Celery, Task
 from celery.app.control import Control
 from celery.exceptions import QueueNotFound
-from kombu.exceptions import OperationalError
+from celery.result import EagerResult
+from kombu.exceptions import OperationalError, SerializationError
 
-from watcher.errors import BadArguments, Refused
+from watcher.errors import BadArguments, NotSent, Refused, Unavailable
 from watcher.relay.connections import Away, Connections, Line
+from watcher.relay.published import Published, listen, overheard, standing_for
 from watcher.worker.lives import SENT
 from watcher.worker.tagging import HEADER as TAGS
 
-__all__ = ["Broker", "Fate", "Message"]
+__all__ = ["Broker", "Fate", "Instead", "Message"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +43,27 @@ class Fate(enum.Enum):
     NOT_SENT = "not sent"
 
 
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """The task that stands for one whose own ``apply_async`` didn't send it under its id.
+
+    :param sent: its message; None where that ``apply_async`` didn't send it, because it was there before.
+    """
+
+    id: str
+    sent: Published | None
+
+
 @dataclass(slots=True, eq=False)
 class Message:
     """One task on its way to the broker.
 
-    A thread sends it while the event loop may lose patience: :meth:`begin` and :meth:`settle` decide who was first.
+    A thread sends it while the event loop may lose patience: :meth:`begin` and :meth:`settle` decide who was first, and
+    :meth:`leave` and :attr:`left` who puts on record how it ended.
 
     :param sent: Unix seconds; its worker's events say it, too.
     :param route: where it goes, as options of ``apply_async``; see :meth:`Broker.route`.
+    :param instead: what stands for it, where it was not sent.
     """
 
     task: Task[Any, Any]
@@ -62,7 +77,9 @@ class Message:
     tags: tuple[str, ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
     why: Refused | None = None
+    instead: Instead | None = None
     _fate: Fate = Fate.WAITING
+    _left: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> bool:
@@ -73,10 +90,10 @@ class Message:
             self._fate = Fate.SENDING
             return True
 
-    def end(self, fate: Fate, why: Refused | None = None) -> None:
+    def end(self, fate: Fate, why: Refused | None = None, instead: Instead | None = None) -> None:
         """It was sent, or certainly not, or (SENDING) nobody knows."""
         with self._lock:
-            self._fate, self.why = fate, why
+            self._fate, self.why, self.instead = fate, why, instead
 
     def settle(self) -> Fate:
         """What has become of it; one that still waits is withdrawn."""
@@ -84,6 +101,20 @@ class Message:
             if self._fate is Fate.WAITING:
                 self._fate = Fate.NOT_SENT
             return self._fate
+
+    def leave(self) -> Fate:
+        """The same, by whoever will not look again: of what is being sent, the thread that does has to tell."""
+        with self._lock:
+            if self._fate is Fate.WAITING:
+                self._fate = Fate.NOT_SENT
+            self._left = self._fate is Fate.SENDING
+            return self._fate
+
+    @property
+    def left(self) -> bool:
+        """Whether it is known by now how it ended, and whoever wanted to know has left before."""
+        with self._lock:
+            return self._left and self._fate is not Fate.SENDING
 
 
 class Broker:
@@ -97,6 +128,7 @@ class Broker:
         self.app = app
         # A revoke needs two at a time: kombu sends it by a producer that it takes itself.
         self._connections = Connections(app, 2 * limit)
+        listen()
 
     def load(self) -> None:
         """Register all of the app's tasks. It may import modules, so it blocks."""
@@ -145,7 +177,7 @@ class Broker:
         together = False
         try:
             with self._connections.line() as line:
-                together = len(messages) > 1 and line.takes_batches
+                together = len(messages) > 1 and line.takes_batches and not any(map(_sends_itself, messages))
                 with line.together(len(messages)) if together else contextlib.nullcontext():
                     for message in messages:
                         if message.begin():
@@ -159,22 +191,41 @@ class Broker:
                 message.end(Fate.NOT_SENT if unsent else Fate.SENDING, away.refusal("no" if unsent else "unknown"))
             del begun[last:]
             for message in messages:
-                if message.settle() is Fate.NOT_SENT and message.why is None:
+                if message.settle() is Fate.NOT_SENT and message.why is None and message.instead is None:
                     message.end(Fate.NOT_SENT, away.refusal("no"))
         for message in begun:
             message.end(Fate.SENT)
 
     def _apply(self, message: Message, line: Line, begun: list[Message]) -> None:
         """Hand one message to Celery; where the app itself doesn't take it, that is that message's alone."""
-        try:
-            _apply(message, line)
-        except OperationalError:
-            raise
-        except Exception as error:  # a task's own apply_async, a serializer or a router may raise anything
-            logger.warning("a task %s was not sent", message.task.name, exc_info=True)
-            why = f"{message.task.name} was not sent: {type(error).__name__}: {error}"
-            message.end(Fate.NOT_SENT, BadArguments(why))
-            begun.remove(message)
+        name = str(message.task.name)
+        returned: Any = None
+        error: Exception | None = None
+        with overheard() as published:
+            try:
+                returned = _apply(message, line)
+            except OperationalError:
+                raise
+            except Exception as raised:  # noqa: BLE001 - a task's own apply_async or a serializer may raise anything
+                error = raised
+        stands = standing_for(message.id, name, returned, published)
+        if stands == message.id:
+            if error is not None:
+                logger.warning("a task %s was sent, and then its apply_async failed", name, exc_info=error)
+            return
+        begun.remove(message)
+        if error is not None:
+            why = _refusal(f"{name} was not sent", error, line)
+            if not isinstance(why, NotSent):  # which is no mistake
+                logger.warning("a task %s was not sent", name, exc_info=error)
+            message.end(Fate.NOT_SENT, why)
+        elif stands is not None:
+            sent = next((each for each in published if each.id == stands), None)
+            message.end(Fate.NOT_SENT, instead=Instead(stands, sent))
+        else:
+            ran = isinstance(returned, EagerResult) and returned.id
+            what = "ran it at once, here" if ran else "sent nothing"
+            message.end(Fate.NOT_SENT, NotSent(f"{name} was not sent: its own apply_async {what}"))
 
     def revoke(self, identity: str, *, terminate: bool) -> None:
         """Tell all workers to revoke a task.
@@ -195,7 +246,29 @@ class Broker:
         self._connections.close()
 
 
-def _apply(message: Message, line: Line) -> None:
+def _sends_itself(message: Message) -> bool:
+    """Whether the task has an ``apply_async`` of its own: what it does goes by what was sent, and not by what will be.
+
+    It may take a lock, say, and give that back where sending fails.
+    """
+    return type(message.task).apply_async is not Task.apply_async
+
+
+def _refusal(what: str, error: Exception, line: Line) -> Refused:
+    """What an error that a task's own code raised means to whoever submitted it."""
+    told = getattr(error, "message", None)
+    text = told if isinstance(told, str) and told else str(error)
+    why = f"{what}: {type(error).__name__}: {text}" if text else f"{what}: {error!r}"
+    away: Any = line.connection.connection_errors
+    if isinstance(error, (OSError, *away)):  # of the lock that it wanted, say
+        return Unavailable(why, submitted="no")
+    if isinstance(error, TypeError | ValueError | SerializationError):
+        return BadArguments(why)
+    named = getattr(error, "task_id", None)
+    return NotSent(why, task_id=named if isinstance(named, str) and named else None)
+
+
+def _apply(message: Message, line: Line) -> Any:
     options: dict[str, Any] = dict(message.route)
     if message.priority is not None:
         options["priority"] = message.priority
@@ -207,4 +280,4 @@ def _apply(message: Message, line: Line) -> None:
     if message.tags:
         headers[TAGS] = list(message.tags)
     options |= {"headers": headers, "producer": line.producer, "retry": False}
-    message.task.apply_async(tuple(message.args), dict(message.kwargs), task_id=message.id, **options)
+    return message.task.apply_async(tuple(message.args), dict(message.kwargs), task_id=message.id, **options)

@@ -4,8 +4,9 @@ A submission claims its id before it is sent, and the claim says then how that e
 
 - *claimed*: it is being sent. Where the relay died over it nobody knows whether it was; after a few seconds a repeat of
   the same request takes the claim over and sends again, under the same id.
-- *sent*: a repeat gets the same task, and sends nothing.
-- *refused*: the broker didn't take it. The same subject may use the id again.
+- *sent*: a repeat gets the same task, and sends nothing. Where another one stands for it, because the task's own
+  ``apply_async`` chose so, the claim names that one.
+- *refused*: the broker didn't take it, or the task's own code. The same subject may use the id again.
 
 An idempotency key is a subject's own, and leads to the id that was chosen for it.
 """
@@ -22,7 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from watcher.errors import Conflict, NotPermitted, Refused
-from watcher.journal import Appended, Journal
+from watcher.journal import Journal
 
 __all__ = ["Busy", "Claim", "Claims", "Known", "Taken", "Verdict", "subject_digest"]
 
@@ -32,10 +33,13 @@ _TTL: Final = 24 * 3600 * 1000
 #: any submission takes.
 _PATIENCE: Final = 5000
 
-# A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`.
+# A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`, then ` +ID` or
+# ` =ID` where another task stands for it: one that was sent for it, or that was there before.
 _CLAIMED, _SENT, _REFUSED = "c", "s", "r"
 _CLAIM: Final = re.compile(
-    r"[crs] (?P<subject>[0-9a-f]{16}) (?P<digest>[0-9a-f]{32})(?: (?P<epoch>[0-9]+) (?P<offset>[0-9]{1,20}))?"
+    r"[crs] (?P<subject>[0-9a-f]{16}) (?P<digest>[0-9a-f]{32})"
+    r"(?: (?P<epoch>[0-9]+) (?P<offset>[0-9]{1,20})(?: (?P<how>[+=])(?P<other>.+))?)?",
+    re.DOTALL,
 )
 
 #: KEYS: the claim, then the journal's hashes of known tasks. ARGV: the value, its TTL, the patience, and the id where
@@ -89,11 +93,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """It was sent before, under this id; PENDING stands there in the journal."""
+    """It was sent before, under this id; PENDING stands there in the journal.
+
+    :param existing: whether it is a task that was there before, which only stands for what was to be sent: then it may
+        be anybody's.
+    """
 
     id: str
     epoch: str
     offset: int
+    existing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +185,42 @@ class Claims:
             raise failed[0]
         return [_text(reply) for reply in replies]
 
-    async def settle(self, sent: Sequence[tuple[str, Claim, Appended]], refused: Sequence[tuple[str, Claim]]) -> None:
-        """Say how it ended for those that were taken, by the id that :class:`Taken` gave.
+    async def belongs(self, identity: str, subject: str) -> bool:
+        """Whether the task of this id was submitted by a subject within the last day; a nobody's is nobody's.
 
-        :param sent: with where PENDING stands.
-        :param refused: those that the broker did not take: their idempotency keys are free again.
+        :param subject: a token's ``sub``.
+        :raises redis.RedisError: Redis is away.
+        """
+        held = _CLAIM.fullmatch(_text(await self._redis.get(self._id(identity)))) if subject else None
+        return held is not None and held["subject"] == subject_digest(subject)
+
+    async def still_taken(self, taken: Sequence[tuple[str, Claim, float]]) -> list[bool]:
+        """Whether these are claimed as they were, and nobody has taken them over.
+
+        :param taken: each with its age in seconds.
+        :raises redis.RedisError: Redis is away.
         """
         commands: list[_Command] = []
-        for identity, claim, at in sent:
-            commands.append(("SET", self._id(identity), f"{_SENT} {claim.body} {at.epoch} {at.offset}", "PX", _TTL))
+        for identity, _, _ in taken:
+            commands += ("GET", self._id(identity)), ("PTTL", self._id(identity))
+        replies = await self._execute(commands)
+        return [
+            # Whoever takes it over makes it young again.
+            _text(held) == f"{_CLAIMED} {claim.body}" and _TTL - left > age * 1000 - _PATIENCE / 2
+            for (_, claim, age), held, left in zip(taken, replies[::2], replies[1::2], strict=True)
+        ]
+
+    async def settle(self, sent: Sequence[tuple[str, Claim, Known]], refused: Sequence[tuple[str, Claim]]) -> None:
+        """Say how it ended for those that were taken, by the id that :class:`Taken` gave.
+
+        :param sent: with what stands for each: as a rule itself.
+        :param refused: those that were not sent: their idempotency keys are free again.
+        """
+        commands: list[_Command] = []
+        for identity, claim, known in sent:
+            other = "" if known.id == identity else f" {'=' if known.existing else '+'}{known.id}"
+            value = f"{_SENT} {claim.body} {known.epoch} {known.offset}{other}"
+            commands.append(("SET", self._id(identity), value, "PX", _TTL))
         for identity, claim in refused:
             commands.append(("SET", self._id(identity), f"{_REFUSED} {claim.body}", "PX", _TTL))
             if claim.key is not None:
@@ -220,7 +256,7 @@ def _verdict(identity: str, claim: Claim, answer: str) -> Verdict:
     if found["digest"] != claim.digest:
         return Conflict(f"the task id {identity!r} was used for another request")
     if found["epoch"]:
-        return Known(identity, found["epoch"], int(found["offset"]))
+        return Known(found["other"] or identity, found["epoch"], int(found["offset"]), found["how"] == "=")
     return Busy(identity)
 
 

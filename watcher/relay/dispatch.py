@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +22,9 @@ from watcher.journal import Appended
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Fate, Message
 from watcher.relay.claims import Busy, Claim, Claims, Known, Taken
+from watcher.relay.published import Published
 from watcher.relay.threads import Threads
+from watcher.worker.fields import about, schedule
 from watcher.worker.policy import Policy
 
 __all__ = ["Dispatch", "Order", "Submitted"]
@@ -28,13 +33,16 @@ logger = logging.getLogger(__name__)
 
 #: What became of a batch is put on record by its deadline; where that has passed, this much later, in seconds.
 _RECORD: Final = 0.2
+#: Where nobody waits any more, it may take so long, in seconds.
+_LATE: Final = 10.0
 
 
 class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
     """A task that was submitted: PENDING stands at ``offset`` of ``epoch``.
 
     ``token`` lets its holder watch the task; there is none at a relay without a secret. ``state`` and ``queue`` say
-    where the task was when it had been waited for in vain.
+    where the task was when it had been waited for in vain. ``existing`` is true where the task's own code sent nothing,
+    and named a task that was there before.
     """
 
     id: str
@@ -44,6 +52,7 @@ class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str | None = None
     state: str | None = None
     queue: str | None = None
+    existing: bool = False
 
 
 Outcome: TypeAlias = Known | Busy | Refused
@@ -55,6 +64,7 @@ class Order:
 
     :param queue: that the client asked for.
     :param outcome: what became of it; None as long as nobody knows.
+    :param at: where PENDING stands. ``taken``: when it was claimed, by the monotonic clock.
     """
 
     claim: Claim
@@ -63,6 +73,7 @@ class Order:
     outcome: Outcome | None = None
     described: dict[str, Any] = field(default_factory=dict)
     at: Appended | None = None
+    taken: float = 0.0
 
     def event(self, state: str, **fields: Any) -> Event:
         """An event of this task's."""
@@ -90,13 +101,22 @@ class Order:
             **self.described,
         )
 
+    def known(self) -> Known | None:
+        """The task that was sent, or that stands for it; None where there is none."""
+        if self.at is None:
+            return None
+        if (instead := self.message.instead) is not None:
+            return Known(instead.id, self.at.epoch, self.at.offset, existing=instead.sent is None)
+        sent = self.message.settle() is Fate.SENT
+        return Known(self.message.id, self.at.epoch, self.at.offset) if sent else None
+
     def conclude(self) -> Outcome:
         """What became of it, now: from here on it isn't sent any more if it has not been."""
         fate = self.message.settle()
         if self.outcome is not None:
             return self.outcome
-        if fate is Fate.SENT and self.at is not None:
-            return Known(self.message.id, self.at.epoch, self.at.offset)
+        if (known := self.known()) is not None:
+            return known
         if fate is Fate.SENDING:
             return self.message.why or Unavailable("the broker doesn't answer in time", submitted="unknown")
         who = "Redis" if self.at is None else "the broker"
@@ -134,7 +154,8 @@ class Dispatch:
         for order in orders:
             order.outcome = order.conclude()
         with anyio.CancelScope(deadline=max(deadline, anyio.current_time() + _RECORD)):
-            await self._record([order for order in orders if order.at is not None])
+            left = [(order, order.message.leave()) for order in orders if order.at is not None]
+            await self._record([order for order, fate in left if fate is not Fate.SENDING])
 
     async def _carry(self, orders: Sequence[Order], deadline: float) -> None:
         prepare = functools.partial(self._prepare, orders)
@@ -143,7 +164,7 @@ class Dispatch:
         verdicts = await self._claims.take([order.claim for order in live])
         for order, verdict in zip(live, verdicts, strict=True):
             if isinstance(verdict, Taken):
-                order.message.id = verdict.id
+                order.message.id, order.taken = verdict.id, time.monotonic()
             else:
                 order.outcome = verdict
         live = [order for order in live if order.outcome is None]
@@ -152,8 +173,22 @@ class Dispatch:
         places = await self._appender.append([order.pending() for order in live])
         for order, place in zip(live, places, strict=True):
             order.at = place
-        send = functools.partial(self._broker.send, [order.message for order in live])
+        send = functools.partial(self._send, live, asyncio.get_running_loop())
         await self._threads.run(send, deadline - anyio.current_time())
+
+    def _send(self, orders: Sequence[Order], loop: asyncio.AbstractEventLoop) -> None:
+        """Send them, in a thread. Nobody may be waiting any more when that has ended: then it is put on record here."""
+        self._broker.send([order.message for order in orders])
+        late = [order for order in orders if order.message.left]
+        if late:
+            recording = self._record_late(late)
+            try:
+                recorded = asyncio.run_coroutine_threadsafe(recording, loop)
+            except RuntimeError:  # the relay has stopped
+                recording.close()
+                return
+            with contextlib.suppress(TimeoutError, CancelledError):
+                recorded.result(_LATE)
 
     def _prepare(self, orders: Sequence[Order]) -> None:
         """Everything that runs the app's code before anything is claimed."""
@@ -176,15 +211,36 @@ class Dispatch:
 
     async def _record(self, orders: Sequence[Order]) -> None:
         """Put on record which were sent and which not. What nobody knows stays claimed until the claim is old."""
-        sent = [(order.message.id, order.claim, order.at) for order in orders if order.at and _fate(order) is Fate.SENT]
-        refused = [order for order in orders if _fate(order) is Fate.NOT_SENT]
+        if not orders:
+            return
+        settled = [(order, order.known()) for order in orders]
+        sent = [(order.message.id, order.claim, known) for order, known in settled if known]
+        unsent = [order for order in orders if order.message.settle() is Fate.NOT_SENT]
+        refused = [(order.message.id, order.claim) for order, known in settled if not known and order in unsent]
         try:
-            await self._claims.settle(sent, [(order.message.id, order.claim) for order in refused])
-            if refused:
-                await self._appender.append([order.event("REJECTED", reason="not_sent") for order in refused])
+            await self._claims.settle(sent, refused)
+            if unsent:
+                events = [order.event("REJECTED", reason="not_sent") for order in unsent]
+                sent_instead = [order.message.instead.sent for order in unsent if order.message.instead]
+                await self._appender.append(events + [self._pending(each) for each in sent_instead if each])
         except (RedisError, OSError) as error:
             logger.warning("what became of %d submissions could not be recorded: %s", len(orders), error)
 
+    async def _record_late(self, orders: Sequence[Order]) -> None:
+        """The same of those that were given up on, unless somebody has taken over their claims since."""
+        now = time.monotonic()
+        try:
+            taken = [(order.message.id, order.claim, now - order.taken) for order in orders]
+            still = await self._claims.still_taken(taken)
+        except (RedisError, OSError) as error:
+            logger.warning("what became of %d submissions could not be recorded: %s", len(orders), error)
+        else:
+            await self._record([order for order, ours in zip(orders, still, strict=True) if ours])
 
-def _fate(order: Order) -> Fate:
-    return order.message.settle()
+    def _pending(self, sent: Published) -> Event:
+        """What is told of a task that was sent under another id than the one that was announced."""
+        headers = sent.headers
+        event = about(sent.id, headers, str(headers.get("task")), "PENDING", time.time(), queue=sent.queue)
+        given = (sent.args, sent.kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))
+        shown = self._policy.of(event.name).arguments(*given)
+        return msgspec.structs.replace(event, **schedule(headers), **shown._asdict())

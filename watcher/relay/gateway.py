@@ -180,12 +180,18 @@ class Gateway:
             if isinstance(outcome, Refused):
                 raise outcome
             if not isinstance(outcome, Busy):
-                # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
-                theirs = order.at is not None or bool(grant.subject)
-                return self._submitted(outcome, theirs=theirs)
+                return self._submitted(outcome, theirs=await self._is_theirs(outcome, order, grant))
             if anyio.current_time() + _AGAIN >= deadline:
                 raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
+
+    async def _is_theirs(self, known: Known, order: Order, grant: Grant) -> bool:
+        if known.existing:  # the task's own code knows whose it is, or doesn't care
+            with contextlib.suppress(RedisError, OSError):
+                return self._settings.secret is not None and await self._claims.belongs(known.id, grant.subject)
+            return False
+        # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
+        return order.at is not None or bool(grant.subject)
 
     def _submitted(self, known: Known, *, theirs: bool) -> Submitted:
         channel = f"task:{known.id}"
@@ -195,7 +201,7 @@ class Gateway:
                 settings.secret, ttl=_TOKEN_TTL, watch=[literally(channel)],
                 audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
             )  # fmt: skip
-        return Submitted(known.id, channel, known.epoch, known.offset, token)
+        return Submitted(known.id, channel, known.epoch, known.offset, token, existing=known.existing)
 
     async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
         """Revoke a task: workers that have it will not run it.

@@ -6,9 +6,11 @@ Every route says who may use it by asking the token's grant, and every error is 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
+from urllib.parse import quote
 
 import anyio
 import msgspec
@@ -18,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, UnsupportedMediaType
+from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Unavailable, UnsupportedMediaType
 from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay import asking
@@ -125,12 +127,15 @@ class _Api:
         data = await asking.body(request, self._relay.limits)
         key, client = request.headers.get("idempotency-key"), request.scope.get(asking.CLIENT, "")
         submitted = await self._relay.submit(data, grant, client, key=key)
-        headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{submitted.id}"}
+        # The id is the app's own choice where a task of its own stands for this one.
+        headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{quote(submitted.id, safe=':')}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
-            task = await self._final(submitted.id, wait)
+            task = await self._ended(submitted.id) if submitted.existing else None
+            task = task or await self._final(submitted.id, wait)
             # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
-            theirs = bool(grant.subject or submitted.token) or not self._relay.settings.guarded
+            theirs = bool(submitted.token or (grant.subject and not submitted.existing))
+            theirs = theirs or not self._relay.settings.guarded
             if task is not None and (theirs or self._sees(grant, task)):
                 if task.final:
                     return self._json(task, headers=headers | self._position())
@@ -223,6 +228,13 @@ class _Api:
 
     def _sees(self, grant: Grant, task: Task) -> bool:
         return grant.may_see([ALL, *task.channels()])
+
+    async def _ended(self, identity: str) -> Task | None:
+        """A task that ended before anybody here heard of it, as the result backend knows it."""
+        with contextlib.suppress(Unavailable):
+            task = await self._relay.lookup(identity)
+            return task if task is not None and task.final else None
+        return None
 
     async def _final(self, identity: str, seconds: float) -> Task | None:
         """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""

@@ -19,6 +19,7 @@ from watcher.errors import (
     HeadersTooLarge,
     NoApp,
     NotPermitted,
+    NotSent,
     NotSucceeded,
     PathTooLong,
     Refused,
@@ -159,7 +160,7 @@ def _paths() -> Json:
                     200: _json("The task became final while it was waited for.", Task, *submitted, *position),
                     202: _json("The task is sent.", Submitted, *submitted),
                 },
-                (*_BODY, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
+                (*_BODY, NotSent, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
                 parameters=[
                     _header("Prefer", "`wait=SECONDS` (RFC 7240): answer when the task is final, or then", {}),
                     _header(

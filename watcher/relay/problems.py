@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from watcher.errors import BadArguments, NoToken, Refused, TooMany, Unauthorized, Unavailable, kind
+from watcher.errors import BadArguments, NoToken, NotSent, Refused, TooMany, Unauthorized, Unavailable, kind
 from watcher.relay.asking import SUBJECT
 from watcher.relay.counts import Counts
 from watcher.relay.refusals import REFUSED, Refusals
@@ -49,6 +49,8 @@ def refused(error: Refused) -> Response:
         members["submitted"] = error.submitted
     if isinstance(error, BadArguments) and error.argument is not None:
         members["argument"] = error.argument
+    if isinstance(error, NotSent):
+        members |= {"submitted": "no", "id": error.task_id}
     return problem(error.status, error.title, str(error), headers=headers, **members)
 
 

@@ -75,7 +75,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was wrong with a request, or why it can't be carried out just now (RFC 9457).
 
     ``type`` and ``title`` say what kind of problem it is, ``detail`` what exactly. ``argument`` names the argument or
-    option at fault, ``submitted`` says whether the task may have been queued all the same.
+    option at fault, ``submitted`` says whether the task may have been queued all the same, ``id`` names the task that
+    stands in the way of another.
     """
 
     type: str
@@ -84,6 +85,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     argument: str | None = None
     submitted: Literal["no", "unknown"] | None = None
+    id: str | None = None
 
 
 class Parameter(NamedTuple):

@@ -26,8 +26,9 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
-from watcher.worker import lives, tagging
+from watcher.worker import gathered, lives, tagging
 from watcher.worker.fields import about, identity, next_schedule, schedule
+from watcher.worker.gathered import Call
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.unsignalled import hear_drops, hear_update_state
@@ -112,6 +113,7 @@ class Reporter:
             (signals.task_revoked, self.on_revoked),
             (signals.task_rejected, self.on_rejected),
             (signals.task_unknown, self.on_unknown),
+            (signals.worker_ready, self.on_ready),
         )
         for signal, handler in handlers:
             signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
@@ -165,6 +167,9 @@ class Reporter:
         request: Any = task.request
         if request.is_eager:
             return
+        if request.id != task_id:  # a run for many messages, under an id of its own
+            self.on_gathered(task, _.get("args"))
+            return
         # Remembered for as long as the task runs: Celery sends nothing of it anywhere.
         known = vars(request)
         known["watcher_since"] = time.monotonic()
@@ -175,7 +180,7 @@ class Reporter:
     def on_success(self, *, sender: Task[Any, Any], result: Any, runtime: float | None = None, **_: Any) -> None:
         """SUCCESS: the result is stored."""
         request = vars(sender.request)
-        if request.get("is_eager"):
+        if request.get("is_eager") or request.get("id") is None:  # of a run for many messages each call is told
             return
         if isinstance(result, ResultBase):
             result = result.as_tuple()  # type: ignore[attr-defined] # Backend.prepare_value stores it like this
@@ -288,6 +293,41 @@ class Reporter:
             request.watcher_told = event
         else:
             self._publish(event)
+
+    @_guarded
+    def on_ready(self, *, sender: Any, **_: Any) -> None:
+        """The worker is about to take tasks; those that it gathers have jobs in its pool that nobody listens to."""
+        if any(gathered.gathers(task) for task in sender.app.tasks.values()):
+            gathered.hear_lost(sender.pool, self.on_gathered_lost)
+
+    @_guarded
+    def on_gathered(self, task: Task[Any, Any], args: Any) -> None:
+        """STARTED, of each call that is about to be run together with others."""
+        calls, began = gathered.calls_in(args), time.monotonic()
+        for call in calls:
+            self._publish(gathered.event(call, "STARTED"))
+        gathered.begin(task, calls, functools.partial(self.on_gathered_call, began))
+
+    @_guarded
+    def on_gathered_call(self, began: float, task: Task[Any, Any], call: Call, state: str, value: Any) -> None:
+        """What the task's own code, or the end of the run, makes of one of its calls."""
+        told = self._told(task, state, value)
+        if isinstance(value, BaseException):
+            told = {"exception": gathered.exception(self._policy.of(task.name), value)}
+        told["runtime"] = time.monotonic() - began if is_final(state) else None
+        self._publish(replace(gathered.event(call, state), **told))
+
+    @_guarded
+    def on_gathered_lost(self, calls: list[Call], einfo: Any) -> None:
+        """FAILURE, of those that were lost with their process; where the broker still has the message, not yet."""
+        error = gathered.raised(einfo)
+        for call in calls:
+            event, received = gathered.event(call, "FAILURE"), self._received.get(call.id)
+            if received is None or received.acknowledged:
+                exception = self._policy.of(event.name).exception(error, None)
+                self._publish(replace(event, exception=exception, reason=_reason(error)))
+            else:
+                self._publish(replace(event, state="STARTED", reason="worker_lost"))
 
     def _told(self, task: Task[Any, Any], state: str, meta: Any) -> dict[str, Any]:
         """The fields that a state set by ``update_state`` brings."""
