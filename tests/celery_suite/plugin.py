@@ -31,6 +31,12 @@ def pytest_configure() -> None:
         test_worker_starting.connect(install, weak=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes that share the suite each takes every so-manieth test."""
+    part, parts = map(int, os.environ.get("SUITE_PART", "0/1").split("/"))
+    items[:] = items[part::parts]
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """One phase of one test has come to its end."""
     expected_to_fail = hasattr(report, "wasxfail")
