@@ -14,8 +14,8 @@ __all__ = ["ALLOWED", "DEMANDED", "Outcome", "Wrong", "differing", "outcomes", "
 
 #: What must not be …
 DEMANDED = ("another last word", "late RETRY", "end without root")
-#: … and what is only told of: tests leave tasks behind that never end.
-ALLOWED = ("no end",)
+#: … and what is only told of: tests leave tasks behind that never end, and send an id again that has ended.
+ALLOWED = ("more after an end", "no end")
 
 Life = Sequence[tuple[int, Event]]
 
@@ -99,6 +99,9 @@ def _of_one(life: Life, stored: str) -> list[str]:
         found.append("another last word")
     found += ["late RETRY" for _, event in life if event.late and event.state == "RETRY"]
     found += ["end without root" for _, event in life if is_final(event.state) and not event.root_id]
+    ended = [number for number, (_, event) in enumerate(life) if is_final(event.state) and not event.late]
+    if ended and any(not event.late for _, event in life[ended[0] + 1 :]):
+        found.append("more after an end")
     if task is not None and not task.final and not stored:
         found.append("no end")
     return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from tests.celery_suite.judging import Outcome, differing, outcomes, wrongs
 from tests.support.events import event
 from watcher.event import Event
@@ -57,6 +59,12 @@ def test_late_retries_and_ends_without_root_are_found() -> None:
     assert found(retried, event("t", "SUCCESS", 2, root_id="t")) == ["late RETRY"]
     assert found(event("t", "SUCCESS", 2)) == ["end without root"]
     assert found(event("t", "STARTED", 2)) == ["no end"]
+
+
+def test_what_goes_on_after_its_end_is_found() -> None:
+    life = [event("t", state, at, root_id="t") for at, state in enumerate(("REVOKED", "STARTED", "SUCCESS"), 1)]
+    assert found(life[0], replace(life[1], late=True)) == []
+    assert found(*life) == ["more after an end"]
 
 
 def test_a_task_is_told_with_its_test_and_its_events() -> None:
