@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults fuzz bench lint format module lock audit wheel clean
+.PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock audit wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
@@ -17,6 +17,8 @@ help:
 	@echo "make test     everything that must hold: lint, types, tests, a real browser      (ARGS='-k name')"
 	@echo "make faults   the fault tests in their long form, half an hour at most  (FAULTS_SEED=n repeats a run)"
 	@echo "make fuzz     half an hour of what nobody should send, on the port and in Redis  (FUZZ_SECONDS=60 FUZZ_SEED=n)"
+	@echo "make celery-suite   Celery's own integration tests, with the plugin and without, a quarter of an hour  (ARGS='-k chord')"
+	@echo "make soak     half an hour at 200 tasks a second: relay, worker and page stay as large as they are  (SOAK_SECONDS=300)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff and mypy only          make format   put the code into shape"
 	@echo "make module   make web/watcher.js of web/module/, after a change to it"
@@ -54,6 +56,13 @@ faults: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	@$(PIP_INSTALL) -e '.[fuzz]'
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+# Of Celery's sdist, which pip downloads, and in an environment of its own, both below .venv.
+celery-suite: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.celery_suite $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m bench.soak $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m bench $(ARGS)

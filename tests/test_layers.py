@@ -44,8 +44,8 @@ DIRECT = (
 )
 # The relay's core: data and decisions.
 PURE = (
-    "watcher.relay.history watcher.relay.stories watcher.relay.hub watcher.relay.messages watcher.relay.subscriptions "
-    "watcher.relay.lookups watcher.relay.terms"
+    "watcher.relay.history watcher.relay.stories watcher.relay.lost watcher.relay.hub watcher.relay.messages "
+    "watcher.relay.subscriptions watcher.relay.lookups watcher.relay.terms"
 )
 
 # The longest name that fits a module decides. It is the table of docs/architecture.md.
@@ -80,6 +80,7 @@ RULES = {
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),
+    "watcher.relay.lost": rule(pure=True),
     "watcher.relay.hub": rule(PURE, pure=True),
     "watcher.relay.messages": rule(pure=True),
     "watcher.relay.session": rule(PURE, pure=True),
