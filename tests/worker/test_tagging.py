@@ -30,7 +30,7 @@ def test_what_can_not_be_a_tag_is_refused_where_it_stands(name: str, error: type
 
 def test_stamps_are_tags() -> None:
     headers = {"watcher_tags": ["a"], "stamped_headers": ["user", "many"], "stamps": {"user": 42, "many": ["x", "y"]}}
-    assert tagging.of_headers(headers) == ["a", "user=42", "many=x", "many=y"]
+    assert tagging.of_headers(headers) == ["user=42", "many=x", "many=y", "a"]
     assert tagging.of_task({"stamps": {}, "stamped_headers": None}) is None
 
 

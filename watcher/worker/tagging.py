@@ -1,4 +1,8 @@
-"""The tags of a task: from ``with watcher.tags(…)``, the ``watcher_tags`` header and Celery's stamps, and inherited."""
+"""The tags of a task: Celery's stamps, ``with watcher.tags(…)``, the ``watcher_tags`` header, and what it inherits.
+
+A task inherits what the header of the task that sends it has. Stamps are a task's own: Celery gives each task of a
+workflow those that it is to have, so they aren't handed on, or the header of a long chain would grow with each step.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
-__all__ = ["HEADER", "Headers", "combined", "current", "of_header", "of_headers", "of_task", "tags"]
+__all__ = ["HEADER", "Headers", "combined", "current", "of_header", "of_headers", "of_signature", "of_task", "tags"]
 
 #: The message header that carries a task's tags. Celery takes it along on a retry, as all headers that it doesn't know.
 HEADER: Final = "watcher_tags"
@@ -61,15 +65,29 @@ def of_header(headers: Headers) -> list[str]:
 
 
 def of_headers(headers: Headers) -> list[str]:
-    """The tags that a task's message headers tell of: the header of our own, then the stamps as ``key=value``."""
-    names = of_header(headers)
+    """The tags that a task's message headers tell of: the stamps as ``key=value``, then the header of our own."""
     stamps, stamped = headers.get("stamps"), headers.get("stamped_headers")
-    if isinstance(stamps, Mapping) and isinstance(stamped, Iterable):
-        for key in stamped:
-            value = stamps.get(key)
-            values = value if isinstance(value, list | tuple | set | frozenset) else [value]
-            names += [f"{key}={one}" for one in values if one is not None]
-    return names
+    known = isinstance(stamps, Mapping) and isinstance(stamped, Iterable)
+    return [*(_of_stamps(stamps, stamped) if known else ()), *of_header(headers)]
+
+
+def of_signature(options: Mapping[str, Any], inherited: Iterable[str]) -> tuple[str, ...] | None:
+    """The tags that a task would have had, by the options of its signature; None where it has none.
+
+    :param inherited: the tags of the task that would have sent it.
+    """
+    stamped, headers = options.get("stamped_headers"), options.get("headers")
+    stamps = options.get("stamps")
+    own = _of_stamps(stamps if isinstance(stamps, Mapping) else options, stamped) if isinstance(stamped, list) else ()
+    header = of_header(headers) if isinstance(headers, Mapping) else []
+    return combined(own, header, inherited) or None
+
+
+def _of_stamps(stamps: Mapping[str, Any], stamped: Iterable[Any]) -> Iterator[str]:
+    for key in stamped:
+        value = stamps.get(key)
+        values = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        yield from (f"{key}={one}" for one in values if one is not None)
 
 
 def of_task(headers: Headers) -> tuple[str, ...] | None:
