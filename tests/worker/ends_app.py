@@ -8,16 +8,27 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from kombu import Exchange, Queue, binding
 from redis import Redis
 
 import watcher
 from tests.support.gate import pass_through
+
+FEEDS = Exchange("feeds", type="topic")
+QUEUES = [
+    Queue("celery"),
+    Queue("feeds", FEEDS, routing_key="feed.#"),
+    Queue("named", Exchange("named", type="direct"), routing_key="by.key"),
+    Queue("everyone", Exchange("everyone", type="fanout")),
+    Queue("several", bindings=[binding(FEEDS, routing_key="*.news"), binding(FEEDS, routing_key="news.*.*")]),
+]
 
 app = Celery("tests.ends", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_RESULT_BACKEND"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"socket_timeout": 5},
     worker_prefetch_multiplier=1,
+    task_queues=QUEUES,
     result_backend_transport_options={"retry_policy": {"max_retries": 0}},
 )
 if os.environ.get("INSTALL") == "1":
@@ -29,6 +40,21 @@ GATES = os.environ.get("WATCHER_REDIS_URL", "")
 @app.task(name="add")
 def add(x: int, y: int) -> int:
     return x + y
+
+
+@app.task(name="again", bind=True)
+def again(self: Task[Any, Any]) -> str:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return "again"
+
+
+@app.task(name="sends")
+def sends(task: str, options: dict[str, Any]) -> str:
+    with app.producer_or_acquire() as producer:
+        for queue in QUEUES:
+            producer.maybe_declare(queue)
+        return str(app.tasks[task].apply_async(producer=producer, **options).id)
 
 
 @app.task(name="n")

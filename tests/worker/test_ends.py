@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -125,6 +126,13 @@ def test_a_report_that_calls_itself_pending_is_a_report(stage: Scene) -> None:
         assert task is not None
         assert (task.state, task.final) == ("PROGRESS", False)
     assert states(stage.journal.wait(task_id))[-1] == "SUCCESS"
+
+
+def test_the_eta_of_a_task_has_a_zone_in_each_event(stage: Scene) -> None:
+    soon = datetime.now(UTC).replace(tzinfo=None)  # naive, as people write it
+    events = stage.run("n", eta=soon)
+    received = next(event for event in events if event.state == "RECEIVED")
+    assert received.eta == f"{soon.isoformat()}+00:00"
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

@@ -30,6 +30,7 @@ from watcher.worker.guarding import guarded as _guarded
 from watcher.worker.policy import Policy
 from watcher.worker.raised import cause_of, raised, reason_of, reported
 from watcher.worker.reprs import clean
+from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
 from watcher.worker.weakly import Weakly
 
@@ -97,8 +98,9 @@ class Reporter:
 
     @_guarded
     def on_before_publish(
-        self, *, headers: dict[str, Any], body: Any, routing_key: Any = None, declare: Any = None, **_: Any
-    ) -> None:
+        self, *, headers: dict[str, Any], body: Any, exchange: Any = None, routing_key: Any = None,
+        declare: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
         """A message is about to be sent: its tags go into its headers."""
         own = tagging.of_header(headers)
         running = self._app.current_worker_task
@@ -107,8 +109,8 @@ class Reporter:
         if names:
             headers[tagging.HEADER] = list(names)
         message = identity(headers, body)
-        queue = getattr(declare[0], "name", None) if declare else routing_key
-        _sending.set(_Sending(str(message.get("id")), time.time(), queue if isinstance(queue, str) else None))
+        queue = queue_to(exchange, routing_key, declare[0] if declare else None)
+        _sending.set(_Sending(str(message.get("id")), time.time(), queue))
 
     @_guarded
     def on_after_publish(self, *, headers: dict[str, Any], body: Any, routing_key: Any = None, **_: Any) -> None:
