@@ -11,7 +11,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
-__all__ = ["HEADER", "Headers", "combined", "current", "of_header", "of_headers", "of_signature", "of_task", "tags"]
+from celery import current_app
+from celery.signals import before_task_publish
+
+from watcher.worker.guarding import guarded
+
+__all__ = [
+    "HEADER",
+    "Headers",
+    "combined",
+    "current",
+    "of_header",
+    "of_headers",
+    "of_signature",
+    "of_task",
+    "put_by_plugin",
+    "tags",
+]
 
 #: The message header that carries a task's tags. Celery takes it along on a retry, as all headers that it doesn't know.
 HEADER: Final = "watcher_tags"
@@ -29,11 +45,16 @@ class Headers(Protocol):
 
 
 _current: ContextVar[tuple[str, ...]] = ContextVar("watcher_tags", default=())
+_UID: Final = "watcher:tags"
+#: Whether something in this process puts tags into messages: the plugin, or else what is below.
+_is_put: bool = False
 
 
 @contextmanager
 def tags(*names: str) -> Iterator[None]:
     """Tag every task that is sent within this block, and all that those tasks send in turn; blocks may be nested.
+
+    It needs no :func:`watcher.install` in this process, only in the workers: their events have the tags.
 
     It belongs to the thread or asyncio task that enters it.
 
@@ -46,6 +67,8 @@ def tags(*names: str) -> Iterator[None]:
             raise TypeError(f"a tag is a string, not {name!r}")
         if not 0 < len(name) <= _LONGEST:
             raise ValueError(f"a tag has 1 to {_LONGEST} characters: {name!r}")
+    if not _is_put:
+        _put_alone()
     token = _current.set((*_current.get(), *names))
     try:
         yield
@@ -56,6 +79,28 @@ def tags(*names: str) -> Iterator[None]:
 def current() -> tuple[str, ...]:
     """The tags of the blocks that the caller is in."""
     return _current.get()
+
+
+def put_by_plugin() -> None:
+    """From now on the plugin puts tags into the messages of this process; to be called when it is installed."""
+    global _is_put  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens
+    _is_put = True
+    before_task_publish.disconnect(_on_before_publish, dispatch_uid=_UID)
+
+
+def _put_alone() -> None:
+    """Where the plugin isn't installed, tags travel all the same: those who publish are the workers then."""
+    global _is_put  # noqa: PLW0603 - as above
+    _is_put = True
+    before_task_publish.connect(_on_before_publish, weak=False, dispatch_uid=_UID)
+
+
+@guarded
+def _on_before_publish(*, headers: dict[str, Any], **_: Any) -> None:
+    running: Any = current_app.current_worker_task
+    names = combined(of_header(headers), current(), of_header(running.request) if running else ())
+    if names:
+        headers[HEADER] = list(names)
 
 
 def of_header(headers: Headers) -> list[str]:
