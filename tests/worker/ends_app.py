@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -72,6 +73,8 @@ def gated(gate: str, value: Any = "through") -> Any:
     """Wait at a gate, beside the result backend."""
     with Redis.from_url(GATES) as redis:
         pass_through(redis, gate)
+    if value == "vanish":
+        os.kill(os.getpid(), signal.SIGKILL)
     if value == "bad":
         raise ValueError("boom")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -147,3 +148,27 @@ def test_a_task_whose_result_can_not_be_stored_has_failed(pool: str, ending: str
         assert (end.state, end.reason, end.tags, end.hostname) == ("FAILURE", "backend_lost", TAGS, WORKER)
         assert end.exception is not None
         assert end.exception.type == ("ValueError" if ending == "bad" else "ConnectionError")
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "lost", "unknown"])
+def test_an_end_that_the_main_process_can_not_store_is_told(how: str) -> None:
+    with valkey_server() as backend, scene("prefork", env={"CELERY_RESULT_BACKEND": backend.url()}) as running:
+        with gate(running.server.url()) as door:
+            if how == "lost":
+                task_id = running.send("gated", door.name, "vanish")
+                running.journal.until(task_id, lambda seen: "STARTED" in seen)
+            elif how == "unknown":
+                task_id = str(uuid.uuid4())
+            else:
+                task_id = running.send("n", countdown=2, **({"expires": 1} if how == "expired" else {}))
+                running.journal.until(task_id, lambda seen: "RECEIVED" in seen)
+            backend.kill()
+            if how == "unknown":
+                running.send("no.such.task", task_id=task_id)
+            elif how == "revoked":
+                running.app.control.revoke(task_id)
+        end = running.journal.wait(task_id)[-1]
+        reasons = {"revoked": "revoked", "expired": "expired", "lost": "worker_lost", "unknown": "backend_lost"}
+        assert end.reason == reasons[how]
+        assert end.state == ("REVOKED" if how in ("revoked", "expired") else "FAILURE")
+        assert (end.tags, end.name) == ((None, "no.such.task") if how == "unknown" else (TAGS, end.name))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from celery import signals
 from celery.app.task import Context
 from celery.backends.base import BaseKeyValueStoreBackend
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 from celery.states import SUCCESS
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ from watcher.worker.guarding import guarded
 from watcher.worker.never_ran import ends_of
 from watcher.worker.policy import Policy
 from watcher.worker.raised import in_backend, raised, reason_of
-from watcher.worker.unsignalled import hear_exits, hear_failures, hear_retries
+from watcher.worker.unsignalled import hear_chords, hear_exits, hear_failures, hear_retries, hear_revokes
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Ends"]
 
 logger = logging.getLogger("watcher")
+
+#: What Celery calls the reasons of a revoke (celery/worker/request.py).
+_REVOKED: Final[dict[str, Reason]] = {"expired": "expired", "terminated": "terminated"}
 
 
 class Failed(Protocol):
@@ -61,21 +64,30 @@ class Ends:
         """Listen, in this process and in those that it forks; to be called once in a process."""
         signals.task_internal_error.connect(self.on_internal_error, weak=False, dispatch_uid="watcher:internal_error")
         hear_failures(self.on_unsaved, self.on_never_ran)
+        hear_revokes(self.on_unsaved)
+        hear_chords(self.on_never_ran)
         hear_exits(self.on_exit)
         hear_retries(self.on_going_on)
 
     @guarded
-    def on_unsaved(self, task: Task[Any, Any], request: Context, error: BaseException, why: Exception) -> None:
-        """FAILURE: the task has ended, and Celery could not store how."""
-        if request.is_eager:
+    def on_unsaved(self, task_id: str, request: Any, error: BaseException, why: Exception) -> None:
+        """FAILURE or REVOKED: the task has ended, and Celery could not store how."""
+        if getattr(request, "is_eager", False):
             return
-        since = request.get("watcher_since")
-        event = about(request.id, request, task.name, "FAILURE", time.time())
+        known = request if hasattr(request, "get") else {}  # of an unknown task Celery makes no real request
+        name: Any = getattr(request, "task", None) or getattr(request, "name", None)
+        event = about(task_id, known, name, "FAILURE", time.time())
+        if isinstance(error, TaskRevokedError):
+            reason = _REVOKED.get(str(error), "revoked")
+            self._publish(replace(event, state="REVOKED", reason=reason))
+            self.on_revoked(request, "revoked" if reason == "terminated" else reason)
+            return
+        since = known.get("watcher_since")
         self._publish(
             replace(
                 event,
-                exception=raised(self._policy.of(task.name), error, None),
-                reason="backend_lost" if in_backend(why) else reason_of(error),
+                exception=raised(self._policy.of(name), error, None),
+                reason=reason_of(error) or ("backend_lost" if in_backend(why) else None),
                 runtime=time.monotonic() - since if since is not None else None,
             )
         )

@@ -51,7 +51,8 @@ def reported(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | Non
 
 def reason_of(error: BaseException | None) -> Reason | None:
     """What an event gives as the reason of a failure."""
-    if isinstance(error, WorkerLostError):
+    # Up to Celery 5.6 these two reach the main process as they are, from a process that is gone.
+    if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
         return "worker_lost"
     return "time_limit" if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded) else None
 

@@ -27,6 +27,7 @@ from celery.app import trace
 from celery.app.task import Context, Task
 from celery.backends.base import Backend
 from celery.concurrency import base as pools
+from celery.exceptions import TaskRevokedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +43,12 @@ __all__ = [
     "Retried",
     "Unsaved",
     "failing",
+    "hear_chords",
     "hear_drops",
     "hear_exits",
     "hear_failures",
     "hear_retries",
+    "hear_revokes",
     "hear_update_state",
     "running",
 ]
@@ -58,8 +61,8 @@ Report: TypeAlias = Callable[["Task[Any, Any]", str | None, str | None, Any], No
 #: Called with the task, its request, ``IGNORED`` or ``REJECTED``, and what it raised.
 Drop: TypeAlias = Callable[["Task[Any, Any]", Context, str, Any], None]
 
-#: Called with the task, its request, what it raised, and why Celery could not say so.
-Unsaved: TypeAlias = Callable[["Task[Any, Any]", Context, BaseException, Exception], None]
+#: Called with a task's id, its request, the error that it ended with, and why Celery could not store that.
+Unsaved: TypeAlias = Callable[[str, Any, BaseException, Exception], None]
 
 #: Called with the signatures of what will never run, the request of the task that failed before them (None: unknown),
 #: and the error that Celery stores for them.
@@ -97,12 +100,14 @@ def running(task: Task[Any, Any], task_id: str) -> Context | None:
     :param task: the one that it is most likely to be of.
     """
     others = _everywhere(getattr(_state, "_task_stack", None))
-    for each in (task, *others):
-        for request in _everywhere(each.request_stack):
-            if getattr(request, "id", None) == task_id:
-                found: Context = request
-                return found
-    return None
+    found = [
+        request
+        for each in (task, *others)
+        for request in _everywhere(each.request_stack)
+        if getattr(request, "id", None) == task_id
+    ]
+    # A try may begin while Celery still puts away the one before it.
+    return max(found, key=lambda request: request.retries or 0, default=None)
 
 
 def _everywhere(stack: Any) -> list[Any]:
@@ -163,9 +168,9 @@ def hear_drops(report: Drop) -> None:
 def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
     """From now on, know what fails while Celery tells of it (:func:`failing`). To be called once in a process.
 
-    :param unsaved: called where Celery could not tell of a failure, because it could not be stored for example.
-    :param never_ran: called after Celery has given up what was to run after a task that failed: the rest of a chain,
-        the body of a chord. It stores FAILURE for that, and says nothing.
+    :param unsaved: called where Celery could not tell of a failure or a revoke, because it could not be stored for
+        example: it fires no signal then.
+    :param never_ran: called after Celery has given up the rest of a chain: it stores FAILURE for that, and says nothing.
 
     Neither may raise.
     """
@@ -175,7 +180,7 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
             try:
                 return original(self, task, req, *args, **kwargs)
             except Exception as error:
-                unsaved(task, req, self.retval, error)
+                unsaved(str(req.id), req, self.retval, error)
                 raise
 
     def mark(original: Any, self: Any, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> Any:
@@ -184,15 +189,43 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
         with _known(Failing(request, exc) if request is not None and told is None else told):
             try:
                 return original(self, task_id, exc, *args, **kwargs)
+            except Exception as error:
+                if told is None and request is not None:
+                    unsaved(task_id, request, exc, error)
+                raise
             finally:  # what was to run after it doesn't, whether or not this could be stored
                 chain = getattr(request, "chain", None)
                 if chain:
                     never_ran(chain, request, told.error if told and told.error else exc)
 
+    _wrap(getattr(trace, "TraceInfo", None), "handle_failure", handle)
+    _wrap(Backend, "mark_as_failure", mark)
+
+
+def hear_revokes(unsaved: Unsaved) -> None:
+    """From now on, know which task is revoked while Celery tells of it. To be called once in a process.
+
+    :param unsaved: called where Celery could not tell of it, as in :func:`hear_failures`.
+    """
+
     def revoke(original: Any, self: Any, task_id: str, *args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("request", args[1] if len(args) > 1 else None)
         with _known(Failing(request, None) if request is not None else None):
-            return original(self, task_id, *args, **kwargs)
+            try:
+                return original(self, task_id, *args, **kwargs)
+            except Exception as error:
+                if request is not None:
+                    unsaved(task_id, request, TaskRevokedError(kwargs.get("reason", args[0] if args else "")), error)
+                raise
+
+    _wrap(Backend, "mark_as_revoked", revoke)
+
+
+def hear_chords(never_ran: NeverRan) -> None:
+    """From now on, call ``never_ran`` after Celery has given up what a chord would have gone on with.
+
+    To be called once in a process. ``never_ran`` must not raise.
+    """
 
     def chord(original: Any, self: Any, callback: Any, exc: Any = None, **kwargs: Any) -> Any:
         error, told = sys.exc_info()[1] if exc is None else exc, failing()
@@ -203,9 +236,6 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
         finally:
             never_ran([*_outwards(callback)], told.request if told else None, error)
 
-    _wrap(getattr(trace, "TraceInfo", None), "handle_failure", handle)
-    _wrap(Backend, "mark_as_failure", mark)
-    _wrap(Backend, "mark_as_revoked", revoke)
     _wrap(Backend, "chord_error_from_stack", chord)
 
 
