@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from kombu import Exchange, Queue, binding
 from redis import Redis
 
@@ -151,6 +151,12 @@ def reports(self: Task[Any, Any], gate: str, *states: str) -> str:
     return "done"
 
 
-@app.task(name="passes")
-def passes() -> None:
+@app.task(name="tells", bind=True)
+def tells(self: Task[Any, Any]) -> None:
+    self.update_state(state="FAILURE", meta={"exc_type": "ValueError", "exc_message": ["my way"]})
     raise Ignore
+
+
+@app.task(name="rejects")
+def rejects() -> None:
+    raise Reject("not mine", requeue=False)

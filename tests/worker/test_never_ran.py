@@ -93,6 +93,39 @@ def test_the_rest_of_a_chain_whose_task_was_revoked_is_revoked(stage: Scene) -> 
     ]
 
 
+def test_the_body_of_a_chord_whose_task_was_revoked_has_failed(stage: Scene) -> None:
+    header = [stage.app.signature("n", countdown=1), stage.app.signature("n")]
+    result: Any = chord(header, stage.app.signature("n")).apply_async(headers=HEADERS)
+    first = result.parent.results[0].id
+    stage.journal.until(first, lambda seen: "RECEIVED" in seen)
+    stage.app.control.revoke(first)
+    body = stage.task(result.id)
+    assert (body.state, body.tags, body.name) == ("FAILURE", TAGS, "n")
+    assert body.exception is not None
+    assert body.exception.type == "ChordError"
+
+
+@pytest.mark.parametrize(
+    ("head", "state", "error"), [("rejects", "REJECTED", "Reject"), ("tells", "FAILURE", "ValueError")]
+)
+def test_the_rest_of_a_chain_whose_task_gave_up_has_failed(stage: Scene, head: str, state: str, error: str) -> None:
+    result: Any = chain(stage.app.signature(head), stage.app.signature("n")).apply_async(headers=HEADERS)
+    tail = stage.task(result.id)
+    assert (tail.state, tail.tags, tail.root_id) == ("FAILURE", TAGS, result.parent.id)
+    assert tail.exception is not None
+    assert tail.exception.type == error
+    assert stage.task(result.parent.id).state == state
+
+
+def test_what_never_ran_is_told_to_its_group(stage: Scene) -> None:
+    result: Any = workflow(stage.app, "chain, then a group").apply_async(headers=HEADERS)
+    for member in result.results:
+        [end] = stage.journal.wait(member.id)
+        assert set(end.channels()) == {
+            f"task:{member.id}", f"root:{result.parent.id}", f"group:{result.id}", "name:n", "tag:mine"
+        }  # fmt: skip
+
+
 def test_the_rest_of_a_chain_whose_message_is_no_task_has_failed(stage: Scene) -> None:
     head, tail = str(uuid.uuid4()), str(uuid.uuid4())
     link: dict[str, Any] = {"task": "n", "args": [], "kwargs": {}, "options": {"task_id": tail}, "subtask_type": None}

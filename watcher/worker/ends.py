@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from celery import signals
 from celery.app.task import Context
-from celery.backends.base import BaseKeyValueStoreBackend
+from celery.backends import base as backends
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 from celery.states import SUCCESS
 from msgspec.structs import replace
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Ends"]
 
 logger = logging.getLogger("watcher")
+
+#: The backends that keep the first success, where this version of Celery has them.
+_KEEPING: Final = getattr(backends, "BaseKeyValueStoreBackend", ())
 
 #: What Celery calls the reasons of a revoke (celery/worker/request.py).
 _REVOKED: Final[dict[str, Reason]] = {"expired": "expired", "terminated": "terminated"}
@@ -130,6 +133,12 @@ class Ends:
             self._publish(event)
 
     @guarded
+    def on_ignored(self, request: Context, told: Event) -> None:
+        """The rest of a chain whose task has reported its own end, and raised ``Ignore``, has the same."""
+        for event in ends_of(request.chain or (), request, told.state, time.time(), exception=told.exception):
+            self._publish(event)
+
+    @guarded
     def on_exit(self, request: Request, error: BaseException) -> None:
         """FAILURE: the task has ended the thread or greenlet that it ran in."""
         self._failed(sender=request.task, task_id=request.id, exception=error)
@@ -157,7 +166,7 @@ class Ends:
         again = request.get("watcher_again") or (request.get("delivery_info") or {}).get("redelivered")
         if not again and (told is None or told.state != SUCCESS):
             return None
-        if not isinstance(task.backend, BaseKeyValueStoreBackend):
+        if not isinstance(task.backend, _KEEPING):
             return None
         try:
             meta = task.backend.get_task_meta(request.get("id"), cache=False)

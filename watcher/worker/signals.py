@@ -224,6 +224,8 @@ class Reporter:
         told = request.get("watcher_told")
         if state == "IGNORED" and told is not None:
             self._publish(told)
+            if told.state in EXCEPTION_STATES:
+                self._ends.on_ignored(request, told)
         elif state == "IGNORED" and getattr(why, "args", None) != _REPLACED:
             self._tell(request.id, request, task.name, "IGNORED")
         elif state == "REJECTED" and not (getattr(why, "requeue", False) and task.acks_late):

@@ -170,7 +170,7 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
 
     :param unsaved: called where Celery could not tell of a failure or a revoke, because it could not be stored for
         example: it fires no signal then.
-    :param never_ran: called after Celery has given up the rest of a chain: it stores FAILURE for that, and says nothing.
+    :param never_ran: called after Celery has given up the rest of a chain: it stores that, without a signal.
 
     Neither may raise.
     """
