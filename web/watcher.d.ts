@@ -38,7 +38,7 @@ export interface Event {
   /** What `update_state(meta=…)` gave. `current` and `total`, where they are numbers, draw a bar. */
   meta?: any;
   meta_size?: number;
-  /** Why it is in this state: `expired`, `revoked`, `terminated`, `worker_lost`, `time_limit`, `not_sent`. */
+  /** Why it is in this state: `expired`, `revoked`, `terminated`, `worker_lost`, `time_limit`, `backend_lost`, `not_sent`. */
   reason?: string;
   [field: string]: any;
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+from celery import Celery, current_app
 from redis import Redis
 
 from tests.support.events import stored
@@ -107,6 +108,19 @@ def producer(env: Mapping[str, str]) -> Iterator[Producer]:
         for pipe in (running.process.stdin, running.process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+@contextmanager
+def current(app: Celery) -> Iterator[None]:
+    """Let it be the process's current app, and closed in the end."""
+    before: Any = current_app
+    before = before._get_current_object()
+    app.set_current()
+    try:
+        yield
+    finally:
+        before.set_current()
+        app.close()
 
 
 def states(events: list[Event]) -> list[str]:

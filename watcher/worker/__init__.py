@@ -30,7 +30,7 @@ from watcher.worker.policy import Policy
 from watcher.worker.presence import Presence
 from watcher.worker.publisher import Publisher, threads_run
 from watcher.worker.signals import Reporter
-from watcher.worker.tagging import tags
+from watcher.worker.tagging import put_by_plugin, tags
 from watcher.worker.values import Rendering
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class _Plugin:
 
     def connect(self) -> None:
         self._reporter.connect()
+        put_by_plugin()
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
         celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")

@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 from numbers import Real
 from typing import Any
 
+from celery import current_app
+from celery.utils.time import make_aware
+
 from watcher.event import Event
 from watcher.worker import lives, tagging
+from watcher.worker.routing import queue_of
 
 __all__ = ["about", "identity", "next_schedule", "schedule"]
 
@@ -28,7 +32,7 @@ def about(
         id=str(task_id),
         name=name,
         hostname=get("hostname"),
-        queue=queue or information.get("routing_key"),
+        queue=queue or queue_of(information),
         retries=get("retries") or 0,
         sent=lives.sent_of(headers),
         run=get(lives.RUN),
@@ -44,12 +48,23 @@ def about(
 
 
 def schedule(headers: tagging.Headers) -> dict[str, Any]:
-    """When the task may run, ISO 8601 as Celery sends it."""
+    """When the task may run, ISO 8601 as Celery sends it, but always with a zone."""
     return {"eta": _iso(headers.get("eta")), "expires": _iso(headers.get("expires"))}
 
 
 def _iso(moment: Any) -> str | None:
-    return moment.isoformat() if isinstance(moment, datetime) else str(moment) if moment else None
+    """A moment as ISO 8601, with a zone: without one Celery takes it for a moment in that of the app."""
+    if not moment:
+        return None
+    when = moment
+    if not isinstance(moment, datetime):
+        try:
+            when = datetime.fromisoformat(str(moment))
+        except ValueError:
+            return str(moment)
+    if when.tzinfo is None:
+        return str(make_aware(when, current_app.timezone).isoformat())
+    return moment.isoformat() if isinstance(moment, datetime) else str(moment)
 
 
 def next_schedule(retry: Any, headers: tagging.Headers) -> dict[str, Any]:

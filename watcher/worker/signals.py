@@ -12,26 +12,28 @@ Every handler is guarded: nothing that it does, or that users' values do in it, 
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from celery import signals
-from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import NotRegistered, Reject, TimeLimitExceeded, WorkerLostError
 from celery.result import ResultBase
 from celery.states import EXCEPTION_STATES
-from celery.utils.serialization import UnpickleableExceptionWrapper
 from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import gathered, lives, tagging
+from watcher.worker.ends import Ends
 from watcher.worker.fields import about, identity, next_schedule, schedule
 from watcher.worker.gathered import Call
+from watcher.worker.guarding import guarded as _guarded
 from watcher.worker.policy import Policy
+from watcher.worker.raised import cause_of, raised, reason_of, reported
 from watcher.worker.reprs import clean
-from watcher.worker.unsignalled import hear_drops, hear_update_state
+from watcher.worker.routing import queue_to
+from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
 from watcher.worker.weakly import Weakly
 
 if TYPE_CHECKING:
@@ -40,35 +42,13 @@ if TYPE_CHECKING:
     from celery.utils.dispatch import Signal
     from celery.worker.request import Request
 
-    from watcher.worker.values import Rendering
-
 __all__ = ["Reporter"]
-
-logger = logging.getLogger("watcher")
-
-P = ParamSpec("P")
 
 #: What Task.replace raises: the task goes on under the same id (celery/app/task.py, on_replace).
 _REPLACED: Final = ("Replaced by new task",)
 
-
-def _guarded(handler: Callable[P, None]) -> Callable[P, None]:
-    """Let no error of a handler out; the first one of each is logged, with its traceback."""
-    failed = False
-
-    @functools.wraps(handler)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        nonlocal failed
-        try:
-            handler(*args, **kwargs)
-        except SoftTimeLimitExceeded:
-            raise  # it is the task's: it strikes wherever the interpreter happens to be
-        except Exception:  # watching must never harm what is watched
-            if not failed:
-                failed = True
-                logger.exception("watcher: events are missing, %s failed", handler.__qualname__)
-
-    return guarded
+#: States that say of a task what its worker has told already, or what isn't so while it runs.
+_NOT_RUNNING: Final = frozenset({"PENDING", "RECEIVED", "STARTED", "RETRY"})
 
 
 class _Sending(NamedTuple):
@@ -99,6 +79,7 @@ class Reporter:
         self._received: Weakly[Request] = Weakly()
         self._stamps = lives.Stamps()
         self.runs = lives.Runs()
+        self._ends = Ends(app, publish, policy, self.on_failure)
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
@@ -119,22 +100,23 @@ class Reporter:
             signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
         hear_update_state(self.on_update_state)
         hear_drops(self.on_drop)
+        self._ends.connect()
 
     @_guarded
     def on_before_publish(
-        self, *, headers: dict[str, Any], body: Any, routing_key: Any = None, declare: Any = None, **_: Any
-    ) -> None:
+        self, *, headers: dict[str, Any], body: Any, exchange: Any = None, routing_key: Any = None,
+        declare: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
         """A message is about to be sent: its tags go into its headers, and when it is sent."""
         own = tagging.of_header(headers)
         running = self._app.current_worker_task
         message = identity(headers, body)
         sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
-        inherited = tagging.of_headers(running.request) if running else ()
+        inherited = tagging.of_header(running.request) if running else ()
         names = tagging.combined(own, tagging.current(), inherited)
         if names:
             headers[tagging.HEADER] = list(names)
-        queue = getattr(declare[0], "name", None) if declare else routing_key
-        queue = queue if isinstance(queue, str) else None
+        queue = queue_to(exchange, routing_key, declare[0] if declare else None)
         _sending.set(_Sending(str(message.get("id")), time.time(), queue, sent))
 
     @_guarded
@@ -182,10 +164,14 @@ class Reporter:
         request = vars(sender.request)
         if request.get("is_eager") or request.get("id") is None:  # of a run for many messages each call is told
             return
+        kept = self._ends.kept(sender, request)
+        self._succeed(sender, request, kept["result"] if kept else result, runtime)
+
+    def _succeed(self, task: Task[Any, Any], request: dict[str, Any], result: Any, runtime: float | None) -> None:
         if isinstance(result, ResultBase):
             result = result.as_tuple()  # type: ignore[attr-defined] # Backend.prepare_value stores it like this
-        shown, now = self._policy.of(sender.name).result(result), time.time()
-        whose = request.get("watcher_started") or about(request.get("id"), request, sender.name, "SUCCESS", now)
+        shown, now = self._policy.of(task.name).result(result), time.time()
+        whose = request.get("watcher_started") or about(request.get("id"), request, task.name, "SUCCESS", now)
         self._publish(
             replace(
                 whose,
@@ -217,39 +203,48 @@ class Reporter:
         """FAILURE: the task raised, was lost with its process, or took too long."""
         if isinstance(exception, Reject):
             return  # REJECTED was told where it was raised; Celery >= 5.6 stores it as a failure besides
-        request: tagging.Headers = sender.request
-        runtime = None
-        received = self._received.get(task_id)
+        request: Any = sender.request
+        seen, runtime = exception, None
+        received, told = self._received.get(task_id), failing(task_id)
+        if told is not None:  # as it is while Celery runs the task or gives it up; it may have let go of its request
+            request, exception = told.request, told.error or exception
         if request.get("id") == task_id:
             if request.get("is_eager"):
                 return
             started = request.get("watcher_since")
             runtime = time.monotonic() - started if started is not None else None
+            kept = self._ends.kept(sender, request)
+            if kept:
+                self._succeed(sender, vars(request), kept["result"], runtime)
+                return
         elif received is not None:
             request = received.request_dict
         if runtime is None and received is not None and received.time_start:
             runtime = time.time() - received.time_start
         lost = isinstance(exception, WorkerLostError | TimeLimitExceeded)
+        # The traceback of a lost worker is that of Celery's own main process, which says nothing.
+        error = raised(self._policy.of(sender.name), exception, None if lost else einfo, seen)
         self._tell(
-            task_id, request, sender.name, "FAILURE",
-            # The traceback of a lost worker is that of Celery's own main process, which says nothing.
-            exception=self._exception(sender, exception, None if lost else einfo),
-            reason=_reason(exception), runtime=runtime,
-        )  # fmt: skip
+            task_id, request, sender.name, "FAILURE", exception=error, reason=reason_of(exception), runtime=runtime
+        )
 
     @_guarded
-    def on_drop(self, task: Task[Any, Any], request: Context, state: str, raised: Any) -> None:
+    def on_drop(self, task: Task[Any, Any], request: Context, state: str, why: Any) -> None:
         """IGNORED and REJECTED: the task asked for it, and nothing of it is stored."""
         if request.is_eager:
             return
         told = request.get("watcher_told")
         if state == "IGNORED" and told is not None:
             self._publish(told)
-        elif state == "IGNORED" and getattr(raised, "args", None) != _REPLACED:
+            if told.state in EXCEPTION_STATES:
+                self._ends.on_ignored(request, told)
+        elif state == "IGNORED" and getattr(why, "args", None) != _REPLACED:
             self._tell(request.id, request, task.name, "IGNORED")
-        elif state == "REJECTED" and not (getattr(raised, "requeue", False) and task.acks_late):
+        elif state == "REJECTED" and not (getattr(why, "requeue", False) and task.acks_late):
             # A message that goes back to its queue is received again: not the end, and still the same try.
-            self._tell(request.id, request, task.name, "REJECTED")
+            error = cause_of(self._policy.of(task.name), why)
+            self._tell(request.id, request, task.name, "REJECTED", exception=error)
+            self._ends.on_never_ran(request.chain or (), request, why)
 
     @_guarded
     def on_revoked(
@@ -258,40 +253,46 @@ class Reporter:
         """REVOKED: a worker dropped the task before its start, or ended it."""
         reason: Reason = "expired" if expired else "terminated" if terminated else "revoked"
         self._tell(request.id, request, sender.name, "REVOKED", reason=reason, **schedule(request))
+        self._ends.on_revoked(request, "revoked" if terminated else reason)
 
     @_guarded
-    def on_rejected(self, *, sender: Any, message: Any, **_: Any) -> None:
+    def on_rejected(self, *, sender: Any, message: Any, exc: Any = None, **_: Any) -> None:
         """REJECTED: a worker can't make a task of the message, and Celery stores nothing of it."""
         headers = _received_headers(sender, message)
         if headers.get("id") and headers.get("task"):
             self._tell(headers["id"], headers, headers["task"], "REJECTED")
+            self._ends.on_dropped(message, headers, exc or Reject("not a task"))
 
     @_guarded
     def on_unknown(self, *, sender: Any, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
         """FAILURE: the worker knows no task of this name; Celery stores NotRegistered, which ``get()`` raises."""
         error = ExceptionInfo(type="NotRegistered", message=clean(repr(name)))
-        self._tell(id, _received_headers(sender, message), name, "FAILURE", exception=error)
+        headers = _received_headers(sender, message)
+        self._tell(id, headers, name, "FAILURE", exception=error)
+        self._ends.on_dropped(message, headers, NotRegistered(name))
 
     @_guarded
     def on_update_state(self, task: Task[Any, Any], task_id: str | None, state: str | None, meta: Any) -> None:
         """PROGRESS, or whatever name the task gives.
 
         A final state that a running task gives itself waits for the end of the run: with ``raise Ignore()`` it is the
-        end, else what the task returns or raises takes its place, as it does in the result backend.
+        end, else what the task returns or raises takes its place, as it does in the result backend. A state that says
+        that the task doesn't run yet, or not any more, is told as PROGRESS: what it brings is what the task reports.
         """
         request: Any = task.request
-        own = task_id is None or task_id == request.id
-        if not state or request.is_eager or (own and not request.id):
+        if task_id not in (None, request.id):
+            request = running(task, str(task_id))  # a thread that the task has begun reports for it
+        if not state or (request is not None and (request.is_eager or not request.id)):
             return
-        now = time.time()
-        if own:
-            event = about(request.id, request, task.name, state, now)
-        else:
-            event = Event(id=str(task_id), state=state, timestamp=now, source="signal")
-        event = replace(event, **self._told(task, state, meta))
-        if own and is_final(state):
+        now, told = time.time(), self._told(task, state, meta)
+        if request is None:
+            self._publish(replace(Event(id=str(task_id), state=state, timestamp=now, source="signal"), **told))
+            return
+        name = "PROGRESS" if state in _NOT_RUNNING else state
+        event = replace(about(request.id, request, request.get("task") or task.name, name, now), **told)
+        if is_final(state):
             request.watcher_told = event
-        else:
+        elif told or name == state:
             self._publish(event)
 
     @_guarded
@@ -325,7 +326,7 @@ class Reporter:
             event, received = gathered.event(call, "FAILURE"), self._received.get(call.id)
             if received is None or received.acknowledged:
                 exception = self._policy.of(event.name).exception(error, None)
-                self._publish(replace(event, exception=exception, reason=_reason(error)))
+                self._publish(replace(event, exception=exception, reason=reason_of(error)))
             else:
                 self._publish(replace(event, state="STARTED", reason="worker_lost"))
 
@@ -340,7 +341,7 @@ class Reporter:
         if meta is None:
             return {}
         shown = rendering.meta(meta)
-        return {"meta": shown.value, "meta_size": shown.size, "exception": _stored_exception(rendering, state, meta)}
+        return {"meta": shown.value, "meta_size": shown.size, "exception": reported(rendering, state, meta)}
 
     def _tell(self, task_id: str | None, request: tagging.Headers, name: str, state: str, **fields: Any) -> None:
         self._publish(replace(about(task_id, request, name, state, time.time()), **fields))
@@ -359,26 +360,9 @@ class Reporter:
         )
 
     def _exception(self, task: Task[Any, Any], error: BaseException, einfo: Any) -> ExceptionInfo:
-        name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None
-        traceback = getattr(einfo, "traceback", None)
-        return self._policy.of(task.name).exception(error, str(traceback) if traceback else None, name=name)
-
-
-def _stored_exception(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | None:
-    """The exception in a meta of the form that Celery's backends store, by which tasks report one themselves."""
-    if state not in EXCEPTION_STATES or not isinstance(meta, dict) or not isinstance(meta.get("exc_type"), str):
-        return None
-    arguments = meta.get("exc_message")
-    arguments = arguments if isinstance(arguments, list | tuple) else (arguments,)
-    return rendering.exception(Exception(*arguments), None, name=meta["exc_type"])
+        return raised(self._policy.of(task.name), error, einfo)
 
 
 def _received_headers(consumer: Any, message: Any) -> dict[str, Any]:
     """The headers of a message that a worker took but made no request of, with what a request would add."""
     return {**(message.headers or {}), "delivery_info": message.delivery_info, "hostname": consumer.hostname}
-
-
-def _reason(error: BaseException) -> Reason | None:
-    if isinstance(error, WorkerLostError):
-        return "worker_lost"
-    return "time_limit" if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded) else None

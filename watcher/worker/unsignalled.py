@@ -1,32 +1,123 @@
-"""Hears of what fires no signal: ``update_state``, and a task that raises ``Ignore`` or ``Reject``.
+"""Hears of what fires no signal, or fires one too late: reports, drops, failures of others, exits.
 
-The one method ``celery.app.task.Task.update_state`` is wrapped, once, for all tasks. That is the least intrusive way:
-it runs only when a task reports, after Celery has done its work, and can't change what Celery returns or raises. A task
-base class of our own would take the place of users' ones; wrapping ``store_result`` would stand in the way of every
-state of every task, in each of the many backends; and who listens to the result backend in Redis hears nothing of tasks
-whose results are elsewhere.
+Celery's own functions are wrapped, each once for all tasks. That is the least intrusive way: what is added runs after
+Celery has done its work, only where something out of the ordinary happens, and can't change what Celery returns or
+raises. A task base class of our own would take the place of users' ones; wrapping ``store_result`` would stand in the
+way of every state of every task, in each of the many backends; and who listens to the result backend in Redis hears
+nothing of tasks whose results are elsewhere. The signal ``task_postrun`` would tell of some of it, but of each other
+task as well, and to send a signal takes Celery more time than its handler does: a seventieth of what it takes for a
+task that does nothing.
 
-What Celery calls where a task is ignored or rejected (``celery.app.trace.TraceInfo``) is wrapped in the same way. The
-signal ``task_postrun`` would tell of these, too, but of each other task as well, and to send a signal takes Celery more
-time than its handler does: a seventieth of what it takes for a task that does nothing.
+Wrapped are names of Celery's that it doesn't promise to keep, ``update_state`` excepted. Where one isn't there, it
+stays so, and one line in the log says what is not heard of.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
+import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from celery import _state
+from celery.app import trace
 from celery.app.task import Context, Task
-from celery.app.trace import TraceInfo
+from celery.backends.base import Backend
+from celery.concurrency import base as pools
+from celery.exceptions import TaskRevokedError
 
-__all__ = ["Drop", "Report", "hear_drops", "hear_update_state"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery.worker.request import Request
+
+__all__ = [
+    "Drop",
+    "Exit",
+    "Failing",
+    "NeverRan",
+    "Report",
+    "Retried",
+    "Unsaved",
+    "failing",
+    "hear_chords",
+    "hear_drops",
+    "hear_exits",
+    "hear_failures",
+    "hear_retries",
+    "hear_revokes",
+    "hear_update_state",
+    "running",
+]
+
+logger = logging.getLogger("watcher")
 
 #: Called with the task, the id (None: the running one), the new state, and the meta.
 Report: TypeAlias = Callable[["Task[Any, Any]", str | None, str | None, Any], None]
 
 #: Called with the task, its request, ``IGNORED`` or ``REJECTED``, and what it raised.
 Drop: TypeAlias = Callable[["Task[Any, Any]", Context, str, Any], None]
+
+#: Called with a task's id, its request, the error that it ended with, and why Celery could not store that.
+Unsaved: TypeAlias = Callable[[str, Any, BaseException, Exception], None]
+
+#: Called with the signatures of what will never run, the request of the task that failed before them (None: unknown),
+#: and the error that Celery stores for them.
+NeverRan: TypeAlias = Callable[[Any, Any, Any], None]
+
+#: Called with the request, as the worker received it, and the error that Celery makes of what ended the thread.
+Exit: TypeAlias = Callable[["Request", BaseException], None]
+
+#: Called with the task that has sent its next try and goes on.
+Retried: TypeAlias = Callable[["Task[Any, Any]"], None]
+
+
+class Failing(NamedTuple):
+    """A task whose failure Celery is telling of in this context."""
+
+    request: Any
+    error: BaseException | None
+
+
+_failing: ContextVar[Failing | None] = ContextVar("watcher_failing", default=None)
+
+
+def failing(task_id: str | None = None) -> Failing | None:
+    """The task whose failure is being told of in this context, with the error as it was raised; None where none is.
+
+    :param task_id: only if it is this one.
+    """
+    found = _failing.get()
+    return found if found is not None and task_id in (None, getattr(found.request, "id", None)) else None
+
+
+def running(task: Task[Any, Any], task_id: str) -> Context | None:
+    """The request of a task that runs in another thread of this process; None where there is none.
+
+    :param task: the one that it is most likely to be of.
+    """
+    others = _everywhere(getattr(_state, "_task_stack", None))
+    found = [
+        request
+        for each in (task, *others)
+        for request in _everywhere(each.request_stack)
+        if getattr(request, "id", None) == task_id
+    ]
+    # A try may begin while Celery still puts away the one before it.
+    return max(found, key=lambda request: request.retries or 0, default=None)
+
+
+def _everywhere(stack: Any) -> list[Any]:
+    """What is on a stack of Celery's in any thread or greenlet; itself it shows what the caller's has.
+
+    See ``celery.utils.threads``, ``Local``.
+    """
+    storage = getattr(getattr(stack, "_local", None), "__storage__", None)
+    found = list(storage.values()) if isinstance(storage, dict) else []
+    return [each for kept in found for each in list(kept.get("stack", ()))]
 
 
 def hear_update_state(report: Report) -> None:
@@ -46,19 +137,168 @@ def hear_update_state(report: Report) -> None:
     Task.update_state = update_state  # type: ignore[method-assign] # what this module is for
 
 
+def hear_retries(report: Retried) -> None:
+    """From now on, call ``report`` before a task sends its next try by ``retry(throw=False)``, and so goes on.
+
+    :param report: must not raise.
+    """
+
+    def retry(original: Any, self: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("throw", args[3] if len(args) > 3 else True):
+            report(self)
+        return original(self, *args, **kwargs)
+
+    _wrap(Task, "retry", retry)
+
+
 def hear_drops(report: Drop) -> None:
     """From now on, call ``report`` after Celery has dropped a task that raised. To be called once in a process.
 
     :param report: must not raise.
     """
-    for name in ("handle_ignore", "handle_reject"):
-        setattr(TraceInfo, name, _reporting(getattr(TraceInfo, name), report))
 
-
-def _reporting(original: Callable[..., None], report: Drop) -> Callable[..., None]:
-    @functools.wraps(original)
-    def handle(self: TraceInfo, task: Task[Any, Any], req: Context, **kwargs: Any) -> None:
+    def handle(original: Any, self: Any, task: Task[Any, Any], req: Context, **kwargs: Any) -> None:
         original(self, task, req, **kwargs)
         report(task, req, self.state, self.retval)
 
-    return handle
+    for name in ("handle_ignore", "handle_reject"):
+        _wrap(getattr(trace, "TraceInfo", None), name, handle)
+
+
+def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
+    """From now on, know what fails while Celery tells of it (:func:`failing`). To be called once in a process.
+
+    :param unsaved: called where Celery could not tell of a failure or a revoke, because it could not be stored for
+        example: it fires no signal then.
+    :param never_ran: called after Celery has given up the rest of a chain: it stores that, without a signal.
+
+    Neither may raise.
+    """
+
+    def handle(original: Any, self: Any, task: Task[Any, Any], req: Context, *args: Any, **kwargs: Any) -> Any:
+        with _known(Failing(req, self.retval)):
+            try:
+                return original(self, task, req, *args, **kwargs)
+            except Exception as error:
+                unsaved(str(req.id), req, self.retval, error)
+                raise
+
+    def mark(original: Any, self: Any, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> Any:
+        request = kwargs.get("request", args[1] if len(args) > 1 else None)
+        told = failing()
+        with _known(Failing(request, exc) if request is not None and told is None else told):
+            try:
+                return original(self, task_id, exc, *args, **kwargs)
+            except Exception as error:
+                if told is None and request is not None:
+                    unsaved(task_id, request, exc, error)
+                raise
+            finally:  # what was to run after it doesn't, whether or not this could be stored
+                chain = getattr(request, "chain", None)
+                if chain:
+                    never_ran(chain, request, told.error if told and told.error else exc)
+
+    _wrap(getattr(trace, "TraceInfo", None), "handle_failure", handle)
+    _wrap(Backend, "mark_as_failure", mark)
+
+
+def hear_revokes(unsaved: Unsaved) -> None:
+    """From now on, know which task is revoked while Celery tells of it. To be called once in a process.
+
+    :param unsaved: called where Celery could not tell of it, as in :func:`hear_failures`.
+    """
+
+    def revoke(original: Any, self: Any, task_id: str, *args: Any, **kwargs: Any) -> Any:
+        request = kwargs.get("request", args[1] if len(args) > 1 else None)
+        with _known(Failing(request, None) if request is not None else None):
+            try:
+                return original(self, task_id, *args, **kwargs)
+            except Exception as error:
+                if request is not None:
+                    unsaved(task_id, request, TaskRevokedError(kwargs.get("reason", args[0] if args else "")), error)
+                raise
+
+    _wrap(Backend, "mark_as_revoked", revoke)
+
+
+def hear_chords(never_ran: NeverRan) -> None:
+    """From now on, call ``never_ran`` after Celery has given up what a chord would have gone on with.
+
+    To be called once in a process. ``never_ran`` must not raise.
+    """
+
+    def chord(original: Any, self: Any, callback: Any, exc: Any = None, **kwargs: Any) -> Any:
+        error, told = sys.exc_info()[1] if exc is None else exc, failing()
+        if getattr(callback, "subtask_type", None) == "group":
+            error = getattr(error, "__cause__", None) or error  # as Celery stores it for a body of several tasks
+        try:
+            return original(self, callback, exc=exc, **kwargs)
+        finally:
+            never_ran([*_outwards(callback)], told.request if told else None, error)
+
+    _wrap(Backend, "chord_error_from_stack", chord)
+
+
+def hear_exits(report: Exit) -> None:
+    """From now on, call ``report`` where a task ends its thread or greenlet (``sys.exit``) and Celery loses its end.
+
+    What runs tasks in the pools ``threads``, ``solo``, ``gevent`` and ``eventlet`` makes a ``WorkerLostError`` of it,
+    and hands that to the one who expects results, which it isn't (celery/concurrency/base.py, ``apply_target``). The
+    function that raises that error there is wrapped, which nothing else uses.
+
+    :param report: must not raise.
+    """
+
+    def reraise(original: Any, kind: Any, error: BaseException, traceback: TracebackType | None = None) -> Any:
+        request = next(_requests(traceback), None)
+        if request is not None:
+            report(request, error)
+        return original(kind, error, traceback)
+
+    _wrap(pools, "reraise", reraise)
+
+
+def _requests(traceback: TracebackType | None) -> Iterator[Request]:
+    """Whose callbacks the functions on the way to an error hold."""
+    while traceback is not None:
+        owner: Any = getattr(traceback.tb_frame.f_locals.get("callback"), "__self__", None)
+        if hasattr(owner, "request_dict"):
+            yield owner
+        traceback = traceback.tb_next
+
+
+def _outwards(body: Any) -> Iterator[Any]:
+    """The body of a chord that failed, then that of the chord which has this one in its header, and so on.
+
+    Celery stores the failure of the first only, and doesn't count it in the chord around it, which so never ends.
+    """
+    while body:
+        yield body
+        body = (body.get("options") or {}).get("chord")
+
+
+class _known:  # noqa: N801 - a context manager that is read as a verb
+    """Say what fails, for the time of a block; a class, because a generator would stand in each traceback."""
+
+    def __init__(self, what: Failing | None) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._token = _failing.set(self._what)
+
+    def __exit__(self, *_: object) -> None:
+        _failing.reset(self._token)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Put ``wrapper``, which is called with the original first, in the place of a function; once."""
+    original = getattr(owner, name, None)
+    if not callable(original):
+        logger.warning("watcher: this version of Celery has no %s, so some ends are told late", name)
+        return
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    setattr(owner, name, wrapped)

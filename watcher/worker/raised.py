@@ -1,0 +1,67 @@
+"""What a task raised → what an event tells of it."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.states import EXCEPTION_STATES
+from celery.utils.serialization import UnpickleableExceptionWrapper
+
+from watcher.event import ExceptionInfo, Reason
+from watcher.worker.values import Rendering
+
+__all__ = ["cause_of", "in_backend", "raised", "reason_of", "reported"]
+
+#: What backends store with, and tell chords with (celery/backends/base.py).
+_STORING = frozenset({"store_result", "on_chord_part_return"})
+
+
+def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseException | None = None) -> ExceptionInfo:
+    """What a task raised.
+
+    :param error: as it was raised.
+    :param einfo: where Celery has the traceback; None where none is to be told.
+    :param seen: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
+    """
+    name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None
+    traceback = getattr(einfo, "traceback", None)
+    if traceback and seen is not None and type(seen) is not type(error):
+        traceback = "".join(tracebacks.format_exception(error))  # the other ends with the name of what stands in for it
+    return rendering.exception(error, str(traceback) if traceback else None, name=name)
+
+
+def cause_of(rendering: Rendering, dropped: Any) -> ExceptionInfo | None:
+    """Why a task was rejected: what was given as the reason for ``Reject``, as ``retry`` does that can't send."""
+    reason = getattr(dropped, "reason", None)
+    if isinstance(reason, BaseException):
+        return rendering.exception(reason, "".join(tracebacks.format_exception(reason)))
+    return rendering.exception(Exception(reason), None, name="Reject") if reason else None
+
+
+def reported(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | None:
+    """The exception in a meta of the form that Celery's backends store, by which tasks report one themselves."""
+    if state not in EXCEPTION_STATES or not isinstance(meta, dict) or not isinstance(meta.get("exc_type"), str):
+        return None
+    arguments = meta.get("exc_message")
+    arguments = arguments if isinstance(arguments, list | tuple) else (arguments,)
+    return rendering.exception(Exception(*arguments), None, name=meta["exc_type"])
+
+
+def reason_of(error: BaseException | None) -> Reason | None:
+    """What an event gives as the reason of a failure."""
+    # Up to Celery 5.6 these two reach the main process as they are, from a process that is gone.
+    if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
+        return "worker_lost"
+    return "time_limit" if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded) else None
+
+
+def in_backend(error: BaseException) -> bool:
+    """Whether an error came from storing in the result backend, whose kinds are as many as there are backends."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_name in _STORING:
+            return True
+        traceback = traceback.tb_next
+    return False
