@@ -117,10 +117,11 @@ async def test_a_refusal_of_the_tasks_own_code_says_so_and_names_what_it_names(
 async def test_what_is_sent_later_under_its_id_or_failed_only_afterwards_is_sent(
     gateway: Gateway, valkey: Valkey
 ) -> None:
-    for name in ("own.later", "own.afterwards"):
+    names = ["own.later", "own.afterwards", "own.noisy"]
+    for name in names:
         assert (await gateway.submit(request(name, options=named(name)), OPEN)).id == name
-    assert told(valkey) == [("own.later", "PENDING", None), ("own.afterwards", "PENDING", None)]
-    assert [message["headers"]["id"] for message in queued(valkey)] == ["own.afterwards"]
+    assert told(valkey) == [(name, "PENDING", None) for name in names]
+    assert [message["headers"]["id"] for message in queued(valkey)] == names[1:]
 
 
 async def test_one_that_is_not_sent_in_the_end_is_taken_back_though_nobody_waits_for_it(

@@ -166,6 +166,7 @@ class Broker:
         The first that the broker doesn't take is the last that is tried.
         """
         begun: list[Message] = []
+        current: Message | None = None
         together = False
         try:
             with self._connections.line() as line:
@@ -174,14 +175,15 @@ class Broker:
                     for message in messages:
                         if message.begin():
                             begun.append(message)
+                            current = message
                             self._apply(message, line, begun)
         except Away as away:
             # Those before the last one were sent, unless all were to be handed over together.
-            last = 0 if together else max(0, len(begun) - 1)
+            failed = [message for message in begun if together or message is current]
             unsent = away.absent or (away.refused and not together)
-            for message in begun[last:]:
+            for message in failed:
                 message.end(Fate.NOT_SENT if unsent else Fate.SENDING, away.refusal("no" if unsent else "unknown"))
-            del begun[last:]
+                begun.remove(message)
             for message in messages:
                 if message.settle() is Fate.NOT_SENT and message.why is None and message.instead is None:
                     message.end(Fate.NOT_SENT, away.refusal("no"))
@@ -197,6 +199,9 @@ class Broker:
             try:
                 returned = _apply(message, line)
             except OperationalError:
+                if _sends_itself(message) and any(each.id == message.id for each in published):
+                    begun.remove(message)  # something else that its own apply_async sent was not
+                    message.end(Fate.SENT)
                 raise
             except Exception as raised:  # noqa: BLE001 - a task's own apply_async or a serializer may raise anything
                 error = raised
