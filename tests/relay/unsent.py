@@ -142,6 +142,30 @@ class Noisy(Task[Any, Any]):
         return sent
 
 
+class Hostile(Returning):
+    """Returns what can't be looked at, or raises it."""
+
+    abstract = True
+    raises = False
+
+    def answer(self, task_id: str) -> Any:
+        def broken(_: Any) -> str:
+            raise KeyError("no")
+
+        class Odd(Exception):
+            id = message = task_id = property(broken)
+            __str__ = __repr__ = broken
+
+        if self.raises:
+            raise Odd
+        return Odd()
+
+
+class Raising(Hostile):
+    abstract = True
+    raises = True
+
+
 class Slow(Task[Any, Any]):
     """Waits for its lock, longer than anybody who submits does, and then sends nothing, unless it may at once."""
 
@@ -178,6 +202,8 @@ KINDS = {
     "afterwards": Afterwards,
     "locked": Locked,
     "noisy": Noisy,
+    "hostile": Hostile,
+    "raising": Raising,
     "slow": Slow,
 }
 

@@ -253,16 +253,24 @@ def _sends_itself(message: Message) -> bool:
 
 def _refusal(what: str, error: Exception, line: Line) -> Refused:
     """What an error that a task's own code raised means to whoever submitted it."""
-    told = getattr(error, "message", None)
-    text = told if isinstance(told, str) and told else str(error)
-    why = f"{what}: {type(error).__name__}: {text}" if text else f"{what}: {error!r}"
+    text, named = _said(error)
+    why = f"{what}: {type(error).__name__}{text and ': '}{text}"
     away: Any = line.connection.connection_errors
     if isinstance(error, (OSError, *away)):  # of the lock that it wanted, say
         return Unavailable(why, submitted="no")
     if isinstance(error, TypeError | ValueError | SerializationError):
         return BadArguments(why)
-    named = getattr(error, "task_id", None)
-    return NotSent(why, task_id=named if isinstance(named, str) and named else None)
+    return NotSent(why, task_id=named)
+
+
+def _said(error: Exception) -> tuple[str, str | None]:
+    """What an error says, and the id of the task that it names."""
+    try:
+        told, named = getattr(error, "message", None), getattr(error, "task_id", None)
+        text = told if isinstance(told, str) and told else str(error) or repr(error)
+        return text, named if isinstance(named, str) and named else None
+    except Exception:  # noqa: BLE001 - whoever made it may have made that wrong, too
+        return "", None
 
 
 def _apply(message: Message, line: Line) -> Any:
