@@ -88,6 +88,8 @@ async def test_one_that_is_sent_under_another_id_is_that_one(gateway: Gateway, v
         ("own.nothing", NotSent, "own.nothing was not sent: its own apply_async sent nothing"),
         ("own.graceful", NotSent, "own.graceful was not sent: its own apply_async sent nothing"),
         ("own.eager", NotSent, "own.eager was not sent: its own apply_async ran it at once"),
+        ("own.hostile", NotSent, "own.hostile was not sent: its own apply_async sent nothing"),
+        ("own.raising", NotSent, "own.raising was not sent: Odd"),
         ("own.locked", Unavailable, "own.locked was not sent: ConnectionError"),
         ("tasks.stubborn", BadArguments, "tasks.stubborn was not sent: ValueError: not today"),
     ],
@@ -117,10 +119,11 @@ async def test_a_refusal_of_the_tasks_own_code_says_so_and_names_what_it_names(
 async def test_what_is_sent_later_under_its_id_or_failed_only_afterwards_is_sent(
     gateway: Gateway, valkey: Valkey
 ) -> None:
-    for name in ("own.later", "own.afterwards"):
+    names = ["own.later", "own.afterwards", "own.noisy"]
+    for name in names:
         assert (await gateway.submit(request(name, options=named(name)), OPEN)).id == name
-    assert told(valkey) == [("own.later", "PENDING", None), ("own.afterwards", "PENDING", None)]
-    assert [message["headers"]["id"] for message in queued(valkey)] == ["own.afterwards"]
+    assert told(valkey) == [(name, "PENDING", None) for name in names]
+    assert [message["headers"]["id"] for message in queued(valkey)] == names[1:]
 
 
 async def test_one_that_is_not_sent_in_the_end_is_taken_back_though_nobody_waits_for_it(

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, Task, states
 from celery.result import EagerResult, ResultSet
+from kombu import Connection
 from kombu.utils.uuid import uuid
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -128,6 +129,43 @@ class Afterwards(Task[Any, Any]):
         raise RuntimeError("too late")
 
 
+class Noisy(Task[Any, Any]):
+    """Sends it, and then something else to a broker that isn't there."""
+
+    abstract = True
+
+    def apply_async(self, *given: Any, **options: Any) -> Any:
+        sent = super().apply_async(*given, **options)
+        once = {"max_retries": 0, "interval_start": 0, "interval_step": 0}
+        with Connection("redis://127.0.0.1:1/0", transport_options=once) as nowhere:
+            self.app.send_task("elsewhere", connection=nowhere, retry=False)
+        return sent
+
+
+class Hostile(Returning):
+    """Returns what can't be looked at, or raises it."""
+
+    abstract = True
+    raises = False
+
+    def answer(self, task_id: str) -> Any:
+        def broken(_: Any) -> str:
+            raise KeyError("no")
+
+        class Odd(Exception):
+            id = message = task_id = property(broken)
+            __str__ = __repr__ = broken
+
+        if self.raises:
+            raise Odd
+        return Odd()
+
+
+class Raising(Hostile):
+    abstract = True
+    raises = True
+
+
 class Slow(Task[Any, Any]):
     """Waits for its lock, longer than anybody who submits does, and then sends nothing, unless it may at once."""
 
@@ -163,6 +201,9 @@ KINDS = {
     "parted": Parted,
     "afterwards": Afterwards,
     "locked": Locked,
+    "noisy": Noisy,
+    "hostile": Hostile,
+    "raising": Raising,
     "slow": Slow,
 }
 

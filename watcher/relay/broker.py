@@ -174,6 +174,7 @@ class Broker:
         The first that the broker doesn't take is the last that is tried.
         """
         begun: list[Message] = []
+        current: Message | None = None
         together = False
         try:
             with self._connections.line() as line:
@@ -182,14 +183,15 @@ class Broker:
                     for message in messages:
                         if message.begin():
                             begun.append(message)
+                            current = message
                             self._apply(message, line, begun)
         except Away as away:
             # Those before the last one were sent, unless all were to be handed over together.
-            last = 0 if together else max(0, len(begun) - 1)
+            failed = [message for message in begun if together or message is current]
             unsent = away.absent or (away.refused and not together)
-            for message in begun[last:]:
+            for message in failed:
                 message.end(Fate.NOT_SENT if unsent else Fate.SENDING, away.refusal("no" if unsent else "unknown"))
-            del begun[last:]
+                begun.remove(message)
             for message in messages:
                 if message.settle() is Fate.NOT_SENT and message.why is None and message.instead is None:
                     message.end(Fate.NOT_SENT, away.refusal("no"))
@@ -205,6 +207,9 @@ class Broker:
             try:
                 returned = _apply(message, line)
             except OperationalError:
+                if _sends_itself(message) and any(each.id == message.id for each in published):
+                    begun.remove(message)  # something else that its own apply_async sent was not
+                    message.end(Fate.SENT)
                 raise
             except Exception as raised:  # noqa: BLE001 - a task's own apply_async or a serializer may raise anything
                 error = raised
@@ -256,16 +261,24 @@ def _sends_itself(message: Message) -> bool:
 
 def _refusal(what: str, error: Exception, line: Line) -> Refused:
     """What an error that a task's own code raised means to whoever submitted it."""
-    told = getattr(error, "message", None)
-    text = told if isinstance(told, str) and told else str(error)
-    why = f"{what}: {type(error).__name__}: {text}" if text else f"{what}: {error!r}"
+    text, named = _said(error)
+    why = f"{what}: {type(error).__name__}{text and ': '}{text}"
     away: Any = line.connection.connection_errors
     if isinstance(error, (OSError, *away)):  # of the lock that it wanted, say
         return Unavailable(why, submitted="no")
     if isinstance(error, TypeError | ValueError | SerializationError):
         return BadArguments(why)
-    named = getattr(error, "task_id", None)
-    return NotSent(why, task_id=named if isinstance(named, str) and named else None)
+    return NotSent(why, task_id=named)
+
+
+def _said(error: Exception) -> tuple[str, str | None]:
+    """What an error says, and the id of the task that it names."""
+    try:
+        told, named = getattr(error, "message", None), getattr(error, "task_id", None)
+        text = told if isinstance(told, str) and told else str(error) or repr(error)
+        return text, named if isinstance(named, str) and named else None
+    except Exception:  # noqa: BLE001 - whoever made it may have made that wrong, too
+        return "", None
 
 
 def _apply(message: Message, line: Line) -> Any:

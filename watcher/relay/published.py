@@ -59,7 +59,10 @@ def standing_for(identity: str, name: str, returned: Any, published: Sequence[Pu
     if any(each.id == identity for each in published):
         return identity
     of_that_name = [each.id for each in published if each.headers.get("task") == name]
-    named = returned if isinstance(returned, str) else getattr(returned, "id", None)
+    try:
+        named = returned if isinstance(returned, str) else getattr(returned, "id", None)
+    except Exception:  # noqa: BLE001 - it is whatever the app's code returns
+        named = None
     # An EagerResult is of a task that ran in this process, or of none: nobody hears anything of it. A group is no task.
     is_task = isinstance(named, str) and named and not isinstance(returned, EagerResult | ResultSet)
     if is_task and (named != identity or not of_that_name):
