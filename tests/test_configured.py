@@ -107,6 +107,10 @@ def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: A
         ({"result_backend": "redis://:hunter2@h/0?ssl_ca_certs=/ca"}, "should use the scheme rediss://"),
         ({"result_backend": "redis://:hunter2@a/0;redis://:hunter2@b/1"}, "without others to fail over to"),
         ({"result_backend": "redis://:hunter2@h/0?credential_provider=no.such:thing"}, "no"),
+        (
+            {"result_backend": "redis+socket:///run/redis.sock", "redis_backend_use_ssl": TLS},
+            "unix:// takes no ssl_",
+        ),
         ({"broker_url": "redis://:hunter2@h/x"}, "the number of a database"),
         ({"broker_url": "redis://:hunter/2@h/0"}, "a port"),
         ({"broker_url": "redis://:hunter2@h/0", "broker_use_ssl": {"ca_certs": "/ca"}}, "and not ca_certs"),
