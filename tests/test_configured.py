@@ -115,6 +115,7 @@ def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: A
         ({"broker_url": "redis://:hunter/2@h/0"}, "a port"),
         ({"broker_url": "redis://:hunter2@h/0", "broker_use_ssl": {"ca_certs": "/ca"}}, "and not ca_certs"),
         ({"broker_url": "rediss://:hunter2@h/0?ssl_cert_reqs=perhaps"}, "perhaps"),
+        ({"broker_url": "rediss://:hunter2@h/0", "broker_use_ssl": True}, "broker_use_ssl is a dictionary"),
     ],
 )
 def test_what_celery_cannot_read_is_said_in_one_line(conf: dict[str, Any], why: str) -> None:
