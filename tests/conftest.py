@@ -18,6 +18,7 @@ _SLOW = (
     "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py", "fuzz/test_requests.py",
     "documents/test_commands.py", "browser/test_with_relay.py", "faults/test_waiting.py", "faults/test_attack.py",
     "faults/test_journal.py", "faults/test_relay.py", "faults/test_recovery.py", "cli/test_submit.py",
+    "end_to_end/test_configured_redis.py", "end_to_end/test_redis_guarded.py", "relay/test_readiness.py",
     "cli/test_serve.py", "cli/test_terminal.py", "end_to_end/test_roads.py", "client/test_results_faults.py",
 )  # fmt: skip
 _TESTS = Path(__file__).parent

@@ -107,10 +107,15 @@ def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: A
         ({"result_backend": "redis://:hunter2@h/0?ssl_ca_certs=/ca"}, "should use the scheme rediss://"),
         ({"result_backend": "redis://:hunter2@a/0;redis://:hunter2@b/1"}, "without others to fail over to"),
         ({"result_backend": "redis://:hunter2@h/0?credential_provider=no.such:thing"}, "no"),
+        (
+            {"result_backend": "redis+socket:///run/redis.sock", "redis_backend_use_ssl": TLS},
+            "unix:// takes no ssl_",
+        ),
         ({"broker_url": "redis://:hunter2@h/x"}, "the number of a database"),
         ({"broker_url": "redis://:hunter/2@h/0"}, "a port"),
         ({"broker_url": "redis://:hunter2@h/0", "broker_use_ssl": {"ca_certs": "/ca"}}, "and not ca_certs"),
         ({"broker_url": "rediss://:hunter2@h/0?ssl_cert_reqs=perhaps"}, "perhaps"),
+        ({"broker_url": "rediss://:hunter2@h/0", "broker_use_ssl": True}, "broker_use_ssl is a dictionary"),
     ],
 )
 def test_what_celery_cannot_read_is_said_in_one_line(conf: dict[str, Any], why: str) -> None:

@@ -80,7 +80,7 @@ def broker_target(app: Celery) -> Target | None:
     try:
         if "://" in first:
             understood(first)
-        parameters = _broker_parameters(app)
+        parameters = _broker_parameters(app, tls=first.startswith("rediss"))
     except Exception as error:  # noqa: BLE001 - as above
         raise SettingError("broker_url", masked(first), _line(error)) from None
     note = _FAILOVERS.format(masked(first)) if len(urls) > 1 else ""
@@ -93,8 +93,11 @@ def broker_urls(given: object) -> list[str]:
     return [url for text in texts for url in str(text).split(";") if url]
 
 
-def _broker_parameters(app: Celery) -> dict[str, Any]:
-    """What Celery's Redis transport would hand to redis-py, as far as it says where and as whom."""
+def _broker_parameters(app: Celery, *, tls: bool) -> dict[str, Any]:
+    """What Celery's Redis transport would hand to redis-py, as far as it says where and as whom.
+
+    :param tls: whether the URL says so.
+    """
     connection: Any = app.connection_for_write()  # connects to nothing
     transport: Any = connection.get_transport_cls()
     found: dict[str, Any] = {
@@ -110,6 +113,10 @@ def _broker_parameters(app: Celery) -> dict[str, Any]:
             raise ValueError(f"broker_use_ssl has redis-py's names, such as ssl_ca_certs, and not {', '.join(strange)}")
         found.update(connection.ssl)
         found["connection_class"] = transport.Channel.connection_class_ssl
+    elif tls:  # Celery sends the password as it is then
+        raise ValueError(
+            "broker_use_ssl is a dictionary of ssl_… for rediss://: Celery speaks no TLS with anything else"
+        )
     if "://" in found["host"]:
         parts = url_to_parts(found["host"])
         for name in ("host", "port", "connection_class"):

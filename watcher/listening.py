@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -46,7 +47,9 @@ def soon_failing(given: Target | str, **options: Any) -> Redis:
     try:
         kind(**wanted)  # connects to nothing
     except (TypeError, ValueError, RedisError) as error:
-        raise SettingError("the Redis", str(target), f"redis-py's asyncio can't do it: {error}") from None
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        why = f"redis-py has no {unknown[1]} for asyncio, which only workers can do without" if unknown else str(error)
+        raise SettingError("Redis", str(target), why) from None
     return Redis.from_pool(ConnectionPool(connection_class=kind, **wanted))
 
 

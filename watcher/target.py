@@ -78,8 +78,6 @@ class Target:
         kind = parameters.get("connection_class") or Connection
         road: Road = "unix" if "path" in parameters else "tls" if issubclass(kind, SSLConnection) else "tcp"
         taken = {key: value for key, value in parameters.items() if key in _WHERE or key.startswith("ssl_")}
-        if road == "unix":  # which is never encrypted, and Celery passes over what is said of that
-            taken = {key: value for key, value in taken.items() if not key.startswith("ssl_")}
         return cls.checked(road, taken, name, shown, note)
 
     @classmethod

@@ -53,6 +53,11 @@ def test_two_addresses_get_two_servers_and_one_that_answers_none() -> None:
     assert decided.stand_ins == (Address("localhost", 7001), Address("localhost", 7002))
 
 
+def test_one_address_by_two_names_gets_one_server() -> None:
+    decided = plan(urls(broker="redis://127.0.0.1:7000/15", backend="redis://localhost:7000/20"), no)
+    assert decided.stand_ins == (Address("localhost", 7000, databases=21),)
+
+
 def test_password_and_database_of_the_url_are_the_stand_ins_too() -> None:
     decided = plan(urls(broker="redis://me:p%40ss@localhost:7000/20", backend="redis://localhost:7000/3"), no)
     assert decided.stand_ins == (Address("localhost", 7000, "me", "p@ss", databases=21),)

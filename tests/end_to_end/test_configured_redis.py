@@ -104,13 +104,20 @@ def by_socket(folder: Path, _authority: Authority) -> Iterator[Place]:
 
 
 @contextmanager
+def without_eval(folder: Path, _authority: Authority) -> Iterator[Place]:
+    """A Redis that has no EVAL any more."""
+    with running("redis-7.0", "--rename-command", "EVAL", "") as server, server.client(db=14) as redis:
+        yield Place(folder, redis, broker_url=server.url(15), result_backend=server.url(14))
+
+
+@contextmanager
 def by_failovers(folder: Path, _authority: Authority) -> Iterator[Place]:
     """A broker with two addresses and no result backend: the journal is at the first."""
     with running("valkey") as server, server.client(db=14) as redis:
         yield Place(folder, redis, broker_url=[server.url(14), server.url(13)])
 
 
-@pytest.mark.parametrize("place", [by_tls, by_tls_unchecked, by_provider, by_socket, by_failovers])
+@pytest.mark.parametrize("place", [by_tls, by_tls_unchecked, by_provider, by_socket, without_eval, by_failovers])
 def test_all_programs_meet_at_the_redis_that_celery_uses(place: Any, tmp_path: Path, authority: Authority) -> None:
     with (
         place(tmp_path, authority) as found,

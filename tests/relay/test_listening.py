@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from tests.faults.proxy import Proxy
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
+from watcher.errors import SettingError
 from watcher.listening import confirmed, listen, soon_failing, tell
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +56,8 @@ async def test_a_connection_that_breaks_while_it_is_written_to_says_so(valkey: V
         with pytest.raises((RedisError, ConnectionError)):
             await tell(pubsub, "PING")
         await pubsub.aclose()
+
+
+async def test_what_only_blocking_connections_can_do_is_said_in_one_line() -> None:
+    with pytest.raises(SettingError, match=r"^Redis='rediss://h/0' is not accepted: redis-py has no ssl_validate_ocsp"):
+        _ = soon_failing("rediss://h/0?ssl_validate_ocsp=1")

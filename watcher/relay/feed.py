@@ -122,7 +122,8 @@ class Feed:
                 error = _first(errors)
                 reason, refused = str(error) or type(error).__name__, isinstance(error, ResponseError)
                 if self.trouble is None or attempt == 0:
-                    what = "Redis refuses the journal" if refused else "the connection to Redis broke"
+                    begun = self.trouble != "starting"
+                    what = "Redis refuses the journal" if refused and not begun else "the connection to Redis broke"
                     logger.warning("%s (%s); trying again", what, reason)
                 self._say(f"Redis: {reason}")
                 if refused:
