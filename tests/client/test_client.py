@@ -99,9 +99,7 @@ async def test_cancelling_revokes_and_a_revoked_task_raises(client: Client) -> N
 
 async def test_time_out_leaves_the_task_and_the_client_alone(client: Client) -> None:
     task = await client.options(countdown=0.5).submit("tasks.add", 1, 2)
-    with pytest.raises(
-        TimeoutError, match=rf"^task {task.id} has not ended within 0.1 s: it is [A-Z]+.*, queue 'celery'$"
-    ):
+    with pytest.raises(TimeoutError, match=rf"^task {task.id} has not ended within 0.1 s: "):
         await task.result(timeout=0.1)
     with anyio.move_on_after(0.05) as scope:
         await task
@@ -111,8 +109,8 @@ async def test_time_out_leaves_the_task_and_the_client_alone(client: Client) -> 
             await task
     assert await task.result(timeout=10) == 3
     waiting = await client.options(queue="nobody-takes-it").submit("tasks.add", 1, 2)
-    with pytest.raises(TimeoutError, match=r"it is PENDING, queue 'nobody-takes-it'$"):
-        await waiting.result(timeout=0.3)
+    with pytest.raises(TimeoutError, match=r"within 1 s: it is PENDING, queue 'nobody-takes-it'$"):
+        await waiting.result(timeout=1)
     await eventually(lambda: len(client.channels) == 0, what="the subscriptions to be left")
 
 
