@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import sys
+
 import anyio
 import click
 
 from watcher.cli import calling
 from watcher.cli.calling import Call, calling_options, channel_of
 from watcher.cli.live import Board
-from watcher.cli.streams import until_unread
+from watcher.cli.streams import OutputLost
 from watcher.cli.terminal import json_line, one_line, plain, say
 from watcher.client import EventsLost, Relay, TaskEvent
 from watcher.client.told import standing
@@ -75,7 +80,7 @@ async def _follow(
         board.say(str(lost))
 
     async with anyio.create_task_group() as reading:
-        reading.start_soon(until_unread)  # `watch | head` ends with head, and not with the next event
+        reading.start_soon(_until_unread)  # `watch | head` ends with head, and not with the next event
         async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
             async for event in events:
                 if event.channel in names and event.channel.startswith("task:") and not event.data.get("late"):
@@ -91,3 +96,17 @@ async def _follow(
                     board.follow(event)
         reading.cancel_scope.cancel()
     return code
+
+
+async def _until_unread() -> None:
+    """Wait until nobody reads standard output any more, where it is a pipe; else for ever. Safe to cancel.
+
+    :raises OutputLost: that is so.
+    """
+    try:
+        is_pipe = sys.stdout.fileno() == 1 and stat.S_ISFIFO(os.fstat(1).st_mode)
+    except (OSError, ValueError):  # a program of somebody's has put something else in its place
+        is_pipe = False
+    if is_pipe:
+        await anyio.wait_readable(1)  # the writing end of a pipe is "readable" once its reading end is closed
+        raise OutputLost(errno.EPIPE)
