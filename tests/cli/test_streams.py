@@ -30,6 +30,8 @@ STREAMS: Final[dict[str, tuple[str, bool | None]]] = {
     "stderr full": ("2>/dev/full", True),
     "both full": (">/dev/full 2>/dev/full", False),
 }
+#: Enough for what writes in one way only.
+SOME: Final = ("all closed", "stdout full", "both full")
 FULL, LEFT, MISUSED = 74, 128 + signal.SIGPIPE, 2
 
 
@@ -97,6 +99,7 @@ def test_a_token_is_signed(streams: tuple[str, bool | None]) -> None:
     quiet(read.err, 4)
 
 
+@pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize(
     "command",
     [
@@ -105,8 +108,8 @@ def test_a_token_is_signed(streams: tuple[str, bool | None]) -> None:
     ],
     ids=["--help", "--version", "submit --help", "serve --help", "celery watcher --help", "nothing"],
 )  # fmt: skip
-def test_help_is_printed(streams: tuple[str, bool | None], command: list[str]) -> None:
-    redirection, takes = streams
+def test_help_is_printed(name: str, command: list[str]) -> None:
+    redirection, takes = STREAMS[name]
     done = run(redirection, command)
     if len(command) > len(WATCHER):
         assert done.code == expected(0, takes), done
@@ -117,16 +120,17 @@ def test_help_is_printed(streams: tuple[str, bool | None], command: list[str]) -
         quiet(done.err, 40)
 
 
+@pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("code", [3, 2], ids=["unreachable", "misused"])
-def test_an_error_has_its_code_where_nobody_can_be_told(streams: tuple[str, bool | None], code: int) -> None:
-    redirection, _ = streams
+def test_an_error_has_its_code_where_nobody_can_be_told(name: str, code: int) -> None:
+    redirection, _ = STREAMS[name]
     arguments = ["submit", "tasks.add", "--timeout", "nothing"] if code == MISUSED else ["submit", "tasks.add"]
     done = run(redirection, [*WATCHER, *arguments], url=f"http://127.0.0.1:{free_port()}")
     assert done.code == code, done
     quiet(done.err, 4)
 
 
-@pytest.mark.parametrize("name", ["all closed", "stdout full", "both full"])
+@pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("how", ["serve", "celery watcher", "up"])
 def test_a_relay_serves(name: str, own_env: dict[str, str], how: str, tmp_path: Path) -> None:
     redirection, takes = STREAMS[name]

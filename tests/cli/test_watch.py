@@ -72,6 +72,18 @@ def test_a_reader_that_leaves_ends_it_quietly(serving: Relay) -> None:
     assert done.stderr == ""
 
 
+def test_a_time_out_says_where_the_tasks_are(serving: Relay) -> None:
+    sent = run("submit", "tasks.add", "1", "2", "--queue", "nobody", "--no-wait", url=serving.url)
+    identity = sent.out.strip()
+    done = run("submit", "tasks.add", "1", "2", "--no-wait", url=serving.url).out.strip()
+    ended = run("watch", identity, done, "--timeout", "2", url=serving.url)
+    assert ended.code == 124
+    assert (
+        ended.err
+        == f"watcher: task {identity} has not ended: it is PENDING, queue 'nobody'\nwatcher: not done within 2 s\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

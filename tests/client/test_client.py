@@ -99,13 +99,8 @@ async def test_cancelling_revokes_and_a_revoked_task_raises(client: Client) -> N
 
 async def test_time_out_leaves_the_task_and_the_client_alone(client: Client) -> None:
     task = await client.options(countdown=0.5).submit("tasks.add", 1, 2)
-    with pytest.raises(
-        TimeoutError, match=rf"^task {task.id} has not ended within 0.1 s: it is [A-Z]+.*, queue 'celery'$"
-    ):
+    with pytest.raises(TimeoutError, match=rf"^task {task.id} has not ended within 0.1 s: "):
         await task.result(timeout=0.1)
-    waiting = await client.options(queue="nobody-takes-it").submit("tasks.add", 1, 2)
-    with pytest.raises(TimeoutError, match=r"it is PENDING, queue 'nobody-takes-it'$"):
-        await waiting.result(timeout=0.3)
     with anyio.move_on_after(0.05) as scope:
         await task
     assert scope.cancelled_caught
@@ -113,6 +108,9 @@ async def test_time_out_leaves_the_task_and_the_client_alone(client: Client) -> 
         async with asyncio.timeout(0.05):
             await task
     assert await task.result(timeout=10) == 3
+    waiting = await client.options(queue="nobody-takes-it").submit("tasks.add", 1, 2)
+    with pytest.raises(TimeoutError, match=r"within 1 s: it is PENDING, queue 'nobody-takes-it'$"):
+        await waiting.result(timeout=1)
     await eventually(lambda: len(client.channels) == 0, what="the subscriptions to be left")
 
 
@@ -327,5 +325,24 @@ async def test_a_page_that_is_no_relay_is_an_error(tmp_path: Path) -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(RelayRefused, match="HTTP 404: nope"):
+            async with watcher.connect(f"http://127.0.0.1:{port}"):
+                pass
+
+
+async def test_a_proxy_that_drops_the_upgrade_is_what_the_error_names(running: Relay) -> None:
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        kept = [line for line in asked.split(b"\r\n") if not line.lower().startswith((b"upgrade:", b"connection:"))]
+        relayed, relay_writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        relay_writer.write(b"\r\n".join([kept[0], b"Connection: close", *kept[1:]]))
+        writer.write(await relayed.read())
+        await writer.drain()
+        relay_writer.close()
+        writer.close()
+
+    async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = r"HTTP 426: this is the WebSocket's address.*must be told to pass them on$"
+        with pytest.raises(RelayRefused, match=said):
             async with watcher.connect(f"http://127.0.0.1:{port}"):
                 pass

@@ -113,6 +113,17 @@ def test_a_stopping_relay_asks_it_to_come_back(env: dict[str, str]) -> None:
             client.until("connected", times=2)
 
 
+def test_without_a_token_it_is_told_that_one_is_needed(env: dict[str, str]) -> None:
+    with relay("tasks", env={**env, "WATCHER_SECRET": _SECRET}) as guarded:
+        client = Client([node(), _PROGRAM, str(modules()), guarded.ws_url, "{}"])
+        try:
+            assert wait_for(
+                lambda: [line for line in client.said if line[0] == "disconnected"], what="the SDK to give up"
+            ) == [["disconnected", 101, "a token is needed"]]
+        finally:
+            client.close()
+
+
 @pytest.mark.parametrize("returns", [1, 4])
 def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Relay, returns: int) -> None:
     channel = f"task:javascript-returns-{returns}"

@@ -12,15 +12,12 @@ import errno
 import io
 import os
 import signal
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TextIO
 
-import anyio
-
-__all__ = ["LOST", "OutputLost", "is_closed", "lost", "steady", "until_unread"]
+__all__ = ["LOST", "OutputLost", "is_closed", "lost", "steady"]
 
 #: The exit code where standard output takes nothing more (EX_IOERR of sysexits.h); where its reader has left it is that
 #: of a program that SIGPIPE has ended.
@@ -117,13 +114,3 @@ def lost() -> Iterator[None]:
         yield
     except OutputLost as error:
         error.leave()
-
-
-async def until_unread() -> None:
-    """Wait until nobody reads standard output any more, where it is a pipe; else for ever. Safe to cancel.
-
-    :raises OutputLost: that is so.
-    """
-    if stat.S_ISFIFO(os.fstat(1).st_mode) and sys.stdout.fileno() == 1:
-        await anyio.wait_readable(1)  # the writing end of a pipe is "readable" once its reading end is closed
-        raise OutputLost(errno.EPIPE)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import sys
+
 import anyio
 import click
 
 from watcher.cli import calling
 from watcher.cli.calling import Call, calling_options, channel_of
 from watcher.cli.live import Board
-from watcher.cli.streams import until_unread
-from watcher.cli.terminal import json_line, one_line
-from watcher.client import EventsLost, Relay
+from watcher.cli.streams import OutputLost
+from watcher.cli.terminal import json_line, one_line, plain, say
+from watcher.client import EventsLost, Relay, TaskEvent
+from watcher.client.told import standing
 
 __all__ = ["watch"]
 
@@ -36,7 +42,8 @@ def watch(
     """
     names = [channel_of(name) for name in channels] or ["tasks"]
     position = _position(since)
-    calling.call(Call(url, token, timeout), lambda relay: _watch(relay, names, position, as_json=as_json))
+    where = Call(url, token, timeout)
+    calling.call(where, lambda relay: _watch(relay, names, position, where, as_json=as_json))
 
 
 def _position(text: str | None) -> tuple[str, int] | None:
@@ -48,16 +55,36 @@ def _position(text: str | None) -> tuple[str, int] | None:
     return epoch, int(offset)
 
 
-async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, *, as_json: bool) -> int:
+async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, where: Call, *, as_json: bool) -> int:
+    seen: dict[str, TaskEvent] = {}
+    try:
+        return await _follow(relay, names, since, seen, as_json=as_json)
+    except (anyio.get_cancelled_exc_class(), TimeoutError):
+        if where.interrupted is None:  # the time is up
+            for name in names:
+                if name.startswith("task:"):
+                    told = seen[name].data if name in seen else {}
+                    if name not in seen or not seen[name].ends:
+                        it_is = standing(told.get("state"), told.get("queue"), told.get("hostname"))
+                        say(plain(f"task {name[5:]} has not ended: {it_is}"))
+        raise
+
+
+async def _follow(
+    relay: Relay, names: list[str], since: tuple[str, int] | None, seen: dict[str, TaskEvent], *, as_json: bool
+) -> int:
+    """Print the events; ``seen`` gets the newest of each task that is watched by itself."""
     board, code = Board(), 0
 
     def missing(lost: EventsLost) -> None:
         board.say(str(lost))
 
     async with anyio.create_task_group() as reading:
-        reading.start_soon(until_unread)  # `watch | head` ends with head, and not with the next event
+        reading.start_soon(_until_unread)  # `watch | head` ends with head, and not with the next event
         async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
             async for event in events:
+                if event.channel in names and event.channel.startswith("task:") and not event.data.get("late"):
+                    seen[event.channel] = event
                 if event.ends and event.state not in _WELL:
                     code = calling.FAILED
                 reports = event.state == "PROGRESS"
@@ -69,3 +96,17 @@ async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, 
                     board.follow(event)
         reading.cancel_scope.cancel()
     return code
+
+
+async def _until_unread() -> None:
+    """Wait until nobody reads standard output any more, where it is a pipe; else for ever. Safe to cancel.
+
+    :raises OutputLost: that is so.
+    """
+    try:
+        is_pipe = sys.stdout.fileno() == 1 and stat.S_ISFIFO(os.fstat(1).st_mode)
+    except (OSError, ValueError):  # a program of somebody's has put something else in its place
+        is_pipe = False
+    if is_pipe:
+        await anyio.wait_readable(1)  # the writing end of a pipe is "readable" once its reading end is closed
+        raise OutputLost(errno.EPIPE)

@@ -5,6 +5,7 @@ Each can be pickled, so that it comes out of a process pool as it went in.
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from watcher.errors import WatcherError
@@ -167,6 +168,14 @@ def refusal(code: int, message: str, *, temporary: bool = False) -> RelayRefused
     if temporary:
         return RelayUnavailable(message, code)
     return (TokenRefused if code in _TOKEN_CODES else RelayRefused)(message, code)
+
+
+def detail_of(body: bytes | bytearray) -> str:
+    """What the body of a refused request says: its detail, where it is a problem (RFC 9457), else all of it."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body.decode(errors="replace").strip()
 
 
 def _called(identity: str, name: str | None) -> str:

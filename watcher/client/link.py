@@ -24,7 +24,7 @@ from msgspec import Raw
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 
-from watcher.client.errors import RelayError, RelayRefused, RelayUnreachable, refusal
+from watcher.client.errors import RelayError, RelayRefused, RelayUnreachable, detail_of, refusal
 from watcher.client.protocol import FRAME_BYTES, PONG, Connected, Error, Message, Push, backoff, command, is_terminal
 from watcher.client.protocol import messages as parse
 from watcher.client.tls import CA, CERT
@@ -228,7 +228,7 @@ class Link:
             socket.transport.abort()
 
     def _turned_away(self, error: InvalidStatus) -> str:
-        status, body = error.response.status_code, (error.response.body or b"").decode(errors="replace").strip()
+        status, body = error.response.status_code, detail_of(error.response.body or b"")
         why = f"HTTP {status}{f': {body[:300]}' if body else ''}"
         if 400 <= status < 500 and status not in _PASSING:
             self._refused = RelayRefused(f"the relay at {self._url} refused the connection: {why}", status)

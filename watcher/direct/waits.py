@@ -116,6 +116,8 @@ class _Wait:
         return told.ends
 
     def on_look(self, identity: str, look: Look) -> bool:
+        if look.state and self.last is None and identity == self.id:
+            self.last = Peek(identity, look.state)
         stored = of_this_life(look)
         outcome = self._reader.stored(identity, stored) if stored is not None else None
         if outcome is not None:
@@ -130,8 +132,6 @@ class _Wait:
     def on_past(self, identity: str, epoch: str, lines: Sequence[tuple[int, bytes]]) -> None:
         for offset, line in reversed(lines):
             told = peek(line)
-            if self.last is None and told is not None and identity == self.id and not told.late:
-                self.last = told
             if told is not None and told.ends:
                 self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", epoch, offset, line)))
                 return
