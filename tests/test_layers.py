@@ -101,7 +101,7 @@ RULES = {
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
-    "watcher.relay.broker": rule(RELAY, never="redis websockets"),
+    "watcher.relay.broker": rule(f"{RELAY} watcher.worker", never="redis websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),

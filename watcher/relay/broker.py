@@ -24,6 +24,7 @@ from kombu.exceptions import OperationalError
 
 from watcher.errors import BadArguments, Refused
 from watcher.relay.connections import Away, Connections, Line
+from watcher.worker.routing import queue_to
 
 __all__ = ["Broker", "Fate", "Message"]
 
@@ -126,6 +127,8 @@ class Broker:
         # A router may answer something else the next time it is asked, so what it said is what holds.
         message.route = route if self.app.conf.task_routes else asked
         name = getattr(route.get("queue"), "name", None)
+        if route.get("exchange"):  # then the queue may be but the default one, which Celery adds
+            name = queue_to(route["exchange"], route.get("routing_key"), route.get("queue"), self.app)
         return name if isinstance(name, str) else None
 
     def send(self, messages: Sequence[Message]) -> None:
