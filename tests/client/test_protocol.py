@@ -96,6 +96,7 @@ def test_result_is_the_value_null_included() -> None:
         (ended("SUCCESS"), ResultUnavailable, "WATCHER_SEND_RESULTS"),
         (ended("REVOKED", reason="expired"), TaskRevoked, "revoked: expired"),
         (ended("REJECTED", reason="not_sent"), TaskRejected, "not_sent"),
+        (ended("REJECTED", exception={"type": "E", "message": "m"}), TaskRejected, r"n\[i\] was rejected: m"),
         (ended("FAILURE", exception={"type": "E", "message": "m"}), TaskFailed, r"n\[i\] failed: E: m"),
         (ended("FAILURE"), TaskFailed, "failed: Exception"),
     ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from msgspec import UNSET
 
 from tests.relay.support import SECRET, celery_app, gateway_to, journal, queued, request
@@ -106,6 +107,28 @@ async def test_routes_of_the_app_hold(valkey: Valkey) -> None:
         await gateway.submit(request("tasks.sleep"), OPEN)
     assert [event.queue for event in journal(valkey)] == ["adding", "celery"]
     assert len(queued(valkey, "adding")) == len(queued(valkey)) == 1
+
+
+async def test_a_task_that_names_an_exchange_is_told_with_its_queue(valkey: Valkey) -> None:
+    queues = [Queue("celery"), Queue("feeds", Exchange("feeds", type="topic"), routing_key="feed.#")]
+    app = celery_app(valkey.url(15), task_queues=queues)
+    sleep: Any = app.tasks["tasks.sleep"]
+    sleep.exchange, sleep.routing_key = "feeds", "feed.import"
+    async with gateway_to(app, valkey.url()) as (gateway, _):
+        await gateway.submit(request("tasks.sleep"), OPEN)
+        await gateway.submit(request("tasks.add", 1, 2, options={"queue": "feeds"}), OPEN)
+    assert [event.queue for event in journal(valkey)] == ["feeds", "feeds"]
+
+
+async def test_a_moment_without_a_zone_is_one_of_the_apps(valkey: Valkey) -> None:
+    app = celery_app(valkey.url(15), timezone="America/New_York")
+    async with gateway_to(app, valkey.url()) as (gateway, _):
+        moments = {"eta": "2031-01-02T03:04:05", "expires": "2031-07-02T03:04:05"}
+        await gateway.submit(request("tasks.add", 1, 2, options=moments), OPEN)
+    (event,), (message,) = journal(valkey), queued(valkey)
+    wanted = ("2031-01-02T03:04:05-05:00", "2031-07-02T03:04:05-04:00")
+    assert (event.eta, event.expires) == wanted
+    assert (message["headers"]["eta"], message["headers"]["expires"]) == wanted
 
 
 async def test_a_queue_that_the_app_does_not_know_is_refused_where_it_says_so(valkey: Valkey) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,7 +71,9 @@ def scene(pool: str, *arguments: str, env: dict[str, str] | None = None) -> Iter
             made = Scene(pool, server, running)
             yield made
             made.journal.close()
-            gc.collect()  # a result that is let go of later would look for the server
+            backend: Any = made.app.backend
+            backend.result_consumer.stop()
+            backend.result_consumer.subscribed_to.clear()  # a result that is let go of later looks for the server
             made.app.close()
             assert "watcher: events are missing" not in running.output, running.output
 

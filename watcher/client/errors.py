@@ -99,7 +99,8 @@ class TaskRejected(TaskFailed):
     """A worker refused the task's message, or (``reason`` is ``not_sent``) it was never sent."""
 
     def __str__(self) -> str:
-        return f"{_called(self.id, self.name)} was rejected{f': {self.reason}' if self.reason else ''}"
+        why = self.reason or self.message
+        return f"{_called(self.id, self.name)} was rejected{f': {why}' if why else ''}"
 
 
 class TaskRevoked(WatcherError):

@@ -131,12 +131,12 @@ def value_of(told: TaskEvent | Snapshot) -> Any:
     :raises ResultUnavailable: it succeeded, and its value didn't come along.
     """
     data, identity, name, reason = told.data, told.id, told.name, told.reason
+    raised = told.exception or {}
     if told.state == "REVOKED":
         raise TaskRevoked(identity, name, reason)
     if told.state == "REJECTED":
-        raise TaskRejected(identity, name, "Rejected", reason or "", None, reason)
+        raise TaskRejected(identity, name, "Rejected", str(raised.get("message", reason or "")), None, reason)
     if told.state == "FAILURE":
-        raised = told.exception or {}
         what = (str(raised.get("type", "")) or "Exception", str(raised.get("message", "")), raised.get("traceback"))
         raise TaskFailed(identity, name, *what, reason)
     if told.state == "IGNORED":

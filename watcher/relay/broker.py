@@ -27,6 +27,7 @@ from watcher.errors import BadArguments, NotSent, Refused, Unavailable
 from watcher.relay.connections import Away, Connections, Line
 from watcher.relay.published import Published, listen, overheard, standing_for
 from watcher.worker.lives import SENT
+from watcher.worker.routing import queue_to
 from watcher.worker.tagging import HEADER as TAGS
 
 __all__ = ["Broker", "Fate", "Instead", "Message"]
@@ -166,6 +167,8 @@ class Broker:
         # A router may answer something else the next time it is asked, so what it said is what holds.
         message.route = route if self.app.conf.task_routes else asked
         name = getattr(route.get("queue"), "name", None)
+        if route.get("exchange"):  # then the queue may be but the default one, which Celery adds
+            name = queue_to(route["exchange"], route.get("routing_key"), route.get("queue"), self.app)
         return name if isinstance(name, str) else None
 
     def send(self, messages: Sequence[Message]) -> None:

@@ -23,6 +23,7 @@ import msgspec
 from celery import Celery
 from celery import Task as CeleryTask
 from celery.result import denied_join_result
+from celery.utils.time import make_aware
 from msgspec import UNSET
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -339,14 +340,20 @@ def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str
     if expires is None and task.expires is not None:  # the task's own default
         own = task.expires
         expires = own if isinstance(own, datetime) else datetime.now(UTC) + timedelta(seconds=float(own))
+    eta, expires = (_with_zone(moment, task) for moment in (options.eta, expires))
     return Order(
         claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
         message=Message(
             task, identity, asked.args, asked.kwargs,
-            sent=sent, eta=options.eta, expires=expires, priority=options.priority, tags=options.tags,
+            sent=sent, eta=eta, expires=expires, priority=options.priority, tags=options.tags,
         ),
         queue=options.queue,
     )  # fmt: skip
+
+
+def _with_zone(moment: datetime | None, task: CeleryTask[Any, Any]) -> datetime | None:
+    """A moment without a zone is one in that of the app, as Celery takes it."""
+    return make_aware(moment, task.app.timezone) if moment is not None and moment.tzinfo is None else moment
 
 
 def _masked(told: Registered, redactor: Redactor) -> Registered:

@@ -25,12 +25,13 @@ def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
     return queue_to(delivery.get("exchange"), delivery.get("routing_key")) if delivery else None
 
 
-def queue_to(exchange: Any, routing_key: Any, declared: Any = None) -> str | None:
+def queue_to(exchange: Any, routing_key: Any, declared: Any = None, app: Any = None) -> str | None:
     """The queue that a message goes to; where no binding of the app's says it, it is taken for the routing key.
 
     :param exchange: its name, or kombu's exchange.
     :param declared: the queue that Celery declares before it sends; that is the default one where the sender has
         chosen an exchange, but no queue.
+    :param app: whose bindings hold, where it isn't the current app.
     """
     exchange = getattr(exchange, "name", exchange)
     if exchange and exchange == getattr(getattr(declared, "exchange", None), "name", None):
@@ -41,14 +42,14 @@ def queue_to(exchange: Any, routing_key: Any, declared: Any = None) -> str | Non
     if way not in _known:
         if len(_known) >= _MOST:
             _known.clear()
-        _known[way] = _found(str(exchange), str(routing_key or ""))
+        _known[way] = _found(app or current_app, str(exchange), str(routing_key or ""))
     return _known[way]
 
 
-def _found(exchange: str, routing_key: str) -> str | None:
+def _found(app: Any, exchange: str, routing_key: str) -> str | None:
     delayed = _DELAYED in exchange
     key = _DELAY.sub("", routing_key) if delayed else routing_key
-    queues = current_app.amqp.queues
+    queues = app.amqp.queues
     # A worker's own queues come first: of several that a message was copied to, it has it from one of these.
     for some in (getattr(queues, "consume_from", queues), queues):
         for queue in some.values():
