@@ -115,3 +115,12 @@ export function call({ args, kwargs, argsrepr, kwargsrepr }, limit = LINE_LIMIT)
   if (kwargsrepr && kwargsrepr !== "{}") parts.push(`**${kwargsrepr}`);
   return cut(`(${parts.join(", ")})`, limit);
 }
+
+/** What stands in an address, which may have been written by anybody. */
+export function decoded(/** @type {string} */ text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
