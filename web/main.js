@@ -63,7 +63,10 @@ const composer = new Composer({
     model.tasks.claim(id);
     feed.offer([`task:${id}`]);
   },
-  sent: (name) => announce(`${name} submitted`),
+  sent(name, submitted) {
+    feed.admit(submitted);
+    announce(`${name} submitted`);
+  },
 });
 
 // Drawing

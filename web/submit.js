@@ -11,7 +11,7 @@
  * @property {() => void} changed  draw soon
  * @property {() => void} focusMistake
  * @property {(id: string) => void} sending  called before and after a submission: the task is this page's
- * @property {(name: string) => void} sent
+ * @property {(name: string, submitted: import("./watcher.js").Submitted) => void} sent
  */
 
 import { optionsAgain, optionsOf } from "./again.js";
@@ -95,10 +95,10 @@ export class Composer {
     const { task, args, kwargs, options } = request;
     const id = options.task_id ?? newId();
     this.#page.sending(id);
-    await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
+    const submitted = await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
     if (options.priority !== undefined) this.#remember(id, options.priority);
     this.#page.sending(id);
-    this.#page.sent(task);
+    this.#page.sent(task, submitted);
     return id;
   }
 
