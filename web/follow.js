@@ -12,7 +12,7 @@
  *
  * @typedef {object} Tell  what the page is told
  * @property {() => void} changed
- * @property {(row: Row) => void} ended  a task of this page has ended
+ * @property {(row: Row) => void} ended  a task of this page has ended, or was lost
  * @property {() => void} gap  events in between could not be had
  * @property {(text: string) => void} refused  what can't be followed, and why
  * @property {(patterns: string[]) => void} partly  of what these globs grant, only what is known is followed
@@ -167,7 +167,8 @@ export class Feed {
     const row = this.#tasks.apply(event, offset);
     if (!row) return;
     this.#offerTask(row.task);
-    if (row.mine && row.task.final && row.task.timestamp === event.timestamp) this.#tell.ended(row);
+    const rests = row.task.final || kindOf(row.task) === "lost";
+    if (row.mine && rests && row.task.timestamp === event.timestamp) this.#tell.ended(row);
     this.#tell.changed();
   }
 

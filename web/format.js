@@ -52,6 +52,7 @@ export function moment(/** @type {number} */ timestamp) {
 
 /** The time of day, with the date where it was not today. */
 export function when(/** @type {number} */ timestamp, now = Date.now()) {
+  if (!Number.isFinite(timestamp)) return "some other time";
   const date = moment(timestamp);
   return (date.toDateString() === new Date(now).toDateString() ? CLOCK : DAY).format(date);
 }

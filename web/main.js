@@ -11,7 +11,7 @@ import { askRevoke, askToken, installTheme } from "./dialogs.js";
 import { byId, MEDIUM, NARROW } from "./dom.js";
 import { termText } from "./filter.js";
 import { Feed, followTask } from "./follow.js";
-import { cut, decoded, word } from "./format.js";
+import { cut, decoded, shownState, word } from "./format.js";
 import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
@@ -206,8 +206,8 @@ const feed = new Feed(connection, model.tasks, {
     notify(`Of what you may see (${cut(patterns.join(", "))}), tasks under names that are new here show up after a reload.`),
 });
 
-function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, state, id }, outcome }) {
-  announce(`${cut(name ?? id)}: ${cut(word(state))}${outcome ? `, ${outcome}` : ""}`);
+function announceEnd(/** @type {import("./state.js").Row} */ { task, outcome }) {
+  announce(`${cut(task.name ?? task.id)}: ${cut(word(shownState(task)))}${outcome ? `, ${outcome}` : ""}`);
 }
 
 async function loadRegistry() {
