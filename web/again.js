@@ -28,6 +28,24 @@ export function isMark(/** @type {string} */ tag) {
   return tag.startsWith(MARK);
 }
 
+/**
+ * Why a task can't be submitted again from here; empty where it can.
+ * @param {Task | null} task
+ * @param {{name: string}[]} registered  what the relay offers
+ */
+export function obstacleTo(task, registered) {
+  const reason = !task?.name
+    ? "its name is not known."
+    : !task.args || !task.kwargs
+      ? task.argsrepr === undefined
+        ? "nobody told its arguments."
+        : "its arguments were cut, masked or are no JSON. Only their text is known."
+      : registered.some(({ name }) => name === task.name)
+        ? ""
+        : "the relay does not offer you this task.";
+  return reason && `It can't be run again from here: ${reason}`;
+}
+
 /** The options that a task was sent with, as far as it tells; its priority, it doesn't. @returns {Options} */
 export function optionsOf(/** @type {Task} */ { queue, tags }) {
   const own = (tags ?? []).filter((/** @type {string} */ tag) => !isMark(tag) && tag && tag.length <= LONGEST_TAG);

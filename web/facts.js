@@ -21,7 +21,8 @@ import { runtimeOf } from "./module/task.js";
 /** What is to be said before all else. */
 export function noteText(/** @type {History} */ { phase, refusal, task }) {
   if (task && kindOf(task) === "lost") {
-    return `Its worker ${cut(task.hostname ?? "")} is gone, so nobody works on it. Another worker may still get it.`;
+    const worker = task.hostname ? `worker ${cut(task.hostname)}` : "worker";
+    return `Its ${worker} is gone, so nobody works on it. Another worker may still get it.`;
   }
   return {
     loading: "Asking the relay…",
@@ -77,8 +78,8 @@ export function factsOf(/** @type {Task} */ task) {
     { label: "Sent", text: sent === undefined ? "" : inFull(sent) },
     { label: "Waited", text: waited },
     { label: "Retries", text: task.retries ? String(task.retries) : "" },
-    { label: "Not before", text: task.eta },
-    { label: "Expires", text: task.expires },
+    { label: "Not before", text: readable(task.eta) },
+    { label: "Expires", text: readable(task.expires) },
     { label: "Reason", text: task.reason?.replaceAll("_", " ") },
     { label: "Repeat of", text: again, open: true, copy: true },
     ...tags.map((/** @type {string} */ text) => ({ label: "Tag", text, filter: "tag" })),
@@ -88,6 +89,11 @@ export function factsOf(/** @type {Task} */ task) {
     { label: "Known by", text: task.offset === 0 ? "the result backend only" : "" },
   ];
   return /** @type {Fact[]} */ (facts.filter(({ text }) => text));
+}
+
+/** A moment in ISO 8601 as the page writes moments; one without a zone is left as it came, for nobody says whose it is. */
+function readable(/** @type {string | undefined} */ text) {
+  return text && /(?:Z|[+-]\d\d:?\d\d)$/i.test(text) && Date.parse(text) ? inFull(Date.parse(text) / 1000) : text;
 }
 
 /** What an entry of the timeline stands for, beside its state. */

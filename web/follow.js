@@ -12,7 +12,7 @@
  *
  * @typedef {object} Tell  what the page is told
  * @property {() => void} changed
- * @property {(row: Row) => void} ended  a task of this page has ended
+ * @property {(row: Row) => void} ended  a task of this page has ended, or was lost
  * @property {() => void} gap  events in between could not be had
  * @property {(text: string) => void} refused  what can't be followed, and why
  * @property {(patterns: string[]) => void} partly  of what these globs grant, only what is known is followed
@@ -41,6 +41,8 @@ export class Feed {
   #followed = new Map();
   /** The channel that the details have. */
   #lent = "";
+  /** Tokens that the relay gave for tasks submitted from here, by channel. @type {Map<string, string>} */
+  #tokens = new Map();
   /** What looks at one task's events, whichever channel they come on. @type {Onlooker | null} */ #onlooker = null;
   /** @type {Position} */ #since = EVERYTHING;
   /** Grows with each start, so that what belongs to an earlier one is known. */
@@ -73,7 +75,7 @@ export class Feed {
     if (run !== this.#run) return;
     this.#since = since ?? EVERYTHING;
     this.#onlooker?.ask();
-    for (const channel of this.#grant.channels) this.#follow(channel, this.#since);
+    for (const channel of [...this.#grant.channels, ...this.#tokens.keys()]) this.#follow(channel, this.#since);
     if (!this.#grant.patterns.length) return;
     for (const { task } of this.#tasks.all()) this.#offerTask(task);
     this.#tell.partly(this.#grant.patterns);
@@ -84,7 +86,20 @@ export class Feed {
   reconsider() {
     if (JSON.stringify(this.#connection.status.server?.data?.watch) === this.#told) return;
     this.#tasks.clear();
+    this.#tokens.clear();
     this.start();
+  }
+
+  /** Follow a task that was submitted from here: whoever submits one may watch it. */
+  admit(/** @type {import("./watcher.js").Submitted} */ { channel, token, epoch, offset }) {
+    if (!token || this.extent === "all" || this.#tokens.size >= MOST_CHANNELS) return;
+    this.#tokens.set(channel, token);
+    this.#follow(channel, { epoch, offset });
+  }
+
+  /** The token that lets one watch a channel, where the connection's own may not do. */
+  tokenOf(/** @type {string} */ channel) {
+    return this.#tokens.get(channel);
   }
 
   /** Follow those of these channels that a glob opens. */
@@ -129,7 +144,7 @@ export class Feed {
       onEvent: (/** @type {any} */ event, /** @type {number} */ offset) => this.#take(event, offset),
       onError: (/** @type {any} */ error) => this.#refused(channel, error),
     };
-    this.#followed.set(channel, this.#connection.subscribe(channel, handlers, since));
+    this.#followed.set(channel, this.#connection.subscribe(channel, handlers, since, this.tokenOf(channel)));
   }
 
   #subscribed(/** @type {Subscribed} */ { data, gap, renewed }, /** @type {boolean} */ first) {
@@ -152,7 +167,8 @@ export class Feed {
     const row = this.#tasks.apply(event, offset);
     if (!row) return;
     this.#offerTask(row.task);
-    if (row.mine && row.task.final && row.task.timestamp === event.timestamp) this.#tell.ended(row);
+    const rests = row.task.final || kindOf(row.task) === "lost";
+    if (row.mine && rests && row.task.timestamp === event.timestamp) this.#tell.ended(row);
     this.#tell.changed();
   }
 
@@ -249,7 +265,7 @@ export function followTask(connection, history, feed, changed) {
     },
   };
   feed.lend(channel);
-  const subscription = connection.subscribe(channel, handlers, EVERYTHING);
+  const subscription = connection.subscribe(channel, handlers, EVERYTHING, feed.tokenOf(channel));
   return {
     end() {
       subscription.end();

@@ -52,6 +52,7 @@ export function moment(/** @type {number} */ timestamp) {
 
 /** The time of day, with the date where it was not today. */
 export function when(/** @type {number} */ timestamp, now = Date.now()) {
+  if (!Number.isFinite(timestamp)) return "some other time";
   const date = moment(timestamp);
   return (date.toDateString() === new Date(now).toDateString() ? CLOCK : DAY).format(date);
 }
@@ -114,4 +115,13 @@ export function call({ args, kwargs, argsrepr, kwargsrepr }, limit = LINE_LIMIT)
   if (positional) parts.push(positional);
   if (kwargsrepr && kwargsrepr !== "{}") parts.push(`**${kwargsrepr}`);
   return cut(`(${parts.join(", ")})`, limit);
+}
+
+/** What stands in an address, which may have been written by anybody. */
+export function decoded(/** @type {string} */ text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

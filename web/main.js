@@ -6,11 +6,12 @@
  * @typedef {import("./watcher.js").Status} Status
  */
 
+import { obstacleTo } from "./again.js";
 import { askRevoke, askToken, installTheme } from "./dialogs.js";
-import { byId } from "./dom.js";
+import { byId, MEDIUM, NARROW } from "./dom.js";
 import { termText } from "./filter.js";
 import { Feed, followTask } from "./follow.js";
-import { cut, word } from "./format.js";
+import { cut, decoded, shownState, word } from "./format.js";
 import * as json from "./json.js";
 import { installKeys } from "./keys.js";
 import { ListControl } from "./list.js";
@@ -62,7 +63,10 @@ const composer = new Composer({
     model.tasks.claim(id);
     feed.offer([`task:${id}`]);
   },
-  sent: (name) => announce(`${name} submitted`),
+  sent(name, submitted) {
+    feed.admit(submitted);
+    announce(`${name} submitted`);
+  },
 });
 
 // Drawing
@@ -119,7 +123,7 @@ function draw() {
   views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
   views.form.update(composer.draft);
-  views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task) });
+  views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task, registry.tasks) });
   byId("layout").dataset.detail = history ? "open" : "closed";
   tickIfNeeded();
 }
@@ -202,8 +206,8 @@ const feed = new Feed(connection, model.tasks, {
     notify(`Of what you may see (${cut(patterns.join(", "))}), tasks under names that are new here show up after a reload.`),
 });
 
-function announceEnd(/** @type {import("./state.js").Row} */ { task: { name, state, id }, outcome }) {
-  announce(`${cut(name ?? id)}: ${cut(word(state))}${outcome ? `, ${outcome}` : ""}`);
+function announceEnd(/** @type {import("./state.js").Row} */ { task, outcome }) {
+  announce(`${cut(task.name ?? task.id)}: ${cut(word(shownState(task)))}${outcome ? `, ${outcome}` : ""}`);
 }
 
 async function loadRegistry() {
@@ -234,9 +238,13 @@ function open(/** @type {string} */ id, byKey = false) {
   }
   openedByKey = byKey;
   draw();
-  const covers = matchMedia("(max-width: 40rem)").matches;
-  byId("tasks").inert = covers;
-  if (byKey || covers) views.detail.focus();
+  coverList();
+  if (byKey || NARROW.matches) views.detail.focus();
+}
+
+/** What lies under the details can't be reached. */
+function coverList() {
+  byId("tasks").inert = NARROW.matches && model.history !== null;
 }
 
 function close() {
@@ -245,7 +253,7 @@ function close() {
   const hadFocus = byId("detail").contains(document.activeElement);
   watched?.end();
   model.history = null;
-  byId("tasks").inert = false;
+  coverList();
   if (location.hash) history.pushState(null, "", location.pathname + location.search);
   draw();
   if (!hadFocus) return;
@@ -255,7 +263,7 @@ function close() {
 
 /** Show the tasks that have something in common with one, and let the search box say so. */
 function filterBy(/** @type {string} */ key, /** @type {string} */ value) {
-  if (matchMedia("(max-width: 40rem)").matches) close();
+  if (NARROW.matches) close();
   list.select({ kind: "all", query: termText(key, value) });
 }
 
@@ -263,15 +271,6 @@ function route() {
   const [, id] = location.hash.match(/^#task\/(.+)$/) ?? [];
   if (id) open(decoded(id));
   else close();
-}
-
-/** What stands in an address, which may have been written by anybody. */
-function decoded(/** @type {string} */ text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 async function copy(/** @type {string} */ text) {
@@ -307,7 +306,7 @@ function composeActions() {
 }
 
 function compose() {
-  if (matchMedia("(max-width: 60rem)").matches) close();
+  if (MEDIUM.matches) close();
   byId("layout").dataset.compose = "open";
   byId("compose-button").setAttribute("aria-expanded", "true");
   if (composer.draft) views.form.focus();
@@ -317,6 +316,12 @@ function compose() {
 function closeCompose() {
   byId("layout").dataset.compose = "closed";
   byId("compose-button").setAttribute("aria-expanded", "false");
+}
+
+/** Close the form, and go back to where it was asked for. */
+function leaveCompose() {
+  closeCompose();
+  if (MEDIUM.matches) byId("compose-button").focus();
 }
 
 function choose(/** @type {Registered} */ task) {
@@ -354,22 +359,10 @@ async function again(/** @type {Task} */ task) {
 function edit(/** @type {Task} */ task) {
   const registered = model.registry.tasks.find(({ name }) => name === task.name);
   if (!registered) return;
-  if (matchMedia("(max-width: 60rem)").matches) close();
+  if (MEDIUM.matches) close();
   byId("layout").dataset.compose = "open";
   composer.edit(registered, task);
   views.form.focus();
-}
-
-/** Why a task can't be submitted again from here; empty where it can. */
-function obstacleTo(/** @type {Task | null} */ task) {
-  if (!task?.name) return "It can't be run again from here: its name is not known.";
-  if (!task.args || !task.kwargs) {
-    return task.argsrepr === undefined
-      ? "It can't be run again from here: nobody told its arguments."
-      : "It can't be run again from here: its arguments were cut, masked or are no JSON. Only their text is known.";
-  }
-  if (model.registry.tasks.some(({ name }) => name === task.name)) return "";
-  return "It can't be run again from here: the relay does not offer you this task.";
 }
 
 // The start
@@ -379,7 +372,8 @@ installKeys({
   compose,
   toggleFollow: () => list.toggleFollow(),
   escape() {
-    if (byId("layout").dataset.compose === "open" && byId("compose").contains(document.activeElement)) closeCompose();
+    const composing = byId("layout").dataset.compose === "open";
+    if (composing && (MEDIUM.matches || byId("compose").contains(document.activeElement))) leaveCompose();
     else if (model.history) close();
     else list.follow();
   },
@@ -391,7 +385,8 @@ installKeys({
 byId("compose-button").addEventListener("click", () =>
   byId("layout").dataset.compose === "open" ? closeCompose() : compose(),
 );
-byId("compose-close").addEventListener("click", closeCompose);
+byId("compose-close").addEventListener("click", leaveCompose);
+NARROW.addEventListener("change", coverList);
 addEventListener("popstate", route);
 document.addEventListener("visibilitychange", tickIfNeeded);
 connection.open();

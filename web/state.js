@@ -21,7 +21,7 @@
  */
 
 import { matches } from "./filter.js";
-import { call, clock, cut, line, size, word } from "./format.js";
+import { call, cut, line, size, when, word } from "./format.js";
 import { kindOf } from "./module/kind.js";
 import { firstSeen, fold } from "./module/task.js";
 
@@ -230,13 +230,13 @@ function light(/** @type {Event} */ { args, kwargs, argsrepr, kwargsrepr, result
 
 /** What a state has to say, in one line. */
 function outcome(/** @type {Event} */ event) {
-  const { state, result, result_size: bytes, exception, reason, meta, eta } = event;
+  const { state, timestamp, result, result_size: bytes, exception, reason, meta, eta } = event;
   if (bytes !== undefined) return `${size(bytes)}, open it to see`;
   if (state === "SUCCESS") return result === undefined ? "" : event.result_repr ? cut(result) : line(result);
   if (exception) return cut(`${exception.type}: ${exception.message}`);
   if (kindOf(event) === "lost") return `worker lost, was ${cut(word(state))}`;
   if (reason) return reason.replaceAll("_", " ");
-  if (eta && kindOf(event) === "waiting") return `not before ${clock(Date.parse(eta) / 1000)}`;
+  if (eta && kindOf(event) === "waiting") return `not before ${when(Date.parse(eta) / 1000, timestamp * 1000)}`;
   if (meta === undefined || meta === null) return "";
   if (typeof meta === "object" && "current" in meta) return cut(String(meta.description ?? meta.message ?? ""));
   return line(meta);

@@ -11,7 +11,7 @@
  * @property {() => void} changed  draw soon
  * @property {() => void} focusMistake
  * @property {(id: string) => void} sending  called before and after a submission: the task is this page's
- * @property {(name: string) => void} sent
+ * @property {(name: string, submitted: import("./watcher.js").Submitted) => void} sent
  */
 
 import { optionsAgain, optionsOf } from "./again.js";
@@ -98,7 +98,7 @@ export class Composer {
     const sent = await this.#page.connection.submit(task, args, kwargs, { ...options, task_id: id });
     if (options.priority !== undefined) this.#remember(sent.id, options.priority);
     this.#page.sending(sent.id); // another one where the task's own code had one in its place
-    this.#page.sent(task);
+    this.#page.sent(task, sent);
     return sent.id;
   }
 

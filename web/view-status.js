@@ -139,7 +139,7 @@ export class EmptyView {
   #content(/** @type {string} */ kind, /** @type {string} */ example) {
     if (kind === "filtered") {
       return [
-        el("p", { class: "dim", text: "No task passes this filter." }),
+        el("p", { class: "dim", text: "None of the tasks here passes this filter." }),
         el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
       ];
     }

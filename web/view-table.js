@@ -256,7 +256,7 @@ function writeTags(/** @type {HTMLElement} */ element, /** @type {string[]} */ t
   element.dataset.tags = tags.join("\n");
   const shown = tags.slice(0, TAGS_SHOWN).map((text) => el("span", { class: "tag", text: cut(text) }));
   if (tags.length > TAGS_SHOWN) shown.push(el("span", { class: "tag", text: `+${tags.length - TAGS_SHOWN}` }));
-  element.replaceChildren(...shown);
+  element.replaceChildren(...shown.flatMap((tag) => [" ", tag]));
 }
 
 function runtimeText(/** @type {Row} */ { task }, /** @type {number} */ now) {

@@ -181,8 +181,9 @@ export class Relay {
   /**
    * Watch a channel, now and after each reconnect: `task:ID`, `tag:TAG`, `tasks`, … There is one subscription a channel:
    * another one, `watch` included, takes its place, and `onError` is called with code 105.
+   * @param token that lets one watch this channel, as `submit` answers with, where the connection's own doesn't
    */
-  subscribe(channel: string, handlers: Handlers, since?: Position): Subscription;
+  subscribe(channel: string, handlers: Handlers, since?: Position, token?: string): Subscription;
 
   /**
    * Call a method of the relay; waits for the connection where there is none. Rejects with RelayError.

@@ -136,6 +136,27 @@ def test_globs_are_followed_as_far_as_names_are_known(
     expect(page.locator("body")).not_to_contain_text("denied")
 
 
+@pytest.mark.parametrize("watch", [(), ("tag:user:42",)])
+def test_what_one_submits_oneself(open_page: OpenPage, guarded: Relay, watch: tuple[str, ...]) -> None:
+    page = log_in(open_page, guarded, *watch, submit=["tasks.*"])
+    form = choose(page, "tasks.add")
+    for name, value in (("x", "40"), ("y", "2")):
+        form.get_by_label(name, exact=True).fill(value)
+    submit(form)
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page).first).to_contain_text("Success")
+    rows(page).first.click()
+    expect(details(page).get_by_role("listitem").locator("strong")).to_have_text(
+        ["Pending", "Received", "Started", "Success"]
+    )
+    details(page).get_by_role("button", name="Run again").click()
+    expect(rows(page)).to_have_count(2)
+    expect(rows(page).first).to_contain_text("Success")
+    expect(details(page)).to_contain_text("Repeat of")
+    if watch:
+        not_told_denied(page)
+
+
 def test_another_token_shows_what_that_one_may_see(open_page: OpenPage, play: Stage) -> None:
     for identity, tag in (("a", "one"), ("b", "two")):
         play.emit(identity, "STARTED", name="tasks.add", tags=[tag])

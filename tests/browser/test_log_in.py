@@ -29,6 +29,10 @@ _CLAIMS = """
 watch = ["*"]
 submit = ["*"]
 revoke = true
+
+[users.bob]
+watch = ["tag:bob"]
+submit = ["*"]
 """
 
 
@@ -114,6 +118,20 @@ def test_behind_an_identity_proxy_nobody_is_asked(open_page: OpenPage, behind: R
         expect(page.get_by_role("dialog")).to_be_hidden()
         assert page.evaluate("sessionStorage.length") == 0
         assert "GET /connection/websocket HTTP/1.1" in proxy.named
+
+
+def test_behind_an_identity_proxy_one_sees_what_one_may_see(open_page: OpenPage, behind: Relay) -> None:
+    with open_proxy(behind.url) as proxy:
+        page = open_page(f"{proxy.url}/login/bob")
+        expect(page.get_by_text("Nothing that you may see has run yet")).to_be_visible()
+        form = choose(page, "tasks.add")
+        form.get_by_label("x", exact=True).fill("40")
+        form.get_by_label("y", exact=True).fill("2")
+        form.get_by_text("Options").click()
+        form.get_by_label("tags").fill("bob")
+        submit(form)
+        expect(rows(page).first).to_contain_text("tasks.add(40, 2)")
+        expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_whom_the_claims_don_t_name_sees_nothing(open_page: OpenPage, behind: Relay) -> None:

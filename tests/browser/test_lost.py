@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import ERROR, details, rows
+from tests.browser.pages import ERROR, calls, choose, details, rows, submit
 from tests.browser.stage import Stage
 from tests.support.processes import relay, worker
 from tests.support.waiting import wait_for
@@ -80,6 +80,20 @@ def test_another_worker_that_gets_it_brings_it_to_life(open_page: OpenPage, play
     expect(details(page)).not_to_contain_text("is gone")
     expect(page.get_by_role("button", name=re.compile("Lost"))).to_be_hidden()
     expect(page.get_by_role("button", name="Running 1")).to_be_visible()
+
+
+def test_a_task_of_ones_own_is_told_to_be_lost(open_page: OpenPage, play: Stage) -> None:
+    page = open_page(play.url)
+    form = choose(page, "tasks.word_count")
+    form.get_by_label("text", exact=True).fill("a b")
+    submit(form)
+    expect(rows(page)).to_have_count(1)
+    [identity] = [call["options"]["task_id"] for call in calls(play, "submit")]
+    play.emit(identity, "STARTED", name="tasks.word_count")
+    play.emit(identity, "STARTED", name="tasks.word_count", source="backend", reason="worker_lost")
+    expect(page.get_by_role("status")).to_have_text("tasks.word_count: Lost, worker lost, was Started")
+    rows(page).first.click()
+    expect(details(page)).to_contain_text("Its worker is gone")
 
 
 def test_the_element_says_so(open_page: OpenPage, stage: Stage) -> None:

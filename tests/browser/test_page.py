@@ -192,3 +192,22 @@ def test_a_task_is_not_its_own_parent_or_root(open_page: OpenPage, play: Stage) 
     details(page).get_by_title("Open this task").click()
     expect(page.get_by_role("heading", name="tasks.add")).to_be_visible()
     assert page.url.endswith("#task/a")
+
+
+def test_moments_say_their_day_where_it_is_another(open_page: OpenPage, play: Stage) -> None:
+    day = 86_400
+    noon = 1_700_049_600.0  # 15 November 2023, 12:00 UTC
+    for identity, eta in (("soon", "2023-11-15T12:05:00+00:00"), ("later", "2023-11-18T09:30:00Z"), ("odd", "soon")):
+        play.emit(
+            identity, "RECEIVED", name=f"tasks.{identity}", timestamp=noon, eta=eta, expires="2023-11-19T09:30:00"
+        )
+    page = open_page(play.url, timezone_id="UTC")
+    row = {name: rows(page).filter(has_text=f"tasks.{name}") for name in ("soon", "later", "odd")}
+    expect(row["soon"]).to_contain_text("not before 12:05:00")
+    expect(row["later"]).to_contain_text("not before 18 Nov, 09:30")
+    expect(row["odd"]).to_contain_text("not before some other time")
+    row["later"].click()
+    expect(details(page)).to_contain_text("Not before18 Nov 2023, 09:30:00 UTC")
+    expect(details(page)).to_contain_text("Expires2023-11-19T09:30:00")  # in whose zone, nobody says
+    play.emit("later", "RECEIVED", name="tasks.later", timestamp=noon + day, eta="2023-11-18T09:30:00Z")
+    expect(row["later"]).to_contain_text("not before 18 Nov, 09:30")

@@ -106,3 +106,37 @@ def test_escape_clears_what_was_looked_for(open_page: OpenPage, play: Stage) -> 
         expect(box).to_have_value("")
         expect(box).not_to_be_focused()
         expect(found).to_have_count(everything)
+
+
+def test_escape_closes_the_form_that_lies_over_the_list(open_page: OpenPage, play: Stage) -> None:
+    page = open_page(play.url, width=360, height=740)
+    opener = page.get_by_role("button", name="Run a task")
+    opener.click()
+    search = page.get_by_role("searchbox", name="Search the registered tasks")
+    search.fill("word")
+    for _ in range(2):  # out of the field, then out of the form
+        expect(search).to_be_visible()
+        page.keyboard.press("Escape")
+    expect(search).to_be_hidden()
+    expect(opener).to_be_focused()
+
+
+def test_a_list_that_is_uncovered_can_be_used_again(open_page: OpenPage, play: Stage) -> None:
+    for n in range(2):
+        play.emit(f"t{n}", "SUCCESS", name="tasks.add", result=n, tags=["user:42"])
+    page = open_page(play.url, width=360, height=740)
+    rows(page).first.click()
+    expect(page.locator("#tasks")).to_have_js_property("inert", True)
+    page.set_viewport_size({"width": 1440, "height": 900})  # turned, or zoomed out
+    rows(page).nth(1).click()
+    expect(page).to_have_url(f"{play.url}/#task/t0")
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(page.locator("#tasks")).to_have_js_property("inert", True)
+    page.keyboard.press("Escape")
+    expect(page.locator("#tasks")).to_have_js_property("inert", False)
+
+
+def test_cells_are_read_as_words(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "SUCCESS", name="tasks.add", argsrepr="(1,)", kwargsrepr="{}", tags=["user:42", "b", "c"])
+    page = open_page(play.url)
+    expect(rows(page).get_by_role("gridcell").nth(1)).to_have_accessible_name("tasks.add(1) user:42 b +1")

@@ -91,8 +91,9 @@ export class Connection {
    * @param {string} channel
    * @param {Handlers} handlers
    * @param {Position} [since]  deliver what came after; `{epoch: "", offset: 0}` asks for all that is kept
+   * @param {string} [token]  that lets one watch this channel, where the connection's own doesn't
    */
-  subscribe(channel, handlers, since) {
+  subscribe(channel, handlers, since, token) {
     const before = this.#subscriptions.get(channel);
     before?.refuse(new RelayError({ code: REPLACED, message: "replaced by another subscription" }));
     before?.end();
@@ -101,6 +102,7 @@ export class Connection {
       this.#subscriptions.delete(channel);
       if (this.#status.phase === "connected") this.#command({ unsubscribe: { channel } });
     });
+    subscription.token = token;
     this.#subscriptions.set(channel, subscription);
     if (this.#status.phase === "connected") this.#join(subscription);
     return subscription;
@@ -160,7 +162,7 @@ export class Connection {
       try {
         this.#receive(data);
       } catch (error) {
-        this.#lost(0, `unreadable message: ${error}`); // to go on would be to miss what it said
+        this.#lost(0, `unreadable: ${error}`); // to go on would be to miss what it said
       }
     };
   }
@@ -263,7 +265,7 @@ export class Connection {
       socket.onopen = socket.onclose = socket.onmessage = null;
       socket.close();
     }
-    const lost = new RelayError({ code: 0, message: "the connection was lost", temporary: true });
+    const lost = new RelayError({ code: 0, message: "connection lost", temporary: true });
     for (const entry of [...this.#pending.values()]) {
       if (!entry.patient || (entry.sent && !entry.repeatable)) this.#settle(entry.id)?.failed(lost);
     }
@@ -325,11 +327,11 @@ export class Connection {
   }
 
   #join(/** @type {Subscription} */ subscription) {
-    const { channel, position } = subscription;
+    const { channel, position, token } = subscription;
     const current = () => this.#subscriptions.get(channel) === subscription;
     subscription.live = false;
     this.#command(
-      { subscribe: { channel, ...(position && { recover: true, ...position }) } },
+      { subscribe: { channel, token, ...(position && { recover: true, ...position }) } },
       (reply) => current() && subscription.accept(reply.subscribe),
       (error) => {
         if (!error.code || !current()) return;

@@ -195,7 +195,7 @@ export function taskElement(/** @type {(options: Options) => Relay} */ connect) 
       this.#write("result", task ? resultText(task) : "");
       this.#write("error", task ? errorText(task) : "");
       this.#write("note", noteText(task, this.#error, status));
-      bar.hidden = !task || !!stop(task);
+      bar.hidden = stop(task) !== "";
       fill.style.width = progress ? `${progress.share * 100}%` : "";
       bar.ariaLabel = this.#parts.name.textContent;
       bar.ariaValueNow = progress ? `${percent}` : null; // none: it can't be told how far it is

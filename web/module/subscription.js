@@ -34,6 +34,7 @@ export function guard(/** @type {() => void} */ call) {
 export class Subscription {
   #handlers;
   #leave;
+  /** Of its own, that lets one watch this channel. @type {string | undefined} */ token;
 
   /** @param {string} channel @param {Handlers} handlers @param {Position | undefined} since @param {() => void} leave */
   constructor(channel, handlers, since, leave) {
