@@ -106,7 +106,8 @@ export class History {
     const same = this.#entries.findLast(
       (entry) => sameRun(entry.event, event) && rank(entry.event.state) === rank("PROGRESS"),
     );
-    if (same && same.event.state === event.state && rank(event.state) === rank("PROGRESS")) {
+    const report = rank(event.state) === rank("PROGRESS") && !event.reason && !same?.event.reason;
+    if (same && same.event.state === event.state && report) {
       same.since = Math.min(same.since, event.timestamp);
       same.event = event; // of one process, in order: its clock may have been put back
       same.times += 1;

@@ -78,7 +78,7 @@ def test_what_follows_a_task_that_ends_its_thread_has_an_end(stage: Scene, how: 
 
 def test_a_retry_that_can_not_be_sent_says_why(stage: Scene) -> None:
     end = stage.run("unsendable")[-1]
-    assert end.state == "REJECTED"
+    assert end.state == "FAILURE"
     assert end.exception is not None
     assert end.exception.type == "EncodeError"
     assert "function" in end.exception.message

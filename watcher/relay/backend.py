@@ -202,8 +202,8 @@ class SafetyNet:
         """The event that ``payload`` tells of, where the journal doesn't have it."""
         task = self._history.task(identity)
         event = self._read(identity, payload, task.name if task is not None else None)
-        if event is None:
-            return None
+        if event is None or (task is None and self._history.has(f"group:{identity}")):
+            return None  # Celery stores the failure of a group under its own id
         return following(event, task, self._history.ends(identity), self._workers)
 
 

@@ -171,6 +171,10 @@ class History:
                 if before is None or offset < before:
                     yield offset, self._kept[offset].line
 
+    def has(self, channel: str) -> bool:
+        """Whether an event of a channel is here."""
+        return self._offsets_of(channel) is not None
+
     def task(self, identity: str) -> Task | None:
         """What is known of a task, or None where nothing is."""
         return task_of(self._events(identity))
@@ -323,9 +327,15 @@ class History:
             kept = self._kept[older]
             if kept.mark & RANK == mark & RANK:
                 # What was not late when it came stands no lower than what came before it.
-                stands_higher = not mark & LATE or stands(self._kept[offset]) >= stands(kept)
+                stands_higher = not mark & LATE or (
+                    older != self._current(story) and stands(self._kept[offset]) >= stands(kept)
+                )
                 self._lose(older if stands_higher else offset, story)
                 return
+
+    def _current(self, story: Story) -> int | None:
+        """Offset of the event that made a task's current state."""
+        return next((offset for offset in reversed(story) if not self._mark_of(offset) & LATE), None)
 
     def _lose(self, offset: int, story: Story) -> None:
         """One event goes, of a task that stays."""

@@ -109,7 +109,7 @@ AGAIN: Final = 32
 RANK: Final = 15
 
 
-def stands(kept: Kept) -> tuple[float, int, bool]:
-    """What says which of two such events is rather to be kept: of the later life and try, and not late."""
+def stands(kept: Kept) -> tuple[float, int]:
+    """What says which of two late events is rather to be kept: that of the later life and try."""
     event = decode(kept.line)
-    return event.sent or 0.0, event.retries or 0, not event.late
+    return event.sent or 0.0, event.retries or 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback as tracebacks
 from typing import Any
 
+from celery.app.task import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.states import EXCEPTION_STATES
 from celery.utils.serialization import UnpickleableExceptionWrapper
@@ -12,7 +14,7 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from watcher.event import ExceptionInfo, Reason
 from watcher.worker.values import Rendering
 
-__all__ = ["cause_of", "in_backend", "raised", "reason_of", "reported"]
+__all__ = ["cause_of", "in_backend", "is_lost_retry", "raised", "reason_of", "reported"]
 
 #: What backends store with, and tell chords with (celery/backends/base.py).
 _STORING = frozenset({"store_result", "on_chord_part_return"})
@@ -38,6 +40,15 @@ def cause_of(rendering: Rendering, dropped: Any) -> ExceptionInfo | None:
     if isinstance(reason, BaseException):
         return rendering.exception(reason, "".join(tracebacks.format_exception(reason)))
     return rendering.exception(Exception(reason), None, name="Reject") if reason else None
+
+
+def is_lost_retry(dropped: Any) -> bool:
+    """Whether a task was rejected by its own ``retry``, which could not send the next try: the backend has FAILURE."""
+    traceback = getattr(dropped, "__traceback__", None)
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    retry = inspect.unwrap(Task.retry)  # it may be listened to
+    return traceback is not None and traceback.tb_frame.f_code is getattr(retry, "__code__", None)
 
 
 def reported(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | None:

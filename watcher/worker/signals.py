@@ -30,7 +30,7 @@ from watcher.worker.fields import about, identity, next_schedule, schedule
 from watcher.worker.gathered import Call
 from watcher.worker.guarding import guarded as _guarded
 from watcher.worker.policy import Policy
-from watcher.worker.raised import cause_of, raised, reason_of, reported
+from watcher.worker.raised import cause_of, is_lost_retry, raised, reason_of, reported
 from watcher.worker.reprs import clean
 from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
@@ -243,7 +243,8 @@ class Reporter:
         elif state == "REJECTED" and not (getattr(why, "requeue", False) and task.acks_late):
             # A message that goes back to its queue is received again: not the end, and still the same try.
             error = cause_of(self._policy.of(task.name), why)
-            self._tell(request.id, request, task.name, "REJECTED", exception=error)
+            end = "FAILURE" if is_lost_retry(why) else "REJECTED"
+            self._tell(request.id, request, task.name, end, exception=error)
             self._ends.on_never_ran(request.chain or (), request, why)
 
     @_guarded
