@@ -60,6 +60,9 @@ RULES = {
         "watcher.worker watcher.journal watcher.scripts", never="websockets starlette uvicorn anyio asyncio"
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.concurrency": rule(
+        "watcher.worker.bell", never="celery redis gevent eventlet websockets starlette uvicorn anyio asyncio"
+    ),
     "watcher.worker.publisher": rule(
         "watcher.worker watcher.journal watcher.scripts", never="celery websockets starlette uvicorn"
     ),

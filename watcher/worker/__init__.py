@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from celery.app import app_or_default
@@ -25,9 +24,10 @@ from celery.signals import (
 from watcher.errors import SettingError
 from watcher.journal import Journal
 from watcher.settings import Settings, database_of, masked, redis_url
+from watcher.worker.concurrency import threads_run
 from watcher.worker.policy import Policy
 from watcher.worker.presence import Presence
-from watcher.worker.publisher import Publisher, threads_run
+from watcher.worker.publisher import Publisher, ends_orderly
 from watcher.worker.signals import Reporter
 from watcher.worker.tagging import tags
 from watcher.worker.values import Rendering
@@ -49,8 +49,8 @@ class _Plugin:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self._settings = settings
-        self._lock = threading.RLock()
         self._publisher: Publisher | None = None
+        self._made: dict[str, Publisher] = {}
         self._presence: Presence | None = None
         self._off = False
 
@@ -72,29 +72,33 @@ class _Plugin:
             publisher.publish(event)
 
     def resolve(self, **_: Any) -> Publisher | None:
-        """The publisher, made from the app's configuration when it is first needed; None where there is no Redis."""
-        with self._lock:
-            if self._publisher is not None or self._off or _silenced:
-                return self._publisher
-            conf = self.app.conf
-            try:
-                url = redis_url(
-                    self._settings,
-                    conf_url=conf.get("watcher_redis_url"),
-                    result_backend=conf.result_backend,
-                    broker_url=conf.broker_url,
-                )
-            except SettingError as error:
-                self._off = True
-                _say_why(error)
-                return None
-            self._url = url
-            self._journal = Journal(
-                self._settings.namespace, database_of(url), self._settings.history, self._settings.history_bytes
-            )
-            self._publisher = Publisher(url, self._journal)
-            logger.info("watcher: publishing to %s, namespace %s", masked(url), self._settings.namespace)
+        """The publisher, made from the app's configuration when it is first needed; None where there is no Redis.
+
+        Threads may come here together, and without a lock, which a fork might leave held in the child.
+        """
+        if self._publisher is not None or self._off or _silenced:
             return self._publisher
+        conf = self.app.conf
+        try:
+            url = redis_url(
+                self._settings,
+                conf_url=conf.get("watcher_redis_url"),
+                result_backend=conf.result_backend,
+                broker_url=conf.broker_url,
+            )
+        except SettingError as error:
+            self._off = True
+            _say_why(error)
+            return None
+        journal = Journal(
+            self._settings.namespace, database_of(url), self._settings.history, self._settings.history_bytes
+        )
+        self._url, self._journal = url, journal
+        mine = Publisher(url, journal)
+        self._publisher = publisher = self._made.setdefault("publisher", mine)
+        if publisher is mine:
+            logger.info("watcher: publishing to %s, namespace %s", masked(url), self._settings.namespace)
+        return publisher
 
     def appear(self, sender: Any, **_: Any) -> None:
         """The worker takes tasks now: from here on relays know whether it is there."""
@@ -158,11 +162,13 @@ def _say_why(error: SettingError) -> None:
 
 
 def _on_worker_init(sender: Any, **_: Any) -> None:
+    ends_orderly()
     install(sender.app)
 
 
 def _on_worker_process_init(**_: Any) -> None:
     # A child that was spawned, not forked, imports the modules anew and hears no worker_init.
+    ends_orderly()
     install(app_or_default())
 
 
