@@ -42,7 +42,7 @@ def ids(reader: Reader) -> list[str]:
     [
         *((kind, "fork") for kind in ("process", "daemon", "closed pool", "pool", "one for each", "executor", "fork")),
         *((kind, "spawn") for kind in ("process", "pool", "executor")),
-        *((kind, "forkserver") for kind in ("process", "pool", "executor")),
+        *((kind, "forkserver") for kind in ("process", "pool")),
         *((kind, "billiard fork") for kind in ("process", "daemon", "pool")),
         *((kind, "billiard spawn") for kind in ("process", "pool")),
     ],
@@ -52,10 +52,11 @@ def test_children_that_send_and_end_tell_everything(
 ) -> None:
     command = [sys.executable, "-m", "tests.worker.sending", kind, how, early]
     done = subprocess.run(
-        command, env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=60, check=False
+        command, env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(ids(reader)) == sorted([*map(str, range(10)), *([early] if early else [])])
+    count = 10 if how.endswith("fork") else 3
+    assert sorted(ids(reader)) == sorted([*map(str, range(count)), *([early] if early else [])])
 
 
 UWSGI = "import pyuwsgi, sys; sys.argv[0] = 'uwsgi'; pyuwsgi.run()"
@@ -119,7 +120,7 @@ for name in map(str, range(10)):
 def test_a_fork_that_python_is_not_told_of(env: dict[str, str], reader: Reader, early: bool) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORK.replace("EARLY", str(early))],
-        env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=30, check=False,
+        env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(ids(reader)) == sorted([*map(str, range(10)), *(["early"] if early else [])])
