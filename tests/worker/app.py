@@ -19,6 +19,8 @@ app.conf.update(
     task_routes={"aside": {"queue": "aside"}},
     broker_transport_options={"socket_timeout": 5},
 )
+if os.environ.get("POOL_START_METHOD"):
+    app.conf.worker_pool_start_method = os.environ["POOL_START_METHOD"]
 if os.environ.get("INSTALL") == "1":
     watcher.install(app)
     watcher.install(app)  # must change nothing
