@@ -11,15 +11,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from celery import signals as celery_signals  # our own module of that name becomes an attribute of this package
 from celery.app import app_or_default
-from celery.signals import (
-    celeryd_after_setup,
-    worker_init,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-    worker_shutdown,
-)
 
 from watcher.errors import SettingError
 from watcher.journal import Journal
@@ -33,6 +26,8 @@ from watcher.worker.tagging import tags
 from watcher.worker.values import Rendering
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from watcher.event import Event
@@ -59,10 +54,10 @@ class _Plugin:
         Reporter(self.app, self.publish, policy).connect()
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
-        celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
-        worker_ready.connect(self.appear, weak=False, dispatch_uid="watcher:appear")
-        for signal in (worker_process_shutdown, worker_shutdown):
-            signal.connect(self.finish, weak=False, dispatch_uid="watcher:finish")
+        _connect("celeryd_after_setup", self.resolve, "resolve")
+        _connect("worker_ready", self.appear, "appear")
+        _connect("worker_process_shutdown", self.finish, "finish")
+        _connect("worker_shutdown", self.finish, "finish")
 
     def publish(self, event: Event) -> None:
         if self._off or _silenced:
@@ -143,7 +138,10 @@ def install(app: Celery, *, redact: Hook | None = None) -> None:
     if not settings.enabled:
         return
     _installed = _Plugin(app, settings)
-    _installed.connect()
+    try:
+        _installed.connect()
+    except Exception:  # an app must start with whatever Celery it has
+        logger.exception("watcher: some events are not published: this Celery is none that it knows")
 
 
 def redact_hook() -> Hook | None:
@@ -172,5 +170,12 @@ def _on_worker_process_init(**_: Any) -> None:
     install(app_or_default())
 
 
-worker_init.connect(_on_worker_init, weak=False, dispatch_uid="watcher:worker_init")
-worker_process_init.connect(_on_worker_process_init, weak=False, dispatch_uid="watcher:worker_process_init")
+def _connect(name: str, handler: Callable[..., object], identity: str) -> None:
+    """Have Celery's signal call ``handler``; where it has no such signal, nothing is called."""
+    signal = getattr(celery_signals, name, None)
+    if signal is not None:
+        signal.connect(handler, weak=False, dispatch_uid=f"watcher:{identity}")
+
+
+_connect("worker_init", _on_worker_init, "worker_init")
+_connect("worker_process_init", _on_worker_process_init, "worker_process_init")

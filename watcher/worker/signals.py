@@ -22,7 +22,6 @@ from celery import signals
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.result import ResultBase
 from celery.states import EXCEPTION_STATES
-from celery.utils.serialization import UnpickleableExceptionWrapper
 from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
@@ -30,7 +29,7 @@ from watcher.worker import tagging
 from watcher.worker.fields import about, identity, next_eta, schedule
 from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
-from watcher.worker.unsignalled import hear_drops, hear_update_state
+from watcher.worker.unsignalled import hear_drops, hear_update_state, untold
 from watcher.worker.weakly import Weakly
 
 if TYPE_CHECKING:
@@ -98,20 +97,24 @@ class Reporter:
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
-        handlers: tuple[tuple[Signal, Callable[..., None]], ...] = (
-            (signals.before_task_publish, self.on_before_publish),
-            (signals.after_task_publish, self.on_after_publish),
-            (signals.task_received, self.on_received),
-            (signals.task_prerun, self.on_prerun),
-            (signals.task_success, self.on_success),
-            (signals.task_retry, self.on_retry),
-            (signals.task_failure, self.on_failure),
-            (signals.task_revoked, self.on_revoked),
-            (signals.task_rejected, self.on_rejected),
-            (signals.task_unknown, self.on_unknown),
+        handlers: tuple[tuple[str, Callable[..., None], str], ...] = (
+            ("before_task_publish", self.on_before_publish, "tags"),
+            ("after_task_publish", self.on_after_publish, "tasks that are sent"),
+            ("task_received", self.on_received, "tasks that workers receive"),
+            ("task_prerun", self.on_prerun, "the starts of tasks"),
+            ("task_success", self.on_success, "tasks that succeed"),
+            ("task_retry", self.on_retry, "retries"),
+            ("task_failure", self.on_failure, "tasks that fail"),
+            ("task_revoked", self.on_revoked, "tasks that are revoked"),
+            ("task_rejected", self.on_rejected, "messages that workers reject"),
+            ("task_unknown", self.on_unknown, "tasks that workers don't know"),
         )
-        for signal, handler in handlers:
-            signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
+        for name, handler, what in handlers:
+            signal: Signal | None = getattr(signals, name, None)
+            if signal is None:
+                untold(what, f"signal {name}")
+            else:
+                signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
         hear_update_state(self.on_update_state)
         hear_drops(self.on_drop)
 
@@ -312,7 +315,9 @@ class Reporter:
         )
 
     def _exception(self, task: Task[Any, Any], error: BaseException, einfo: Any) -> ExceptionInfo:
-        name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None
+        # It stands for an exception that can't be pickled, and is known by its name, since it is internal to Celery.
+        stands_in = type(error).__name__ == "UnpickleableExceptionWrapper"
+        name = getattr(error, "exc_cls_name", None) if stands_in else None
         traceback = getattr(einfo, "traceback", None)
         return self._policy.of(task.name).exception(error, str(traceback) if traceback else None, name=name)
 

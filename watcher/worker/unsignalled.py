@@ -9,24 +9,36 @@ whose results are elsewhere.
 What Celery calls where a task is ignored or rejected (``celery.app.trace.TraceInfo``) is wrapped in the same way. The
 signal ``task_postrun`` would tell of these, too, but of each other task as well, and to send a signal takes Celery more
 time than its handler does: a seventieth of what it takes for a task that does nothing.
+
+None of these is part of what Celery promises. Where one is not there, the log says what is not told, and all else is.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from celery.app.task import Context, Task
-from celery.app.trace import TraceInfo
+if TYPE_CHECKING:
+    from celery.app.task import Context, Task
 
-__all__ = ["Drop", "Report", "hear_drops", "hear_update_state"]
+__all__ = ["Drop", "Report", "hear_drops", "hear_update_state", "untold"]
+
+logger = logging.getLogger("watcher")
 
 #: Called with the task, the id (None: the running one), the new state, and the meta.
 Report: TypeAlias = Callable[["Task[Any, Any]", str | None, str | None, Any], None]
 
 #: Called with the task, its request, ``IGNORED`` or ``REJECTED``, and what it raised.
-Drop: TypeAlias = Callable[["Task[Any, Any]", Context, str, Any], None]
+Drop: TypeAlias = Callable[["Task[Any, Any]", "Context", str, Any], None]
+
+
+def untold(what: str, missing: str) -> None:
+    """Log once that this version of Celery has something else where ``missing`` was, and what isn't told therefore."""
+    version = getattr(import_module("celery"), "__version__", "?")
+    logger.warning("watcher: %s are not told: Celery %s has no %s", what, version, missing)
 
 
 def hear_update_state(report: Report) -> None:
@@ -34,16 +46,13 @@ def hear_update_state(report: Report) -> None:
 
     :param report: must not raise.
     """
-    original = Task.update_state
 
-    @functools.wraps(original)
-    def update_state(
-        self: Task[Any, Any], task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    def told(
+        self: Task[Any, Any], task_id: str | None = None, state: str | None = None, meta: Any = None, **_: Any
     ) -> None:
-        original(self, task_id=task_id, state=state, meta=meta, **kwargs)
         report(self, task_id, state, meta)
 
-    Task.update_state = update_state  # type: ignore[method-assign] # what this module is for
+    _hear("celery.app.task", "Task", "update_state", told, "states that tasks set themselves")
 
 
 def hear_drops(report: Drop) -> None:
@@ -51,14 +60,44 @@ def hear_drops(report: Drop) -> None:
 
     :param report: must not raise.
     """
-    for name in ("handle_ignore", "handle_reject"):
-        setattr(TraceInfo, name, _reporting(getattr(TraceInfo, name), report))
 
-
-def _reporting(original: Callable[..., None], report: Drop) -> Callable[..., None]:
-    @functools.wraps(original)
-    def handle(self: TraceInfo, task: Task[Any, Any], req: Context, **kwargs: Any) -> None:
-        original(self, task, req, **kwargs)
+    def told(self: Any, task: Task[Any, Any], req: Context, *_: Any, **__: Any) -> None:
         report(task, req, self.state, self.retval)
 
-    return handle
+    _hear("celery.app.trace", "TraceInfo", "handle_ignore", told, "tasks that raise Ignore")
+    _hear("celery.app.trace", "TraceInfo", "handle_reject", told, "tasks that raise Reject")
+
+
+def _hear(module: str, owner: str, name: str, told: Callable[..., None], what: str) -> None:
+    """Call ``told`` with the arguments of each call of a method, after it; ``what`` says what isn't told without."""
+    where = getattr(_module(module), owner, None)
+    original = getattr(where, name, None)
+    if callable(original):
+        setattr(where, name, _followed(original, told, what))
+    else:
+        untold(what, f"{module}.{owner}.{name}")
+
+
+def _followed(original: Callable[..., Any], told: Callable[..., None], what: str) -> Callable[..., Any]:
+    failed = False
+
+    @functools.wraps(original)
+    def followed(*args: Any, **kwargs: Any) -> Any:
+        nonlocal failed
+        returned = original(*args, **kwargs)
+        try:
+            told(*args, **kwargs)
+        except (TypeError, AttributeError) as error:  # called otherwise than Celery 5.5 to 5.7 do
+            if not failed:
+                failed = True
+                logger.warning("watcher: %s are not told: %s", what, error)
+        return returned
+
+    return followed
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except (ImportError, AttributeError):  # it may lack what it imports itself
+        return None
