@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -12,7 +14,7 @@ import pytest
 from tests.support.processes import ROOT, environment, free_port, program
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-from tests.worker.support import Reader
+from tests.worker.support import Reader, producer
 
 
 @pytest.fixture
@@ -124,3 +126,63 @@ def test_a_fork_that_python_is_not_told_of(env: dict[str, str], reader: Reader, 
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(ids(reader)) == sorted([*map(str, range(10)), *(["early"] if early else [])])
+
+
+ENDING = """
+import os, signal, sys
+from tests.worker.sending import send
+send("first")
+print("sent", flush=True)
+sys.stdin.readline()  # a moment
+for name in map(str, range(10)):
+    send(name)
+HOW
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("", 0),
+        ("raise SystemExit(3)", 3),
+        ("raise ValueError", 1),
+        ("os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(4)); os.kill(os.getpid(), signal.SIGTERM)", 4),
+    ],
+    ids=["end", "exit", "exception", "interrupt", "handler"],
+)
+def test_a_script_that_ends_right_after_it_has_sent_tells_everything(
+    env: dict[str, str], reader: Reader, how: str, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.replace("HOW", how)],
+        env=environment(env), cwd=ROOT, text=True, input="\n", capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert ids(reader) == ["first", *map(str, range(10))]
+
+
+def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_handler_of_ours(
+    env: dict[str, str], reader: Reader
+) -> None:
+    text = ENDING.replace("HOW", "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\nsignal.pause()")
+    with program(
+        sys.executable, "-c", f"sys = __import__('sys'); sys.stdin = open('/dev/null')\n{text}", env=env
+    ) as it:
+        wait_for(lambda: len(ids(reader)) == 11, what="all to be told")
+        it.signal(signal.SIGTERM)
+        assert it.wait() == -signal.SIGTERM
+
+
+def test_a_producer_that_was_frozen_tells_everything_when_it_goes_on(
+    env: dict[str, str], reader: Reader, valkey: Valkey
+) -> None:
+    with producer(env) as sender, valkey.client() as redis:
+        first = [sender.send("add", 1, 2) for _ in range(20)]
+        os.kill(sender.process.pid, signal.SIGSTOP)
+        # What minutes bring: the server lets go of who is silent.
+        redis.client_kill_filter(_type="normal", skipme=True)
+        os.kill(sender.process.pid, signal.SIGCONT)
+        later = [sender.send("add", 1, 2) for _ in range(20)]
+        assert sender.finish() == 0
+    assert sorted(ids(reader)) == sorted([*first, *later])
