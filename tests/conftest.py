@@ -13,9 +13,10 @@ from tests.support.valkey import Valkey, valkey_server
 
 #: The files that take longest, in that order: begun first, so that no process is left alone with one at the end.
 _SLOW = (
-    "end_to_end/test_stress.py", "cli/test_up.py", "cli/test_streams.py", "faults/test_http.py",
-    "worker/test_blocking.py", "faults/test_worker.py", "faults/test_redis.py", "browser/test_hostile.py",
-    "relay/test_openapi.py",
+    "end_to_end/test_stress.py", "worker/test_processes.py", "cli/test_up.py", "cli/test_streams.py",
+    "faults/test_http.py", "worker/test_blocking.py", "worker/test_greenlets.py", "worker/test_unsignalled.py",
+    "faults/test_worker.py", "faults/test_redis.py", "browser/test_hostile.py", "relay/test_openapi.py",
+    "lives/test_lives.py",
     "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py", "fuzz/test_requests.py",
     "documents/test_commands.py", "browser/test_with_relay.py", "faults/test_waiting.py", "faults/test_attack.py",
     "faults/test_journal.py", "faults/test_relay.py", "faults/test_recovery.py", "cli/test_submit.py",

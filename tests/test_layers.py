@@ -67,6 +67,9 @@ RULES = {
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.gathered": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.concurrency": rule(
+        "watcher.worker.bell", never="celery redis gevent eventlet websockets starlette uvicorn anyio asyncio"
+    ),
     "watcher.worker.publisher": rule(
         "watcher.worker watcher.journal watcher.scripts watcher.target", never="celery websockets starlette uvicorn"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from socket import socketpair
 
 import anyio
@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.listening import soon_failing
+from watcher.relay import subscriber as subscriber_module
 from watcher.relay.subscriber import Subscriber, subscribed
 
 pytestmark = pytest.mark.anyio
@@ -224,3 +225,44 @@ async def test_a_closed_transport_is_a_broken_connection_and_nothing_else() -> N
     with pytest.raises(ExceptionGroup) as raised:
         await subscriber.listen(Ear().take, Ear().take_slowly)
     assert raised.group_contains(RedisConnectionError, match="the connection broke")
+
+
+class Reticent:
+    """One of redis-py's connections, as a version of it may have them that keeps its stream to itself."""
+
+    def __init__(self, connection: object) -> None:
+        self.__dict__["_connection"] = connection
+
+    def __getattr__(self, name: str) -> object:
+        if name == "_writer":
+            raise AttributeError(name)
+        return getattr(self._connection, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._connection, name, value)
+
+
+async def test_where_redis_py_keeps_its_stream_to_itself_all_is_heard_in_its_way(
+    redis: Redis, valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber_module, "_said", False)  # it says so once in a process, which both loops share here
+    make: Callable[[], object] = redis.connection_pool.make_connection
+    monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
+    async with soon_failing(valkey.url()) as other:
+        await hear_a_thousand(redis, other, Ear())
+        slow = Ear(0)
+        await hear_a_thousand(redis, other, slow)
+    assert len(slow.slowly) == 1000
+    assert len([text for text in caplog.messages if "events take a slower way" in text]) == 1
+
+
+async def hear_a_thousand(redis: Redis, other: Redis, ear: Ear) -> None:
+    async with subscribed(redis, "here") as subscriber:
+        await publish(other, 0, 500)
+        async with anyio.create_task_group() as group:
+            group.start_soon(subscriber.listen, ear.take, ear.take_slowly)
+            await eventually(lambda: len(ear.heard) == 500, what="the messages from before")
+            await publish(other, 500, 1000)
+            await eventually(lambda: len(ear.heard) == 1000, what="all messages")
+            group.cancel_scope.cancel()
+    assert ear.heard == [str(number).encode() for number in range(1000)]

@@ -21,6 +21,8 @@ app.conf.update(
 )
 if "CONFIGURED" in os.environ:  # `include` or `imports`
     app.conf[os.environ["CONFIGURED"]] = ["watcher.worker"]
+if os.environ.get("POOL_START_METHOD"):
+    app.conf.worker_pool_start_method = os.environ["POOL_START_METHOD"]
 if os.environ.get("INSTALL") == "1":
     watcher.install(app)
     watcher.install(app)  # must change nothing

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_for
 from watcher.event import Event, decode, weight
 from watcher.journal import BATCH_EVENTS, Record
 from watcher.worker.appender import BatchRefused, JournalAway
-from watcher.worker.outbox import Outbox
+from watcher.worker.outbox import HurriedOutbox, Outbox
 from watcher.worker.pace import Pace
 
 
@@ -283,3 +283,67 @@ def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(
     assert journal.ids == list("abcde")
     assert [number for number, _ in journal.attempts] == [1, 2, 2, 3]
     assert threading.active_count() == before
+
+
+def test_while_no_thread_can_be_started_each_put_sends_and_once_one_can_it_does(journal: Journal) -> None:
+    brief: list[bool] = []
+    outbox = Outbox(journal.append, bound=20_000, be_brief=brief.append)
+    before = threading.stack_size(1 << 46)  # no machine has so much to give
+    try:
+        outbox.put(told("a"))
+        outbox.put(told("b"))
+    finally:
+        threading.stack_size(before)
+    assert (journal.ids, brief) == (["a", "b"], [True, True])
+    outbox.put(told("c"))
+    assert outbox.flush(5)
+    assert (journal.ids, brief) == (["a", "b", "c"], [True, True, False])
+    outbox.stop()
+
+
+def test_what_is_put_while_somebody_sends_inline_is_sent_by_them(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=20_000, threaded=False)
+    journal.held.clear()
+    sending = threading.Thread(target=outbox.put, args=(told("a"),))
+    sending.start()
+    wait_for(lambda: journal.attempts, what="the first one to be on its way")
+    outbox.put(told("b"))
+    journal.held.set()
+    sending.join(5)
+    assert journal.ids == ["a", "b"]
+    assert outbox.unsent() == 0
+
+
+def test_a_flush_without_threads_takes_kept_reports_along(journal: Journal) -> None:
+    outbox = Outbox(journal.append, bound=20_000, threaded=False)
+    for number in range(10):
+        outbox.put(told("a", "PROGRESS", text=str(number)))
+    assert outbox.flush(5)
+    assert journal.texts == ["0", "9"]
+
+
+def test_in_a_hurry_who_sends_a_task_waits_for_it_and_not_for_a_journal_that_is_away(journal: Journal) -> None:
+    outbox = HurriedOutbox(journal.append, bound=20_000)
+    for number in range(5):
+        outbox.put(told(str(number), "PENDING"))
+        assert journal.ids == [str(each) for each in range(number + 1)]
+    journal.held.clear()
+    start = time.monotonic()
+    for _ in range(20):
+        outbox.put(told("b", "PENDING"))
+        outbox.put(told("b"))
+    assert time.monotonic() - start < 2, "only the first one waits"
+    journal.held.set()
+    assert outbox.flush(5)
+    assert len(journal.ids) == 45
+    outbox.stop()
+
+
+def test_what_is_abandoned_is_sent_by_nobody_here(journal: Journal, outbox: Outbox) -> None:
+    outbox.put(told("a"))
+    assert outbox.flush(5)
+    outbox.abandon()
+    outbox.put(told("b"))
+    outbox.put(told("c"))
+    assert not outbox.flush(0.3)
+    assert "c" not in journal.ids

@@ -2,28 +2,34 @@
 
 redis-py makes the connection, with all that belongs to it, and knows a way to listen. On that way a message passes a
 stream, a parser, two generators and three turns of the event loop, which takes 0.2 ms where the processor has done
-something else meanwhile: as long as all the rest of its way through a relay to one client.
+something else meanwhile: as long as all the rest of its way through a relay to one client. It is gone all the same
+where redis-py doesn't let go of its connection's transport, which nothing that is public hands out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import hiredis
+from redis import __version__ as redis_version
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from watcher.listening import SILENCE, keep_asking
+from watcher.listening import SILENCE, confirmed, keep_asking, listen
 
-__all__ = ["Subscriber", "subscribed"]
+__all__ = ["Listener", "Subscriber", "subscribed"]
+
+logger = logging.getLogger(__name__)
 
 #: A read that brings so many bytes has brought all that it could, or nearly: there may be more. Then so many are taken
 #: together, so that those who watch single tasks get more than one event with a write, too.
@@ -34,11 +40,18 @@ _PING: Final = hiredis.pack_command((b"PING",))
 Take = Callable[[Sequence[bytes]], int]
 
 
+class Listener(Protocol):
+    """A connection that is subscribed to a channel."""
+
+    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+        """See :meth:`Subscriber.listen`."""
+
+
 @asynccontextmanager
-async def subscribed(redis: Redis, channel: str) -> AsyncIterator[Subscriber]:
+async def subscribed(redis: Redis, channel: str) -> AsyncIterator[Listener]:
     """A connection of its own that is subscribed to ``channel``; closed at the end.
 
-    What is published from now on is kept until :meth:`Subscriber.listen`.
+    What is published from now on is kept until :meth:`Listener.listen`.
 
     :param redis: where; a client that neither decodes nor retries.
     :raises redis.RedisError: it can't be reached, or lets nobody listen. TimeoutError: it doesn't answer.
@@ -46,15 +59,46 @@ async def subscribed(redis: Redis, channel: str) -> AsyncIterator[Subscriber]:
     connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
     try:
         await connection.connect()
-        # The one thing of redis-py's here that is not public: nothing that is public hands out the transport.
-        transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001
-        subscriber = Subscriber(transport)
-        transport.set_protocol(subscriber)
-        with anyio.fail_after(SILENCE):
-            await subscriber.subscribe(channel)
-        yield subscriber
+        # The one thing of redis-py's here that is not public. It may go away with any version.
+        transport: asyncio.Transport | None = getattr(getattr(connection, "_writer", None), "transport", None)
+        if transport is not None:
+            subscriber = Subscriber(transport)
+            transport.set_protocol(subscriber)
+            with anyio.fail_after(SILENCE):
+                await subscriber.subscribe(channel)
+            yield subscriber
+            return
     finally:
         await connection.disconnect(nowait=True)
+    _say_slower()
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(channel)
+        await confirmed(pubsub)
+        yield _Slower(pubsub)
+
+
+_said = False
+
+
+def _say_slower() -> None:
+    global _said  # noqa: PLW0603 - it is told once in a process
+    if not _said:
+        _said = True
+        logger.warning("events take a slower way: redis-py %s has no transport of its connections", redis_version)
+
+
+class _Slower:
+    """Listens as redis-py does, in public: what a message waits for is longer, and nothing else differs."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+
+    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+        async def handle(message: dict[str, Any]) -> None:
+            if not take([message["data"]]):
+                await take_slowly(message["data"])
+
+        await listen(self._pubsub, handle)
 
 
 class Subscriber(asyncio.Protocol):

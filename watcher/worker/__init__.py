@@ -9,31 +9,26 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
+from celery import signals as celery_signals  # our own module of that name becomes an attribute of this package
 from celery.app import app_or_default
-from celery.signals import (
-    celeryd_after_setup,
-    worker_init,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-    worker_shutdown,
-)
 
 from watcher.configured import journal_target
 from watcher.errors import SettingError
 from watcher.journal import Journal
 from watcher.settings import Settings
+from watcher.worker.concurrency import threads_run
 from watcher.worker.policy import Policy
 from watcher.worker.presence import Presence
-from watcher.worker.publisher import Publisher, threads_run
+from watcher.worker.publisher import Publisher, ends_orderly
 from watcher.worker.signals import Reporter
 from watcher.worker.tagging import put_by_plugin, tags
 from watcher.worker.values import Rendering
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from watcher.event import Event
@@ -50,8 +45,8 @@ class _Plugin:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self._settings = settings
-        self._lock = threading.RLock()
         self._publisher: Publisher | None = None
+        self._made: dict[str, Publisher] = {}
         self._presence: Presence | None = None
         self._off = False
         self._reporter = Reporter(app, self.publish, Policy(app, Rendering.of(settings), _redact))
@@ -61,10 +56,10 @@ class _Plugin:
         put_by_plugin()
         # Before the pool forks, so that the log says once where the events go. Then at each way a process ends that
         # atexit doesn't see, and where the pool's children still wait for the main process.
-        celeryd_after_setup.connect(self.resolve, weak=False, dispatch_uid="watcher:resolve")
-        worker_ready.connect(self.appear, weak=False, dispatch_uid="watcher:appear")
-        for signal in (worker_process_shutdown, worker_shutdown):
-            signal.connect(self.finish, weak=False, dispatch_uid="watcher:finish")
+        _connect("celeryd_after_setup", self.resolve, "resolve")
+        _connect("worker_ready", self.appear, "appear")
+        _connect("worker_process_shutdown", self.finish, "finish")
+        _connect("worker_shutdown", self.finish, "finish")
 
     def publish(self, event: Event) -> None:
         if self._off or _silenced:
@@ -74,25 +69,29 @@ class _Plugin:
             publisher.publish(event)
 
     def resolve(self, **_: Any) -> Publisher | None:
-        """The publisher, made from the app's configuration when it is first needed; None where there is no Redis."""
-        with self._lock:
-            if self._publisher is not None or self._off or _silenced:
-                return self._publisher
-            try:
-                target = journal_target(self._settings, self.app)
-            except SettingError as error:
-                self._off = True
-                _say_why(error)
-                return None
-            self._target = target
-            self._journal = Journal(
-                self._settings.namespace, target.database, self._settings.history, self._settings.history_bytes
-            )
-            self._publisher = Publisher(target, self._journal)
+        """The publisher, made from the app's configuration when it is first needed; None where there is no Redis.
+
+        Threads may come here together, and without a lock, which a fork might leave held in the child.
+        """
+        if self._publisher is not None or self._off or _silenced:
+            return self._publisher
+        try:
+            target = journal_target(self._settings, self.app)
+        except SettingError as error:
+            self._off = True
+            _say_why(error)
+            return None
+        journal = Journal(
+            self._settings.namespace, target.database, self._settings.history, self._settings.history_bytes
+        )
+        self._target, self._journal = target, journal
+        mine = Publisher(target, journal)
+        self._publisher = publisher = self._made.setdefault("publisher", mine)
+        if publisher is mine:
             logger.info("watcher: publishing to %s, namespace %s", target, self._settings.namespace)
             if target.note:
                 logger.warning("watcher: %s", target.note)
-            return self._publisher
+        return publisher
 
     def appear(self, sender: Any, **_: Any) -> None:
         """The worker takes tasks now: from here on relays know whether it is there."""
@@ -138,7 +137,10 @@ def install(app: Celery, *, redact: Hook | None = None) -> None:
     if not settings.enabled:
         return
     _installed = _Plugin(app, settings)
-    _installed.connect()
+    try:
+        _installed.connect()
+    except Exception:  # an app must start with whatever Celery it has
+        logger.exception("watcher: some events are not published: this Celery is none that it knows")
 
 
 def redact_hook() -> Hook | None:
@@ -157,13 +159,22 @@ def _say_why(error: SettingError) -> None:
 
 
 def _on_worker_init(sender: Any, **_: Any) -> None:
+    ends_orderly()
     install(sender.app)
 
 
 def _on_worker_process_init(**_: Any) -> None:
     # A child that was spawned, not forked, imports the modules anew and hears no worker_init.
+    ends_orderly()
     install(app_or_default())
 
 
-worker_init.connect(_on_worker_init, weak=False, dispatch_uid="watcher:worker_init")
-worker_process_init.connect(_on_worker_process_init, weak=False, dispatch_uid="watcher:worker_process_init")
+def _connect(name: str, handler: Callable[..., object], identity: str) -> None:
+    """Have Celery's signal call ``handler``; where it has no such signal, nothing is called."""
+    signal = getattr(celery_signals, name, None)
+    if signal is not None:
+        signal.connect(handler, weak=False, dispatch_uid=f"watcher:{identity}")
+
+
+_connect("worker_init", _on_worker_init, "worker_init")
+_connect("worker_process_init", _on_worker_process_init, "worker_process_init")

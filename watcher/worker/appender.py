@@ -98,6 +98,12 @@ class Appender:
                 raise JournalAway(_reason(error)) from None
             raise BatchRefused(_reason(error)) from None
 
+    def limit(self, timeout: float) -> None:
+        """From the next connection on, allow so many seconds for connecting, and for each answer."""
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self.close()
+
     def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
@@ -130,6 +136,8 @@ class Appender:
                 closed = self._connection.can_read()  # there is nothing to read but the end
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
                 closed = True
+            except AttributeError:  # eventlet takes select.poll away, which redis-py >= 8.1 found when it was imported
+                closed = False
             if closed:
                 self.close()
         if self._connection is None:

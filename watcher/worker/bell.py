@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 __all__ = ["Bell"]
@@ -13,12 +14,14 @@ class Bell:
 
     It rings until it was heard, however often it was rung. A lock does it in a third less time than an Event, which
     makes a lock and a list of who waits each time.
+
+    :param lock: makes its lock; None: what ``threading`` has now, which gevent and eventlet replace.
     """
 
     __slots__ = ("_silence",)
 
-    def __init__(self) -> None:
-        self._silence = threading.Lock()
+    def __init__(self, lock: Callable[[], threading.Lock] | None = None) -> None:
+        self._silence = (lock or threading.Lock)()
         self._silence.acquire()
 
     @property
@@ -32,9 +35,9 @@ class Bell:
             with suppress(RuntimeError):  # another thread rang it just now
                 self._silence.release()
 
-    def wait(self, timeout: float) -> None:
-        """Wait until it rings, for ``timeout`` seconds at most. It is heard then."""
-        self._silence.acquire(timeout=timeout)
+    def wait(self, timeout: float) -> bool:
+        """Wait until it rings, for ``timeout`` seconds at most, and tell whether it did. It is heard then."""
+        return self._silence.acquire(timeout=timeout)
 
     def hear(self) -> None:
         """Let it not ring any more."""

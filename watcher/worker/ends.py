@@ -25,6 +25,7 @@ from watcher.worker.never_ran import ends_of
 from watcher.worker.policy import Policy
 from watcher.worker.raised import in_backend, raised, reason_of
 from watcher.worker.unsignalled import hear_chords, hear_exits, hear_failures, hear_retries, hear_revokes
+from watcher.worker.wrapping import untold
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,13 +64,20 @@ class Ends:
         self._policy = policy
         self._failed = failed
 
+    def worker_is_ready(self) -> None:
+        """Listen to what is only in a worker: importing it elsewhere would be too early for who patches later."""
+        hear_exits(self.on_exit)
+
     def connect(self) -> None:
         """Listen, in this process and in those that it forks; to be called once in a process."""
-        signals.task_internal_error.connect(self.on_internal_error, weak=False, dispatch_uid="watcher:internal_error")
+        signal: Any = getattr(signals, "task_internal_error", None)
+        if signal is None:
+            untold("tasks that Celery itself fails at", "signal task_internal_error")
+        else:
+            signal.connect(self.on_internal_error, weak=False, dispatch_uid="watcher:internal_error")
         hear_failures(self.on_unsaved, self.on_never_ran)
         hear_revokes(self.on_unsaved)
         hear_chords(self.on_never_ran)
-        hear_exits(self.on_exit)
         hear_retries(self.on_going_on)
 
     @guarded

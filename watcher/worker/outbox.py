@@ -2,7 +2,9 @@
 
 A task's thread never waits for Redis here, and a signal handler, a finalizer or a soft time limit may strike anywhere:
 so the lock that it takes is reentrant and guards a few counters, and ``put`` of the queue may be entered again while it
-runs (``queue.SimpleQueue``). A forked child makes an outbox of its own: a lock may be held by a thread that it lacks.
+runs. A forked child makes an outbox of its own: a lock may be held by a thread that it lacks. Thread, locks and queue
+are those of the moment when it is made, which is that of the process's first event: see
+:mod:`watcher.worker.concurrency`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -26,10 +28,11 @@ from watcher.journal import BATCH_EVENTS, Record, batches
 from watcher.order import rank, standing
 from watcher.worker.appender import BatchRefused, JournalAway
 from watcher.worker.bell import Bell
+from watcher.worker.concurrency import Queue, new_queue
 from watcher.worker.pace import Pace
 from watcher.worker.throttle import Throttle
 
-__all__ = ["Outbox"]
+__all__ = ["HurriedOutbox", "Outbox"]
 
 logger = logging.getLogger("watcher")
 
@@ -40,6 +43,12 @@ _PROGRESS: Final = rank("PROGRESS")
 _SHORTEST: Final = 0.001
 #: Seconds of CPU that a send is taken to need where that can't be measured.
 _SEND: Final = 0.00015
+#: How often who sends by itself looks whether others have put something meanwhile.
+_INLINE_ROUNDS: Final = 3
+#: Seconds that who sends a task may wait until that is appended, if it has to.
+_WAIT: Final = 0.5
+#: Seconds in which nobody waits for a journal that has just kept somebody waiting in vain.
+_IMPATIENCE: Final = 10.0
 #: Seconds between two attempts to reach the journal: the first, and the longest.
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 1.0
@@ -61,15 +70,25 @@ class Outbox:
     :param append: appends one batch; raises JournalAway or BatchRefused.
     :param bound: bytes of events that may wait; the newest is dropped when there are more, and counted.
     :param threaded: False where no thread can run: then each :meth:`put` sends by itself, and after a failure no other
-        does for a while, so that what ``append`` may take is taken rarely.
+        does for a while, so that what ``append`` may take is taken rarely. The same while no thread can be started.
+    :param be_brief: told before the sends whether somebody waits for them.
     """
 
-    def __init__(self, append: Append, *, bound: int, threaded: bool = True) -> None:
+    def __init__(
+        self,
+        append: Append,
+        *,
+        bound: int,
+        threaded: bool = True,
+        be_brief: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._append = append
         self._bound = bound
         self._threaded = threaded
+        self._be_brief = be_brief
+        self._new_lock = threading.Lock
         self._lock = threading.RLock()
-        self._queue: SimpleQueue[_Item | threading.Event] = SimpleQueue()
+        self._queue: Queue[_Item | Bell] = new_queue()
         self._hurry = Bell()  # somebody waits for the outbox to be emptied
         self._bell = Bell()  # something came that is not to linger
         self._thread: threading.Thread | None = None
@@ -86,7 +105,7 @@ class Outbox:
         self._rested = False
         self._ends = False
         self._pending: deque[tuple[int, Sequence[Record], int]] = deque()  # with the weight of all
-        self._marks: list[threading.Event] = []
+        self._marks: list[Bell] = []
         self._number = 0
         self._appended = 0
         self._refused = 0
@@ -107,31 +126,34 @@ class Outbox:
                 return
             self._bytes += size
             self._queue.put((event, size))
-            if self._thread is None and self._threaded:
-                self._start()
-        if not self._threaded:
+            inline = self._thread is None and not self._start()
+        if inline:
             self._send_inline()
         elif event.state in FINAL_STATES:
             self._bell.ring()
 
-    def flush(self, timeout: float) -> bool:
+    def flush(self, timeout: float, patience: float = PATIENCE) -> bool:
         """Wait until all that is queued by now is appended, and tell whether it is.
 
-        It gives up after ``timeout`` seconds, and already when nothing was appended for 250 ms.
+        It gives up after ``timeout`` seconds, and already when nothing was appended for ``patience`` seconds, or for
+        250 ms where the journal was away before.
         """
-        if not self._threaded:
+        if not self._bytes:
+            return True
+        done = Bell(self._new_lock)
+        with self._lock:
+            self._queue.put(done)
+            inline = self._thread is None
+        if inline:
+            self._not_before = -math.inf
             self._send_inline()
             return not self._bytes
-        done = threading.Event()
-        with self._lock:
-            if self._thread is None:
-                return not self._bytes
-            self._queue.put(done)
         self._hurry.ring()
         self._bell.ring()
+        patience = patience if self._away_since is None else PATIENCE
         end = time.monotonic() + timeout
         seen = self._appended
-        while not done.wait(max(min(PATIENCE, end - time.monotonic()), 0)):
+        while not done.wait(max(min(patience, end - time.monotonic()), 0)):
             if self._appended == seen or time.monotonic() >= end:
                 return False
             seen = self._appended
@@ -141,24 +163,33 @@ class Outbox:
         """End the thread; what is still queued is lost. It may yet be in a call of ``append`` for its time-out."""
         with self._lock:
             self._stopped = True
-            self._queue.put(threading.Event())
+            self._queue.put(Bell(self._new_lock))
         self._hurry.ring()
         self._bell.ring()
         if self._thread is not None:
             self._thread.join(PATIENCE)
 
+    def abandon(self) -> None:
+        """What is in it is another process's to send: its greenlet came along with a fork, and is to leave it alone."""
+        self._stopped = True
+        self._queue.put(Bell(self._new_lock))
+
     def unsent(self) -> int:
         """Bytes of events that wait, about."""
         return self._bytes
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start the thread, and tell whether there is one."""
+        if not self._threaded:
+            return False
         self._maker = threading.get_native_id()
         thread = threading.Thread(target=self._run, name="watcher-publisher", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            return
+        except RuntimeError:  # the interpreter is shutting down, or the process may have no more of them
+            return False
         self._thread = thread
+        return True
 
     def _run(self) -> None:
         with self._lock:
@@ -166,6 +197,8 @@ class Outbox:
             if self._claimed:
                 return
             self._claimed = True
+        self._sending.acquire()  # for good: nobody else sends from here on
+        self._be_brief(False)
         while not self._stopped:
             try:
                 self._round()
@@ -176,6 +209,8 @@ class Outbox:
     def _round(self) -> None:
         """Wait for records, append them, rest."""
         first = self._first()
+        if self._stopped:
+            return
         # Only where ends come can there be one soon: in a worker's main process there never is.
         if first is not None and self._ends and not self._rested and not self._bell.rings:
             self._bell.wait(self._pace.linger)
@@ -188,7 +223,7 @@ class Outbox:
         if self._marks and self._dropped:
             self._tell()  # no other event may come
         for mark in self._marks:
-            mark.set()
+            mark.ring()
         self._marks.clear()
         self._pace.note(self._spent(), time.monotonic(), ends=self._ends)
 
@@ -207,17 +242,23 @@ class Outbox:
             self._rested = True
 
     def _send_inline(self) -> None:
-        if time.monotonic() < self._not_before or not self._sending.acquire(blocking=False):
-            return
-        try:
-            self._collect(None)
-            if not self._deliver(None):
-                self._not_before = time.monotonic() + self._wait * 10
-                self._wait = min(self._wait * 2, _LONGEST_WAIT)
-        finally:
-            self._sending.release()
+        # What is put meanwhile, by a signal handler or another greenlet, is left to the one that sends.
+        for _ in range(_INLINE_ROUNDS):
+            if self._queue.empty() and not self._pending:
+                return
+            if time.monotonic() < self._not_before or not self._sending.acquire(blocking=False):
+                return
+            try:
+                self._be_brief(True)
+                self._collect(None)
+                self._marks.clear()
+                if not self._deliver(None):
+                    self._not_before = time.monotonic() + self._wait * 10
+                    self._wait = min(self._wait * 2, _LONGEST_WAIT)
+            finally:
+                self._sending.release()
 
-    def _first(self) -> _Item | threading.Event | None:
+    def _first(self) -> _Item | Bell | None:
         """Wait for the next item; None when a report that was kept back is due before."""
         due = self._throttle.next_due()
         try:
@@ -225,7 +266,7 @@ class Outbox:
         except Empty:
             return None
 
-    def _collect(self, item: _Item | threading.Event | None) -> None:
+    def _collect(self, item: _Item | Bell | None) -> None:
         """Move ``item`` and what is queued behind it to where batches wait to be sent."""
         items: list[_Item] = []
         with suppress(Empty):
@@ -254,9 +295,9 @@ class Outbox:
             self._forget(size)
             return None
 
-    def _passed(self, item: _Item | threading.Event) -> Sequence[_Item]:
+    def _passed(self, item: _Item | Bell) -> Sequence[_Item]:
         """The events that ``item`` lets pass."""
-        if isinstance(item, threading.Event):
+        if isinstance(item, Bell):
             self._marks.append(item)
             return self._throttle.release_all()
         event, _ = item
@@ -270,7 +311,7 @@ class Outbox:
 
     def _deliver(self, meanwhile: Callable[[], None] | None) -> bool:
         """Append what is pending, oldest first; False where the journal can't take it now."""
-        while self._pending:
+        while self._pending and not self._stopped:
             number, batch, size = self._pending[0]
             try:
                 self._append(number, batch, meanwhile)
@@ -319,3 +360,22 @@ class Outbox:
             seconds, dropped + self._refused, dropped, self._refused,
         )  # fmt: skip
         self._away_since, self._refused = None, 0
+
+
+class HurriedOutbox(Outbox):
+    """An outbox for a process that may be ended at any moment: who sends a task waits until that is appended.
+
+    For half a second at most, and where that was in vain, nobody does for the next ten seconds. The other events of a
+    task are not waited for.
+    """
+
+    #: Whether it is so: False once it is known that the process is not ended without a word.
+    waits = True
+    _waits_from = -math.inf
+
+    def put(self, event: Event) -> None:
+        """Queue an event, or drop it where the bound is reached."""
+        super().put(event)
+        waits = event.state == "PENDING" and self.waits and time.monotonic() >= self._waits_from
+        if waits and not self.flush(_WAIT, _WAIT):
+            self._waits_from = time.monotonic() + _IMPATIENCE

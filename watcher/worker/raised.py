@@ -9,7 +9,6 @@ from typing import Any
 from celery.app.task import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.states import EXCEPTION_STATES
-from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from watcher.event import ExceptionInfo, Reason
 from watcher.worker.values import Rendering
@@ -27,7 +26,9 @@ def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseExc
     :param einfo: where Celery has the traceback; None where none is to be told.
     :param seen: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
     """
-    name = error.exc_cls_name if isinstance(error, UnpickleableExceptionWrapper) else None
+    # It stands for an exception that can't be pickled, and is known by its name, since it is internal to Celery.
+    stands_in = type(error).__name__ == "UnpickleableExceptionWrapper"
+    name = getattr(error, "exc_cls_name", None) if stands_in else None
     traceback = getattr(einfo, "traceback", None)
     if traceback and seen is not None and type(seen) is not type(error):
         traceback = "".join(tracebacks.format_exception(error))  # the other ends with the name of what stands in for it
@@ -47,7 +48,7 @@ def is_lost_retry(dropped: Any) -> bool:
     traceback = getattr(dropped, "__traceback__", None)
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    retry = inspect.unwrap(Task.retry)  # it may be listened to
+    retry = inspect.unwrap(getattr(Task, "retry", None) or is_lost_retry)  # it may be listened to
     return traceback is not None and traceback.tb_frame.f_code is getattr(retry, "__code__", None)
 
 

@@ -35,6 +35,7 @@ from watcher.worker.reprs import clean
 from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
 from watcher.worker.weakly import Weakly
+from watcher.worker.wrapping import untold
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -83,21 +84,25 @@ class Reporter:
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
-        handlers: tuple[tuple[Signal, Callable[..., None]], ...] = (
-            (signals.before_task_publish, self.on_before_publish),
-            (signals.after_task_publish, self.on_after_publish),
-            (signals.task_received, self.on_received),
-            (signals.task_prerun, self.on_prerun),
-            (signals.task_success, self.on_success),
-            (signals.task_retry, self.on_retry),
-            (signals.task_failure, self.on_failure),
-            (signals.task_revoked, self.on_revoked),
-            (signals.task_rejected, self.on_rejected),
-            (signals.task_unknown, self.on_unknown),
-            (signals.worker_ready, self.on_ready),
+        handlers: tuple[tuple[str, Callable[..., None], str], ...] = (
+            ("before_task_publish", self.on_before_publish, "tags"),
+            ("after_task_publish", self.on_after_publish, "tasks that are sent"),
+            ("task_received", self.on_received, "tasks that workers receive"),
+            ("task_prerun", self.on_prerun, "the starts of tasks"),
+            ("task_success", self.on_success, "tasks that succeed"),
+            ("task_retry", self.on_retry, "retries"),
+            ("task_failure", self.on_failure, "tasks that fail"),
+            ("task_revoked", self.on_revoked, "tasks that are revoked"),
+            ("task_rejected", self.on_rejected, "messages that workers reject"),
+            ("task_unknown", self.on_unknown, "tasks that workers don't know"),
+            ("worker_ready", self.on_ready, "calls that are run together and lost"),
         )
-        for signal, handler in handlers:
-            signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
+        for name, handler, what in handlers:
+            signal: Signal | None = getattr(signals, name, None)
+            if signal is None:
+                untold(what, f"signal {name}")
+            else:
+                signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
         hear_update_state(self.on_update_state)
         hear_drops(self.on_drop)
         self._ends.connect()
@@ -299,6 +304,7 @@ class Reporter:
     @_guarded
     def on_ready(self, *, sender: Any, **_: Any) -> None:
         """The worker is about to take tasks; those that it gathers have jobs in its pool that nobody listens to."""
+        self._ends.worker_is_ready()
         if any(gathered.gathers(task) for task in sender.app.tasks.values()):
             gathered.hear_lost(sender.pool, self.on_gathered_lost)
 

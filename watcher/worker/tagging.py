@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from celery import current_app
-from celery.signals import before_task_publish
+from celery import current_app, signals
 
 from watcher.worker.guarding import guarded
+
+if TYPE_CHECKING:
+    from celery.utils.dispatch import Signal
 
 __all__ = [
     "HEADER",
@@ -85,14 +87,21 @@ def put_by_plugin() -> None:
     """From now on the plugin puts tags into the messages of this process; to be called when it is installed."""
     global _is_put  # noqa: PLW0603 - Celery's signals are global to the process, and so is who listens
     _is_put = True
-    before_task_publish.disconnect(_on_before_publish, dispatch_uid=_UID)
+    if (signal := _before_publish()) is not None:
+        signal.disconnect(_on_before_publish, dispatch_uid=_UID)
 
 
 def _put_alone() -> None:
     """Where the plugin isn't installed, tags travel all the same: those who publish are the workers then."""
     global _is_put  # noqa: PLW0603 - as above
     _is_put = True
-    before_task_publish.connect(_on_before_publish, weak=False, dispatch_uid=_UID)
+    if (signal := _before_publish()) is not None:
+        signal.connect(_on_before_publish, weak=False, dispatch_uid=_UID)
+
+
+def _before_publish() -> Signal | None:
+    """The signal, where this version of Celery has it."""
+    return getattr(signals, "before_task_publish", None)
 
 
 @guarded

@@ -8,30 +8,26 @@ nothing of tasks whose results are elsewhere. The signal ``task_postrun`` would 
 task as well, and to send a signal takes Celery more time than its handler does: a seventieth of what it takes for a
 task that does nothing.
 
-Wrapped are names of Celery's that it doesn't promise to keep, ``update_state`` excepted. Where one isn't there, it
-stays so, and one line in the log says what is not heard of.
+:mod:`watcher.worker.wrapping` does it, and says what is not told where Celery has something else.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from celery import _state
-from celery.app import trace
-from celery.app.task import Context, Task
-from celery.backends.base import Backend
-from celery.concurrency import base as pools
 from celery.exceptions import TaskRevokedError
+
+from watcher.worker.wrapping import follow, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from celery.app.task import Context, Task
     from celery.worker.request import Request
 
 __all__ = [
@@ -53,13 +49,16 @@ __all__ = [
     "running",
 ]
 
-logger = logging.getLogger("watcher")
+#: Where Celery has what is listened to.
+_TASK: Final = "celery.app.task:Task"
+_TRACE: Final = "celery.app.trace:TraceInfo"
+_BACKEND: Final = "celery.backends.base:Backend"
 
 #: Called with the task, the id (None: the running one), the new state, and the meta.
 Report: TypeAlias = Callable[["Task[Any, Any]", str | None, str | None, Any], None]
 
 #: Called with the task, its request, ``IGNORED`` or ``REJECTED``, and what it raised.
-Drop: TypeAlias = Callable[["Task[Any, Any]", Context, str, Any], None]
+Drop: TypeAlias = Callable[["Task[Any, Any]", "Context", str, Any], None]
 
 #: Called with a task's id, its request, the error that it ended with, and why Celery could not store that.
 Unsaved: TypeAlias = Callable[[str, Any, BaseException, Exception], None]
@@ -125,16 +124,13 @@ def hear_update_state(report: Report) -> None:
 
     :param report: must not raise.
     """
-    original = Task.update_state
 
-    @functools.wraps(original)
-    def update_state(
-        self: Task[Any, Any], task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    def told(
+        self: Task[Any, Any], task_id: str | None = None, state: str | None = None, meta: Any = None, **_: Any
     ) -> None:
-        original(self, task_id=task_id, state=state, meta=meta, **kwargs)
         report(self, task_id, state, meta)
 
-    Task.update_state = update_state  # type: ignore[method-assign] # what this module is for
+    follow(f"{_TASK}.update_state", told, "states that tasks set themselves")
 
 
 def hear_retries(report: Retried) -> None:
@@ -148,7 +144,7 @@ def hear_retries(report: Retried) -> None:
             report(self)
         return original(self, *args, **kwargs)
 
-    _wrap(Task, "retry", retry)
+    wrap(f"{_TASK}.retry", retry, "earlier results of tasks that go on after a retry")
 
 
 def hear_drops(report: Drop) -> None:
@@ -157,12 +153,11 @@ def hear_drops(report: Drop) -> None:
     :param report: must not raise.
     """
 
-    def handle(original: Any, self: Any, task: Task[Any, Any], req: Context, **kwargs: Any) -> None:
-        original(self, task, req, **kwargs)
+    def told(self: Any, task: Task[Any, Any], req: Context, *_: Any, **__: Any) -> None:
         report(task, req, self.state, self.retval)
 
-    for name in ("handle_ignore", "handle_reject"):
-        _wrap(getattr(trace, "TraceInfo", None), name, handle)
+    follow(f"{_TRACE}.handle_ignore", told, "tasks that raise Ignore")
+    follow(f"{_TRACE}.handle_reject", told, "tasks that raise Reject")
 
 
 def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
@@ -198,8 +193,8 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
                 if chain:
                     never_ran(chain, request, told.error if told and told.error else exc)
 
-    _wrap(getattr(trace, "TraceInfo", None), "handle_failure", handle)
-    _wrap(Backend, "mark_as_failure", mark)
+    wrap(f"{_TRACE}.handle_failure", handle, "failures that can't be stored")
+    wrap(f"{_BACKEND}.mark_as_failure", mark, "tasks that never run in a chain that failed")
 
 
 def hear_revokes(unsaved: Unsaved) -> None:
@@ -218,7 +213,7 @@ def hear_revokes(unsaved: Unsaved) -> None:
                     unsaved(task_id, request, TaskRevokedError(kwargs.get("reason", args[0] if args else "")), error)
                 raise
 
-    _wrap(Backend, "mark_as_revoked", revoke)
+    wrap(f"{_BACKEND}.mark_as_revoked", revoke, "revokes that can't be stored")
 
 
 def hear_chords(never_ran: NeverRan) -> None:
@@ -236,7 +231,7 @@ def hear_chords(never_ran: NeverRan) -> None:
         finally:
             never_ran([*_outwards(callback)], told.request if told else None, error)
 
-    _wrap(Backend, "chord_error_from_stack", chord)
+    wrap(f"{_BACKEND}.chord_error_from_stack", chord, "tasks that never run after a chord that failed")
 
 
 def hear_exits(report: Exit) -> None:
@@ -255,7 +250,7 @@ def hear_exits(report: Exit) -> None:
             report(request, error)
         return original(kind, error, traceback)
 
-    _wrap(pools, "reraise", reraise)
+    wrap("celery.concurrency.base:reraise", reraise, "tasks that end their thread")
 
 
 def _requests(traceback: TracebackType | None) -> Iterator[Request]:
@@ -288,17 +283,3 @@ class _known:  # noqa: N801 - a context manager that is read as a verb
 
     def __exit__(self, *_: object) -> None:
         _failing.reset(self._token)
-
-
-def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Put ``wrapper``, which is called with the original first, in the place of a function; once."""
-    original = getattr(owner, name, None)
-    if not callable(original):
-        logger.warning("watcher: this version of Celery has no %s, so some ends are told late", name)
-        return
-
-    @functools.wraps(original)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, *args, **kwargs)
-
-    setattr(owner, name, wrapped)

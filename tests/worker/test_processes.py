@@ -1,0 +1,188 @@
+"""Processes that send tasks and end, in all the ways in which a program may make some."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.processes import ROOT, environment, free_port, program
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.worker.support import Reader, producer
+
+
+@pytest.fixture
+def env(valkey: Valkey) -> dict[str, str]:
+    return {
+        "CELERY_BROKER_URL": valkey.url(1),
+        "CELERY_RESULT_BACKEND": valkey.url(2),
+        "WATCHER_REDIS_URL": valkey.url(0),
+        "INSTALL": "1",
+    }
+
+
+@pytest.fixture
+def reader(valkey: Valkey) -> Iterator[Reader]:
+    made = Reader(valkey.url())
+    yield made
+    made.close()
+
+
+def ids(reader: Reader) -> list[str]:
+    return [event.id for _, event in reader.entries()]
+
+
+@pytest.mark.parametrize("early", ["", "early"])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        *((kind, "fork") for kind in ("process", "daemon", "closed pool", "pool", "one for each", "executor", "fork")),
+        *((kind, "spawn") for kind in ("process", "pool", "executor")),
+        *((kind, "forkserver") for kind in ("process", "pool")),
+        *((kind, "billiard fork") for kind in ("process", "daemon", "pool")),
+        *((kind, "billiard spawn") for kind in ("process", "pool")),
+    ],
+)
+def test_children_that_send_and_end_tell_everything(
+    env: dict[str, str], reader: Reader, kind: str, how: str, early: str
+) -> None:
+    command = [sys.executable, "-m", "tests.worker.sending", kind, how, early]
+    done = subprocess.run(
+        command, env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    count = 10 if how.endswith("fork") else 3
+    assert sorted(ids(reader)) == sorted([*map(str, range(count)), *([early] if early else [])])
+
+
+UWSGI = "import pyuwsgi, sys; sys.argv[0] = 'uwsgi'; pyuwsgi.run()"
+
+
+@pytest.mark.parametrize("early", ["", "early"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--enable-threads",
+        "--threads 2",
+        "--lazy-apps",
+        "--lazy-apps --enable-threads",
+        "--enable-threads --py-call-osafterfork",
+        "--gevent 10",
+        "--gevent 10 --gevent-monkey-patch --enable-threads",
+    ],
+)
+def test_uwsgi_which_forks_without_telling_python_tells_everything(
+    env: dict[str, str], reader: Reader, options: str, early: str
+) -> None:
+    port = free_port()
+    command = ["--master", "--need-app", "--die-on-term", "--processes", "2", "--http-socket", f"127.0.0.1:{port}"]
+    web = ["--module", "tests.worker.web:application", *options.split()]
+
+    def ask() -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+                return str(response.read().decode())
+        except ConnectionError:
+            return None
+
+    with program(sys.executable, "-c", UWSGI, *command, *web, env={**env, "EARLY": "1" if early else "0"}) as server:
+        server.wait_for_output("(?s)spawned uWSGI worker 2.*" + ("WSGI app 0.*" * 2 if "lazy" in options else ""))
+        sent = [wait_for(ask, what=f"an answer\n{server.output}") for _ in range(20)]
+        # Sent from a thread, and not from the end of the process: that uWSGI ends when it likes.
+        wait_for(lambda: set(sent) <= set(ids(reader)), what="the tasks to be told")
+        assert server.stop() == 0, "each of its processes ends, and so had begun"
+    seen = [each for each in ids(reader) if each != "early"]
+    assert sorted(seen) == sorted(str(each) for each in sent), "each once"
+    assert ("early" in ids(reader)) == bool(early)
+
+
+FORK = """
+import ctypes, os, sys, time
+from tests.worker.sending import send
+if EARLY:
+    send("early")
+fork = ctypes.PyDLL(None).fork  # none of Python's hooks is called
+for name in map(str, range(10)):
+    child = fork()
+    if not child:
+        send(name)
+        raise SystemExit
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_fork_that_python_is_not_told_of(env: dict[str, str], reader: Reader, early: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK.replace("EARLY", str(early))],
+        env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(ids(reader)) == sorted([*map(str, range(10)), *(["early"] if early else [])])
+
+
+ENDING = """
+import os, signal, sys
+from tests.worker.sending import send
+send("first")
+print("sent", flush=True)
+sys.stdin.readline()  # a moment
+for name in map(str, range(10)):
+    send(name)
+HOW
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("", 0),
+        ("raise SystemExit(3)", 3),
+        ("raise ValueError", 1),
+        ("os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(4)); os.kill(os.getpid(), signal.SIGTERM)", 4),
+    ],
+    ids=["end", "exit", "exception", "interrupt", "handler"],
+)
+def test_a_script_that_ends_right_after_it_has_sent_tells_everything(
+    env: dict[str, str], reader: Reader, how: str, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.replace("HOW", how)],
+        env=environment(env), cwd=ROOT, text=True, input="\n", capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert ids(reader) == ["first", *map(str, range(10))]
+
+
+def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_handler_of_ours(
+    env: dict[str, str], reader: Reader
+) -> None:
+    text = ENDING.replace("HOW", "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\nsignal.pause()")
+    with program(
+        sys.executable, "-c", f"sys = __import__('sys'); sys.stdin = open('/dev/null')\n{text}", env=env
+    ) as it:
+        wait_for(lambda: len(ids(reader)) == 11, what="all to be told")
+        it.signal(signal.SIGTERM)
+        assert it.wait() == -signal.SIGTERM
+
+
+def test_a_producer_that_was_frozen_tells_everything_when_it_goes_on(
+    env: dict[str, str], reader: Reader, valkey: Valkey
+) -> None:
+    with producer(env) as sender, valkey.client() as redis:
+        first = [sender.send("add", 1, 2) for _ in range(20)]
+        os.kill(sender.process.pid, signal.SIGSTOP)
+        # What minutes bring: the server lets go of who is silent.
+        redis.client_kill_filter(_type="normal", skipme=True)
+        os.kill(sender.process.pid, signal.SIGCONT)
+        later = [sender.send("add", 1, 2) for _ in range(20)]
+        assert sender.finish() == 0
+    assert sorted(ids(reader)) == sorted([*first, *later])

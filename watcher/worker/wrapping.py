@@ -1,0 +1,100 @@
+"""Puts functions of ours in the place of Celery's, which call those: carefully, since Celery promises none of them.
+
+Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do, it stays as it is, and one line in the log says
+what is not told.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+__all__ = ["follow", "untold", "wrap"]
+
+logger = logging.getLogger("watcher")
+
+
+def untold(what: str, missing: str) -> None:
+    """Log that this version of Celery has something else where ``missing`` was, and what isn't told therefore."""
+    version = getattr(import_module("celery"), "__version__", "?")
+    logger.warning("watcher: %s are not told: Celery %s has no %s", what, version, missing)
+
+
+def wrap(path: str, wrapper: Callable[..., Any], what: str) -> None:
+    """Put ``wrapper``, which is called with the original first, in the place of a function; once.
+
+    :param path: ``MODULE:NAME`` or ``MODULE:CLASS.NAME``.
+    :param what: what isn't told without it, as the beginning of "… are not told".
+    """
+    accepted = inspect.signature(wrapper)
+
+    def make(original: Callable[..., Any], doubt: Callable[[Exception], None]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            try:
+                accepted.bind(original, *args, **kwargs)
+            except TypeError as error:
+                doubt(error)
+                return original(*args, **kwargs)
+            return wrapper(original, *args, **kwargs)
+
+        return wrapped
+
+    _replace(path, make, what)
+
+
+def follow(path: str, told: Callable[..., None], what: str) -> None:
+    """Call ``told`` after each call of a function that doesn't raise, with the same arguments.
+
+    :param path: as for :func:`wrap`, and so is ``what``.
+    """
+
+    def make(original: Callable[..., Any], doubt: Callable[[Exception], None]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            returned = original(*args, **kwargs)
+            try:
+                told(*args, **kwargs)
+            except (TypeError, AttributeError) as error:
+                doubt(error)
+            return returned
+
+        return followed
+
+    _replace(path, make, what)
+
+
+def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> None:
+    module, _, name = path.partition(":")
+    owner: Any = _module(module)
+    *owners, name = name.split(".")
+    for each in owners:
+        owner = getattr(owner, each, None)
+    original = getattr(owner, name, None)
+    if callable(original):
+        setattr(owner, name, make(original, _Doubt(what)))
+    else:
+        untold(what, path.replace(":", "."))
+
+
+class _Doubt:
+    """Says once that a function was called in a way that nobody knows here."""
+
+    def __init__(self, what: str) -> None:
+        self._what: str | None = what
+
+    def __call__(self, error: Exception) -> None:
+        what, self._what = self._what, None
+        if what is not None:
+            logger.warning("watcher: %s are not told: %s", what, error)
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except (ImportError, AttributeError):  # it may lack what it imports itself
+        return None
