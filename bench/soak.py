@@ -169,8 +169,11 @@ def _whole(workers: list[int]) -> list[int]:
     return workers if len(workers) == 1 + _PROCESSES else []
 
 
-def soak(stage: Stage, seconds: float, output: Path | None) -> list[Sample]:
-    """Look again and again for so long; returns what was seen since everything was full."""
+def soak(stage: Stage, seconds: float, full: int, output: Path | None) -> list[Sample]:
+    """Look again and again for so long; returns what was seen since everything was full.
+
+    :param full: after so many tasks.
+    """
     seen: list[Sample] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -179,7 +182,7 @@ def soak(stage: Stage, seconds: float, output: Path | None) -> list[Sample]:
         if output is not None:
             with output.open("a") as file:
                 file.write(json.dumps(vars(sample)) + "\n")
-        if sample.tasks >= FULL:
+        if sample.tasks >= full:
             seen.append(sample)
     return seen
 
@@ -214,14 +217,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("SOAK_SECONDS") or 1800))
     parser.add_argument("--rate", type=float, default=200, help="tasks a second")
     parser.add_argument("--history", type=int, default=5_000, help="events that the journal keeps")
+    parser.add_argument("--full", type=int, default=FULL, help="from how many tasks on nothing may grow")
     parser.add_argument("--unwatched", action="store_true", help="the worker and the sender without the plugin")
     parser.add_argument("--output", type=Path, help="a line of JSON each look")
     options = parser.parse_args()
     with staged(options.rate, options.history, watched=not options.unwatched) as stage:
-        samples = soak(stage, options.seconds, options.output)
+        samples = soak(stage, options.seconds, options.full, options.output)
         waiting = stage.waiting()
     if len(samples) < 2:
-        print(f"only so much could be seen of what is to be seen after {FULL:,} tasks: let it run for longer")
+        print(f"only so much could be seen of what is to be seen after {options.full:,} tasks: let it run for longer")
         return 2
     return tell(samples, waiting)
 
