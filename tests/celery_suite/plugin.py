@@ -22,11 +22,15 @@ def pytest_configure() -> None:
     """Before anything of Celery is imported by the tests."""
     if os.environ.get("SUITE_WATCHED") == "1":
         from celery.contrib.testing.worker import test_worker_starting
+        from celery.signals import celeryd_after_setup
 
         import watcher.worker
 
         def install(sender: Any, **_: Any) -> None:
             watcher.worker.install(sender)
+            # Only `celery worker` sends it. Without it there are no signs of life, and relays take the worker for one
+            # without the plugin, whose ends the safety net tells after 0.2 s.
+            celeryd_after_setup.send(sender=None, instance=None, conf=sender.conf)
 
         test_worker_starting.connect(install, weak=False)
 

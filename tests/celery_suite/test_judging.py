@@ -50,6 +50,8 @@ def test_the_last_word_is_held_against_what_is_stored() -> None:
     assert found(*life, t={"status": "FAILURE"}) == ["another last word"]
     assert found(life[0], t={"status": "SUCCESS"}) == ["another last word"]
     assert found(t={"status": "SUCCESS"}) == ["another last word"], "of which nothing was told"
+    assert found(t={"status": "REVOKED"}) == ["revoked but never sent"]
+    assert found(t={"status": "REVOKED", "name": "add"}) == ["another last word"]
     rejected = {"status": "FAILURE", "result": {"exc_type": "Reject"}}
     assert found(event("t", "REJECTED", root_id="t"), t=rejected) == [], "Celery stores it as a failure"
 
