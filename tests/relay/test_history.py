@@ -118,6 +118,28 @@ def test_names_that_nobody_can_watch_are_not_remembered() -> None:
     assert newest.state == "SUCCESS"
 
 
+def test_once_it_is_full_it_takes_no_more_memory() -> None:
+    """What the last of 200,000 channels lost is known, and a relay runs for weeks."""
+    history = filled(events=100)
+
+    def flow(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            for each in life(f"task-{number}", name="n", root_id=f"root-{number}"):
+                history.append(encode(each))
+
+    flow(0, 500)
+    tracemalloc.start()
+    try:
+        flow(500, 500)
+        before, _ = tracemalloc.get_traced_memory()
+        flow(1000, 2000)
+        assert tracemalloc.get_traced_memory()[0] - before < 40_000, "20 bytes a task"
+    finally:
+        tracemalloc.stop()
+    assert not history.is_whole("root:root-1500", 4 * 1500)
+    assert history.is_whole("root:root-1500", 4 * 1501)
+
+
 def test_what_was_before_the_relay_came_is_not_known_to_be_whole() -> None:
     history = History(100, 1 << 20)
     history.reset("e", 51)

@@ -16,14 +16,13 @@ from heapq import merge
 from typing import Final, NamedTuple
 
 from watcher.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, is_final, task_of
+from watcher.relay.lost import Lost
 from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, stands
 
 __all__ = ["ALL", "History", "Page", "Piece"]
 
 #: The channel that carries every event.
 ALL: Final = "tasks"
-#: Of this many channels the offset of the last lost event is remembered.
-_REMEMBERED: Final = 200_000
 
 
 class Piece(NamedTuple):
@@ -68,10 +67,7 @@ class History:
         self._kept: dict[int, Kept] = {}  # ascending, since events leave the window in order
         self._stories: dict[str, Story] = {}  # by task
         self._index: dict[str, Offsets] = {}  # by every other channel
-        # Of channels that have no events here, the one that lost some last at the end: channel → offset of its newest
-        # event that is gone; of a channel that is not listed, nothing after _forgotten.
-        self._lost: dict[str, int] = {}
-        self._forgotten = first - 1
+        self._lost = Lost(first - 1)  # of channels that have no events here
 
     def __len__(self) -> int:
         return self.last - self.first + 1
@@ -136,7 +132,7 @@ class History:
         offsets = self._offsets_of(channel)
         if offsets is not None and offsets.lost:
             return after >= offsets.lost
-        return after >= self._lost.get(channel, self._forgotten)
+        return after >= self._lost.newest(channel)
 
     def since(self, floors: Mapping[str, int], cursor: int, limit: int) -> Piece:
         """The next events of some channels, oldest first.
@@ -376,10 +372,6 @@ class History:
                 offsets.dead = 0
 
     def _remember(self, offsets: Offsets, lost: int) -> None:
-        """A channel has no events any more: what it lost is remembered for as long as others don't lose more."""
-        if len(offsets.channel) <= CHANNEL_LIMIT:  # what nobody can watch nobody will ask for, and it has no end
-            self._lost.pop(offsets.channel, None)
-            self._lost[offsets.channel] = lost
-        while len(self._lost) > _REMEMBERED:
-            oldest = next(iter(self._lost))
-            self._forgotten = max(self._forgotten, self._lost.pop(oldest))
+        """A channel has no events any more: what it lost is remembered."""
+        if len(offsets.channel) <= CHANNEL_LIMIT:  # what nobody can watch nobody will ask for
+            self._lost.note(offsets.channel, lost)
