@@ -22,6 +22,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": float(os.environ.get("VISIBILITY", "3600"))},
     result_extended="EXTENDED" in os.environ,
+    task_protocol=int(os.environ.get("PROTOCOL", "2")),
     task_default_queue=os.environ.get("QUEUE", "celery"),
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_prefetch_multiplier=1,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.lives.conftest import Shown
 from tests.support.gate import gate
-from tests.support.processes import worker
+from tests.support.processes import program, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
@@ -182,3 +183,18 @@ def test_what_expires_where_nobody_takes_it_and_what_runs_all_the_same(shown: Sh
         assert not shown.state(waiting, "STARTED")["final"]
         second.open()
         shown.state(waiting, "SUCCESS")
+
+
+def test_a_message_of_protocol_1_is_one_life(shown: Shown, env: dict[str, str]) -> None:
+    """A worker keeps none of its headers."""
+    program_env = {**env, "PROTOCOL": "1"}
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+        code = f"from tests.lives.app import gated; print(gated.delay({closed.name!r}).id)"
+        with program(sys.executable, "-c", code, env=program_env) as sender:
+            assert sender.wait() == 0, sender.output
+            identity = sender.stdout.strip()
+        running = shown.until(identity, lambda told: told.get("times", {}).keys() >= {"PENDING", "RECEIVED", "STARTED"})
+        assert running["state"] == "STARTED"
+        assert running["args"] == [closed.name]
+        closed.open()
+        shown.state(identity, "SUCCESS")

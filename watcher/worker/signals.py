@@ -116,7 +116,9 @@ class Reporter:
         own = tagging.of_header(headers)
         running = self._app.current_worker_task
         message = identity(headers, body)
-        sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
+        sent = None
+        if message is headers:  # of protocol 1 a worker keeps no headers
+            sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
         inherited = tagging.of_header(running.request) if running else ()
         names = tagging.combined(own, tagging.current(), inherited)
         if names:
