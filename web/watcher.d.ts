@@ -38,6 +38,8 @@ export interface Event {
   /** What `update_state(meta=…)` gave. `current` and `total`, where they are numbers, draw a bar. */
   meta?: any;
   meta_size?: number;
+  /** It stands behind the task's state: for a timeline, never to be shown as the state. */
+  late?: true;
   /** Why it is in this state: `expired`, `revoked`, `terminated`, `worker_lost`, `time_limit`, `backend_lost`, `not_sent`. */
   reason?: string;
   [field: string]: any;

@@ -11,7 +11,7 @@ from watcher.relay import messages
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.session import Session
-from watcher.relay.terms import Outcome, Terms
+from watcher.relay.terms import Call, Outcome, Terms
 
 Reply = dict[str, Any]
 
@@ -35,6 +35,10 @@ class Client:
         (reply,) = map(json.loads, outcome.replies)
         assert reply.pop("id") == self.number
         return dict(reply)
+
+    def answers(self, call: Call, value: Any = None) -> list[Reply]:
+        """What is said once a call was carried out."""
+        return [json.loads(reply) for reply in self.session.answer(call, value)]
 
     def connected(self) -> Client:
         assert "connect" in self.ask(connect={})

@@ -38,6 +38,10 @@ class Reader:
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets))) if offsets else True
         return read
 
+    def ids(self) -> list[str]:
+        """The task of each event."""
+        return [event.id for _, event in self.entries()]
+
     def of(self, task_id: str) -> list[Event]:
         """The events of one task, as they arrived."""
         return [event for _, event in self.entries() if event.id == task_id]

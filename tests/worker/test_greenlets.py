@@ -6,35 +6,18 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
 from tests.support.processes import ROOT, environment, free_port, program, worker
-from tests.support.valkey import Valkey, valkey_server
+from tests.support.valkey import valkey_server
 from tests.support.waiting import wait_for
 from tests.worker.support import Reader, producer, states
 
 
 @pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {
-        "CELERY_BROKER_URL": valkey.url(1),
-        "CELERY_RESULT_BACKEND": valkey.url(2),
-        "WATCHER_REDIS_URL": valkey.url(0),
-        "INSTALL": "1",
-    }
-
-
-@pytest.fixture
-def reader(valkey: Valkey) -> Iterator[Reader]:
-    made = Reader(valkey.url())
-    yield made
-    made.close()
-
-
-def ids(reader: Reader) -> list[str]:
-    return [event.id for _, event in reader.entries()]
+def env(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "INSTALL": "1"}
 
 
 def ask(port: int) -> str:
@@ -74,9 +57,9 @@ def test_each_request_of_a_web_server_of_greenlets_is_answered_and_told(
     with program(*arguments, env={**env, **extra}) as server:
         wait_for(lambda: up(port), what=f"the server to answer\n{server.output}")
         sent = [ask(port) for _ in range(20)]
-        wait_for(lambda: set(sent) <= set(ids(reader)), what="the tasks to be told")
+        wait_for(lambda: set(sent) <= set(reader.ids()), what="the tasks to be told")
         assert server.stop() == 0
-    seen = ids(reader)
+    seen = reader.ids()
     assert len(seen) == len(set(seen)), "each once"
     assert ("early" in seen) == (extra.get("EARLY") == "1")
 
@@ -145,7 +128,7 @@ def test_a_program_that_is_patched_after_the_import_tells_everything(
     first = "send('first')\n" if early else ""
     done = run(f"together = {'threads' not in how and 'only' not in how}\n{first}{PATCHES[how]}\n{WORK}", env)
     assert "watcher" not in done.stderr
-    assert sorted(ids(reader)) == sorted([*(["first"] if early else []), *map(str, range(50))])
+    assert sorted(reader.ids()) == sorted([*(["first"] if early else []), *map(str, range(50))])
 
 
 @pytest.mark.parametrize("how", ["gevent", "eventlet"])
@@ -185,7 +168,7 @@ def test_a_frozen_journal_holds_up_no_greenlet(env: dict[str, str], how: str, be
         )
         assert "unpublished" not in done.stderr
         reader = Reader(server.url())
-        assert ids(reader) == ["first", *map(str, range(50))]
+        assert reader.ids() == ["first", *map(str, range(50))]
         reader.close()
 
 

@@ -15,15 +15,6 @@ from tests.worker.support import Reader, producer, states
 from watcher.event import encode
 
 
-@pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {
-        "CELERY_BROKER_URL": valkey.url(1),
-        "CELERY_RESULT_BACKEND": valkey.url(2),
-        "WATCHER_REDIS_URL": valkey.url(0),
-    }
-
-
 def run(text: str, env: dict[str, str], *, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a program of its own."""
     done = subprocess.run(

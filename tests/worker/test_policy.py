@@ -32,15 +32,6 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {
-        "CELERY_BROKER_URL": valkey.url(1),
-        "CELERY_RESULT_BACKEND": valkey.url(2),
-        "WATCHER_REDIS_URL": valkey.url(0),
-    }
-
-
 def named(iban: str) -> str:
     return iban
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,24 +17,8 @@ from tests.worker.support import Reader, producer
 
 
 @pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {
-        "CELERY_BROKER_URL": valkey.url(1),
-        "CELERY_RESULT_BACKEND": valkey.url(2),
-        "WATCHER_REDIS_URL": valkey.url(0),
-        "INSTALL": "1",
-    }
-
-
-@pytest.fixture
-def reader(valkey: Valkey) -> Iterator[Reader]:
-    made = Reader(valkey.url())
-    yield made
-    made.close()
-
-
-def ids(reader: Reader) -> list[str]:
-    return [event.id for _, event in reader.entries()]
+def env(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "INSTALL": "1"}
 
 
 @pytest.mark.parametrize("early", ["", "early"])
@@ -58,7 +41,7 @@ def test_children_that_send_and_end_tell_everything(
     )
     assert (done.returncode, done.stderr) == (0, "")
     count = 10 if how.endswith("fork") else 3
-    assert sorted(ids(reader)) == sorted([*map(str, range(count)), *([early] if early else [])])
+    assert sorted(reader.ids()) == sorted([*map(str, range(count)), *([early] if early else [])])
 
 
 UWSGI = "import pyuwsgi, sys; sys.argv[0] = 'uwsgi'; pyuwsgi.run()"
@@ -96,11 +79,11 @@ def test_uwsgi_which_forks_without_telling_python_tells_everything(
         server.wait_for_output("(?s)spawned uWSGI worker 2.*" + ("WSGI app 0.*" * 2 if "lazy" in options else ""))
         sent = [wait_for(ask, what=f"an answer\n{server.output}") for _ in range(20)]
         # Sent from a thread, and not from the end of the process: that uWSGI ends when it likes.
-        wait_for(lambda: set(sent) <= set(ids(reader)), what="the tasks to be told")
+        wait_for(lambda: set(sent) <= set(reader.ids()), what="the tasks to be told")
         assert server.stop() == 0, "each of its processes ends, and so had begun"
-    seen = [each for each in ids(reader) if each != "early"]
+    seen = [each for each in reader.ids() if each != "early"]
     assert sorted(seen) == sorted(str(each) for each in sent), "each once"
-    assert ("early" in ids(reader)) == bool(early)
+    assert ("early" in reader.ids()) == bool(early)
 
 
 FORK = """
@@ -125,7 +108,7 @@ def test_a_fork_that_python_is_not_told_of(env: dict[str, str], reader: Reader, 
         env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(ids(reader)) == sorted([*map(str, range(10)), *(["early"] if early else [])])
+    assert sorted(reader.ids()) == sorted([*map(str, range(10)), *(["early"] if early else [])])
 
 
 ENDING = """
@@ -159,7 +142,7 @@ def test_a_script_that_ends_right_after_it_has_sent_tells_everything(
         env=environment(env), cwd=ROOT, text=True, input="\n", capture_output=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == code
-    assert ids(reader) == ["first", *map(str, range(10))]
+    assert reader.ids() == ["first", *map(str, range(10))]
 
 
 def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_handler_of_ours(
@@ -169,7 +152,7 @@ def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_h
     with program(
         sys.executable, "-c", f"sys = __import__('sys'); sys.stdin = open('/dev/null')\n{text}", env=env
     ) as it:
-        wait_for(lambda: len(ids(reader)) == 11, what="all to be told")
+        wait_for(lambda: len(reader.ids()) == 11, what="all to be told")
         it.signal(signal.SIGTERM)
         assert it.wait() == -signal.SIGTERM
 
@@ -185,4 +168,4 @@ def test_a_producer_that_was_frozen_tells_everything_when_it_goes_on(
         os.kill(sender.process.pid, signal.SIGCONT)
         later = [sender.send("add", 1, 2) for _ in range(20)]
         assert sender.finish() == 0
-    assert sorted(ids(reader)) == sorted([*first, *later])
+    assert sorted(reader.ids()) == sorted([*first, *later])

@@ -35,28 +35,17 @@ def record(task_id: str) -> Record:
 
 
 @pytest.fixture
-def reader(valkey: Valkey) -> Iterator[Reader]:
-    made = Reader(valkey.url())
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def publisher(valkey: Valkey) -> Iterator[Publisher]:
     made = Publisher(valkey.url(), JOURNAL)
     yield made
     made.close()
 
 
-def ids(reader: Reader) -> list[str]:
-    return [event.id for _, event in reader.entries()]
-
-
 def test_events_are_in_the_journal_in_order(publisher: Publisher, reader: Reader) -> None:
     for number in range(2000):
         publisher.publish(event(str(number)))
     assert publisher.flush(10)
-    assert ids(reader) == [str(number) for number in range(2000)]
+    assert reader.ids() == [str(number) for number in range(2000)]
 
 
 def test_nothing_connects_before_the_first_event(valkey: Valkey) -> None:
@@ -76,7 +65,7 @@ def test_a_batch_that_is_sent_again_is_appended_once(valkey: Valkey, reader: Rea
     appender.append(1, batch)
     appender.append(1, batch)
     appender.append(2, batch)
-    assert ids(reader) == ["a", "a"]
+    assert reader.ids() == ["a", "a"]
     appender.close()
 
 
@@ -85,8 +74,8 @@ def test_a_batch_is_there_while_its_answer_is_waited_for(valkey: Valkey, reader:
     appender, seen = Appender(valkey.url(), JOURNAL), []
 
     def meanwhile() -> None:
-        wait_for(lambda: len(ids(reader)) > 1, what="the event in the journal")
-        seen.append(ids(reader))
+        wait_for(lambda: len(reader.ids()) > 1, what="the event in the journal")
+        seen.append(reader.ids())
 
     appender.append(1, [record("a")])  # the server has the script from here on
     line = b'{"id":"b","state":"PENDING","timestamp":1,"source":"signal"}'
@@ -104,7 +93,7 @@ def test_a_connection_that_the_server_closed_is_replaced_without_a_word(
         redis.client_kill_filter(_type="normal", skipme=True)
     publisher.publish(event("b"))
     assert publisher.flush()
-    assert ids(reader) == ["a", "b"]
+    assert reader.ids() == ["a", "b"]
     assert caplog.messages == []
 
 
@@ -115,7 +104,7 @@ def test_scripts_that_the_server_forgot_are_sent_again(valkey: Valkey, publisher
         redis.script_flush()
     publisher.publish(event("b"))
     assert publisher.flush()
-    assert ids(reader) == ["a", "b"]
+    assert reader.ids() == ["a", "b"]
 
 
 def test_a_frozen_server_blocks_nobody_and_loses_nothing() -> None:
@@ -129,8 +118,8 @@ def test_a_frozen_server_blocks_nobody_and_loses_nothing() -> None:
                 publisher.publish(event(str(number)))
             assert time.monotonic() - start < 0.25
             assert not publisher.flush(0.5)
-        wait_for(lambda: len(ids(reader)) >= 1001, what="all events to arrive after the thaw")
-        assert ids(reader) == ["before", *map(str, range(1000))]
+        wait_for(lambda: len(reader.ids()) >= 1001, what="all events to arrive after the thaw")
+        assert reader.ids() == ["before", *map(str, range(1000))]
         publisher.close()
         reader.close()
 
@@ -149,8 +138,8 @@ def test_a_server_that_dies_and_comes_back_gets_what_was_published_meanwhile(
         wait_for(lambda: caplog.messages, what="a line in the log")
     with valkey_server(port=port, data=tmp_path) as server:
         reader = Reader(server.url())
-        wait_for(lambda: "99" in ids(reader), what="the events of the outage to arrive")
-        assert [one for one in ids(reader) if one != "before"] == [str(number) for number in range(100)]
+        wait_for(lambda: "99" in reader.ids(), what="the events of the outage to arrive")
+        assert [one for one in reader.ids() if one != "before"] == [str(number) for number in range(100)]
         wait_for(lambda: len(caplog.messages) == 2, what="the end of the outage to be told")
         assert "events lost: 0" in caplog.messages[1]
         publisher.close()
@@ -178,7 +167,7 @@ def test_a_server_that_takes_no_writes_for_now_gets_them_later(refusing: str) ->
             redis.replicaof("NO", "ONE")
         else:
             redis.acl_setuser("default", enabled=True, nopass=True, commands=["+evalsha", "+eval"], reset_keys=False)
-        wait_for(lambda: ids(reader) == ["before", "meanwhile"], what="the event to arrive when it is taken again")
+        wait_for(lambda: reader.ids() == ["before", "meanwhile"], what="the event to arrive when it is taken again")
         publisher.close()
         reader.close()
 
@@ -238,7 +227,7 @@ def test_a_forked_child_starts_afresh_and_both_publish_everything(valkey: Valkey
         valkey.url(),
     )
     assert done.returncode == 0, done.stderr
-    seen = ids(reader)
+    seen = reader.ids()
     assert len(seen) == len(set(seen)) == 1000
     for source in ("before", "after", "0", "1", "2"):
         assert [one for one in seen if one.startswith(f"{source}:")] == [f"{source}:{number}" for number in range(200)]
@@ -247,7 +236,7 @@ def test_a_forked_child_starts_afresh_and_both_publish_everything(valkey: Valkey
 def test_a_program_that_ends_flushes_first(valkey: Valkey, reader: Reader) -> None:
     done = script("for number in range(500): publisher.publish(event(str(number)))", valkey.url())
     assert done.returncode == 0, done.stderr
-    assert len(ids(reader)) == 500
+    assert len(reader.ids()) == 500
 
 
 @pytest.mark.parametrize("how", ["dead", "frozen"])
@@ -297,7 +286,7 @@ def test_uwsgi_without_threads_is_sent_inline_and_briefly(tmp_path: Path) -> Non
         reader = Reader(server.url())
         assert done.returncode == 0, done.stderr
         assert float(done.stdout) < 0.25, "100 events against a frozen server, in all"
-        assert ids(reader)[0] == "a"
+        assert reader.ids()[0] == "a"
         reader.close()
 
 
@@ -320,8 +309,8 @@ def test_the_buffer_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> Non
             assert publisher._outbox.unsent() <= 100_000
         assert publisher.flush(5)
         wait_for(lambda: [text for text in caplog.messages if "buffer full" in text], what="the loss to be told")
-        kept = len(ids(reader))
-        assert ids(reader) == [str(number) for number in range(kept)], "the newest are the ones that are dropped"
+        kept = len(reader.ids())
+        assert reader.ids() == [str(number) for number in range(kept)], "the newest are the ones that are dropped"
         assert f"events lost: {5000 - kept} " in caplog.text
         publisher.close()
         reader.close()

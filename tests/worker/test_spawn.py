@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import celery
 import pytest
 
@@ -14,13 +12,6 @@ from tests.worker.support import Reader, producer, states
 pytestmark = pytest.mark.skipif(
     tuple(map(int, celery.__version__.split(".")[:2])) < (5, 7), reason="Celery 5.7 has the setting"
 )
-
-
-@pytest.fixture
-def reader(valkey: Valkey) -> Iterator[Reader]:
-    made = Reader(valkey.url())
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("how", ["installed", "included", "both"])

@@ -14,13 +14,8 @@ from tests.worker.support import Reader, producer, states
 
 
 @pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {
-        "CELERY_BROKER_URL": valkey.url(1),
-        "CELERY_RESULT_BACKEND": valkey.url(2),
-        "WATCHER_REDIS_URL": valkey.url(0),
-        "INSTALL": "1",
-    }
+def env(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "INSTALL": "1"}
 
 
 MISSING = {
