@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chain, chord
 from redis import Redis
 
 import watcher
@@ -46,6 +46,18 @@ def chameleon(self: Task[Any, Any]) -> Any:
 @app.task(name="replaced_by_chain", bind=True)
 def replaced_by_chain(self: Task[Any, Any]) -> Any:
     return self.replace(add.s(1, 2) | add.s(39))
+
+
+@app.task(name="fails")
+def fails() -> None:
+    raise ValueError("boom")
+
+
+@app.task(name="replaced_by_failing", bind=True)
+def replaced_by_failing(self: Task[Any, Any], how: str) -> Any:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0, exc=OSError("not yet"))
+    return self.replace(chain(fails.si(), add.si(1, 2)) if how == "chain" else chord([fails.si()], add.si(1, 2)))
 
 
 @app.task(name="gated")

@@ -93,6 +93,30 @@ def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str,
         shown.state(again, "SUCCESS")
 
 
+def test_a_later_try_runs_although_the_backend_has_the_retry_before(shown: Shown, env: dict[str, str]) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+        identity = shown.send("patient", closed.name, kwargs={"countdown": 0})
+        shown.state(identity, "STARTED", retries=1)
+        assert shown.app.backend.get_status(identity) == "RETRY"
+        shown.after_the_net()
+        running = shown.of(identity)
+        assert (running["state"], running.get("exception")) == ("STARTED", None)
+        closed.open()
+        assert shown.state(identity, "SUCCESS")["source"] == "signal"
+
+
+@pytest.mark.parametrize("extended", ["0", "1"])
+@pytest.mark.parametrize("how", ["chain", "chord"])
+def test_a_later_try_that_is_replaced_by_what_fails_has_failed(
+    shown: Shown, env: dict[str, str], how: str, extended: str
+) -> None:
+    """What never ran has its id, and is no try of it."""
+    with worker(APP, env={**env, "EXTENDED": "1"} if extended == "1" else env):
+        task = shown.state(shown.send("replaced_by_failing", how), "FAILURE", timeout=10)
+        assert (task["name"], task["source"], task["retries"]) == ("add", "signal", 0)
+        assert "boom" in task["exception"]["message"]
+
+
 def test_a_later_try_has_its_own_expiry(shown: Shown, env: dict[str, str]) -> None:
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
         options = {"countdown": 1, "expires": None}
