@@ -62,9 +62,18 @@ def _is_of_before(event: Event, task: Task, ends: Sequence[Event]) -> bool:
 
 
 def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:
-    """Whether a worker runs the task, and another one has stored that it was revoked (Celery 5.7)."""
-    running = rank("STARTED") <= rank(task.state) <= rank("PROGRESS")
-    return event.state == "REVOKED" and event.reason == "revoked" and running and workers.has(task)
+    """Whether a worker runs the task, and what is stored is not its end, but from another worker or an earlier run.
+
+    Another worker stores that it was revoked (Celery 5.7). ``RETRY`` of the run before is stored until this one has
+    reported or ended, and without its time; and a task may give itself that name while it runs.
+    """
+    if not rank("STARTED") <= rank(task.state) <= rank("PROGRESS"):
+        return False
+    if event.state == "REVOKED":
+        return event.reason == "revoked" and workers.has(task)
+    if event.state == "RETRY":
+        return bool((task.retries and event.retries is None) or task.redelivered or event.exception is None)
+    return False
 
 
 def _placed(event: Event, task: Task) -> Event | None:
