@@ -58,6 +58,14 @@ def test_the_retry_of_the_run_before_is_over_while_this_one_runs(state: str) -> 
         assert found.retries == 1
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RECEIVED"])
+def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: str) -> None:
+    for workers in (THERE, GONE):
+        assert following(stored("STARTED", hostname="w"), task(state), [], workers) is None, "of an earlier life or run"
+        assert following(stored("STARTED", hostname="v"), task(state), [], workers) is not None
+        assert following(stored("STARTED"), task(state), [], workers) is not None
+
+
 def test_what_was_revoked_and_is_not_known_is_no_task() -> None:
     assert following(stored("REVOKED", reason="revoked"), None, [], THERE) is None
     assert following(stored("REVOKED", reason="expired"), None, [], THERE) is not None
