@@ -28,6 +28,22 @@ def test_a_task_that_is_replaced_ends_with_what_replaced_it(
         assert (task["result"], task["source"], task["name"]) == (result, "signal", "add")
 
 
+@pytest.mark.parametrize("how", ["chain", "chord", "group"])
+def test_a_task_that_is_replaced_by_a_workflow_waits_for_it_on_no_worker(
+    shown: Shown, env: dict[str, str], how: str
+) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env={**env, "TRACK": "1"}) as first:
+        identity = shown.send("replaced_by_waiting", how, closed.name)
+        waiting = shown.state(identity, "PENDING", timeout=5)
+        assert (waiting.get("hostname"), waiting.get("run"), waiting["final"]) == (None, None, False)
+        shown.after_the_net()
+        assert shown.of(identity)["state"] == "PENDING", "what is stored is of the run before"
+        with worker(APP, "-n", "w2@here", "-Q", "celery,elsewhere", env=env):
+            first.kill()
+            closed.open()
+            assert shown.state(identity, "SUCCESS")["hostname"] == "w2@here"
+
+
 def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown, env: dict[str, str]) -> None:
     with (
         worker(APP, env=env),
