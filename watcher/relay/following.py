@@ -37,6 +37,10 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
     if task is None:
         # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
         return None if event.state == "REVOKED" and event.reason == "revoked" else event
+    if event.state == "STARTED" and workers.knows(event.hostname):
+        return (
+            None  # told already, and stored without its time: of an earlier life or run, if it isn't the task's state
+        )
     if _is_of_before(event, task, ends) or _is_somebody_elses_word(event, task, workers):
         return None
     placed = _placed(event, task)
@@ -62,9 +66,18 @@ def _is_of_before(event: Event, task: Task, ends: Sequence[Event]) -> bool:
 
 
 def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:
-    """Whether a worker runs the task, and another one has stored that it was revoked (Celery 5.7)."""
-    running = rank("STARTED") <= rank(task.state) <= rank("PROGRESS")
-    return event.state == "REVOKED" and event.reason == "revoked" and running and workers.has(task)
+    """Whether a worker runs the task, and what is stored is not its end, but from another worker or an earlier run.
+
+    Another worker stores that it was revoked (Celery 5.7). ``RETRY`` of the run before is stored until this one has
+    reported or ended, and without its time; and a task may give itself that name while it runs.
+    """
+    if not rank("STARTED") <= rank(task.state) <= rank("PROGRESS"):
+        return False
+    if event.state == "REVOKED":
+        return event.reason == "revoked" and workers.has(task)
+    if event.state == "RETRY":
+        return bool((task.retries and event.retries is None) or task.redelivered or event.exception is None)
+    return False
 
 
 def _placed(event: Event, task: Task) -> Event | None:

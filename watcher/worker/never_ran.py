@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from watcher.event import Event
-from watcher.worker import tagging
+from watcher.worker import lives, tagging
 
 __all__ = ["ends_of", "outwards"]
 
@@ -31,6 +31,8 @@ def ends_of(
     """
     parent = before.get("id") if before is not None else None
     root = (before.get("root_id") if before is not None else None) or parent
+    # Under its id another task may have run, and more than once: that which this one was to take the place of.
+    sent = lives.next_life(before) if before is not None else None
     inherited = tagging.of_header(before) if before is not None else []
     for each in _leaves(signatures):
         options = each.options
@@ -45,6 +47,7 @@ def ends_of(
             source="signal",
             queue=_name(options.get("queue")),
             retries=0,
+            sent=sent,
             root_id=options.get("root_id") or root or str(task_id),
             parent_id=options.get("parent_id") or parent,
             group_id=each.group_id,
