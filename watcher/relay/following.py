@@ -38,9 +38,8 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
         # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
         return None if event.state == "REVOKED" and event.reason == "revoked" else event
     if event.state == "STARTED" and workers.knows(event.hostname):
-        return (
-            None  # told already, and stored without its time: of an earlier life or run, if it isn't the task's state
-        )
+        # Its worker has told of it; what is stored has no time, so it may be of an earlier life or run.
+        return None
     if _is_of_before(event, task, ends) or _is_somebody_elses_word(event, task, workers):
         return None
     placed = _placed(event, task)
