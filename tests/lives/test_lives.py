@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lives.conftest import Shown
+from tests.lives.conftest import VISIBILITY, Shown
 from tests.support.gate import gate
 from tests.support.processes import program, worker
 from tests.support.valkey import Valkey
@@ -53,7 +53,7 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
     ):
         identity = shown.send("gated", first.name, "the first")
         first.open()
-        failed = shown.state(identity, "FAILURE")
+        failed = shown.state(identity, "FAILURE", source="signal")
         assert failed["final"]
         shown.send("gated", second.name, task_id=identity)
         running = shown.state(identity, "STARTED")
@@ -66,6 +66,7 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
 
 
 def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Shown, env: dict[str, str]) -> None:
+    env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed:
         with worker(APP, "-n", "w1@here", env=env) as first:
             identity = shown.send("late", closed.name)
@@ -80,6 +81,7 @@ def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Sh
 
 
 def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str], valkey: Valkey) -> None:
+    env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
         identity = shown.send("late", closed.name)
         shown.state(identity, "PROGRESS")
