@@ -14,7 +14,8 @@ from watcher.relay.sweep import Workers
 __all__ = ["following", "is_settled"]
 
 #: Little of this is stored, and some only with result_extended; the channels that carry an event depend on it.
-_FROM_THE_TASK: Final = ("name", "hostname", "queue", "sent", "root_id", "parent_id", "group_id", "tags")
+_FROM_ANOTHER_TRY: Final = ("name", "queue", "sent", "root_id", "parent_id", "group_id", "tags")
+_FROM_THE_TASK: Final = (*_FROM_ANOTHER_TRY, "hostname")
 #: Ends that the backend has nothing to say against: it keeps SUCCESS, and doesn't know the others.
 _SETTLED: Final = ("SUCCESS", "REJECTED", "IGNORED")
 #: An end is stored first, and told of within so many seconds, by the same clock.
@@ -45,7 +46,9 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
     placed = _placed(event, task)
     if placed is None or not _says_more(placed, task):
         return None
-    known = {name: getattr(task, name) for name in _FROM_THE_TASK if getattr(placed, name) is None}
+    # Of another try it isn't known who has it.
+    names = _FROM_THE_TASK if (placed.retries or 0) == (task.retries or 0) else _FROM_ANOTHER_TRY
+    known = {name: getattr(task, name) for name in names if getattr(placed, name) is None}
     return msgspec.structs.replace(placed, **known)
 
 

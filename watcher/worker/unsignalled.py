@@ -23,6 +23,7 @@ from celery import _state
 from celery.exceptions import TaskRevokedError
 
 from watcher.worker.never_ran import outwards
+from watcher.worker.raised import in_backend
 from watcher.worker.wrapping import follow, wrap
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
             try:
                 return original(self, task, req, *args, **kwargs)
             except Exception as error:
-                unsaved(str(req.id), req, self.retval, error)
+                # Of what a hook raises, as on_failure, Celery makes the task's end, and comes here once more with it.
+                if in_backend(error) or vars(req).setdefault("watcher_failing", error) is not error:
+                    unsaved(str(req.id), req, self.retval, error)
                 raise
 
     def mark(original: Any, self: Any, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> Any:
