@@ -147,6 +147,25 @@ def test_a_new_try_starts_its_own_times_and_leaves_the_last_error_behind() -> No
     assert task.meta is UNSET
 
 
+def test_what_is_of_one_run_is_not_told_of_another() -> None:
+    first = event("a", "STARTED", 1, hostname="w1", run="one")
+    again = event("a", "RECEIVED", 2, hostname="w2", run="two", redelivered=1, late=True)
+    told = [(1, first), (2, again)]
+    assert (task := task_of(told)) is not None
+    assert (task.hostname, task.run, task.redelivered) == ("w1", "one", None)
+    assert task.reserved is not None
+    assert (task.reserved.hostname, task.reserved.run) == ("w2", "two")
+    succeeded = event("a", "SUCCESS", 3, hostname="w1", run="one")
+    began = event("a", "STARTED", 4, hostname="w2", run="two", redelivered=1, late=True)
+    assert (task := task_of([*told, (3, succeeded), (4, began)])) is not None
+    assert (task.state, task.hostname, task.redelivered, task.reserved) == ("SUCCESS", "w1", None, None)
+    stored = event("a", "SUCCESS", 5, retries=1)
+    late = event("a", "RETRY", 3, hostname="w1", run="one", late=True)
+    for order in ([(1, first), (2, stored), (3, late)], [(1, stored), (2, late)]):
+        assert (task := task_of(order)) is not None
+        assert (task.retries, task.hostname, task.run) == (1, None, None)
+
+
 def test_an_event_behind_the_state_adds_what_is_not_known_and_changes_nothing_else() -> None:
     pending = event("a", "PENDING", 9, name="other", queue="q", late=True)
     task = task_of([(1, event("a", "STARTED", 5, name="n")), (2, pending)])

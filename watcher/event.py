@@ -154,6 +154,8 @@ _LASTING: Final = (
     "name", "hostname", "queue", "retries", "sent", "run", "redelivered", "eta", "expires", "root_id", "parent_id",
     "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
 )  # fmt: skip
+#: Those of one run: another one has its own, or they are not known of it.
+_OF_THE_RUN: Final = ("hostname", "run", "redelivered")
 #: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
 _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
 
@@ -161,6 +163,7 @@ _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exce
 _SCHEDULED: Final = frozenset({"PENDING", "RECEIVED", "RETRY"})
 # RETRY says when the next try may run: what a message of this one said is over.
 _LASTING_BUT_SCHEDULE: Final = tuple(name for name in _LASTING if name not in ("eta", "expires"))
+_OF_ALL_RUNS: Final = tuple(name for name in _LASTING_BUT_SCHEDULE if name not in _OF_THE_RUN)
 
 #: What an event weighs beside what a task gives it, in bytes.
 _WEIGHT: Final = 450
@@ -281,7 +284,7 @@ def _superseding(task: Task, event: Event) -> dict[str, Any]:
     another_run = _of_another_run(task, event)
     if another_run:
         times = _times_before(task, event)
-        changes["redelivered"] = event.redelivered
+        changes |= {name: getattr(event, name) for name in _OF_THE_RUN}
     if another_run or event.meta is not UNSET or event.meta_size is not None:
         changes |= {"meta": event.meta, "meta_size": event.meta_size}
     if task.state == "RECEIVED" and _place(event) < _place(task):
@@ -316,10 +319,12 @@ def _entered(times: dict[str, float], event: Event) -> dict[str, float]:
 def _completing(task: Task, event: Event) -> dict[str, Any]:
     """What ``event``, which stands behind the task's state, tells that is not known yet."""
     another_run = _of_another_run(task, event)
-    names = _LASTING_BUT_SCHEDULE if another_run or task.state == "RETRY" else _LASTING
-    changes = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
+    names = _OF_ALL_RUNS if another_run else _LASTING_BUT_SCHEDULE if task.state == "RETRY" else _LASTING
+    changes: dict[str, Any] = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
     if not another_run:
         return {**changes, "times": _entered(task.times, event)}
     if event.state == "RECEIVED" and _place(event) > _place(task):
         changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}
+    elif event.state != "RECEIVED" and task.reserved is not None and not _of_another_run(task.reserved, event):
+        changes["reserved"] = None  # it has begun, and changes nothing any more
     return changes

@@ -170,12 +170,13 @@ local function current(text)
   return text
 end
 
-local function runs(standing)
-  local blank = string.find(standing, ' ', 44, true) or #standing + 1
+local function end_of_runs(standing) return string.find(standing, ' ', 44, true) or #standing + 1 end
+
+local function runs(standing, blank)
   local all = sub(standing, 44, blank - 1)
   local comma = string.find(all, ',', 1, true)
-  if not comma then return all, '', blank end
-  return sub(all, 1, comma - 1), sub(all, comma), blank
+  if not comma then return all, '' end
+  return sub(all, 1, comma - 1), sub(all, comma)
 end
 
 -- Rule 3: between two tries of one life.
@@ -192,10 +193,15 @@ local function of_runs(rank, before, told, known, run, followed)
 end
 
 local function order(known, told)
-  local sent, since = sub(told, 27, 43), sub(known, 27, 43)
   local rank, before = byte(told, 7), byte(known, 7)
-  local run, _, blank = runs(told)
-  local its, followed, known_blank = runs(known)
+  local blank = end_of_runs(told)
+  if rank > before and sub(told, 26, blank) == sub(known, 26, blank) and sub(told, 1, 6) == sub(known, 1, 6) then
+    return told  -- the same run goes on, as most do
+  end
+  local sent, since = sub(told, 27, 43), sub(known, 27, 43)
+  local known_blank = end_of_runs(known)
+  local run = runs(told, blank)
+  local its, followed = runs(known, known_blank)
   local same_run = run == '' or its == '' or run == its
   local life = sent
   if sent ~= since and sent ~= UNKNOWN and (since ~= UNKNOWN or final(known) and sent > sub(known, 8, 24)) then  -- 1

@@ -169,7 +169,7 @@ def _event(identity: str, meta: Any, policy: Policy, now: float, name: str | Non
         timestamp=_timestamp(meta.get("date_done"), now),
         source="backend",
         name=stored_name,
-        hostname=_text(meta.get("worker")),
+        hostname=_text(meta.get("worker")) or _starter(state, meta.get("result")),
         queue=_text(meta.get("queue")),
         retries=retries if type(retries) is int and 0 <= retries < _MOST_RETRIES else None,
         parent_id=_text(meta.get("parent_id")),
@@ -235,6 +235,11 @@ def _failure(state: str, value: Any, traceback: Any, rendering: Rendering) -> di
     if state == "FAILURE" and value.get("exc_module") in _CELERYS and value["exc_type"] in _CAUSES:
         return {**told, "reason": _CAUSES[value["exc_type"]]}
     return told
+
+
+def _starter(state: str, value: Any) -> str | None:
+    """The worker that has stored that it starts the task (celery/app/trace.py)."""
+    return _text(value.get("hostname")) if state == "STARTED" and isinstance(value, dict) else None
 
 
 def _plain(value: Any) -> Any:

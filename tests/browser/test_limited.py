@@ -15,10 +15,11 @@ from tests.browser.stage import Stage
 from tests.browser.test_log_in import connected, enter
 from tests.support.gate import gate
 from tests.support.processes import Relay, relay
+from tests.support.tokens import lasting
 from watcher.permissions import Grant, issue
 
 _SECRET = "s" * 32
-_ALL = issue(_SECRET, watch=["*"], submit=["*"])
+_ALL = lasting(_SECRET, watch=["*"], submit=["*"])
 
 
 @pytest.fixture

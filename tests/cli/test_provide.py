@@ -103,5 +103,5 @@ def test_an_app_that_ends_the_program_is_named(tmp_path: Path, command: str) -> 
 def test_a_relay_without_an_app_is_told_to_name_a_redis() -> None:
     with program(sys.executable, "-m", "watcher", "serve", "--port", "0") as ended:
         assert ended.wait(60) == 2, ended.output
-        said = "WATCHER_REDIS_URL is not set: there is no app (-A) that could say where the journal is, so name a Redis"
+        said = "name the Celery app: watcher serve -A proj; without one a relay only shows"
         assert ended.stderr.splitlines()[-1].startswith(f"watcher: {said}")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chain, chord, group
 from redis import Redis
 
 import watcher
@@ -22,6 +22,8 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": float(os.environ.get("VISIBILITY", "3600"))},
     result_extended="EXTENDED" in os.environ,
+    task_protocol=int(os.environ.get("PROTOCOL", "2")),
+    task_track_started="TRACK" in os.environ,
     task_default_queue=os.environ.get("QUEUE", "celery"),
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_prefetch_multiplier=1,
@@ -46,6 +48,24 @@ def chameleon(self: Task[Any, Any]) -> Any:
 @app.task(name="replaced_by_chain", bind=True)
 def replaced_by_chain(self: Task[Any, Any]) -> Any:
     return self.replace(add.s(1, 2) | add.s(39))
+
+
+@app.task(name="fails")
+def fails() -> None:
+    raise ValueError("boom")
+
+
+@app.task(name="replaced_by_failing", bind=True)
+def replaced_by_failing(self: Task[Any, Any], how: str) -> Any:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0, exc=OSError("not yet"))
+    return self.replace(chain(fails.si(), add.si(1, 2)) if how == "chain" else chord([fails.si()], add.si(1, 2)))
+
+
+@app.task(name="replaced_by_waiting", bind=True)
+def replaced_by_waiting(self: Task[Any, Any], how: str, gate: str) -> Any:
+    waiting, last = gated.si(gate).set(queue="elsewhere"), add.si(20, 22)
+    return self.replace({"chain": chain(waiting, last), "chord": chord([waiting], last), "group": group(waiting)}[how])
 
 
 @app.task(name="gated")
@@ -81,7 +101,7 @@ def ticks(self: Task[Any, Any], gates: list[str]) -> None:
         pass_through(results, gate)
 
 
-class Lingering(Task):  # type: ignore[type-arg]
+class Lingering(Task):  # type: ignore[type-arg] # it takes no parameters at run time
     """Its hook takes longer than it may."""
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:

@@ -92,7 +92,7 @@ class Shown:
 
 @pytest.fixture
 def env(valkey: Valkey) -> dict[str, str]:
-    return {"CELERY_BROKER_URL": valkey.url(15), "CELERY_RESULT_BACKEND": valkey.url(14), "VISIBILITY": str(VISIBILITY)}
+    return {"CELERY_BROKER_URL": valkey.url(15), "CELERY_RESULT_BACKEND": valkey.url(14)}
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.lives.conftest import Shown
+from tests.lives.conftest import VISIBILITY, Shown
 from tests.support.gate import gate
-from tests.support.processes import worker
+from tests.support.processes import program, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
@@ -28,6 +29,22 @@ def test_a_task_that_is_replaced_ends_with_what_replaced_it(
         assert (task["result"], task["source"], task["name"]) == (result, "signal", "add")
 
 
+@pytest.mark.parametrize("how", ["chain", "chord", "group"])
+def test_a_task_that_is_replaced_by_a_workflow_waits_for_it_on_no_worker(
+    shown: Shown, env: dict[str, str], how: str
+) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env={**env, "TRACK": "1"}) as first:
+        identity = shown.send("replaced_by_waiting", how, closed.name)
+        waiting = shown.state(identity, "PENDING", timeout=5)
+        assert (waiting.get("hostname"), waiting.get("run"), waiting["final"]) == (None, None, False)
+        shown.after_the_net()
+        assert shown.of(identity)["state"] == "PENDING", "what is stored is of the run before"
+        with worker(APP, "-n", "w2@here", "-Q", "celery,elsewhere", env=env):
+            first.kill()
+            closed.open()
+            assert shown.state(identity, "SUCCESS")["hostname"] == "w2@here"
+
+
 def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown, env: dict[str, str]) -> None:
     with (
         worker(APP, env=env),
@@ -36,7 +53,7 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
     ):
         identity = shown.send("gated", first.name, "the first")
         first.open()
-        failed = shown.state(identity, "FAILURE")
+        failed = shown.state(identity, "FAILURE", source="signal")
         assert failed["final"]
         shown.send("gated", second.name, task_id=identity)
         running = shown.state(identity, "STARTED")
@@ -49,6 +66,7 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
 
 
 def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Shown, env: dict[str, str]) -> None:
+    env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed:
         with worker(APP, "-n", "w1@here", env=env) as first:
             identity = shown.send("late", closed.name)
@@ -63,6 +81,7 @@ def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Sh
 
 
 def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str], valkey: Valkey) -> None:
+    env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
         identity = shown.send("late", closed.name)
         shown.state(identity, "PROGRESS")
@@ -91,6 +110,30 @@ def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str,
         assert (started.get("exception"), started.get("reserved")) == (None, None)
         closed.open()
         shown.state(again, "SUCCESS")
+
+
+def test_a_later_try_runs_although_the_backend_has_the_retry_before(shown: Shown, env: dict[str, str]) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+        identity = shown.send("patient", closed.name, kwargs={"countdown": 0})
+        shown.state(identity, "STARTED", retries=1)
+        assert shown.app.backend.get_status(identity) == "RETRY"
+        shown.after_the_net()
+        running = shown.of(identity)
+        assert (running["state"], running.get("exception")) == ("STARTED", None)
+        closed.open()
+        assert shown.state(identity, "SUCCESS")["source"] == "signal"
+
+
+@pytest.mark.parametrize("extended", ["0", "1"])
+@pytest.mark.parametrize("how", ["chain", "chord"])
+def test_a_later_try_that_is_replaced_by_what_fails_has_failed(
+    shown: Shown, env: dict[str, str], how: str, extended: str
+) -> None:
+    """What never ran has its id, and is no try of it."""
+    with worker(APP, env={**env, "EXTENDED": "1"} if extended == "1" else env):
+        task = shown.state(shown.send("replaced_by_failing", how), "FAILURE", timeout=10)
+        assert (task["name"], task["source"], task["retries"]) == ("add", "signal", 0)
+        assert "boom" in task["exception"]["message"]
 
 
 def test_a_later_try_has_its_own_expiry(shown: Shown, env: dict[str, str]) -> None:
@@ -182,3 +225,18 @@ def test_what_expires_where_nobody_takes_it_and_what_runs_all_the_same(shown: Sh
         assert not shown.state(waiting, "STARTED")["final"]
         second.open()
         shown.state(waiting, "SUCCESS")
+
+
+def test_a_message_of_protocol_1_is_one_life(shown: Shown, env: dict[str, str]) -> None:
+    """A worker keeps none of its headers."""
+    program_env = {**env, "PROTOCOL": "1"}
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+        code = f"from tests.lives.app import gated; print(gated.delay({closed.name!r}).id)"
+        with program(sys.executable, "-c", code, env=program_env) as sender:
+            assert sender.wait() == 0, sender.output
+            identity = sender.stdout.strip()
+        running = shown.until(identity, lambda told: told.get("times", {}).keys() >= {"PENDING", "RECEIVED", "STARTED"})
+        assert running["state"] == "STARTED"
+        assert running["args"] == [closed.name]
+        closed.open()
+        shown.state(identity, "SUCCESS")

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw, structs
 
 from tests.support.events import event
-from watcher.event import Event, Reserved, Task, task_of
+from watcher.event import Event, ExceptionInfo, Reserved, Task, task_of
 from watcher.relay.following import following, is_settled
 from watcher.relay.sweep import Workers
 
@@ -43,6 +43,29 @@ def test_another_worker_can_not_revoke_what_a_worker_runs(state: str) -> None:
     assert following(stored("REVOKED", reason="terminated"), task(state), [], THERE) is not None
 
 
+@pytest.mark.parametrize("state", ["STARTED", "PROGRESS", "RENDERING"])
+def test_the_retry_of_the_run_before_is_over_while_this_one_runs(state: str) -> None:
+    retry = stored("RETRY", exception=ExceptionInfo(type="OSError", message="try 0"))
+    for workers in (THERE, GONE):
+        assert following(retry, task(state, retries=1), [], workers) is None
+        assert following(retry, task(state, redelivered=1), [], workers) is None
+        assert following(stored("RETRY"), task(state), [], workers) is None, "it calls itself so"
+        found = following(retry, task(state), [], workers)
+        assert found is not None
+        assert found.retries == 0
+        found = following(structs.replace(retry, retries=1), task(state, retries=1), [], workers)
+        assert found is not None
+        assert found.retries == 1
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RECEIVED"])
+def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: str) -> None:
+    for workers in (THERE, GONE):
+        assert following(stored("STARTED", hostname="w"), task(state), [], workers) is None, "of an earlier life or run"
+        assert following(stored("STARTED", hostname="v"), task(state), [], workers) is not None
+        assert following(stored("STARTED"), task(state), [], workers) is not None
+
+
 def test_what_was_revoked_and_is_not_known_is_no_task() -> None:
     assert following(stored("REVOKED", reason="revoked"), None, [], THERE) is None
     assert following(stored("REVOKED", reason="expired"), None, [], THERE) is not None
@@ -63,7 +86,7 @@ def test_an_end_of_the_run_before_is_over() -> None:
         ("FAILURE", "SUCCESS", True), ("REVOKED", "SUCCESS", True), ("REVOKED", "FAILURE", True),
         ("FAILURE", "FAILURE", False), ("FAILURE", "STARTED", False), ("FAILURE", "RETRY", False),
         ("RECEIVED", "STARTED", True), ("STARTED", "STARTED", False), ("PENDING", "RETRY", False),
-        ("STARTED", "RETRY", True), ("PROGRESS", "STARTED", False),
+        ("PROGRESS", "STARTED", False),
     ],
 )  # fmt: skip
 def test_what_is_stored_is_held_against_what_was_told(told: str, kept: str, more: bool) -> None:

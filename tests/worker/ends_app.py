@@ -58,6 +58,24 @@ def sends(task: str, options: dict[str, Any]) -> str:
         return str(app.tasks[task].apply_async(producer=producer, **options).id)
 
 
+class Hooked(Task):  # type: ignore[type-arg]
+    """Its hooks fail: always, or the first time."""
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        if args[0] == "on_failure" or (args[0] == "once" and isinstance(exc, ValueError)):
+            raise OSError("in the hook")
+
+    def on_retry(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        raise OSError("in the hook")
+
+
+@app.task(name="hooked", base=Hooked, bind=True)
+def hooked(self: Task[Any, Any], where: str) -> None:
+    if where == "on_retry":
+        raise self.retry(countdown=600)
+    raise ValueError("in the task")
+
+
 @app.task(name="n")
 def n(*_: Any) -> str:
     return "ran"

@@ -76,6 +76,17 @@ def test_what_follows_a_task_that_ends_its_thread_has_an_end(stage: Scene, how: 
     assert (end.state, end.tags, end.root_id) == ("FAILURE", TAGS, result.parent.id)
 
 
+@pytest.mark.parametrize("where", ["on_failure", "once", "on_retry"])
+def test_a_hook_that_fails_ends_its_task_with_its_own_error(stage: Scene, where: str) -> None:
+    task = stage.task(stage.send("hooked", where))
+    stored = stage.stored(task.id)
+    assert stored is not None
+    assert task.exception is not None
+    assert (task.state, task.source) == (stored["status"], "signal")
+    assert task.exception.type == stored["result"]["exc_type"] == "OSError"
+    assert (task.tags, task.hostname, task.run is not None) == (TAGS, WORKER, True)
+
+
 def test_a_retry_that_can_not_be_sent_says_why(stage: Scene) -> None:
     end = stage.run("unsendable")[-1]
     assert end.state == "FAILURE"

@@ -14,7 +14,8 @@ from watcher.relay.sweep import Workers
 __all__ = ["following", "is_settled"]
 
 #: Little of this is stored, and some only with result_extended; the channels that carry an event depend on it.
-_FROM_THE_TASK: Final = ("name", "hostname", "queue", "sent", "root_id", "parent_id", "group_id", "tags")
+_FROM_ANOTHER_TRY: Final = ("name", "queue", "sent", "root_id", "parent_id", "group_id", "tags")
+_FROM_THE_TASK: Final = (*_FROM_ANOTHER_TRY, "hostname")
 #: Ends that the backend has nothing to say against: it keeps SUCCESS, and doesn't know the others.
 _SETTLED: Final = ("SUCCESS", "REJECTED", "IGNORED")
 #: An end is stored first, and told of within so many seconds, by the same clock.
@@ -37,12 +38,17 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
     if task is None:
         # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
         return None if event.state == "REVOKED" and event.reason == "revoked" else event
+    if event.state == "STARTED" and workers.knows(event.hostname):
+        # Its worker has told of it; what is stored has no time, so it may be of an earlier life or run.
+        return None
     if _is_of_before(event, task, ends) or _is_somebody_elses_word(event, task, workers):
         return None
     placed = _placed(event, task)
     if placed is None or not _says_more(placed, task):
         return None
-    known = {name: getattr(task, name) for name in _FROM_THE_TASK if getattr(placed, name) is None}
+    # Of another try it isn't known who has it.
+    names = _FROM_THE_TASK if (placed.retries or 0) == (task.retries or 0) else _FROM_ANOTHER_TRY
+    known = {name: getattr(task, name) for name in names if getattr(placed, name) is None}
     return msgspec.structs.replace(placed, **known)
 
 
@@ -62,9 +68,18 @@ def _is_of_before(event: Event, task: Task, ends: Sequence[Event]) -> bool:
 
 
 def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:
-    """Whether a worker runs the task, and another one has stored that it was revoked (Celery 5.7)."""
-    running = rank("STARTED") <= rank(task.state) <= rank("PROGRESS")
-    return event.state == "REVOKED" and event.reason == "revoked" and running and workers.has(task)
+    """Whether a worker runs the task, and what is stored is not its end, but from another worker or an earlier run.
+
+    Another worker stores that it was revoked (Celery 5.7). ``RETRY`` of the run before is stored until this one has
+    reported or ended, and without its time; and a task may give itself that name while it runs.
+    """
+    if not rank("STARTED") <= rank(task.state) <= rank("PROGRESS"):
+        return False
+    if event.state == "REVOKED":
+        return event.reason == "revoked" and workers.has(task)
+    if event.state == "RETRY":
+        return bool((task.retries and event.retries is None) or task.redelivered or event.exception is None)
+    return False
 
 
 def _placed(event: Event, task: Task) -> Event | None:

@@ -71,6 +71,10 @@ class Workers:
         worker = self._process(told) or self._newest.get(told.hostname or "")
         return worker is not None and not self.has_lost(told)
 
+    def knows(self, hostname: str | None) -> bool:
+        """Whether a worker of that name has the plugin, and so tells of its tasks itself."""
+        return hostname in self._newest
+
     def any(self) -> bool:
         """Whether any of them is there."""
         return any(not self._is_gone(worker) for worker in self._fields.values())

@@ -16,7 +16,7 @@ from typing import Any, Final
 from watcher.order import INCARNATION
 from watcher.worker.tagging import Headers
 
-__all__ = ["RUN", "SENT", "Runs", "Stamps", "deliveries", "run_of", "sent_of"]
+__all__ = ["RUN", "SENT", "Runs", "Stamps", "deliveries", "next_life", "run_of", "sent_of"]
 
 #: The message header with the moment at which the task was sent, in Unix seconds.
 SENT: Final = "watcher_sent"
@@ -86,6 +86,15 @@ def sent_of(headers: Headers) -> float | None:
     """When a message says that it was sent; None where it doesn't, or not so."""
     sent = headers.get(SENT)
     return float(sent) if isinstance(sent, int | float) and 0 < sent < 10_000_000_000 else None
+
+
+def next_life(headers: Headers) -> float | None:
+    """The moment of what a task would have sent, or will: the first one after its own; None where that isn't known.
+
+    It is always the same, and what is sent after all is later.
+    """
+    sent = sent_of(headers)
+    return round(sent + _TICK, 6) if sent is not None else None
 
 
 def run_of(request: Headers) -> str | None:

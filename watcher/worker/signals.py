@@ -116,7 +116,11 @@ class Reporter:
         own = tagging.of_header(headers)
         running = self._app.current_worker_task
         message = identity(headers, body)
-        sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
+        if running and message.get("id") == running.request.id:
+            vars(running.request)["watcher_went_on"] = True
+        sent = None
+        if message is headers:  # of protocol 1 a worker keeps no headers
+            sent = self._stamps.stamp(headers, message.get("retries"), running.request if running else None)
         inherited = tagging.of_header(running.request) if running else ()
         names = tagging.combined(own, tagging.current(), inherited)
         if names:
@@ -243,7 +247,9 @@ class Reporter:
             self._publish(told)
             if told.state in EXCEPTION_STATES:
                 self._ends.on_ignored(request, told)
-        elif state == "IGNORED" and getattr(why, "args", None) != _REPLACED:
+        elif state == "IGNORED" and getattr(why, "args", None) == _REPLACED:
+            self._on_replaced(task, request)
+        elif state == "IGNORED":
             self._tell(request.id, request, task.name, "IGNORED")
         elif state == "REJECTED" and not (getattr(why, "requeue", False) and task.acks_late):
             # A message that goes back to its queue is received again: not the end, and still the same try.
@@ -251,6 +257,16 @@ class Reporter:
             end = "FAILURE" if is_lost_retry(why) else "REJECTED"
             self._tell(request.id, request, task.name, end, exception=error)
             self._ends.on_never_ran(request.chain or (), request, why)
+
+    def _on_replaced(self, task: Task[Any, Any], request: Context) -> None:
+        """PENDING: what has replaced the task will be sent under its id when others have run, wherever that is.
+
+        It doesn't run here any more, so it isn't lost with this worker. What was sent under its id already says so.
+        """
+        if not request.get("watcher_went_on"):
+            event = about(request.id, request, task.name, "PENDING", time.time())
+            sent = lives.next_life(request)
+            self._publish(replace(event, sent=sent, run=None, retries=0, redelivered=None, hostname=None, queue=None))
 
     @_guarded
     def on_revoked(

@@ -21,6 +21,9 @@ const LASTING = [
   "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
 ];
 
+/** Those of one run: another one has its own, or they are not known of it. */
+const OF_THE_RUN = ["hostname", "run", "redelivered"];
+
 /** Fields that explain the state they came with, and leave with it. `meta` is apart: the last progress stays true. */
 const OF_THE_STATE = ["runtime", "result", "result_repr", "result_size", "exception", "reason"];
 
@@ -86,7 +89,7 @@ function supersede(/** @type {Record<string, any>} */ next, /** @type {Task} */ 
     next.eta = event.eta;
     next.expires = event.expires;
   }
-  if (anotherRun) next.redelivered = event.redelivered;
+  if (anotherRun) for (const field of OF_THE_RUN) next[field] = event[field];
   if (anotherRun || event.meta !== undefined || event.meta_size !== undefined) {
     next.meta = event.meta;
     next.meta_size = event.meta_size;
@@ -123,6 +126,7 @@ function entered(/** @type {Record<string, number>} */ times, /** @type {Event} 
 function complete(/** @type {Record<string, any>} */ next, /** @type {Task} */ task, /** @type {Event} */ event) {
   const anotherRun = ofAnotherRun(task, event);
   for (const field of LASTING) {
+    if (anotherRun && OF_THE_RUN.includes(field)) continue;
     const told = !(anotherRun || task.state === "RETRY") || (field !== "eta" && field !== "expires");
     if (told && next[field] == null && event[field] != null) next[field] = event[field];
   }
@@ -134,6 +138,8 @@ function complete(/** @type {Record<string, any>} */ next, /** @type {Task} */ t
     next.eta = event.eta;
     next.expires = event.expires;
     next.reserved = reserved(event);
+  } else if (event.state !== "RECEIVED" && task.reserved && !ofAnotherRun(task.reserved, event)) {
+    next.reserved = undefined; // it has begun, and changes nothing any more
   }
 }
 
