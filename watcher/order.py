@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["ORDER", "RANKS", "Ranked", "Standing", "parse", "rank", "standing"]
+__all__ = ["INCARNATION", "ORDER", "RANKS", "Ranked", "Standing", "incarnation_of", "parse", "rank", "standing"]
 
 #: State → rank within a run. A state that is not listed is a custom ``update_state`` name and ranks like PROGRESS.
 RANKS: Final = {
@@ -61,6 +61,8 @@ RANKS: Final = {
     "IGNORED": 5,
     "SUCCESS": 6,
 }
+#: A run's name begins with that of the process that received it, in so many characters.
+INCARNATION: Final = 8
 
 
 class Ranked(Protocol):
@@ -107,6 +109,11 @@ class Standing(NamedTuple):
     state: str
     sent: float | None
     run: str | None
+
+
+def incarnation_of(run: str) -> str:
+    """The name of the process that received a run."""
+    return run[:INCARNATION]
 
 
 def rank(state: str) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from watcher.worker.lives import RUN, SENT, Runs, Stamps, deliveries, incarnation_of, run_of, sent_of
+from watcher.order import incarnation_of
+from watcher.worker.lives import RUN, SENT, Runs, Stamps, deliveries, run_of, sent_of
 
 
 def test_a_message_says_when_it_was_sent_and_no_two_of_a_process_say_the_same() -> None:

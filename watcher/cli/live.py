@@ -46,6 +46,10 @@ class Board:
         self._size = 0
         self._drawn: list[str] = []
 
+    def __contains__(self, task_id: str) -> bool:
+        """Whether it shows this task."""
+        return task_id in self._tasks
+
     @asynccontextmanager
     async def shown(self, group: TaskGroup) -> AsyncIterator[None]:
         """Draw within this block, by a task of ``group``; afterwards nothing is left of it. Safe to cancel."""

@@ -202,7 +202,7 @@ async def _interrupted(tasks: list[Task], order: _Order, where: Call, seen: Sequ
     if where.interrupted is None or not order.revoke:
         told = seen[0].data if seen else {}
         in_vain = len(tasks) == 1 and where.interrupted is None  # the clock, not the person
-        where_it_is = standing(told.get("state"), told.get("queue"), told.get("hostname")) if in_vain else ""
+        where_it_is = standing(*map(told.get, ("state", "queue", "hostname", "reason"))) if in_vain else ""
         say(plain(f"{count} left running{where_it_is and ': '}{where_it_is}"))
         return
     with anyio.move_on_after(_REVOKING, shield=True):

@@ -78,7 +78,8 @@ def one_line(event: TaskEvent) -> str:
     stamp = (
         when.astimezone().strftime("%H:%M:%S.%f")[:-3] if sys.stdout.isatty() else when.isoformat("T", "milliseconds")
     )
-    parts = (stamp, _state(event.state, sys.stdout), plain(event.name or "-"), plain(event.id), detail(event))
+    late = "late" if event.data.get("late") else ""
+    parts = (stamp, _state(event.state, sys.stdout), plain(event.name or "-"), plain(event.id), detail(event), late)
     return " ".join(part for part in parts if part)
 
 
@@ -105,11 +106,13 @@ def task_line(event: TaskEvent, began: float, columns: int) -> str:
 
     Of more than so many columns the name loses its beginning first: the bar is what people look at.
     """
-    name, parts = plain(event.name or "task"), [plain(event.id)[:8], _state(event.state, sys.stderr)]
-    if (share := _share(event.meta)) is not None:
+    name, lost = plain(event.name or "task"), event.reason == "worker_lost" and not event.ends
+    parts = [plain(event.id)[:8], "LOST" if lost else _state(event.state, sys.stderr)]
+    if not lost and (share := _share(event.meta)) is not None:
         full = round(share * _BAR)
         parts.append(f"[{'#' * full}{'-' * (_BAR - full)}] {share:4.0%}")
-    parts.append(f"{time.monotonic() - began:.1f} s")
+    if not lost:  # nobody works on it, though another worker may still get it
+        parts.append(f"{time.monotonic() - began:.1f} s")
     rest = " ".join(parts)
     room = max(columns - len(_uncolored(rest)) - 1, 0)
     if len(name) > room:

@@ -65,7 +65,7 @@ async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, 
                 if name.startswith("task:"):
                     told = seen[name].data if name in seen else {}
                     if name not in seen or not seen[name].ends:
-                        it_is = standing(told.get("state"), told.get("queue"), told.get("hostname"))
+                        it_is = standing(*map(told.get, ("state", "queue", "hostname", "reason")))
                         say(plain(f"task {name[5:]} has not ended: {it_is}"))
         raise
 
@@ -87,12 +87,12 @@ async def _follow(
                     seen[event.channel] = event
                 if event.ends and event.state not in _WELL:
                     code = calling.FAILED
-                reports = event.state == "PROGRESS"
+                reports = event.state == "PROGRESS" and event.reason is None
                 if as_json:
                     board.write(json_line(event))
                 elif not (reports and board.enabled):  # else its bar is enough
                     board.write(one_line(event).encode())
-                if reports or event.ends:
+                if reports or event.ends or event.id in board:
                     board.follow(event)
         reading.cancel_scope.cancel()
     return code

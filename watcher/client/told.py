@@ -101,7 +101,7 @@ class Snapshot(_Told):
 
     @property
     def times(self) -> dict[str, float]:
-        """State → when the current try entered it, in Unix seconds."""
+        """State → when the current run entered it, in Unix seconds."""
         return dict(self.data["times"])
 
     @property
@@ -115,11 +115,13 @@ class Snapshot(_Told):
         return self.final
 
 
-def standing(state: str | None, queue: str | None = None, hostname: str | None = None) -> str:
+def standing(
+    state: str | None, queue: str | None = None, hostname: str | None = None, reason: str | None = None
+) -> str:
     """Where a task is that has not ended, for a person; ``state`` None: nothing is known of it."""
     if state is None:
         return "nothing is known of it"
-    where = f" on {hostname}" if hostname else ""
+    where = f" on {hostname}{', which is gone' if reason == 'worker_lost' else ''}" if hostname else ""
     return f"it is {state}{where}{f', queue {queue!r}' if queue else ''}"
 
 

@@ -35,6 +35,7 @@ class Peek(msgspec.Struct, frozen=True):
     offset: int = 0
     queue: str | None = None
     hostname: str | None = None
+    reason: str | None = None
 
 
 def known_task(reply: Subscribed) -> tuple[bytes, Peek] | None:
@@ -101,7 +102,7 @@ async def wait_for_end(
             return await _end(waiter, identity)
     except TimeoutError:
         last = waiter.last
-        where = standing(last.state, last.queue, last.hostname) if last is not None else standing(None)
+        where = standing(last.state, last.queue, last.hostname, last.reason) if last is not None else standing(None)
         raise TimeoutError(f"task {identity} has not ended within {seconds:g} s: {where}") from None
     finally:
         channels.leave(channel, waiter)

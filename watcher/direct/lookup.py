@@ -40,6 +40,7 @@ class Peek(msgspec.Struct, frozen=True):
     retries: int | None = None
     queue: str | None = None
     hostname: str | None = None
+    reason: str | None = None
 
     @property
     def ends(self) -> bool:

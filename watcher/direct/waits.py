@@ -69,7 +69,7 @@ class Waits:
         first = next(iter(self._waiting))
         count = len(self._waiting)
         told = first.last
-        where = f": {standing(told.state, told.queue, told.hostname)}" if told is not None else ""
+        where = f": {standing(told.state, told.queue, told.hostname, told.reason)}" if told is not None else ""
         more = f" (and {count - 1} more)" if count > 1 else ""
         return TimeoutError(f"task {first.id}{more} has not ended within {seconds or 0:g} s{where}")
 

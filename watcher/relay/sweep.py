@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from watcher.event import Event, Reason, Reserved, Task
+from watcher.order import incarnation_of
 
 __all__ = ["Workers", "may_be_stranded", "stranded"]
 
@@ -21,8 +22,6 @@ _GRACE: Final = 30.0
 _WAITING: Final = ("PENDING", "RECEIVED", "RETRY")
 #: A worker that was last heard of so many days ago is forgotten.
 _DAYS: Final = 7.0
-#: A run's name begins with that of its worker's process, in so many characters (watcher/worker/lives.py).
-_INCARNATION: Final = 8
 
 
 class _Worker(NamedTuple):
@@ -85,7 +84,7 @@ class Workers:
         return [name for name, worker in self._fields.items() if self._now - worker.last > _DAYS * 86400]
 
     def _process(self, told: Task | Event | Reserved) -> _Worker | None:
-        return self._processes.get((told.hostname or "", told.run[:_INCARNATION])) if told.run else None
+        return self._processes.get((told.hostname or "", incarnation_of(told.run))) if told.run else None
 
     def _is_gone(self, worker: _Worker) -> bool:
         return self._now - worker.last > _GONE

@@ -15,18 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from celery.app.task import Task
 
-from watcher.event import Event, ExceptionInfo, is_final
+from watcher.event import Event, is_final
 from watcher.worker.fields import about
 
-if TYPE_CHECKING:
-    from watcher.worker.values import Rendering
-
-__all__ = ["Call", "begin", "calls_in", "event", "exception", "gathers", "hear_lost", "raised"]
+__all__ = ["Call", "begin", "calls_in", "ended_with", "event", "gathers", "hear_lost"]
 
 #: How deep in a run's arguments its calls are looked for: a pool's job holds arguments that hold the list.
 _DEPTH: Final = 4
@@ -79,12 +75,7 @@ def event(call: Call, state: str) -> Event:
     return about(call.id, call.headers, str(call.headers.get("task")), state, time.time())
 
 
-def exception(rendering: Rendering, error: BaseException) -> ExceptionInfo:
-    """What a call ended with."""
-    return rendering.exception(error, "".join(format_exception(error)) if error.__traceback__ else None)
-
-
-def raised(einfo: Any) -> BaseException:
+def ended_with(einfo: Any) -> BaseException:
     """What a pool tells that a job ended with; billiard wraps it to carry its traceback along."""
     error: BaseException = getattr(einfo.exception, "exc", einfo.exception)
     return error

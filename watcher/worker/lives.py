@@ -13,18 +13,17 @@ import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
+from watcher.order import INCARNATION
 from watcher.worker.tagging import Headers
 
-__all__ = ["RUN", "SENT", "Runs", "Stamps", "deliveries", "incarnation_of", "next_life", "run_of", "sent_of"]
+__all__ = ["RUN", "SENT", "Runs", "Stamps", "deliveries", "next_life", "run_of", "sent_of"]
 
 #: The message header with the moment at which the task was sent, in Unix seconds.
 SENT: Final = "watcher_sent"
 #: The field of a request that names the delivery. Celery copies it into a retry's headers, where it is taken out.
 RUN: Final = "watcher_run"
-#: Two messages that one process sends are at least so far apart, in seconds: what a float of today can hold.
+#: Two messages that one process sends are at least so far apart, in seconds: a float of today's moments holds as much.
 _TICK: Final = 0.000001
-#: A run's name begins with that of the process that received it, in so many characters.
-_INCARNATION: Final = 8
 
 
 class Stamps:
@@ -70,7 +69,7 @@ class Runs:
     def incarnation(self) -> str:
         """What the names begin with: this process's own, another one in a fork."""
         if self._pid != os.getpid():
-            self._pid, self._incarnation = os.getpid(), secrets.token_hex(_INCARNATION // 2)
+            self._pid, self._incarnation = os.getpid(), secrets.token_hex(INCARNATION // 2)
         return self._incarnation
 
     def receive(self, request: MutableMapping[str, Any]) -> None:
@@ -81,11 +80,6 @@ class Runs:
         request[RUN] = f"{self.incarnation}{next(self._count):x}"
         if sent_of(request) is None and not request.get("retries") and not deliveries(request):
             request[SENT] = round(time.time(), 6)
-
-
-def incarnation_of(run: str) -> str:
-    """The name of the process that received a run."""
-    return run[:_INCARNATION]
 
 
 def sent_of(headers: Headers) -> float | None:

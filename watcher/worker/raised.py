@@ -13,7 +13,7 @@ from celery.states import EXCEPTION_STATES
 from watcher.event import ExceptionInfo, Reason
 from watcher.worker.values import Rendering
 
-__all__ = ["cause_of", "in_backend", "is_lost_retry", "raised", "reason_of", "reported"]
+__all__ = ["carried", "cause_of", "in_backend", "is_lost_retry", "raised", "reason_of", "reported"]
 
 #: What backends store with, and tell chords with (celery/backends/base.py).
 _STORING = frozenset({"store_result", "on_chord_part_return"})
@@ -22,6 +22,7 @@ _STORING = frozenset({"store_result", "on_chord_part_return"})
 def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseException | None = None) -> ExceptionInfo:
     """What a task raised.
 
+    :param rendering: how the task's values are shown.
     :param error: as it was raised.
     :param einfo: where Celery has the traceback; None where none is to be told.
     :param seen: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
@@ -35,11 +36,16 @@ def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseExc
     return rendering.exception(error, str(traceback) if traceback else None, name=name)
 
 
+def carried(rendering: Rendering, error: BaseException) -> ExceptionInfo:
+    """An exception with the traceback that it carries itself, where it was raised."""
+    return rendering.exception(error, "".join(tracebacks.format_exception(error)) if error.__traceback__ else None)
+
+
 def cause_of(rendering: Rendering, dropped: Any) -> ExceptionInfo | None:
     """Why a task was rejected: what was given as the reason for ``Reject``, as ``retry`` does that can't send."""
     reason = getattr(dropped, "reason", None)
     if isinstance(reason, BaseException):
-        return rendering.exception(reason, "".join(tracebacks.format_exception(reason)))
+        return carried(rendering, reason)
     return rendering.exception(Exception(reason), None, name="Reject") if reason else None
 
 

@@ -30,7 +30,7 @@ from watcher.worker.fields import about, identity, next_schedule, schedule
 from watcher.worker.gathered import Call
 from watcher.worker.guarding import guarded as _guarded
 from watcher.worker.policy import Policy
-from watcher.worker.raised import cause_of, is_lost_retry, raised, reason_of, reported
+from watcher.worker.raised import carried, cause_of, is_lost_retry, raised, reason_of, reported
 from watcher.worker.reprs import clean
 from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
@@ -153,13 +153,13 @@ class Reporter:
         self._publish(self._carrying(whose, headers, request.args, request.kwargs))
 
     @_guarded
-    def on_prerun(self, *, task: Task[Any, Any], task_id: str, **_: Any) -> None:
+    def on_prerun(self, *, task: Task[Any, Any], task_id: str, args: Any = None, **_: Any) -> None:
         """STARTED: the task is about to run."""
         request: Any = task.request
         if request.is_eager:
             return
         if request.id != task_id:  # a run for many messages, under an id of its own
-            self.on_gathered(task, _.get("args"))
+            self.on_gathered(task, args)
             return
         # Remembered for as long as the task runs: Celery sends nothing of it anywhere.
         known = vars(request)
@@ -337,14 +337,14 @@ class Reporter:
         """What the task's own code, or the end of the run, makes of one of its calls."""
         told = self._told(task, state, value)
         if isinstance(value, BaseException):
-            told = {"exception": gathered.exception(self._policy.of(task.name), value)}
+            told = {"exception": carried(self._policy.of(task.name), value)}
         told["runtime"] = time.monotonic() - began if is_final(state) else None
         self._publish(replace(gathered.event(call, state), **told))
 
     @_guarded
     def on_gathered_lost(self, calls: list[Call], einfo: Any) -> None:
         """FAILURE, of those that were lost with their process; where the broker still has the message, not yet."""
-        error = gathered.raised(einfo)
+        error = gathered.ended_with(einfo)
         for call in calls:
             event, received = gathered.event(call, "FAILURE"), self._received.get(call.id)
             if received is None or received.acknowledged:

@@ -1,12 +1,12 @@
 """Hears of what fires no signal, or fires one too late: reports, drops, failures of others, exits.
 
-Celery's own functions are wrapped, each once for all tasks. That is the least intrusive way: what is added runs after
-Celery has done its work, only where something out of the ordinary happens, and can't change what Celery returns or
-raises. A task base class of our own would take the place of users' ones; wrapping ``store_result`` would stand in the
-way of every state of every task, in each of the many backends; and who listens to the result backend in Redis hears
-nothing of tasks whose results are elsewhere. The signal ``task_postrun`` would tell of some of it, but of each other
-task as well, and to send a signal takes Celery more time than its handler does: a seventieth of what it takes for a
-task that does nothing.
+Celery's own functions are wrapped, each once for all tasks. That is the least intrusive way: what is added runs beside
+Celery's own work, only where something out of the ordinary happens, and can't change what Celery returns or raises. A
+task base class of our own would take the place of users' ones; wrapping ``store_result`` would stand in the way of
+every state of every task, in each of the many backends; and who listens to the result backend in Redis hears nothing of
+tasks whose results are elsewhere. The signal ``task_postrun`` would tell of some of it, but of each other task as well,
+and to send a signal takes Celery more time than its handler does: a seventieth of what it takes for a task that does
+nothing.
 
 :mod:`watcher.worker.wrapping` does it, and says what is not told where Celery has something else.
 """
