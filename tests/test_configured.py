@@ -102,7 +102,11 @@ def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: A
     ("conf", "why"),
     [
         ({"result_backend": "rediss://:hunter2@h/0"}, "ssl_cert_reqs"),
-        ({"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": True}, "bool"),
+        (
+            {"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": True},
+            "redis_backend_use_ssl is a dictionary",
+        ),
+        ({"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": "x"}, "redis_backend_use_ssl is a dict"),
         ({"result_backend": "redis://:hunter2@h/x"}, "the number of a database"),
         ({"result_backend": "redis://:hunter2@h/0?ssl_ca_certs=/ca"}, "should use the scheme rediss://"),
         ({"result_backend": "redis://:hunter2@a/0;redis://:hunter2@b/1"}, "without others to fail over to"),
@@ -126,3 +130,9 @@ def test_what_celery_cannot_read_is_said_in_one_line(conf: dict[str, Any], why: 
     assert told.startswith(next(iter(conf)))
     assert "\n" not in told
     assert "hunter" not in told
+
+
+def test_a_scheme_is_the_same_in_capitals_as_it_is_to_celery() -> None:
+    found = broker_target(app(broker_url="REDIS://h:1/2"))
+    assert found is not None
+    assert found.url == "redis://h:1/2"

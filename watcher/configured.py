@@ -9,7 +9,7 @@ with, and the broker's connection all that its Redis transport makes it of (komb
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from celery import Celery
@@ -24,7 +24,7 @@ __all__ = ["backend_target", "broker_target", "broker_urls", "journal_target"]
 
 _FAILOVERS: Final = "the journal stays at the first of the broker's addresses ({}), and doesn't follow it to the others"
 #: How Celery's settings name one Redis.
-_ONE_REDIS: Final = re.compile(r"rediss?(\+socket)?://")
+_ONE_REDIS: Final = re.compile(r"rediss?(\+socket)?://", re.IGNORECASE)
 #: A result backend without a URL: host, port and the rest have settings of their own (``redis_host``, …).
 _NAMES: Final = ("redis", "rediss")
 
@@ -44,7 +44,7 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
     why = (
         "there is no app (-A) that could say where the journal is"
         if app is None
-        else "neither the app's result backend nor its broker is a Redis"
+        else "neither the app's result backend nor its broker is a Redis that can be used (no Sentinel, no cluster)"
     )
     raise SettingError("WATCHER_REDIS_URL", None, f"{why}, so name a Redis: redis://HOST/0")
 
@@ -57,6 +57,10 @@ def backend_target(app: Celery) -> Target | None:
     given = str(app.conf.result_backend or "")
     if not _ONE_REDIS.match(given) and given not in _NAMES:
         return None
+    tls = app.conf.redis_backend_use_ssl
+    if tls and not isinstance(tls, Mapping):
+        why = "redis_backend_use_ssl is a dictionary of ssl_…: Celery takes nothing else"
+        raise SettingError("result_backend", masked(given), why)
     try:
         if given not in _NAMES:
             understood(given)
@@ -80,7 +84,7 @@ def broker_target(app: Celery) -> Target | None:
     try:
         if "://" in first:
             understood(first)
-        parameters = _broker_parameters(app, tls=first.startswith("rediss"))
+        parameters = _broker_parameters(app, tls=first.lower().startswith("rediss"))
     except Exception as error:  # noqa: BLE001 - as above
         raise SettingError("broker_url", masked(first), _line(error)) from None
     note = _FAILOVERS.format(masked(first)) if len(urls) > 1 else ""

@@ -99,9 +99,8 @@ function readable(/** @type {string | undefined} */ text) {
 /** What an entry of the timeline stands for, beside its state. */
 export function entryText(/** @type {Entry} */ { event, times }) {
   const lost = kindOf(event) === "lost";
-  const reports = lost ? times - 1 : times;
   return [
-    reports > 1 || (lost && reports) ? ` ${lost ? "after " : ""}${reports} report${reports > 1 ? "s" : ""}` : "",
+    times > 1 && ` ${times} reports`,
     event.late && " arrived late",
     event.source === "backend" && (lost ? " says the relay" : " from the result backend"),
   ]

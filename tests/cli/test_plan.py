@@ -105,6 +105,17 @@ def test_amqp_broker_is_used_as_it_is_and_the_journal_finds_a_place() -> None:
     assert "secret" not in str(decided.notes)
 
 
+def test_of_a_broker_with_failovers_the_first_address_is_stood_in_for() -> None:
+    both = "redis://127.0.0.1:7000/15;redis://127.0.0.1:7001/3"
+    decided = plan(
+        urls(broker=both, journal="redis://127.0.0.1:7000/15"), lambda url: ":7001" in url and ";" not in url
+    )
+    assert (decided.stand_ins, decided.moved) == ((Address("127.0.0.1", 7000),), {})
+    assert all("redis://127.0.0.1:7000/15, so" in note for note in decided.notes)
+    remote = both.replace("127.0.0.1:7001", "redis.example")
+    assert plan(urls(broker=remote, journal="redis://127.0.0.1:7000/15"), no).moved == {"broker": 15}
+
+
 @pytest.mark.parametrize(
     "url", ["rediss://localhost/5", "redis+socket:///run/redis.sock?virtual_host=5", "unix:///run/redis.sock?db=5"]
 )

@@ -62,7 +62,7 @@ def test_make_knows_what_is_shown() -> None:
         "make format": "would change the files that other tests read",
         "make module": "so would this; tests/test_module.py holds the module against its sources",
         "make fuzz": "is the long form of tests/fuzz, which are a part of `make test`",
-        "make celery-suite": "takes Celery's sdist from the package index, and a quarter of an hour",
+        "make celery-suite": "takes a quarter of an hour",
         "make soak": "takes half an hour",
         "make lock": "asks the package index for what is newest, and would change the locks",
         "make audit": "asks a service for what is known of the locked versions today",

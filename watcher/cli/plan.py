@@ -101,9 +101,9 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
         elif (address := _address(url)) is not None:
             place = ("localhost" if address.host in _SAME else address.host, address.port)
             stand_ins[place] = _wider(address, stand_ins.get(place))
-            notes[f"{use}: no Redis answers at {_shown(url)}, so an embedded Valkey listens there"] = None
+            notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey listens there"] = None
         else:
-            moved[use] = _database(url.split(";")[0])
+            moved[use] = _database(_first(url))
             why = "doesn't answer" if _is_local(url) else "is not on this machine; --redis-url would name one to use"
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {why}"] = None
     elsewhere = _count(moved.values()) if moved else None
@@ -112,6 +112,10 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
 
 def _is_redis(url: str) -> bool:
     return url.partition("://")[0] in _REDIS
+
+
+def _first(url: str) -> str:
+    return url.split(";", maxsplit=1)[0]
 
 
 def _is_local(url: str) -> bool:
@@ -136,16 +140,19 @@ def _server(url: str) -> tuple[str, int]:
 
 
 def _address(url: str) -> Address | None:
-    """Where a plain loopback URL points; None for what an embedded server can't stand in for."""
-    parts = urlsplit(url)
-    if parts.scheme != "redis" or ";" in url or not _is_local(url):
+    """Where a plain loopback URL points; None for what an embedded server can't stand in for.
+
+    Of several it is the first, which Celery tries before the others, and which the journal is at.
+    """
+    parts = urlsplit(_first(url))
+    if parts.scheme != "redis" or not _is_local(url):
         return None
     return Address(
         host=parts.hostname or "localhost",
         port=parts.port or _DEFAULT_PORT,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
-        databases=_count([_database(url)]),
+        databases=_count([_database(_first(url))]),
     )
 
 

@@ -233,7 +233,7 @@ def hear_chords(never_ran: NeverRan) -> None:
         try:
             return original(self, callback, exc=exc, **kwargs)
         finally:
-            # Celery stores the failure of this one only, and doesn't count it in the chord around it, which never ends.
+            # Celery stores the failure of this one only, and doesn't count it in the chord around it: that never ends.
             never_ran([callback, *outwards(callback)], told.request if told else None, error)
 
     wrap(f"{_BACKEND}.chord_error_from_stack", chord, "tasks that never run after a chord that failed")
