@@ -75,6 +75,8 @@ def test_a_report_of_the_run_before_is_over(state: str) -> None:
     ]
     for earlier in before:
         assert following(report, task(state), [earlier], THERE) is None
+        lost_since = structs.replace(task(state), source="backend", reason="worker_lost")
+        assert following(report, lost_since, [earlier], GONE) is None
         assert following(report, task("PROGRESS", meta=Raw(b"2")), [earlier], THERE) is not None
     assert (
         following(report, task(state), [event("a", state, NOW - 50, run="aaaaaaaa1", sent=NOW - 60)], THERE) is not None

@@ -61,7 +61,7 @@ def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
     """
     if not is_final(event.state):
         return rank(event.state) >= rank("PROGRESS") and _has_begun_again(task, told)
-    started = task.times.get("STARTED") if task.source == "signal" else None
+    started = task.times.get("STARTED") if _is_told_by_a_worker(task) else None
     if started is not None and event.timestamp < started:
         return True
     ends = [each for each in told if is_final(each.state)]
@@ -69,12 +69,17 @@ def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
     return any(-_TICK < end.timestamp - event.timestamp < _SAME_END for end in earlier)
 
 
+def _is_told_by_a_worker(task: Task) -> bool:
+    """Whether its state comes from a plugin: a relay says that a worker is lost of those only that have one."""
+    return task.source == "signal" or task.reason == "worker_lost"
+
+
 def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
     """Whether the task waits or has started, and has reported nothing since, but an earlier run or life had begun.
 
     A report is stored without its time, until another one is.
     """
-    if task.source != "signal" or rank(task.state) > rank("STARTED"):
+    if not _is_told_by_a_worker(task) or rank(task.state) > rank("STARTED"):
         return False
     this = (task.retries or 0, task.run)
     return any(
