@@ -65,6 +65,23 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
         assert shown.state(identity, "SUCCESS")["source"] == "signal"
 
 
+def test_what_a_killed_worker_reported_is_not_of_the_task_that_is_sent_again(shown: Shown, env: dict[str, str]) -> None:
+    url, never = env["CELERY_RESULT_BACKEND"], {**env, "VISIBILITY": "3600"}
+    with gate(url) as first, gate(url) as second:
+        with worker(APP, env=never) as killed:
+            identity = shown.send("ticks", [first.name])
+            shown.state(identity, "PROGRESS", meta={"tick": 0})
+            os.killpg(killed.pid, signal.SIGKILL)
+        with worker(APP, "-n", "w2@here", "-Q", "again", env=never):
+            shown.send("gated", second.name, task_id=identity, queue="again")
+            shown.state(identity, "STARTED", name="gated")
+            shown.after_the_net()
+            running = shown.of(identity)
+            assert (running["state"], running.get("meta")) == ("STARTED", None)
+            second.open()
+            shown.state(identity, "SUCCESS")
+
+
 def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Shown, env: dict[str, str]) -> None:
     env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed:

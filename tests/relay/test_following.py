@@ -66,6 +66,23 @@ def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: s
         assert following(stored("STARTED"), task(state), [], workers) is not None
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RECEIVED", "STARTED"])
+def test_a_report_of_the_run_before_is_over(state: str) -> None:
+    report, lost = stored("PROGRESS", meta=Raw(b"1")), event("a", "PROGRESS", NOW - 99, meta=Raw(b"1"))
+    before = [
+        structs.replace(lost, run="bbbbbbbb1", sent=NOW - 60),
+        structs.replace(lost, sent=NOW - 120, run="cccccccc1"),
+    ]
+    for earlier in before:
+        assert following(report, task(state), [earlier], THERE) is None
+        lost_since = structs.replace(task(state), source="backend", reason="worker_lost")
+        assert following(report, lost_since, [earlier], GONE) is None
+        assert following(report, task("PROGRESS", meta=Raw(b"2")), [earlier], THERE) is not None
+    assert (
+        following(report, task(state), [event("a", state, NOW - 50, run="aaaaaaaa1", sent=NOW - 60)], THERE) is not None
+    )
+
+
 def test_what_was_revoked_and_is_not_known_is_no_task() -> None:
     assert following(stored("REVOKED", reason="revoked"), None, [], THERE) is None
     assert following(stored("REVOKED", reason="expired"), None, [], THERE) is not None

@@ -204,7 +204,7 @@ class SafetyNet:
         event = self._read(identity, payload, task.name if task is not None else None)
         if event is None or (task is None and self._history.has(f"group:{identity}")):
             return None  # Celery stores the failure of a group under its own id
-        return following(event, task, self._history.ends(identity), self._workers)
+        return following(event, task, self._history.told(identity), self._workers)
 
 
 def _due(waiting: dict[str, float], now: float) -> list[str]:

@@ -29,11 +29,11 @@ def is_settled(newest: Event | None) -> bool:
     return newest is not None and newest.state in _SETTLED
 
 
-def following(event: Event, task: Task | None, ends: Sequence[Event], workers: Workers) -> Event | None:
+def following(event: Event, task: Task | None, told: Sequence[Event], workers: Workers) -> Event | None:
     """``event``, made from what is stored, as the next one of ``task``; None where it says nothing new.
 
     :param task: as the journal knows it.
-    :param ends: its final events so far, those of earlier runs and lives too.
+    :param told: its events so far, those of earlier runs and lives too.
     """
     if task is None:
         # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
@@ -41,7 +41,7 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
     if event.state == "STARTED" and workers.knows(event.hostname):
         # Its worker has told of it; what is stored has no time, so it may be of an earlier life or run.
         return None
-    if _is_of_before(event, task, ends) or _is_somebody_elses_word(event, task, workers):
+    if _is_of_before(event, task, told) or _is_somebody_elses_word(event, task, workers):
         return None
     placed = _placed(event, task)
     if placed is None or not _says_more(placed, task):
@@ -52,19 +52,40 @@ def following(event: Event, task: Task | None, ends: Sequence[Event], workers: W
     return msgspec.structs.replace(placed, **known)
 
 
-def _is_of_before(event: Event, task: Task, ends: Sequence[Event]) -> bool:
-    """Whether it is the end of an earlier run or life that is stored still.
+def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
+    """Whether it is of an earlier run or life, and stored still.
 
     A backend that keeps no time of it (``date_done``) is taken at its word. So is one where nothing but the sender's
     moment is known, which another clock may have given.
     """
     if not is_final(event.state):
-        return False
-    started = task.times.get("STARTED") if task.source == "signal" else None
+        return rank(event.state) >= rank("PROGRESS") and _has_begun_again(task, told)
+    started = task.times.get("STARTED") if _is_told_by_a_worker(task) else None
     if started is not None and event.timestamp < started:
         return True
+    ends = [each for each in told if is_final(each.state)]
     earlier = [end for end in ends if (end.run, end.sent, end.state) != (task.run, task.sent, task.state)]
     return any(-_TICK < end.timestamp - event.timestamp < _SAME_END for end in earlier)
+
+
+def _is_told_by_a_worker(task: Task) -> bool:
+    """Whether its state comes from a plugin: a relay says that a worker is lost of those only that have one."""
+    return task.source == "signal" or task.reason == "worker_lost"
+
+
+def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
+    """Whether the task waits or has started, and has reported nothing since, but an earlier run or life had begun.
+
+    A report is stored without its time, until another one is.
+    """
+    if not _is_told_by_a_worker(task) or rank(task.state) > rank("STARTED"):
+        return False
+    this = (task.retries or 0, task.run)
+    return any(
+        rank(each.state) >= rank("STARTED")
+        and ((each.retries or 0, each.run) != this or (None not in (each.sent, task.sent) and each.sent != task.sent))
+        for each in told
+    )
 
 
 def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Final, NamedTuple
 
-from watcher.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, is_final, task_of
+from watcher.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, task_of
 from watcher.relay.lost import Lost
 from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, stands
 
@@ -184,9 +184,9 @@ class History:
                 return event
         return None
 
-    def ends(self, identity: str) -> list[Event]:
-        """The final events of a task that are kept, oldest first: those of earlier runs and lives, too."""
-        return [event for _, event in self._events(identity) if is_final(event.state)]
+    def told(self, identity: str) -> list[Event]:
+        """The events of a task that are kept, oldest first: those of earlier runs and lives, too."""
+        return [event for _, event in self._events(identity)]
 
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
