@@ -115,7 +115,7 @@ def _is_redis(url: str) -> bool:
 
 
 def _first(url: str) -> str:
-    return url.split(";")[0]
+    return url.split(";", maxsplit=1)[0]
 
 
 def _is_local(url: str) -> bool:
