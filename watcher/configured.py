@@ -44,7 +44,7 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
     why = (
         "there is no app (-A) that could say where the journal is"
         if app is None
-        else "neither the app's result backend nor its broker is a Redis that can be used (no Sentinel, no cluster)"
+        else "neither the app's result backend nor its broker is a Redis that serves (sentinel:// and clusters don't)"
     )
     raise SettingError("WATCHER_REDIS_URL", None, f"{why}, so name a Redis: redis://HOST/0")
 
@@ -57,19 +57,21 @@ def backend_target(app: Celery) -> Target | None:
     given = str(app.conf.result_backend or "")
     if not _ONE_REDIS.match(given) and given not in _NAMES:
         return None
-    tls = app.conf.redis_backend_use_ssl
-    if tls and not isinstance(tls, Mapping):
-        why = "redis_backend_use_ssl is a dictionary of ssl_…: Celery takes nothing else"
-        raise SettingError("result_backend", masked(given), why)
     try:
         if given not in _NAMES:
             understood(given)
+        _see_certificates(app.conf.redis_backend_use_ssl)
         parameters = getattr(app.backend, "connparams", None)
     except Exception as error:  # noqa: BLE001 - whatever Celery, or a class of the app's, raises of a wrong setting
         raise SettingError("result_backend", masked(given), _line(error)) from None
     if not isinstance(parameters, dict):  # a class of the app's own in the place of Celery's
         return Target.of(given, "result_backend")
     return Target.of_celery(parameters, "result_backend", masked(given))
+
+
+def _see_certificates(given: object) -> None:
+    if given and not isinstance(given, Mapping):
+        raise ValueError("redis_backend_use_ssl is a dictionary of ssl_…: Celery takes nothing else")
 
 
 def broker_target(app: Celery) -> Target | None:

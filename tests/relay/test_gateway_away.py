@@ -117,6 +117,18 @@ async def test_a_broker_that_is_full_says_no(valkey: Valkey) -> None:
     assert journal(valkey)[-1].state == "REJECTED"
 
 
+async def test_a_journal_that_is_full_is_not_said_to_be_silent(valkey: Valkey, app: Celery) -> None:
+    async with gateway_to(app, valkey.url()) as (gateway, _):
+        with valkey.client() as redis:
+            redis.config_set("maxmemory", "1")
+            try:
+                with pytest.raises(Unavailable, match=r"Redis refuses it: .*memory") as refused:
+                    await gateway.submit(request("tasks.add", 1, 2), OPEN)
+            finally:
+                redis.config_set("maxmemory", "0")
+        assert refused.value.submitted == "no"
+
+
 async def test_closing_waits_for_what_is_under_way_and_takes_no_more(app: Celery, valkey: Valkey) -> None:
     async with client(valkey.url()) as redis:
         gateway = Gateway(app, Settings(), JOURNAL, redis)

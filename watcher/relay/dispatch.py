@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from watcher.errors import BadArguments, Refused, Unavailable
 from watcher.event import Event
@@ -147,7 +147,9 @@ class Dispatch:
         except TimeoutError:
             pass  # each order tells how far it has come
         except (RedisError, OSError) as error:
-            away = Unavailable(f"Redis doesn't answer: {error}", submitted="no")
+            # It may answer well enough: that it is a replica, that it is full.
+            says = "refuses it" if isinstance(error, ResponseError) else "doesn't answer"
+            away = Unavailable(f"Redis {says}: {error}", submitted="no")
             for order in orders:
                 if order.outcome is None and order.message.settle() is Fate.NOT_SENT:
                     order.outcome = away
