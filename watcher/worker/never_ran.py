@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from watcher.event import Event
 from watcher.worker import tagging
 
-__all__ = ["ends_of"]
+__all__ = ["ends_of", "outwards"]
 
 
 class _Leaf(NamedTuple):
@@ -53,8 +53,37 @@ def ends_of(
         )
 
 
+def outwards(signature: Any) -> Iterator[Any]:
+    """The bodies of the chords around what will not run: of that which has it in its header, then the one around it."""
+    while (signature := _chord_of(signature)) is not None:
+        yield signature
+
+
+def _chord_of(signature: Any) -> Any:
+    """The body of the chord that counts on the end of what is given; None where there is no such chord.
+
+    It stands in the options of what ends last: a chain's last task, a chord's body.
+    """
+    while isinstance(signature, Mapping):
+        if (body := (signature.get("options") or {}).get("chord")) is not None:
+            return body
+        kwargs, kind = signature.get("kwargs") or {}, signature.get("subtask_type")
+        if kind == "chord":
+            signature = kwargs.get("body")
+        elif kind in ("chain", "group"):
+            *_, signature = kwargs.get("tasks") or (None,)
+        else:
+            return None
+    return None
+
+
 def _leaves(signatures: Iterable[Any]) -> Iterator[_Leaf]:
-    """The signatures of single tasks in those given, which may be chains, groups and chords of others."""
+    """The signatures of single tasks in those given, which may be chains, groups and chords of others.
+
+    Each with its group. That is the outermost group, or chord's header, which would not have been sent: Celery stores
+    FAILURE under the id of that, too, so it has to be known as one of no task. Celery itself would have sent some under
+    the id of the group around it: it freezes a chord's body as one of the header's group.
+    """
     left: list[tuple[Any, Any]] = [(each, None) for each in signatures]
     while left:
         signature, group_id = left.pop()
@@ -64,17 +93,19 @@ def _leaves(signatures: Iterable[Any]) -> Iterator[_Leaf]:
         kind = signature.get("subtask_type")
         left += [(each, None) for each in options.get("chain") or ()]
         if kind == "group":
-            # A group's own id is that of no task.
             members = kwargs.get("tasks") or ()
-            left += [(each, options.get("task_id") or group_id) for each in members]
+            left += [(each, group_id or options.get("task_id")) for each in members]
         elif kind == "chain":
-            left += [(each, group_id) for each in kwargs.get("tasks") or ()]
+            *links, last = kwargs.get("tasks") or (None,)
+            left += [*((each, None) for each in links), (last, group_id)]
         elif kind == "chord":
-            header, body = kwargs.get("header") or (), kwargs.get("body")
-            left += [(header, None)] if isinstance(header, Mapping) else [(each, group_id) for each in header]
-            left.append((body, group_id))
+            header = kwargs.get("header") or ()
+            if isinstance(header, Mapping):
+                header = (header.get("kwargs") or {}).get("tasks") or ()
+            left += [(each, options.get("task_id")) for each in header]  # a chord's own id is that of its header
+            left.append((kwargs.get("body"), group_id))
         else:
-            yield _Leaf(signature, options, options.get("group_id") or group_id)
+            yield _Leaf(signature, options, group_id or options.get("group_id"))
 
 
 def _name(queue: Any) -> str | None:

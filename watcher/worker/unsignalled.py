@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from celery import _state
 from celery.exceptions import TaskRevokedError
 
+from watcher.worker.never_ran import outwards
 from watcher.worker.wrapping import follow, wrap
 
 if TYPE_CHECKING:
@@ -229,7 +230,8 @@ def hear_chords(never_ran: NeverRan) -> None:
         try:
             return original(self, callback, exc=exc, **kwargs)
         finally:
-            never_ran([*_outwards(callback)], told.request if told else None, error)
+            # Celery stores the failure of this one only, and doesn't count it in the chord around it: that never ends.
+            never_ran([callback, *outwards(callback)], told.request if told else None, error)
 
     wrap(f"{_BACKEND}.chord_error_from_stack", chord, "tasks that never run after a chord that failed")
 
@@ -260,16 +262,6 @@ def _requests(traceback: TracebackType | None) -> Iterator[Request]:
         if hasattr(owner, "request_dict"):
             yield owner
         traceback = traceback.tb_next
-
-
-def _outwards(body: Any) -> Iterator[Any]:
-    """The body of a chord that failed, then that of the chord which has this one in its header, and so on.
-
-    Celery stores the failure of the first only, and doesn't count it in the chord around it, which so never ends.
-    """
-    while body:
-        yield body
-        body = (body.get("options") or {}).get("chord")
 
 
 class _known:  # noqa: N801 - a context manager that is read as a verb
