@@ -134,6 +134,28 @@ def test_the_rest_of_a_chain_whose_task_gave_up_has_failed(stage: Scene, head: s
     assert stage.task(result.parent.id).state == state
 
 
+@pytest.mark.parametrize(
+    ("header", "state"),
+    [
+        (["expired", "n"], "REVOKED"), (["rejects", "n"], "FAILURE"),
+        (["tells", "n"], "FAILURE"), (["tells"], "FAILURE"),
+        (["no.such.task", "n"], "FAILURE"), (["bad", "group"], "FAILURE"),
+    ],
+)  # fmt: skip
+def test_the_body_of_a_chord_that_never_ends_has_an_end(stage: Scene, header: list[str], state: str) -> None:
+    """Celery doesn't count such a part of the header, or fewer parts than it waits for."""
+    signatures: dict[str, Any] = {name: stage.app.signature(name) for name in ("n", "rejects", "tells", "bad")}
+    signatures["no.such.task"] = stage.app.signature("no.such.task")
+    signatures["expired"] = stage.app.signature("n", expires=-1)
+    signatures["group"] = group(stage.app.signature("n"), stage.app.signature("n"))
+    part = chain(*[signatures[name] for name in header]) if len(header) > 1 else signatures[header[0]]
+    inner = chord([part, signatures["n"]], signatures["n"])
+    result: Any = chord([inner, signatures["n"]], signatures["n"]).apply_async(headers=HEADERS)
+    for body in (result.parent.results[0].id, result.id):
+        task = stage.task(body)
+        assert (task.state, task.name, task.tags) == (state, "n", TAGS)
+
+
 def test_what_never_ran_is_told_to_its_group(stage: Scene) -> None:
     result: Any = workflow(stage.app, "chain, then a group").apply_async(headers=HEADERS)
     for member in result.results:
