@@ -15,8 +15,9 @@ __all__ = ["ALLOWED", "DEMANDED", "Outcome", "Wrong", "differing", "outcomes", "
 #: What must not be …
 DEMANDED = ("another last word", "late RETRY", "end without root")
 #: … and what is only told of: tests send an id again that has ended, leave tasks behind that never end, and revoke ids
-#: that nobody has sent, for which Celery 5.7 stores REVOKED, and of which no task is made.
-ALLOWED = ("more after an end", "no end", "revoked but never sent")
+#: that nobody has sent, for which Celery 5.7 stores REVOKED, and of which no task is made. So it is with a group whose
+#: tasks never run: Celery stores FAILURE under its own id, too.
+ALLOWED = ("more after an end", "no end", "revoked but never sent", "a group's own id")
 
 Life = Sequence[tuple[int, Event]]
 
@@ -76,6 +77,7 @@ def wrongs(
     lives: dict[str, list[tuple[int, Event]]] = {}
     for offset, event in events:
         lives.setdefault(event.id, []).append((offset, event))
+    groups = {event.group_id for life in lives.values() for _, event in life}
     found = []
     for identity in dict.fromkeys([*lives, *stored]):
         life = lives.get(identity, [])
@@ -83,7 +85,12 @@ def wrongs(
         test = _test_at(life[0][1].timestamp, tests) if life else ""
         story = [_line(offset, event) for offset, event in life]
         never_sent = not life and said == "REVOKED" and not stored[identity].get("name")
-        kinds = ["revoked but never sent"] if never_sent else _of_one(life, said)
+        if never_sent:
+            kinds = ["revoked but never sent"]
+        elif not life and said == "FAILURE" and identity in groups:
+            kinds = ["a group's own id"]
+        else:
+            kinds = _of_one(life, said)
         found += [Wrong(what, identity, test, said, story) for what in kinds]
     return found
 

@@ -52,6 +52,9 @@ def test_the_last_word_is_held_against_what_is_stored() -> None:
     assert found(t={"status": "SUCCESS"}) == ["another last word"], "of which nothing was told"
     assert found(t={"status": "REVOKED"}) == ["revoked but never sent"]
     assert found(t={"status": "REVOKED", "name": "add"}) == ["another last word"]
+    member = event("t", "FAILURE", root_id="t", group_id="g")
+    assert found(member, g={"status": "FAILURE"}) == ["a group's own id"]
+    assert found(member, other={"status": "FAILURE"}) == ["another last word"]
     rejected = {"status": "FAILURE", "result": {"exc_type": "Reject"}}
     assert found(event("t", "REJECTED", root_id="t"), t=rejected) == [], "Celery stores it as a failure"
 

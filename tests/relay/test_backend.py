@@ -6,11 +6,13 @@ import json
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from redis.asyncio import Redis
 
 from tests.support.events import event, record
@@ -124,6 +126,24 @@ async def test_a_failure_is_told_with_its_error(valkey: Valkey) -> None:
         task = await watched.has("a", "FAILURE")
         assert task.exception is not None
         assert (task.exception.type, task.exception.message) == ("ValueError", "no luck")
+
+
+async def test_what_nobody_told_has_the_root_of_its_parent_where_that_is_known(valkey: Valkey) -> None:
+    async with watching(valkey, event("parent", "STARTED", 1.0, root_id="root")) as watched:
+        for parent, root in (("parent", "root"), ("unknown", None), (None, None)):
+            identity = f"child of {parent}"
+            request = Context({"id": identity, "parent_id": parent, "children": []})
+            store = partial(watched.app.backend.store_result, identity, 1, "SUCCESS", request=request)
+            await anyio.to_thread.run_sync(store)
+            assert (await watched.has(identity, "SUCCESS")).root_id == root
+
+
+async def test_the_id_of_a_group_makes_no_task(valkey: Valkey) -> None:
+    async with watching(valkey, event("member", "FAILURE", 1.0, group_id="group")) as watched:
+        await watched.store("group", ValueError("of its tasks"), "FAILURE")
+        await watched.store("task", "later")
+        await watched.has("task", "SUCCESS")
+        assert watched.history.task("group") is None
 
 
 async def test_tries_are_told_apart_although_they_are_not_stored(valkey: Valkey) -> None:

@@ -56,6 +56,12 @@ class Scene:
             found: Any = backend.get(f"celery-task-meta-{task_id}")
         return msgspec.json.decode(found) if found else None
 
+    def all_stored(self) -> set[str]:
+        """The ids that the backend has something of."""
+        with Redis.from_url(self.server.url(2)) as backend:
+            keys: Any = backend.keys("celery-task-meta-*")
+        return {key.decode().removeprefix("celery-task-meta-") for key in keys}
+
 
 @contextmanager
 def scene(pool: str, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Scene]:

@@ -7,7 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chord
 from celery.exceptions import Ignore, Reject
 from kombu import Exchange, Queue, binding
 from redis import Redis
@@ -178,3 +178,9 @@ def tells(self: Task[Any, Any]) -> None:
 @app.task(name="rejects")
 def rejects() -> None:
     raise Reject("not mine", requeue=False)
+
+
+@app.task(name="replaced", bind=True)
+def replaced(self: Task[Any, Any], *_: Any) -> Any:
+    """Go on as a chord that fails."""
+    return self.replace(chord([bad.si(), n.si()], n.si()))

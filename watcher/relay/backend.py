@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -204,6 +205,8 @@ class SafetyNet:
         event = self._read(identity, payload, task.name if task is not None else None)
         if event is None or (task is None and self._history.has(f"group:{identity}")):
             return None  # Celery stores the failure of a group under its own id
+        if task is None and event.parent_id and (parent := self._history.state(event.parent_id)) is not None:
+            event = replace(event, root_id=parent.root_id)  # which isn't stored
         return following(event, task, self._history.told(identity), self._workers)
 
 

@@ -21,7 +21,7 @@ from watcher.event import Event, Reason
 from watcher.worker import tagging
 from watcher.worker.fields import about
 from watcher.worker.guarding import guarded
-from watcher.worker.never_ran import ends_of
+from watcher.worker.never_ran import ends_of, rest_of
 from watcher.worker.policy import Policy
 from watcher.worker.raised import in_backend, raised, reason_of
 from watcher.worker.unsignalled import hear_chords, hear_exits, hear_failures, hear_retries, hear_revokes
@@ -131,19 +131,23 @@ class Ends:
         body = message.payload
         embed = body[2] if isinstance(body, list | tuple) and len(body) > 2 else body  # protocol 2
         if isinstance(embed, Mapping):
-            left = [*(embed.get("chain") or ()), embed.get("chord")]
-            self.on_never_ran(left, Context(headers), error)
+            self.on_never_ran(rest_of(embed.get("chain"), embed.get("chord")), Context(headers), error)
 
     @guarded
     def on_revoked(self, request: Context, reason: Reason) -> None:
-        """REVOKED: the rest of a chain whose task was revoked, for which Celery stores nothing."""
-        for event in ends_of(request.chain or (), request, "REVOKED", time.time(), reason=reason):
+        """REVOKED: the rest of a chain whose task was revoked, for which Celery stores nothing.
+
+        The body of the chord whose header the task itself is in has failed, which Celery tells as of any other.
+        """
+        for event in ends_of(rest_of(request.chain), request, "REVOKED", time.time(), reason=reason):
             self._publish(event)
 
     @guarded
     def on_ignored(self, request: Context, told: Event) -> None:
-        """The rest of a chain whose task has reported its own end, and raised ``Ignore``, has the same."""
-        for event in ends_of(request.chain or (), request, told.state, time.time(), exception=told.exception):
+        """The rest of a chain or chord whose task has reported its own end, and raised ``Ignore``, has the same."""
+        for event in ends_of(
+            rest_of(request.chain, request.chord), request, told.state, time.time(), exception=told.exception
+        ):
             self._publish(event)
 
     @guarded
@@ -152,9 +156,8 @@ class Ends:
         self._failed(sender=request.task, task_id=request.id, exception=error)
         if not request.task.acks_late:  # else its message is delivered again some time
             context: Any = getattr(request, "_context", None)  # as Celery itself gives it up with
-            self.on_never_ran(
-                [*(getattr(context, "chain", None) or ()), getattr(context, "chord", None)], context, error
-            )
+            left = rest_of(getattr(context, "chain", None), getattr(context, "chord", None))
+            self.on_never_ran(left, context, error)
 
     @guarded
     def on_going_on(self, task: Task[Any, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from watcher.event import Event
 from watcher.worker import lives, tagging
 
-__all__ = ["ends_of", "outwards"]
+__all__ = ["ends_of", "rest_of"]
 
 
 class _Leaf(NamedTuple):
@@ -56,7 +56,24 @@ def ends_of(
         )
 
 
-def outwards(signature: Any) -> Iterator[Any]:
+def rest_of(links: Any, body: Any = None, *, counted: bool = False) -> Iterator[Any]:
+    """What will not run after a task: the rest of its chain or chord, and the bodies of the chords around that.
+
+    It looks at what messages hold only as it is iterated over.
+
+    :param links: of the chain, the last first, as a message has them; or none.
+    :param body: of the chord whose header the task itself is in, where there are no links.
+    :param counted: Celery counts the last link as a part of the chord around it, and fails that itself when it has all
+        parts. It never has where the link is a group: it counts that as one, and waits for each member.
+    """
+    links = list(links or ())
+    yield from links or [body]
+    last = links[0] if links else body
+    if not counted or (isinstance(last, Mapping) and last.get("subtask_type") == "group"):
+        yield from _outwards(last)
+
+
+def _outwards(signature: Any) -> Iterator[Any]:
     """The bodies of the chords around what will not run: of that which has it in its header, then the one around it."""
     while (signature := _chord_of(signature)) is not None:
         yield signature

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from celery import _state
 from celery.exceptions import TaskRevokedError
 
-from watcher.worker.never_ran import outwards
+from watcher.worker.never_ran import rest_of
 from watcher.worker.raised import in_backend
 from watcher.worker.wrapping import follow, wrap
 
@@ -195,7 +195,7 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
             finally:  # what was to run after it doesn't, whether or not this could be stored
                 chain = getattr(request, "chain", None)
                 if chain:
-                    never_ran(chain, request, told.error if told and told.error else exc)
+                    never_ran(rest_of(chain, counted=True), request, told.error if told and told.error else exc)
 
     wrap(f"{_TRACE}.handle_failure", handle, "failures that can't be stored")
     wrap(f"{_BACKEND}.mark_as_failure", mark, "tasks that never run in a chain that failed")
@@ -234,7 +234,7 @@ def hear_chords(never_ran: NeverRan) -> None:
             return original(self, callback, exc=exc, **kwargs)
         finally:
             # Celery stores the failure of this one only, and doesn't count it in the chord around it: that never ends.
-            never_ran([callback, *outwards(callback)], told.request if told else None, error)
+            never_ran(rest_of((), callback), told.request if told else None, error)
 
     wrap(f"{_BACKEND}.chord_error_from_stack", chord, "tasks that never run after a chord that failed")
 
