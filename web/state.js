@@ -233,11 +233,11 @@ function outcome(/** @type {Event} */ event) {
   const { state, timestamp, result, result_size: bytes, exception, reason, meta, eta } = event;
   if (bytes !== undefined) return `${size(bytes)}, open it to see`;
   if (state === "SUCCESS") return result === undefined ? "" : event.result_repr ? cut(result) : line(result);
-  const waits = eta && kindOf(event) === "waiting" ? `not before ${when(Date.parse(eta) / 1000, timestamp * 1000)}` : "";
-  if (exception) return cut(`${waits && `${waits}; `}${exception.type}: ${exception.message}`);
+  const due = eta && kindOf(event) === "waiting" ? `not before ${when(Date.parse(eta) / 1000, timestamp * 1000)}` : "";
+  if (exception) return (due && `${due}, `) + cut(`${exception.type}: ${exception.message}`);
   if (kindOf(event) === "lost") return `worker lost, was ${cut(word(state))}`;
   if (reason) return reason.replaceAll("_", " ");
-  if (waits) return waits;
+  if (due) return due;
   if (meta === undefined || meta === null) return "";
   if (typeof meta === "object" && "current" in meta) return cut(String(meta.description ?? meta.message ?? ""));
   return line(meta);
