@@ -14,7 +14,7 @@
 
 import { isMark, repeatOf } from "./again.js";
 import { parentOf } from "./filter.js";
-import { block, call, clock, cut, duration, inFull, line, size, word } from "./format.js";
+import { block, call, clock, cut, duration, inFull, line, size, when, word } from "./format.js";
 import { kindOf } from "./module/kind.js";
 import { runtimeOf } from "./module/task.js";
 
@@ -38,6 +38,8 @@ export function clockText(/** @type {Task} */ task, /** @type {number} */ now) {
   const running = kind === "running";
   const seconds = runtimeOf(task, running ? now : undefined);
   const attempt = task.retries ? `, try ${task.retries + 1}` : "";
+  const due = kind === "waiting" && task.eta ? Date.parse(task.eta) / 1000 : 0;
+  if (due > now) return `for ${duration(Math.max(0, now - task.timestamp), true)}${attempt}, not before ${when(due, now * 1000)}`;
   if (kind === "lost") return `${cut(word(task.state))} at ${clock(task.timestamp)}${attempt}`;
   if (seconds !== undefined) return `${running ? "for" : "after"} ${duration(seconds, running)}${attempt}`;
   return task.final ? attempt.slice(2) : `for ${duration(Math.max(0, now - task.timestamp), true)}${attempt}`;
@@ -66,10 +68,11 @@ export function argumentsText(/** @type {Task} */ task) {
 /** What else is known of it. @returns {Fact[]} */
 export function factsOf(/** @type {Task} */ task) {
   const { times } = task;
-  const sent = times.PENDING;
+  const sent = task.sent ?? times.PENDING;
+  const came = times.PENDING; // of this try: one that is sent again doesn't wait from the first time on
   const again = repeatOf(task);
   const tags = (task.tags ?? []).filter((/** @type {string} */ tag) => again === undefined || !isMark(tag));
-  const waited = sent !== undefined && times.STARTED !== undefined ? duration(Math.max(0, times.STARTED - sent)) : "";
+  const waited = came !== undefined && times.STARTED !== undefined ? duration(Math.max(0, times.STARTED - came)) : "";
   /** @type {(Omit<Fact, "text"> & {text?: string})[]} */
   const facts = [
     { label: "Task id", text: task.id, copy: true },
@@ -79,6 +82,7 @@ export function factsOf(/** @type {Task} */ task) {
     { label: "Waited", text: waited },
     { label: "Retries", text: task.retries ? String(task.retries) : "" },
     { label: "Not before", text: readable(task.eta) },
+    { label: "Next try", text: nextTry(task) },
     { label: "Expires", text: readable(task.expires) },
     { label: "Reason", text: task.reason?.replaceAll("_", " ") },
     { label: "Repeat of", text: again, open: true, copy: true },
@@ -89,6 +93,13 @@ export function factsOf(/** @type {Task} */ task) {
     { label: "Known by", text: task.offset === 0 ? "the result backend only" : "" },
   ];
   return /** @type {Fact[]} */ (facts.filter(({ text }) => text));
+}
+
+/** Who has the try that is to come, or another delivery, and since when. */
+function nextTry(/** @type {Task} */ { reserved }) {
+  if (!reserved) return "";
+  const { hostname, timestamp } = reserved;
+  return `received at ${clock(timestamp)}${hostname ? ` by ${cut(hostname)}` : ""}`;
 }
 
 /** A moment in ISO 8601 as the page writes moments; one without a zone is left as it came, for nobody says whose it is. */

@@ -37,7 +37,7 @@ const model = {
   tasks: new Tasks(),
   status: /** @type {Status} */ ({ phase: "connecting" }),
   loading: true,
-  registry: { tasks: /** @type {Registered[]} */ ([]), note: "" },
+  registry: { tasks: /** @type {Registered[]} */ ([]), note: "", revoke: false },
   history: /** @type {History | null} */ (null),
   notice: "",
 };
@@ -123,7 +123,8 @@ function draw() {
   views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
   views.form.update(composer.draft);
-  views.detail.update(history && { history, now: time, obstacle: obstacleTo(history.task, registry.tasks) });
+  const obstacle = obstacleTo(history?.task ?? null, registry.tasks);
+  views.detail.update(history && { history, now: time, obstacle, mayRevoke: registry.revoke });
   byId("layout").dataset.detail = history ? "open" : "closed";
   tickIfNeeded();
 }
@@ -212,16 +213,17 @@ function announceEnd(/** @type {import("./state.js").Row} */ { task, outcome }) 
 
 async function loadRegistry() {
   try {
-    const { tasks } = await connection.rpc("registry", {}, { repeatable: true });
+    const { tasks, revoke = true } = await connection.rpc("registry", {}, { repeatable: true });
     feed.offer(tasks.map((/** @type {Registered} */ { name }) => `name:${name}`));
-    model.registry = { tasks, note: tasks.length ? "" : "The app registers no task that may be submitted from here." };
+    const note = tasks.length ? "" : "The app registers no task that may be submitted from here.";
+    model.registry = { tasks, note, revoke };
   } catch (error) {
     if (!(error instanceof RelayError)) throw error;
     const note =
       error.code === 108
         ? "This relay only watches: it was started without an app."
         : `No list of tasks: ${error.message}`;
-    if (error.code) model.registry = { tasks: [], note };
+    if (error.code) model.registry = { tasks: [], note, revoke: error.code !== 108 };
   }
   changed();
 }

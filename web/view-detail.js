@@ -20,6 +20,7 @@
  * @property {History} history
  * @property {number} now  Unix seconds on the workers' clock
  * @property {string} obstacle  why it can't be submitted again, "" where it can
+ * @property {boolean} mayRevoke  whether the relay would take that from here
  */
 
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
@@ -39,6 +40,7 @@ export class DetailView {
   /** @type {History | null} */ #history = null;
   #version = -1;
   #obstacle = "";
+  #mayRevoke = false;
   #named = "";
   /** @type {Record<string, any>} */ #parts = {};
 
@@ -53,12 +55,13 @@ export class DetailView {
       this.#root.replaceChildren();
       return;
     }
-    const { history, now, obstacle } = model;
+    const { history, now, obstacle, mayRevoke } = model;
     if (history !== this.#history) this.#build(history);
-    else if (history.version === this.#version && obstacle === this.#obstacle) return;
+    else if (history.version === this.#version && obstacle === this.#obstacle && mayRevoke === this.#mayRevoke) return;
     this.#history = history;
     this.#version = history.version;
     this.#obstacle = obstacle;
+    this.#mayRevoke = mayRevoke;
     this.#write(model);
     this.tick(now);
   }
@@ -202,7 +205,7 @@ export class DetailView {
       button.disabled = Boolean(obstacle);
       setAttribute(button, "aria-describedby", obstacle ? "detail-obstacle" : null);
     }
-    revoke.hidden = task.final;
+    revoke.hidden = task.final || !this.#mayRevoke;
     setText(text, obstacle);
     text.hidden = !obstacle;
   }
@@ -321,10 +324,12 @@ function updateEntry(/** @type {any} */ element, /** @type {Entry} */ entry) {
   setStateIcon(svg, state, progressOf(event)?.share ?? 0);
   setText(what.firstChild, cut(word(state)));
   setText(what.lastChild, entryText(entry));
-  setText(at, precisely(since));
+  // Of a loss nobody knows when it was: what tells of it bears the time of the last word from the worker.
+  const timed = kindOf(event) !== "lost";
+  setText(at, timed ? precisely(since) : "");
   setAttribute(at, "datetime", moment(since).toISOString());
   setAttribute(at, "title", inFull(since));
-  setText(gap, delta === undefined ? "" : `+${duration(delta)}`);
+  setText(gap, delta === undefined || !timed ? "" : `+${duration(delta)}`);
   setText(note, entryNote(event));
   note.hidden = !note.textContent;
 }

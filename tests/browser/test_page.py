@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -34,7 +37,7 @@ def test_the_whole_of_a_task(open_page: OpenPage, play: Stage) -> None:
     play.emit("a", "PENDING", timestamp=100.0, **args, **known)
     play.emit("a", "STARTED", hostname="celery@here", timestamp=100.5, **known)
     play.emit("a", "RETRY", exception=ERROR, timestamp=101.0, **known)
-    play.emit("a", "STARTED", retries=1, timestamp=103.0, **known)
+    play.emit("a", "STARTED", hostname="celery@here", retries=1, timestamp=103.0, **known)
     page = open_page(play.url)
     rows(page).first.click()
     region = details(page)
@@ -211,3 +214,48 @@ def test_moments_say_their_day_where_it_is_another(open_page: OpenPage, play: St
     expect(details(page)).to_contain_text("Expires2023-11-19T09:30:00")  # in whose zone, nobody says
     play.emit("later", "RECEIVED", name="tasks.later", timestamp=noon + day, eta="2023-11-18T09:30:00Z")
     expect(row["later"]).to_contain_text("not before 18 Nov, 09:30")
+
+
+def test_a_retry_says_when_it_was_sent_who_has_the_next_try_and_when_that_is_due(
+    open_page: OpenPage, play: Stage
+) -> None:
+    sent, now = 1_700_000_000.5, time.time()
+    eta = datetime.fromtimestamp(now + 3600, UTC).isoformat()
+    known: dict[str, Any] = {"name": "tasks.flaky", "hostname": "celery@one", "sent": sent}
+    play.happen("b", "PENDING", name="tasks.between", timestamp=sent + 1)
+    play.happen("a", "RETRY", **known, retries=0, run="r1", timestamp=sent + 2, eta=eta, exception=ERROR)
+    more = {**known, "hostname": "celery@two", "retries": 1, "run": "r2", "late": True}
+    play.happen("a", "RECEIVED", **more, timestamp=sent + 3, eta=eta)
+    page = open_page(play.url)
+    expect(rows(page).last).to_contain_text("flaky")  # it was sent before the other
+    moment = page.evaluate("(sent) => new Date(Math.floor(sent * 1000)).toISOString()", sent)
+    expect(rows(page).last.locator("time")).to_have_attribute("datetime", moment)
+    rows(page).last.click()
+    region = details(page)
+    expect(region.locator(".detail-state")).to_contain_text(re.compile(r"for .*, not before .*\d\d:\d\d"))
+    facts = region.locator("dl")
+    expect(facts).to_contain_text(re.compile(r"Next try\s*received at \d\d:\d\d:\d\d by celery@two"))
+    expect(facts).to_contain_text(re.compile(r"Sent\s*14 Nov 2023"))
+
+
+def test_when_a_task_was_lost_is_not_made_up(open_page: OpenPage, play: Stage) -> None:
+    play.emit("a", "STARTED", name="tasks.add", hostname="celery@gone", timestamp=1_700_000_000.0)
+    lost = {"source": "backend", "reason": "worker_lost", "timestamp": 1_700_000_000.0}
+    play.emit("a", "STARTED", name="tasks.add", hostname="celery@gone", **lost)
+    page = open_page(play.url)
+    rows(page).first.click()
+    first, last = (details(page).get_by_role("listitem").nth(place) for place in (0, 1))
+    expect(first.locator("time")).not_to_be_empty()
+    expect(last).to_contain_text("Lost")
+    expect(last.locator("time")).to_be_empty()
+    expect(last.locator(".delta")).to_be_empty()
+
+
+def test_what_the_relay_would_not_take_is_not_offered(open_page: OpenPage, play: Stage) -> None:
+    play.methods["registry"] = lambda _: {"tasks": play.registry, "revoke": False}
+    play.emit("a", "STARTED", name="tasks.add")
+    page = open_page(play.url)
+    rows(page).first.click()
+    expect(details(page)).to_be_visible()
+    expect(page.get_by_role("list", name="Registered tasks").get_by_role("listitem")).to_have_count(2)
+    expect(details(page).get_by_role("button", name="Revoke…")).to_be_hidden()

@@ -55,7 +55,7 @@ async def test_what_is_taken_away_is_seen_no_more_and_what_is_given_back_is(
             assert by_bob.status_code == 202
             assert (await http.get("/api/tasks", headers=ALICE)).json()["tasks"] == []
             # Its reply comes after whatever was sent before it.
-            assert (await client.rpc("registry", {})).data == {"tasks": []}
+            assert (await client.rpc("registry", {})).data == {"tasks": [], "revoke": False}
             assert len(listener.events) == seen
             assert client.state == ClientState.CONNECTED
 

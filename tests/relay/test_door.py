@@ -66,7 +66,7 @@ async def test_tokens_open_what_they_grant(valkey: Valkey, app: Celery) -> None:
         assert await listed() == []
         is_problem(await client.post("/api/tasks/mine/revoke", headers=own), 403, "revoke")
         assert (await client.post("/api/tasks/mine/revoke", headers=bearer(revoke=True))).status_code == 202
-        assert (await client.get("/api/registry", headers=bearer())).json() == {"tasks": []}
+        assert (await client.get("/api/registry", headers=bearer())).json() == {"tasks": [], "revoke": False}
         for path in ("/", "/watcher.js", "/healthz", "/readyz"):
             assert (await client.get(path)).status_code == 200
 

@@ -28,6 +28,7 @@ from watcher.errors import (
 from watcher.keys import Keyring
 from watcher.permissions import OPEN, Grant, grant
 from watcher.relay.gateway import Gateway, Submitted
+from watcher.relay.shapes import Registry
 from watcher.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -228,7 +229,7 @@ async def test_who_may_submit_what(app: Celery, valkey: Valkey) -> None:
             await gateway.submit(request("tasks.add", 1, 2), OPEN)
         with pytest.raises(NotPermitted, match="read-only"):
             await gateway.revoke(b'{"id": "x"}', OPEN)
-        assert await gateway.registry(OPEN) == []
+        assert await gateway.registry(OPEN) == Registry([], revoke=False)
     assert len(queued(valkey)) == 1
 
 
@@ -305,13 +306,15 @@ async def test_what_is_wrong_with_a_revoke_is_said(
 
 async def test_registry_tells_what_may_be_submitted(app: Celery, valkey: Valkey) -> None:
     async with gateway_to(app, valkey.url(), Settings(submit=("tasks.[a-s]*",))) as (gateway, _):
-        everything = await gateway.registry(OPEN)
+        everything = (await gateway.registry(OPEN)).tasks
         assert [task.name for task in everything] == ["tasks.add", "tasks.expiring", "tasks.sleep", "tasks.stubborn"]
         assert everything[0].signature == "(x: float, y: float) -> float"
         assert everything[0].doc == "Return the sum."
-        assert [task.name for task in await gateway.registry(Grant(submit=("*.add", "celery.*")))] == ["tasks.add"]
+        assert [task.name for task in (await gateway.registry(Grant(submit=("*.add", "celery.*")))).tasks] == [
+            "tasks.add"
+        ]
 
         @app.task(name="tasks.afterwards", shared=False)
         def afterwards() -> None: ...
 
-        assert "tasks.afterwards" in [task.name for task in await gateway.registry(OPEN)]
+        assert "tasks.afterwards" in [task.name for task in (await gateway.registry(OPEN)).tasks]

@@ -41,6 +41,7 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
+from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
@@ -224,12 +225,13 @@ class Gateway:
                 raise Unavailable("the broker doesn't answer") from None
         return {}
 
-    async def registry(self, grant: Grant) -> list[Registered]:
-        """The tasks that the holder of ``grant`` may submit here, by name."""
+    async def registry(self, grant: Grant) -> Registry:
+        """The tasks that the holder of ``grant`` may submit here, by name, and whether they may revoke."""
         broker = await self._open()
         if self._settings.read_only:
-            return []
-        return [self._known(task)[2] for task in broker.tasks() if self._may_submit(str(task.name), grant)]
+            return Registry([], revoke=False)
+        named = [self._known(task)[2] for task in broker.tasks() if self._may_submit(str(task.name), grant)]
+        return Registry(named, revoke=grant.revoke)
 
     async def get(self, identity: str) -> Task | None:
         """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.

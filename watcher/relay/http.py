@@ -40,7 +40,7 @@ from watcher.relay.people import Person
 from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
 from watcher.relay.refusals import Refusals
-from watcher.relay.shapes import Registry, RevokeRequest, Status, TaskList
+from watcher.relay.shapes import RevokeRequest, Status, TaskList
 from watcher.relay.sse import Events
 from watcher.settings import Settings
 
@@ -194,7 +194,7 @@ class _Api:
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
-        return self._json(Registry(await self._relay.gateway.registry(self._admit(request))))
+        return self._json(await self._relay.gateway.registry(self._admit(request)))
 
     async def openapi(self, _request: Request) -> Response:
         """``GET /api/openapi.json``."""

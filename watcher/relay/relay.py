@@ -297,7 +297,7 @@ class Relay:
         if call.method == "revoke":
             return await self.gateway.revoke(call.data, grant)
         if call.method == "registry":
-            return {"tasks": await self.gateway.registry(grant)}
+            return await self.gateway.registry(grant)
         if call.request is not None:
             return await self._before_subscription(call.request)
         if call.method != "get":

@@ -56,9 +56,10 @@ class TaskList(msgspec.Struct):
 
 
 class Registry(msgspec.Struct):
-    """The tasks that may be submitted."""
+    """The tasks that may be submitted, and whether tasks may be revoked."""
 
     tasks: list[Registered]
+    revoke: bool
 
 
 class Status(msgspec.Struct):

@@ -143,9 +143,9 @@ function complete(/** @type {Record<string, any>} */ next, /** @type {Task} */ t
   }
 }
 
-/** When a task was first heard of, in Unix seconds. */
+/** When a task was sent, or else first heard of, in Unix seconds: the times are those of its present try. */
 export function firstSeen(/** @type {Task} */ task) {
-  return Math.min(task.timestamp, ...Object.values(task.times));
+  return Math.min(task.sent ?? Infinity, task.timestamp, ...Object.values(task.times));
 }
 
 /**
