@@ -69,7 +69,8 @@ class Watcher:
     async def watch(self, url: str, ready: anyio.Semaphore) -> None:
         async with connect(url, max_size=None, ping_interval=None, compression=None) as socket:
             await socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
-            while len(self.ends) < TASKS:
+            # A worker's main process tells of what it received on its own, and may do so after the last end.
+            while len(self.ends) < TASKS or self.states["RECEIVED"] < TASKS:
                 frame = await socket.recv(decode=False)
                 for message in map(self._decoder.decode, frame.split(b"\n")):
                     if message.push is not None:
