@@ -86,31 +86,6 @@ def test_uwsgi_which_forks_without_telling_python_tells_everything(
     assert ("early" in reader.ids()) == bool(early)
 
 
-FORK = """
-import ctypes, os, sys, time
-from tests.worker.sending import send
-if EARLY:
-    send("early")
-fork = ctypes.PyDLL(None).fork  # none of Python's hooks is called
-for name in map(str, range(10)):
-    child = fork()
-    if not child:
-        send(name)
-        raise SystemExit
-    os.waitpid(child, 0)
-"""
-
-
-@pytest.mark.parametrize("early", [False, True])
-def test_a_fork_that_python_is_not_told_of(env: dict[str, str], reader: Reader, early: bool) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FORK.replace("EARLY", str(early))],
-        env=environment(env), cwd=ROOT, text=True, capture_output=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(reader.ids()) == sorted([*map(str, range(10)), *(["early"] if early else [])])
-
-
 ENDING = """
 import os, signal, sys
 from tests.worker.sending import send
