@@ -132,18 +132,25 @@ def ends_orderly() -> None:
 
 
 def _after_fork() -> None:
+    global _patience  # noqa: PLW0603 - it is the process's
+    _patience = _CHILDS_PATIENCE
     # The thread did not come along, its lock may be held for ever, and its connection belongs to the parent.
     for publisher in list(_publishers):
         publisher.forked()
 
 
-def _at_exit(patience: float = PATIENCE) -> None:
+#: How patient this process is when it ends.
+_patience = PATIENCE
+
+
+def _at_exit() -> None:
     for publisher in list(_publishers):
-        publisher.finish(patience)
+        publisher.finish(_patience)
 
 
 def _at_end_of_child() -> None:
-    _at_exit(_CHILDS_PATIENCE)
+    for publisher in list(_publishers):
+        publisher.finish(_CHILDS_PATIENCE)
 
 
 if hasattr(os, "register_at_fork"):
