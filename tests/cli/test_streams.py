@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from select import select
 from typing import Final
 
 import pytest
@@ -196,6 +197,50 @@ def test_watch_into_head_ends_with_head(serving: Relay) -> None:
         running.stdout.close()
         assert running.wait(20) == LEFT
         quiet(running.stderr.read().decode(), 1)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_watch_waits_for_a_slow_reader(serving: Relay, blocking: bool) -> None:
+    """However its end of the pipe is, which others have too, and which stays as it is."""
+    tag = f"slow-{blocking}"
+    readable, writable = os.pipe()
+    os.set_blocking(writable, blocking)
+    command = [*WATCHER, "watch", f"tag:{tag}", "--since", "1:0", "--json", "--timeout", "60"]
+    env = environment({"WATCHER_URL": serving.url})
+    with (
+        os.fdopen(readable, "rb") as out,
+        subprocess.Popen(command, stdout=writable, stderr=subprocess.PIPE, cwd=ROOT, env=env) as running,
+    ):
+        try:
+            rows = "".join(f'["{"x" * 4000}{number}"]\n' for number in range(30))
+            submit = [*WATCHER, "submit", "tasks.word_count", "-", "--no-wait", "--tag", tag]
+            assert run("", submit, url=serving.url, stdin=rows).code == 0
+            wait_for(lambda: not select([], [writable], [], 0)[1], what="the pipe to be full")
+            ended = 0
+            while ended < 30:
+                ended += json.loads(out.readline())["data"]["state"] == "SUCCESS"
+            assert os.get_blocking(writable) == blocking
+            running.terminate()
+            assert running.stderr is not None
+            quiet(running.stderr.read().decode(), 1)
+        finally:
+            os.close(writable)
+            running.kill()
+
+
+def test_arguments_come_in_slowly_from_an_end_that_does_not_block(serving: Relay) -> None:
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    command = [*WATCHER, "submit", "tasks.add", "-"]
+    env = environment({"WATCHER_URL": serving.url})
+    with subprocess.Popen(command, stdin=readable, stdout=subprocess.PIPE, cwd=ROOT, env=env, text=True) as running:
+        os.close(readable)
+        assert running.stdout is not None
+        with os.fdopen(writable, "w") as stdin:
+            for number in range(3):  # each only once the program has nothing else to read
+                print(f"[{number}, 1]", file=stdin, flush=True)
+                assert running.stdout.readline() == f"{number + 1}\n"
+        assert running.wait(20) == 0
 
 
 def test_many_results_into_head(serving: Relay) -> None:

@@ -194,7 +194,7 @@ def test_no_more_lines_than_the_limit_are_under_way(serving: Relay) -> None:
     sending = ("submit", "tasks.add", "-", "--queue", "nobody", "--tag", tag)
     ended = run(*sending, "--limit", "3", "--timeout", "3", url=serving.url, stdin=stdin)
     assert (ended.code, ended.out) == (124, "")
-    assert "3 tasks left running" in ended.err
+    assert "3 tasks left running: 3 PENDING, queue 'nobody'" in ended.err
     assert len(told(serving, tag=tag)) == 3
 
 

@@ -142,15 +142,18 @@ async def _main(options: Call, main: Callable[[Relay], Awaitable[int]]) -> int:
             async def listen() -> None:
                 async for number in signals:
                     options.interrupted = number
-                    # The connection outlives what uses it: a task may yet have to be revoked.
                     (working if relay is not None else group.cancel_scope).cancel()
 
+            # Within the connection, which outlives it: a task may yet have to be revoked, or asked for.
             relay, working = None, anyio.CancelScope()
             group.start_soon(listen)
-            with anyio.fail_after(options.timeout):
+            with anyio.fail_after(options.timeout) as clock:
                 async with connect(options.url, token=options.token) as relay:
+                    working.deadline, clock.deadline = clock.deadline, math.inf
                     with working:
                         code = await main(relay)
+                    if working.cancelled_caught and options.interrupted is None:
+                        raise TimeoutError
             group.cancel_scope.cancel()
     return 128 + options.interrupted if options.interrupted else code
 

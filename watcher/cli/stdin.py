@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from select import select
 from typing import Final
 
 import anyio
@@ -42,12 +43,18 @@ class _Reader:
     def _read(self) -> None:
         chunk = b"-"
         while chunk and self._asked.acquire():
-            try:
-                chunk = os.read(self._descriptor, _CHUNK)
-            except OSError:
-                chunk = b""
+            chunk = self._chunk()
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 self._loop.call_soon_threadsafe(self._arrived, chunk)
+
+    def _chunk(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._descriptor, _CHUNK)
+            except BlockingIOError:  # the program that started this one made it so
+                select([self._descriptor], [], [])
+            except OSError:
+                return b""
 
     def _arrived(self, chunk: bytes) -> None:
         self._chunks.append(chunk)

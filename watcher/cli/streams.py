@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from select import select
 from typing import Any, Final, NoReturn, TextIO
 
 __all__ = ["LOST", "OutputLost", "is_closed", "lost", "steady"]
@@ -47,7 +48,17 @@ class OutputLost(Exception):
         sys.exit(LOST)
 
 
-class _Output(io.FileIO):
+class _Patient(io.FileIO):
+    """Takes as long as its reader does, also where the program that started this one made it non-blocking."""
+
+    def write(self, data: Any) -> int:
+        """Write some of it."""
+        while (written := super().write(data)) is None:
+            select([], [self], [])
+        return written
+
+
+class _Output(_Patient):
     _lost = False
 
     def write(self, data: Any) -> int:
@@ -61,7 +72,7 @@ class _Output(io.FileIO):
         return len(data)
 
 
-class _Errors(io.FileIO):
+class _Errors(_Patient):
     def write(self, data: Any) -> int:
         """Write what can be written."""
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from watcher.cli.streams import is_closed
 from watcher.cli.terminal import json_line, json_text, plain, say, write
 from watcher.client import (
     Relay,
+    RelayError,
     RelayRefused,
     RelayUnavailable,
     ResultUnavailable,
@@ -31,7 +33,7 @@ from watcher.client import (
     TaskRevoked,
 )
 from watcher.client.mapping import Job, pipeline
-from watcher.client.told import standing, value_of
+from watcher.client.told import place, standing, value_of
 
 __all__ = ["submit"]
 
@@ -41,6 +43,11 @@ _OF_THE_LINE: Final = frozenset((107, 409))
 _SHOWN: Final = 80
 #: Revoking at an interrupt may take so long, in seconds.
 _REVOKING: Final = 5.0
+#: So may looking where those are that did not end in time, of which no more are looked at.
+_LOOKING: Final = 2.0
+_LOOKED_AT: Final = 100
+#: What is told of where a task is.
+_PLACE: Final = ("state", "queue", "hostname", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,8 @@ def submit(
     task that gave none leaves its line empty. With --json these are the events that ended the tasks.
 
     Exit codes: 0 all succeeded, 1 a task failed, was revoked or rejected, 2 wrong usage, 3 the relay or what it needs
-    can't be reached, 4 refused, 124 time-out.
+    can't be reached, 4 refused, 74 standard output can't be written to, 124 time-out, 130, 141 and 143 ended by Ctrl-C,
+    by the end of the program that reads standard output, by SIGTERM.
     """
     kwargs = _json("--kwargs", kwargs_json, dict) or {}
     order = _Order(name, kwargs, wait, as_json, unordered, limit, revoke)
@@ -159,7 +167,10 @@ async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _
     try:
         return _finish(await _follow(relay, task, order, seen), order)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
-        await _interrupted([task], order, where, seen)
+        last = seen[0].data if seen else {"state": None}
+        # Where it is is of interest where the clock asked for an end, not the person.
+        place_of = standing(*(last.get(each) for each in _PLACE)) if where.interrupted is None else ""
+        await _interrupted([task], order, where, place_of)
         raise
 
 
@@ -194,22 +205,39 @@ def _finish(last: TaskEvent, order: _Order) -> int:
     return 0
 
 
-async def _interrupted(tasks: list[Task], order: _Order, where: Call, seen: Sequence[TaskEvent] = ()) -> None:
-    """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on."""
+async def _interrupted(tasks: list[Task], order: _Order, where: Call, told: str = "") -> None:
+    """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on.
+
+    :param told: where they are, for a person.
+    """
     count = f"task {tasks[0].id}" if len(tasks) == 1 else f"{len(tasks)} tasks"
     if not tasks:
         return
     if where.interrupted is None or not order.revoke:
-        told = seen[0].data if seen else {}
-        in_vain = len(tasks) == 1 and where.interrupted is None  # the clock, not the person
-        where_it_is = standing(*map(told.get, ("state", "queue", "hostname", "reason"))) if in_vain else ""
-        say(plain(f"{count} left running{where_it_is and ': '}{where_it_is}"))
+        say(plain(f"{count} left running{told and ': '}{told}"))
         return
     with anyio.move_on_after(_REVOKING, shield=True):
         async with anyio.create_task_group() as group:
             for task in tasks:
                 group.start_soon(task.cancel)
         say(f"{count} revoked")
+
+
+async def _places(relay: Relay, tasks: list[Task]) -> str:
+    """Where tasks are that did not end in time, the most first, for a person; of no more than it takes to see why."""
+    seen: Counter[str] = Counter()
+
+    async def look(task: Task) -> None:
+        with suppress(RelayError):
+            found = await relay.get(task.id)
+            if found is not None:
+                seen[place(*(found.data.get(each) for each in _PLACE))] += 1
+
+    with anyio.move_on_after(_LOOKING, shield=True):
+        async with anyio.create_task_group() as group:
+            for task in tasks[:_LOOKED_AT]:
+                group.start_soon(look, task)
+    return "; ".join(f"{count} {what}" for what, count in seen.most_common(5))
 
 
 # One for each line.
@@ -239,7 +267,9 @@ class _Many:
                 async for job in jobs:
                     self._tell(job)
         except (anyio.get_cancelled_exc_class(), TimeoutError):
-            await _interrupted(list(self._under_way.values()), self._order, self._where)
+            tasks = list(self._under_way.values())
+            told = await _places(self._relay, tasks) if self._where.interrupted is None else ""
+            await _interrupted(tasks, self._order, self._where, told)
             raise
         return calling.REFUSED if self._refused else calling.FAILED if self._failed else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import sys
 
@@ -23,6 +24,8 @@ __all__ = ["watch"]
 _WELL = ("SUCCESS", "IGNORED")
 #: Of an offset, which the relay takes for an unsigned 64-bit number.
 _DIGITS = 19
+#: Seconds between two looks whether standard output is still read.
+_LOOKS = 0.2
 
 
 @click.command()
@@ -107,6 +110,11 @@ async def _until_unread() -> None:
         is_pipe = sys.stdout.fileno() == 1 and stat.S_ISFIFO(os.fstat(1).st_mode)
     except (OSError, ValueError):  # a program of somebody's has put something else in its place
         is_pipe = False
-    if is_pipe:
-        await anyio.wait_readable(1)  # the writing end of a pipe is "readable" once its reading end is closed
-        raise OutputLost(errno.EPIPE)
+    if not is_pipe:
+        await anyio.sleep_forever()
+    # Not add_reader: uvloop makes what it waits for non-blocking, for every program that has this end of the pipe.
+    gone = select.poll()
+    gone.register(1, 0)  # errors and hang-ups are told of anyway
+    while not gone.poll(0):  # noqa: ASYNC110 - what there is to be waited for, see above
+        await anyio.sleep(_LOOKS)
+    raise OutputLost(errno.EPIPE)

@@ -9,7 +9,7 @@ from typing import Any
 from watcher.client.errors import ResultUnavailable, TaskFailed, TaskRejected, TaskRevoked
 from watcher.event import is_final
 
-__all__ = ["Snapshot", "TaskEvent", "standing", "value_of"]
+__all__ = ["Snapshot", "TaskEvent", "place", "standing", "value_of"]
 
 
 class _Told:
@@ -121,8 +121,13 @@ def standing(
     """Where a task is that has not ended, for a person; ``state`` None: nothing is known of it."""
     if state is None:
         return "nothing is known of it"
+    return f"it is {place(state, queue, hostname, reason)}"
+
+
+def place(state: str | None, queue: str | None, hostname: str | None, reason: str | None) -> str:
+    """The state of tasks that have not ended, and where they are, for a person."""
     where = f" on {hostname}{', which is gone' if reason == 'worker_lost' else ''}" if hostname else ""
-    return f"it is {state}{where}{f', queue {queue!r}' if queue else ''}"
+    return f"{state}{where}{f', queue {queue!r}' if queue else ''}"
 
 
 def value_of(told: TaskEvent | Snapshot) -> Any:
