@@ -66,6 +66,16 @@ def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: s
         assert following(stored("STARTED"), task(state), [], workers) is not None
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RECEIVED"])
+def test_a_start_of_the_life_before_is_over_also_while_its_worker_is_not_known_yet(state: str) -> None:
+    """A worker gives its first sign of life after it has begun its first task."""
+    before, nobody = event("a", "STARTED", NOW - 99, hostname="w", run="aaaaaaaa1", sent=NOW - 120), Workers({}, NOW)
+    assert following(stored("STARTED", hostname="w"), task(state), [before], nobody) is None
+    assert following(stored("STARTED"), task(state), [before], nobody) is None
+    assert following(stored("STARTED", hostname="v"), task(state), [before], nobody) is not None, "has no plugin"
+    assert following(stored("STARTED", hostname="w"), task(state), [], nobody) is not None
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RECEIVED", "STARTED"])
 def test_a_report_of_the_run_before_is_over(state: str) -> None:
     report, lost = stored("PROGRESS", meta=Raw(b"1")), event("a", "PROGRESS", NOW - 99, meta=Raw(b"1"))

@@ -59,7 +59,10 @@ def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
     moment is known, which another clock may have given.
     """
     if not is_final(event.state):
-        return rank(event.state) >= rank("PROGRESS") and _has_begun_again(task, told)
+        # Who started a task is stored with it.
+        return rank(event.state) >= rank("STARTED") and _has_begun_again(
+            task, [each for each in told if event.hostname in (None, each.hostname)]
+        )
     started = task.times.get("STARTED") if _is_told_by_a_worker(task) else None
     if started is not None and event.timestamp < started:
         return True
@@ -76,7 +79,7 @@ def _is_told_by_a_worker(task: Task) -> bool:
 def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
     """Whether the task waits or has started, and has reported nothing since, but an earlier run or life had begun.
 
-    A report is stored without its time, until another one is.
+    Starts and reports are stored without their time, until another one is.
     """
     if not _is_told_by_a_worker(task) or rank(task.state) > rank("STARTED"):
         return False
