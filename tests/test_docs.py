@@ -8,9 +8,11 @@ from tests.documents.shown import documents
 from tests.support.processes import ROOT
 from watcher.settings import SETTINGS
 
+FINDINGS = ROOT / "findings" / "README.md"
+
 
 def test_links_lead_somewhere() -> None:
-    for document in documents():
+    for document in [*documents(), FINDINGS]:
         text = document.read_text()
         for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
             address, _, anchor = "".join(target).partition("#")
@@ -22,6 +24,12 @@ def test_links_lead_somewhere() -> None:
                 headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
                 slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert anchor in slugs, f"{document.name}: #{anchor}"
+
+
+def test_every_finding_is_listed() -> None:
+    listed = FINDINGS.read_text()
+    for script in FINDINGS.parent.glob("*.sh"):
+        assert f"- [{script.name}]({script.name}): " in listed
 
 
 def test_every_setting_is_documented() -> None:
