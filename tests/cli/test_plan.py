@@ -149,3 +149,11 @@ def test_every_use_of_redis_is_local_named_or_moved(
             local = any(host in url for host in ("127.0.0.1", "localhost", "[::1]"))
             assert local or (named is not None and url.rsplit("/", 1)[0] == named.rsplit("/", 1)[0])
     assert (decided.elsewhere is None) == (not decided.moved)
+
+
+def test_a_sentinel_is_not_asked_and_not_used() -> None:
+    """It speaks no command of a Redis's that would say whether one is there."""
+    decided = plan(urls(broker="sentinel://127.0.0.1:26379/3;sentinel://localhost:26380", journal=None), never)
+    assert decided.moved == {"broker": 3, "journal": 3}
+    assert "an embedded Valkey instead of sentinel://127.0.0.1:26379/3" in decided.notes[0]
+    assert "isn't asked" in decided.notes[0]

@@ -96,7 +96,7 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
             notes[f"the app's {use} is {_shown(url)}, and is used as it is"] = None
         elif _is_named(url, urls.named):
             continue
-        elif _is_local(url) and answers(url):
+        elif _is_local(url) and not _is_sentinel(url) and answers(url):
             notes[f"{use}: Redis at {_shown(url)}"] = None
         elif (address := _address(url)) is not None:
             place = ("localhost" if address.host in _SAME else address.host, address.port)
@@ -104,14 +104,23 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
             notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey listens there"] = None
         else:
             moved[use] = _database(_first(url))
-            why = "doesn't answer" if _is_local(url) else "is not on this machine; --redis-url would name one to use"
-            notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {why}"] = None
+            notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {_why_not(url)}"] = None
     elsewhere = _count(moved.values()) if moved else None
     return Plan(tuple(stand_ins.values()), elsewhere, moved, tuple(notes))
 
 
 def _is_redis(url: str) -> bool:
     return url.partition("://")[0] in _REDIS
+
+
+def _is_sentinel(url: str) -> bool:
+    return url.startswith("sentinel:")
+
+
+def _why_not(url: str) -> str:
+    if not _is_local(url):
+        return "is not on this machine; --redis-url would name one to use"
+    return "only says where a Redis is, and isn't asked" if _is_sentinel(url) else "doesn't answer"
 
 
 def _first(url: str) -> str:
