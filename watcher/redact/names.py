@@ -84,6 +84,8 @@ BEFORE: Final = frozenset(_words(
 ))  # fmt: skip
 #: A name that begins with these is of a number.
 _LIMITS: Final = frozenset(_words("max min num"))
+#: So much of a name is looked at, in characters.
+_LONGEST: Final = 200
 
 _SPLIT: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _CARRIERS: Final = frozenset(CARRIERS)
@@ -106,9 +108,13 @@ SUSPECT: Final = (
 )
 
 
-@lru_cache(maxsize=2048)
 def is_secret_name(name: str) -> bool:
-    """Whether a name looks secret by the rules of this module."""
+    """Whether a name looks secret by the rules of this module; of a long one the end counts."""
+    return _is_secret(name[-_LONGEST:])
+
+
+@lru_cache(maxsize=2048)
+def _is_secret(name: str) -> bool:
     words = "_".join(_SPLIT.findall(name)).lower()
     return any(_decides(f"_{words}_", found) for found in _TERM.finditer(f"_{words}_"))
 
@@ -129,6 +135,6 @@ def _decides(words: str, found: re.Match[str]) -> bool:
 
 def is_number_of(name: str, value: float) -> bool:
     """Whether a number below a name that looks secret is none: one of tokens, of tests that passed, of a pin."""
-    words = _SPLIT.findall(name)
+    words = _SPLIT.findall(name[-_LONGEST:])
     last = words[-1].lower() if words else ""
     return last.endswith("tokens") or (last in ("pass", "pin") and abs(value) < 1000)

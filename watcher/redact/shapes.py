@@ -23,20 +23,22 @@ class Vendor(NamedTuple):
     :ivar prefixes: what they begin with, each as it is.
     :ivar rest: a pattern of what comes then, of the least length that a key has.
     :ivar source: where the vendor says so.
+    :ivar begins: whether a word begins with it; else its prefix is like no other text, and found within one.
     """
 
     name: str
     prefixes: tuple[str, ...]
     rest: str
     source: str
+    begins: bool = False
 
 
 _LETTERS: Final = "[A-Za-z0-9]"
 VENDORS: Final = (
-    Vendor("AWS", ("AKIA", "ASIA"), "[A-Z0-9]{16}", "IAM user guide, 'IAM identifiers': unique ID prefixes"),
+    Vendor("AWS", ("AKIA", "ASIA"), "[A-Z0-9]{16}", "IAM user guide, 'IAM identifiers': unique ID prefixes", True),
     Vendor("Anthropic, OpenAI", ("sk-",), rf"(?:{_LETTERS}{{20}}|[\w-]{{32}})[\w-]*",
-           "API references, 'Authentication'"),
-    Vendor("Databricks", ("dapi",), r"[0-9a-f]{32}(?:-\d)?", "documentation, 'Personal access tokens'"),
+           "API references, 'Authentication'", True),
+    Vendor("Databricks", ("dapi",), r"[0-9a-f]{32}(?:-\d)?", "documentation, 'Personal access tokens'", True),
     Vendor("DigitalOcean", ("dop_v1_", "doo_v1_", "dor_v1_"), rf"{_LETTERS}{{64}}",
            "release notes, 'Token formats'"),
     Vendor("Docker", ("dckr_pat_", "dckr_oat_"), r"[\w-]{20,}", "documentation, 'Personal access tokens'"),
@@ -45,21 +47,26 @@ VENDORS: Final = (
     Vendor("GitHub", ("github_pat_",), r"\w{22,}", "the same"),
     Vendor("GitLab", ("glpat-", "gloas-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-",
                       "glsoat-", "glffct-"), r"[\w.-]{20,}", "documentation, 'Token overview': token prefixes"),
-    Vendor("Google", ("AIza",), r"[\w-]{35}", "documentation, 'API keys': the key string"),
+    Vendor("Google", ("AIza",), r"[\w-]{35}", "documentation, 'API keys': the key string", True),
     Vendor("Grafana", ("glsa_",), r"\w{32,}", "documentation, 'Service accounts'"),
-    Vendor("HashiCorp Vault", ("hvs.", "hvb.", "hvr."), r"[\w-]{24,}", "documentation, 'Tokens': token prefix"),
-    Vendor("Hugging Face", ("hf_",), rf"{_LETTERS}{{30,}}", "documentation, 'User access tokens'"),
+    Vendor("HashiCorp Vault", ("hvs.", "hvb.", "hvr."), r"[\w-]{24,}", "documentation, 'Tokens': token prefix", True),
+    Vendor("Hugging Face", ("hf_",), rf"{_LETTERS}{{30,}}", "documentation, 'User access tokens'", True),
     Vendor("npm", ("npm_",), rf"{_LETTERS}{{36}}", "GitHub blog, 'npm's new access token format'"),
-    Vendor("PyPI", ("pypi-",), r"[\w-]{32,}", "pypi.org/help, 'How can I use API tokens?'"),
-    Vendor("SendGrid", ("SG.",), r"[\w-]{16,}\.[\w-]{16,}", "documentation, 'API keys'"),
+    Vendor("PyPI", ("pypi-",), r"[\w-]{32,}", "pypi.org/help, 'How can I use API tokens?'", True),
+    Vendor("SendGrid", ("SG.",), r"[\w-]{16,}\.[\w-]{16,}", "documentation, 'API keys'", True),
     Vendor("Shopify", ("shpat_", "shpca_", "shppa_", "shpss_"), rf"{_LETTERS}{{32}}",
            "changelog, 'Length of tokens and shared secrets'"),
     Vendor("Slack", ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxo-", "xoxs-", "xoxe-", "xoxe.", "xapp-"), r"[\w.-]{10,}",
            "documentation, 'Tokens'"),
     Vendor("Stripe", ("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"), r"\w{10,}",
            "documentation, 'API keys'"),
-    Vendor("Twilio", ("SK",), r"[0-9a-fA-F]{32}(?![0-9a-fA-F])", "documentation, 'API keys': their SID"),
+    Vendor("Twilio", ("SK",), r"[0-9a-fA-F]{32}(?![0-9a-fA-F])", "documentation, 'API keys': their SID", True),
 )  # fmt: skip
+
+
+def _prefixes(vendor: Vendor) -> str:
+    """A pattern of what a vendor's keys begin with."""
+    return f"{'(?<![A-Za-z0-9])' if vendor.begins else ''}(?:{'|'.join(map(re.escape, vendor.prefixes))})"
 
 
 _PEM: Final = re.compile(
@@ -73,15 +80,11 @@ _PASSWORD: Final = re.compile(
     r"(://[^\s/?#'\"<>:\\]*+):(?!(?<!//:)\d{1,5}[/?#])(?=[^\s'\"<>\\])(?:(?!://)[^\s'\"<>\\])+@"
 )
 _USER: Final = re.compile(r"(https?://)[^\s/?#'\"<>@:\\]++@", re.IGNORECASE)
-_BEARER: Final = re.compile(r"\b(bearer) {1,8}[\w.~+/=-]{8,}", re.IGNORECASE)
-_BASIC: Final = re.compile(r"\b(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNORECASE)
+_BEARER: Final = re.compile(r"(bearer) {1,8}[\w.~+/=-]{8,}", re.IGNORECASE)
+_BASIC: Final = re.compile(r"(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNORECASE)
 #: A header is not longer than so; without that bound one text could be looked at again and again.
-_JWT: Final = re.compile(r"(?<![A-Za-z0-9])eyJ[\w-]{5,2000}+\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
-_VENDOR: Final = re.compile(
-    "(?<![A-Za-z0-9])(?:"
-    + "|".join(f"(?:{'|'.join(map(re.escape, vendor.prefixes))}){vendor.rest}" for vendor in VENDORS)
-    + ")"
-)
+_JWT: Final = re.compile(r"eyJ[\w-]{5,2000}+\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
+_VENDOR: Final = re.compile("|".join(f"{_prefixes(vendor)}{vendor.rest}" for vendor in VENDORS))
 #: Of AWS, Google, Azure, CloudFront, OSS: they come in a query, where their names are these.
 _SIGNED: Final = re.compile(
     r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE
@@ -109,10 +112,10 @@ def _basic(found: re.Match[str]) -> str:
 
 
 _PREFIXES: Final = ("eyJ", *(prefix for vendor in VENDORS for prefix in vendor.prefixes))
-_BEGUN: Final = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _PREFIXES))})")
+_BEGUN: Final = re.compile("eyJ|" + "|".join(map(_prefixes, VENDORS)))
 #: So many characters of a prefix say whose key it is, and perhaps how it goes on.
 _TELLING: Final = 4
-_SCHEME: Final = re.compile(r"\b(?:bearer|basic) {1,8}$", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(?:bearer|basic) {1,8}$", re.IGNORECASE)
 _WORD: Final = re.compile(r"[\w.-]++")
 
 

@@ -26,10 +26,10 @@ _MANY: Final = 4
 SHAPES: Final = (
     r"://[^\s'\"<>\\@:]*+(?::(?!//)[^\s'\"<>\\@:]*+)*+@", r"bearer ", r"basic [a-z0-9+/_-]{8}", r"j(?<=eyj)[\w-]{5}",
     r"key(?: block)?-----", r"\?[\w;-]*sig(?:nature)?=", r"&[\w;-]*sig(?:nature)?=",
-    r"-(?=[\w.-]{10})(?:(?<=\bsk-)|(?<=\bxox[a-z]-)|(?<=\bxapp-)|(?<=\bpypi-)|(?<=\bgl[a-z]{2}-)|(?<=\bgl[a-z]{3}-)"
-    r"|(?<=\bgl[a-z]{4}-)|(?<=\bglagent-))",
-    r"_(?=\w{10})(?:(?<=\bgh[pousr]_)|(?<=github_pat_)|(?<=\bglsa_)|(?<=\bhf_)|(?<=\bnpm_)|(?<=\bshp[a-z]{2}_)"
-    r"|(?<=[rs]k_live_)|(?<=[rs]k_test_)|(?<=\bwhsec_)|(?<=\bdo[opr]_v1_)|(?<=\bdckr_[op]at_))",
+    r"-(?=[\w.-]{10})(?:(?<=\bsk-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=\bpypi-)|(?<=gl[a-z]{2}-)|(?<=gl[a-z]{3}-)"
+    r"|(?<=gl[a-z]{4}-)|(?<=glagent-))",
+    r"_(?=\w{10})(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=glsa_)|(?<=\bhf_)|(?<=npm_)|(?<=shp[a-z]{2}_)"
+    r"|(?<=[rs]k_live_)|(?<=[rs]k_test_)|(?<=whsec_)|(?<=do[opr]_v1_)|(?<=dckr_[op]at_))",
     r"kia[a-z0-9]{16}", r"sia[a-z0-9]{16}", r"za[\w-]{35}", r"pi[0-9a-f]{32}", r"k[0-9a-f]{32}",
     r"g\.[\w-]{16,}\.[\w-]{16}", r"v[sbr]\.[\w-]{24}", r"xe\.xox",
 )  # fmt: skip

@@ -55,7 +55,7 @@ _DEFAULT: Final = re.compile(r"\s{0,8}=\s{0,8}(?![=\s])")
 _ARGUMENT: Final = re.compile(r"[^\s'\"\\]+")
 _CONTENT: Final = re.compile(r"[^<]+")
 #: A header's value is all of its line.
-_HEADER: Final = re.compile(r"(\b(?:authorization|cookie)\s{0,8}:\s{0,8})(?=[^\s'\"\\*])[^\r\n'\"\\]+", re.IGNORECASE)
+_HEADER: Final = re.compile(r"((?:authorization|cookie)\s{0,8}:\s{0,8})(?=[^\s'\"\\*])[^\r\n'\"\\]+", re.IGNORECASE)
 _BRACKET: Final = re.compile(r"[\[\](){}]")
 #: Bare words that are no secret.
 _HARMLESS: Final = frozenset(("None", "True", "False", "null", "true", "false", HIDDEN))
