@@ -12,7 +12,7 @@ from watcher.redact import HIDDEN, Redactor
 REDACTOR = Redactor()
 SECRET = "hunter2"
 
-SECRET_NAMES = """
+_SECRET_NAMES = """
 password Password PASSWORD passwords db_password dbPassword DB_PASSWORD db-password db.password userpassword
 passwordHash passwordhash pwdHash pwd_hash password2 password_confirm new_password oldPassword PGPASSWORD MYSQL_PWD
 passwd passphrase passcode pass_phrase passWord DB_PASS dbPass dbpass smtp_pass SMTP_PASS userPass pass pass_hash
@@ -32,15 +32,15 @@ session_id sessionid sessionId PHPSESSID JSESSIONID otp OTP totp otp_code otpCod
 card_cvc ssn SSN user_ssn ssn_hash jwt JWT user_jwt jwtHash csrf xsrf psk wifi_psk pw db_pw mnemonic seed_phrase
 recovery_codes backup_code backupCodes verification_code security_code security_answer card_number cardNumber bearer
 X-Amz-Signature X-Goog-Signature X-Amz-Security-Token npm_config__auth
-""".split()
+"""
 
 #: Of arguments, keys and settings of ordinary programs.
-SHOWN_NAMES = """
+_SHOWN_NAMES = """
 id pk uuid user user_id username userName email email_address first_name last_name full_name name title description
 slug body subject message text content html template context locale language lang timezone country city street address
-zip_code zipcode postal_code postcode phone phone_number mobile fax company department role roles group groups permissions
-is_active is_staff is_superuser date_joined last_login created_at updated_at deleted_at published_at expires_at start
-end start_date end_date due_date birthday age gender avatar image photo file filename file_name path filepath directory
+zip_code zipcode postal_code postcode phone phone_number mobile fax company department role roles group groups
+permissions is_active is_staff is_superuser date_joined last_login created_at updated_at deleted_at published_at expires_at
+start end start_date end_date due_date birthday age gender avatar image photo file filename file_name path filepath directory
 url urls uri link href host hostname port scheme query params headers method status status_code code state type kind
 key keys value values key_id sort_key primary_key foreign_key partition_key routing_key cache_key object_key public_key
 keyword keywords keyboard monkey turkey hockey keystore_path lookup_key group_key hotkey keyframe idempotency_key
@@ -86,14 +86,19 @@ source target origin destination channel topic recipient recipients sender reply
 dry_run force verbose debug quiet overwrite recursive enabled disabled active archived featured visible public
 monitor metric metrics sensor device device_id serial serial_number temperature humidity voltage current
 score_threshold learning_rate epochs dataset split seed model_name checkpoint embedding vocab_size secret_santa
-""".split()
+"""
+
+
+SECRET_NAMES = _SECRET_NAMES.split()
+SHOWN_NAMES = _SHOWN_NAMES.split()
 
 
 def told_of(name: str, value: str) -> list[str]:
     """Texts in which a name has a value."""
     return [
-        json.dumps({name: value}), repr({name: value}), f"{name}={value}", f"{name}: {value}", f"f({name}={value!r}, b=1)",
-        rf"first\n{name}={value}", f"--{name} {value}", f"--{name}={value}", repr(["run", f"--{name}", value]),
+        json.dumps({name: value}), repr({name: value}), f"{name}={value}", f"{name}: {value}",
+        f"f({name}={value!r}, b=1)", rf"first\n{name}={value}", f"--{name} {value}", f"--{name}={value}",
+        repr(["run", f"--{name}", value]),
         repr([(name, value)]), repr([[name, value], ["b", 1]]), repr({"name": name, "value": value}),
     ]  # fmt: skip
 
@@ -167,7 +172,8 @@ def test_what_is_no_secret_below_such_names_is_shown(value: Any) -> None:
         (f"('API_KEY', '{SECRET}')", "('API_KEY', '***')"),
         (f"[EnvVar(name='API_KEY', value='{SECRET}')]", "[EnvVar(name='API_KEY', value='***')]"),
         (f"{{'value': '{SECRET}', 'name': 'API_KEY'}}", "{'value': '***', 'name': 'API_KEY'}"),
-        (f"- name: A\n  value: b\n- name: API_KEY\n  value: {SECRET}\n", "- name: A\n  value: b\n- name: API_KEY\n  value: ***\n"),
+        (f"- name: A\n  value: b\n- name: API_KEY\n  value: {SECRET}\n",
+         "- name: A\n  value: b\n- name: API_KEY\n  value: ***\n"),
         (f"<login><password>{SECRET}</password></login>", "<login><password>***</password></login>"),
         (f"password: {SECRET}, user = 3", "password: ***, user = 3"),
         (f"def f(password: Hidden = '{SECRET}'):", "def f(password: ***):"),

@@ -59,7 +59,7 @@ def test_what_resembles_them_is_shown(text: str) -> None:
 
 
 @pytest.mark.parametrize("fake", SHAPES, ids=lambda fake: fake.name)
-@pytest.mark.parametrize("end", ["", "...", "...'", "...', ...)", "...'}, ...)", "...\"]})"])
+@pytest.mark.parametrize("end", ["", "...", "...'", "...', ...)", "...'}, ...)", '..."]})'])
 def test_what_is_open_at_the_end_of_a_text_that_was_cut_is_masked(fake: Fake, end: str) -> None:
     quote = end[3:4] if end[3:4] in ("'", '"') else ""
     for at in range(1, len(fake.secret), 7 if len(fake.secret) < 300 else 97):

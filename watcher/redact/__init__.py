@@ -1,10 +1,10 @@
 """What looks secret is masked before anything of a value leaves the process. Pure.
 
-What is looked at is what would leave: JSON text, the text of a ``repr``, a message, a traceback. One search says whether
-there is anything in it to look at closer (suspects.py), and mostly there is not: so a value that holds no secret costs
-no more than that. Where there is, values below names that look secret (names.py) are masked whole, and in texts what
-follows such a name (texts.py) and what is secret by its shape (shapes.py). In texts that is the best that can be done,
-and no promise.
+What is looked at is what would leave: JSON text, the text of a ``repr``, a message, a traceback. One search says
+whether there is anything in it to look at closer (suspects.py), and mostly there is not: so a value that holds no
+secret costs no more than that. Where there is, values below names that look secret (names.py) are masked whole, and in texts
+what follows such a name (texts.py) and what is secret by its shape (shapes.py). In texts that is the best that can be
+done, and no promise.
 
 A text is masked before it is cut: what lies across the cut is no whole secret any more, and not found. Of what came
 already cut, what is open at the cut is masked too.
@@ -100,8 +100,8 @@ class Redactor:
             return value
         if depth > _DEEPEST:
             return HIDDEN
-        seen = self.shown(self.pair(value) if depth == 0 else value)
-        if isinstance(seen, dict):
+        seen: Any = self.shown(self.pair(value) if depth == 0 else value)
+        if isinstance(value, dict):
             items = {self.text(key): self.plain(each, depth + 1) for key, each in seen.items()}
             same = seen is value and len(items) == len(value)
             return value if same and all(items.get(key) is each for key, each in value.items()) else items

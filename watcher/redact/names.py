@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["ABOUT", "ANYWHERE", "BEFORE", "CARRIERS", "ENDING", "LAST", "is_number_of", "is_secret_name", "suspects"]
+__all__ = ["ABOUT", "ANYWHERE", "BEFORE", "CARRIERS", "ENDING", "LAST", "is_number_of", "is_secret_name"]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -27,10 +27,10 @@ ENDING: Final = (
     "access key", "access key id", "account key", "admin key", "aes key", "api key", "app key", "auth key",
     "client key", "consumer key", "decryption key", "deploy key", "encryption key", "fernet key", "hmac key",
     "jwt key", "license key", "master key", "private key", "priv key", "rsa key", "session key", "shared key",
-    "secret key", "signing key", "ssh key", "subscription key", "connection string", "conn string", "conn str", "secret id",
-    "session id", "sess id", "pass word", "pass phrase", "pass code", "pin code", "recovery code", "backup code",
-    "verification code", "security code", "security answer", "seed phrase", "card number", "amz signature",
-    "goog signature", "social security number",
+    "secret key", "signing key", "ssh key", "subscription key", "connection string", "conn string", "conn str",
+    "secret id", "session id", "sess id", "pass word", "pass phrase", "pass code", "pin code", "recovery code",
+    "backup code", "verification code", "security code", "security answer", "seed phrase", "card number",
+    "amz signature", "goog signature", "social security number",
 )  # fmt: skip
 #: Whole words, and only the name's last one: much begins with these that is no secret, such as ``auth_backend``.
 LAST: Final = _words("pass auth oauth creds cred otp totp hotp cvv cvc ssn pin jwt csrf xsrf psk pw mnemonic bearer")

@@ -86,9 +86,8 @@ _BASIC: Final = re.compile(r"(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNOR
 _JWT: Final = re.compile(r"eyJ[\w-]{5,2000}+\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
 _VENDOR: Final = re.compile("|".join(f"{_prefixes(vendor)}{vendor.rest}" for vendor in VENDORS))
 #: Of AWS, Google, Azure, CloudFront, OSS: they come in a query, where their names are these.
-_SIGNED: Final = re.compile(
-    r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE
-)
+_SIGNED: Final = re.compile(r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE)
+
 
 def mask(text: str) -> str:
     """``text`` without what has the shape of a secret."""
@@ -153,11 +152,10 @@ def _half_from(text: str, start: int, end: int) -> int | None:
             return end - len(password)
         if not colon and user and not re.search(r"[/?#]", user) and text[:scheme].endswith(("http", "https")):
             return end - len(user)
-    word = None
-    for word in _WORD.finditer(text, start, end):
-        pass
-    if word is None or word.end() != end:
+    words = list(_WORD.finditer(text, start, end))
+    if not words or words[-1].end() != end:
         return None
+    word = words[-1]
     begun = _BEGUN.search(text, word.start(), end)
     if begun is not None:
         return begun.start()

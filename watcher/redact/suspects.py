@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from watcher.redact.names import ANYWHERE, CARRIERS, ENDING, LAST
 
-__all__ = ["NAMES", "SHAPES", "pattern", "user_names"]
+__all__ = ["pattern", "user_names"]
 
 #: Letters, the rarest in names and English texts first.
 _RAREST: Final = "qzjxkvbwpgyfumchdlnrotasie"
@@ -22,14 +22,20 @@ _SEPARATORS: Final = "[-_. ]"
 #: More terms than these with the same end are looked back for only where it makes sense.
 _MANY: Final = 4
 
+
+def _after(separator: str, *prefixes: str) -> str:
+    """A pattern of what comes after one of these."""
+    return f"{separator}(?:{'|'.join(f'(?<={prefix})' for prefix in prefixes)})"
+
+
 #: Of shapes, by the character that each is looked for from. Those of vendors' keys are a run of ten characters or more.
-SHAPES: Final = (
+_SHAPES: Final = (
     r"://[^\s'\"<>\\@:]*+(?::(?!//)[^\s'\"<>\\@:]*+)*+@", r"bearer ", r"basic [a-z0-9+/_-]{8}", r"j(?<=eyj)[\w-]{5}",
     r"key(?: block)?-----", r"\?[\w;-]*sig(?:nature)?=", r"&[\w;-]*sig(?:nature)?=",
-    r"-(?=[\w.-]{10})(?:(?<=\bsk-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=\bpypi-)|(?<=gl[a-z]{2}-)|(?<=gl[a-z]{3}-)"
-    r"|(?<=gl[a-z]{4}-)|(?<=glagent-))",
-    r"_(?=\w{10})(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=glsa_)|(?<=\bhf_)|(?<=npm_)|(?<=shp[a-z]{2}_)"
-    r"|(?<=[rs]k_live_)|(?<=[rs]k_test_)|(?<=whsec_)|(?<=do[opr]_v1_)|(?<=dckr_[op]at_))",
+    _after(r"-(?=[\w.-]{10})", r"\bsk-", "xox[a-z]-", "xapp-", r"\bpypi-", "gl[a-z]{2}-", "gl[a-z]{3}-", "gl[a-z]{4}-",
+           "glagent-"),
+    _after(r"_(?=\w{10})", "gh[pousr]_", "github_pat_", "glsa_", r"\bhf_", "npm_", "shp[a-z]{2}_", "[rs]k_live_",
+           "[rs]k_test_", "whsec_", "do[opr]_v1_", "dckr_[op]at_"),
     r"kia[a-z0-9]{16}", r"sia[a-z0-9]{16}", r"za[\w-]{35}", r"pi[0-9a-f]{32}", r"k[0-9a-f]{32}",
     r"g\.[\w-]{16,}\.[\w-]{16}", r"v[sbr]\.[\w-]{24}", r"xe\.xox",
 )  # fmt: skip
@@ -65,7 +71,8 @@ def _terms() -> Iterator[_Term]:
         if any(other != term and term.endswith(other) and after == rest for other, rest in wanted):
             continue  # it is found with the other
         for parts in _variants(term):
-            start = min(range(len(parts)), key=lambda at: _RAREST.find(parts[at]) if len(parts[at]) == 1 else 99)  # noqa: B023 - called at once
+            rarity = [_RAREST.find(part) if len(part) == 1 else len(_RAREST) for part in parts]
+            start = rarity.index(min(rarity))
             yield _Term(parts[start], "".join(parts[start + 1 :]), "".join(parts) if start else "", after)
 
 
@@ -99,7 +106,7 @@ def pattern(*, names: bool, own: str) -> str:
     by_letter: dict[str, list[str]] = {}
     for letter, rest in _of_names() if names else ():
         by_letter.setdefault(letter, []).append(rest)
-    for shape in SHAPES:
+    for shape in _SHAPES:
         letter = shape[:2] if shape[0] == "\\" else shape[0]
         by_letter.setdefault(letter, []).append(shape[len(letter) :])
     # The alternatives are tried in their order, so what is met most often comes first.

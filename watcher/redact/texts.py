@@ -1,8 +1,8 @@
 """Names that look secret in a text, and what stands after them. Pure.
 
-A text is what a ``repr`` makes, a message, a traceback, a command line: there is a name, then what separates it from its
-value, then the value, which may be quoted, have escaped quotes, be in brackets, or be bare. Each of these is looked at
-once.
+A text is what a ``repr`` makes, a message, a traceback, a command line: there is a name, then what separates it from
+its value, then the value, which may be quoted, have escaped quotes, be in brackets, or be bare. Each of these is looked
+at once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NAMING: Final = frozenset(
     ("name", "key", "field", "header", "param", "parameter", "variable", "var", "option", "property", "attribute", "id")
 )
 VALUED: Final = frozenset(("value", "values", "val", "content", "default"))
+_GIVEN_NAME: Final = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)")
 #: Name and value are not further from each other than so many characters.
 _NEAR: Final = 300
 
@@ -130,7 +131,7 @@ class _Pairs:
         """What is masked of the pair that is complete with ``head``."""
         word = last_word(head["name"])
         if word in NAMING:
-            name = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)").match(self._text, head.end())
+            name = _GIVEN_NAME.match(self._text, head.end())
             secret = name is not None and self._is_secret(name[1])
             if secret and self._value is not None and self._near(self._value.end(), head.start()):
                 value, self._value = self._value, None
