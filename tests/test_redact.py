@@ -142,7 +142,9 @@ def test_a_text_is_masked_once(text: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["password", "password=", "a", "://", "://a@", "eyJ", "token: ", '"', "\\", "password='", "bearer ", "password:a ",
-     "-----BEGIN PRIVATE KEY-----", "://a:b", "cookie: ", "token" + " " * 30, "\\'token\\'", "secret: a[", "secret: [",
+     "-----BEGIN PRIVATE KEY-----", "password(", "password=a(", "password=a = ", "password %3D",
+     "password '", 'password="""',
+     "://a:b", "cookie: ", "token" + " " * 30, "\\'token\\'", "secret: a[", "secret: [",
      "secret: [1], ", "://a:", "://:1/", "http://a", "http://", "basic aaaaaaaa", "basic aaaaaaaa:", "eyJaaaaaa.",
      "-eyJaaaaaa",
      "eyJaaaaaa.aaaaaa.", "?sig=", "&a-sig", "?" + "a" * 40, "key", "apikey", "sk-", "ghp" + "_" + "a" * 10,

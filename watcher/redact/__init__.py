@@ -2,9 +2,9 @@
 
 What is looked at is what would leave: JSON text, the text of a ``repr``, a message, a traceback. One search says
 whether there is anything in it to look at closer (suspects.py), and mostly there is not: so a value that holds no
-secret costs no more than that. Where there is, values below names that look secret (names.py) are masked whole, and in texts
-what follows such a name (texts.py) and what is secret by its shape (shapes.py). In texts that is the best that can be
-done, and no promise.
+secret costs no more than that. Where there is, values below names that look secret (names.py) are masked whole, and
+in texts what follows such a name (texts.py) and what is secret by its shape (shapes.py). In texts that is the best
+that can be done, and no promise.
 
 A text is masked before it is cut: what lies across the cut is no whole secret any more, and not found. Of what came
 already cut, what is open at the cut is masked too.

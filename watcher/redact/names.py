@@ -12,7 +12,17 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["ABOUT", "ANYWHERE", "BEFORE", "CARRIERS", "ENDING", "LAST", "is_number_of", "is_secret_name"]
+__all__ = [
+    "ABOUT",
+    "ANYWHERE",
+    "BEFORE",
+    "BEFORE_TOKEN",
+    "CARRIERS",
+    "ENDING",
+    "LAST",
+    "is_number_of",
+    "is_secret_name",
+]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -51,36 +61,36 @@ _JOINED_PASS: Final = _words(
 #: A word after a secret one that says: what the name is of is not the secret, but something about it.
 ABOUT: Final = frozenset(_words(
     # when, how long
-    "at in on by ago since until before after date time timestamp datetime day days hour hours minute minutes second "
-    "seconds ms ttl age lifetime duration timeout expiry expire expires expired expiration exp created updated changed "
-    "modified rotated rotation revoked issued issuer "
+    "at ago since until before after date time timestamp datetime days hours minutes seconds ms ttl age lifetime "
+    "duration timeout expiry expire expires expired expiration exp created updated changed modified rotated rotation "
+    "revoked issued issuer "
     # how much
     "used usage uses count counts counter total totals num limit limits budget quota max min maximum minimum length "
     "len size cost costs price rate per score strength ratio average avg stats statistics metrics usd cents "
     # of which kind
     "policy policies rule rules type types kind class format scheme style mode method algorithm algo alg version "
-    "name names id ids label title description desc prefix suffix details domain samesite secure httponly consent "
-    "banner notice preferences "
+    "name names id ids label title description desc prefix suffix domain samesite secure httponly consent banner "
+    "notice preferences "
     # where it is
-    "url uri urls endpoint path paths file filename filenames dir directory folder location env var variable field "
-    "fields column columns arn ref reference source stdin fd "
-    # who has to do with it
-    "manager provider providers service server host port backend backends store storage model table factory func "
-    "function handler hasher hashers generator parser serializer middleware filter validator validators strategy "
-    "loader reader writer view views form page template widget prompt placeholder owner user users username email "
-    "lookup getter callback client cls plugin module "
+    "url uri urls endpoint path paths file filename filenames dir directory folder location var variable field fields "
+    "column columns arn ref reference source stdin fd "
+    # what has to do with it
+    "manager provider providers backend backends store storage model table factory func function handler hasher "
+    "hashers generator parser serializer middleware filter validator validators strategy view views form page "
+    "template widget prompt placeholder owner lookup getter callback cls "
     # what became of it
     "error errors warning status state valid invalid validation validated verified required optional enabled disabled "
-    "allowed supported present exists missing set ok failed failures attempts tries retries reset resets change "
-    "forgot forgotten request requests requested sent scope scopes audience fingerprint "
+    "allowed supported present exists missing ok failed failures attempts tries retries reset resets change "
+    "forgot forgotten requested sent scope scopes audience fingerprint "
     # of texts and coins
-    "embedding embeddings logprobs frequency frequencies vocab tree stream bucket position positions index indices "
-    "offset offsets start end symbol balance supply decimals contract address santa"
+    "embedding embeddings logprobs frequency frequencies vocab bucket position positions index indices offset "
+    "offsets symbol balance supply decimals contract address santa"
 ))  # fmt: skip
-#: A word before a secret one that says: this is none.
-BEFORE: Final = frozenset(_words(
-    "is has had needs need requires require no without n count total forgot forgotten page next "
-    "continuation pagination eos bos pad unk sep cls mask stop special"
+#: A word right before a secret one that says: this is none.
+BEFORE: Final = frozenset(_words("is has had needs need requires require no without forgot forgotten"))
+#: Those that say so of a token: it says where a list goes on, or is a piece of a text.
+BEFORE_TOKEN: Final = frozenset(_words(
+    "page next continuation pagination eos bos pad unk sep cls mask stop special prompt completion n count total"
 ))  # fmt: skip
 #: A name that begins with these is of a number.
 _LIMITS: Final = frozenset(_words("max min num"))
@@ -124,13 +134,15 @@ def _decides(words: str, found: re.Match[str]) -> bool:
     if earlier[0] in _LIMITS:
         return False
     before = earlier[-1]
+    if before in BEFORE or (before in BEFORE_TOKEN and found[0].startswith("token")):
+        return False
     after = [word for word in words[found.end() :].split("_") if word and not word.isdigit()]
     last = found["last"]
     if last is None:
-        return before not in BEFORE and (_CARRIERS.issuperset(after[-1:]) or ABOUT.isdisjoint(after))
+        return _CARRIERS.issuperset(after[-1:]) or ABOUT.isdisjoint(after)
     if last == "pass" and before in _PASSAGES:
         return False
-    return before not in BEFORE and _CARRIERS.issuperset(after)
+    return _CARRIERS.issuperset(after)
 
 
 def is_number_of(name: str, value: float) -> bool:

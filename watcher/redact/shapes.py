@@ -89,12 +89,17 @@ _VENDOR: Final = re.compile("|".join(f"{_prefixes(vendor)}{vendor.rest}" for ven
 _SIGNED: Final = re.compile(r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE)
 
 
+#: Of Slack: its documentation, 'Incoming webhooks', says that the URL is a secret.
+_WEBHOOK: Final = re.compile(r"(hooks\.slack\.com/(?:services|workflows|triggers)/)[\w/]+")
+
+
 def mask(text: str) -> str:
     """``text`` without what has the shape of a secret."""
     shown = _PEM.sub(rf"\1{HIDDEN}\2", text)
     shown = _PASSWORD.sub(rf"\1:{HIDDEN}@", shown)
     shown = _USER.sub(rf"\1{HIDDEN}@", shown)
     shown = _SIGNED.sub(rf"\1{HIDDEN}", shown)
+    shown = _WEBHOOK.sub(rf"\1{HIDDEN}", shown)
     shown = _BEARER.sub(rf"\1 {HIDDEN}", shown)
     shown = _BASIC.sub(_basic, shown)
     shown = _JWT.sub(HIDDEN, shown)

@@ -38,6 +38,7 @@ _SHAPES: Final = (
            "[rs]k_test_", "whsec_", "do[opr]_v1_", "dckr_[op]at_"),
     r"kia[a-z0-9]{16}", r"sia[a-z0-9]{16}", r"za[\w-]{35}", r"pi[0-9a-f]{32}", r"k[0-9a-f]{32}",
     r"g\.[\w-]{16,}\.[\w-]{16}", r"v[sbr]\.[\w-]{24}", r"xe\.xox",
+    r"k\.com/(?:services|workflows|triggers)/",
 )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ _HEAD: Final = re.compile(
   (?P<flag>--?[A-Za-z][\w.\-]*+)(?P<after_flag>\\*["']\s{0,8},\s{0,8}(?=[bruf]{0,2}\\*["'])|[ \t]{1,8}(?=[^\s\-<>|&;]))
 | (?P<name>[\w.\-]++)
   (?:(?P<separator>
-      (?:\\*["'])?\]?\s{0,8}(?:=>|:=|!?={1,3}|:)\s{0,8})
+      (?:\\*["'])?[\])]?\s{0,8}(?:=>|:=|!?={1,3}|:)\s{0,8}|(?:%2[27])?%3[ADad](?:%2[027])?)
+  | (?P<space>[ \t]{1,4}(?=["']))
   | (?P<comma>\\*["']\s{0,8},\s{0,8}(?=[bruf]{0,2}\\*["']))
   | (?P<element>>(?=[^<>\s])))
 )""",
@@ -39,7 +40,8 @@ _HEAD: Final = re.compile(
 )
 _VALUE: Final = re.compile(
     r"""
-  (?P<before>[bruf]{0,2}")(?:\\.|[^"\\])*+(?P<after>"?)
+  (?P<before3>[bruf]{0,2}(?P<quotes>"{3}|'{3})).*?(?P<after3>(?P=quotes)|$)
+| (?P<before>[bruf]{0,2}")(?:\\.|[^"\\])*+(?P<after>"?)
 | (?P<before1>[bruf]{0,2}')(?:\\.|[^'\\])*+(?P<after1>'?)
 | (?P<before2>\\+["']).*?(?P<after2>(?P=before2)|$)
 | (?P<bracket>[\[({])
@@ -60,6 +62,8 @@ _HEADER: Final = re.compile(r"((?:authorization|cookie)\s{0,8}:\s{0,8})(?=[^\s'\
 _BRACKET: Final = re.compile(r"[\[\](){}]")
 #: Bare words that are no secret.
 _HARMLESS: Final = frozenset(("None", "True", "False", "null", "true", "false", HIDDEN))
+#: After these a value may stand without more than a space between, as in SQL.
+_SPOKEN: Final = frozenset(("password", "passwd", "passphrase", "passcode", "pwd"))
 #: The second words of names that are written as two.
 _SECONDS: Final = ("key", "id", "string", "code", "phrase", "number", "answer", "word", "str")
 _WORD_BEFORE: Final = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,16} $")
@@ -153,6 +157,8 @@ def _names_a_secret(text: str, head: re.Match[str], is_secret: Callable[[str], b
     if head["flag"]:
         return is_secret(head["flag"])
     name, start = head["name"], head.start()
+    if head["space"] and last_word(name) not in _SPOKEN:
+        return False
     if head["element"] and text[start - 1 : start] != "<":
         return False
     if head["comma"] and not _PAIRED.search(text[max(0, start - 16) : start]):
@@ -190,18 +196,28 @@ def _value_after(text: str, head: re.Match[str]) -> _Span | None:
         is_number = bare.isdigit() and head["name"] is not None and is_number_of(head["name"], int(bare[:20]))
         if is_number or bare in _HARMLESS:
             return None
-        default = _DEFAULT.match(text, value.end()) if head["separator"] else None  # after a type
-        further = _VALUE.match(text, default.end()) if default is not None else None
-        return _Span(start, value.end() if further is None else further.end(), HIDDEN)
+        return _Span(start, _end_of_bare(text, value.end()) if head["separator"] else value.end(), HIDDEN)
     return _quoted(text, head, value)
 
 
+def _end_of_bare(text: str, end: int) -> int:
+    """Where a bare value ends: with the arguments of a call, and with the default where it is a type."""
+    if text[end : end + 1] in ("(", "[", "{"):
+        return _closing(text, end)
+    default = _DEFAULT.match(text, end)
+    further = _VALUE.match(text, default.end()) if default is not None else None
+    if further is None:
+        return end
+    return _closing(text, further.start()) if further["bracket"] else further.end()
+
+
 def _quoted(text: str, head: re.Match[str], value: re.Match[str]) -> _Span | None:
-    before = value["before"] or value["before1"] or value["before2"]
-    after = value["after"] or value["after1"] or value["after2"] or ""
+    before = value["before"] or value["before1"] or value["before2"] or value["before3"]
+    after = value["after"] or value["after1"] or value["after2"] or value["after3"] or ""
     if len(value[0]) == len(before) + len(after):
         return None
-    if head["comma"] and after and not text[value.end() :][:4].lstrip(" ,").startswith((")", "]")):
+    ends = value[0].removesuffix(after).endswith("...") or text[value.end() :][:4].lstrip(" ,").startswith((")", "]"))
+    if head["comma"] and after and not ends:
         return None  # one of several strings, and no pair
     if head["flag"] and value[0].removeprefix(before).startswith("-"):
         return None  # the next option

@@ -5,7 +5,7 @@ as ``{"__type__": "datetime", "__value__": "2026-…"}``, an event has the plain
 What the serializer refuses is shown by its ``repr``. Arguments are stricter: they are there only where JSON holds them
 whole, because a reader may submit them again.
 
-Before anything of a value is sent, what looks secret in it is masked (watcher/redact.py). Arguments that were masked,
+Before anything of a value is sent, what looks secret in it is masked (watcher/redact/). Arguments that were masked,
 or whose sender gave them another text (``argsrepr``, Celery's own way to hide some), are shown as text only.
 
 The values belong to users' code, and encoding them runs it: ``__json__``, ``__repr__``, encoders registered with kombu.
@@ -215,14 +215,14 @@ class Rendering:
             return self._repr(value), whole
         # What may be shown whole is small and plain, and its text says no more than its JSON.
         text = given[:_LOOKED_AT]
-        if whole is not UNSET and given == repr(tuple(value) if type(value) is list else value):
+        sent = tuple(value) if type(value) is list else value  # a tuple for its sender, and a list after its journey
+        if whole is not UNSET and given == repr(sent):
             return clean(text[:REPR_LIMIT]), whole
         suspicious = self.redactor.suspects(text)
         if whole is UNSET and not suspicious:
             return clean((halves(text) if _is_cut(given) else text)[:REPR_LIMIT]), UNSET
-        # Arguments are a tuple for their sender, and a list after their journey.
-        if _same(given, tuple(value) if type(value) is list else value):
-            return (self._repr(value) if suspicious else clean(text[:REPR_LIMIT])), whole
+        if _same(given, sent):
+            return (self._repr(sent) if suspicious else clean(text[:REPR_LIMIT])), whole
         # The sender gave a text of its own, and so hides what the value is.
         return clean(self.redactor.text(text, cut=_is_cut(given))[:REPR_LIMIT]), UNSET
 
