@@ -100,6 +100,7 @@ def told_of(name: str, value: str) -> list[str]:
         f"f({name}={value!r}, b=1)", rf"first\n{name}={value}", f"--{name} {value}", f"--{name}={value}",
         repr(["run", f"--{name}", value]),
         repr([(name, value)]), repr([[name, value], ["b", 1]]), repr({"name": name, "value": value}),
+        repr({"option": f"--{name}", "value": value}), repr({"value": value, "name": name}),
     ]  # fmt: skip
 
 
@@ -107,6 +108,7 @@ def objects_of(name: str, value: str) -> list[Any]:
     return [
         {name: value}, [{"a": {name: [value]}}], [[name, value], ["b", 1]], ["run", f"--{name}", value, "-v"],
         {"name": name, "value": value}, {"Value": value, "Name": name}, {"key": name, "value": value},
+        {"field": name, "old": None, "new": value}, {"k": name, "v": value}, {"option": f"--{name}", "value": value},
         {"ParameterKey": name, "ParameterValue": value}, [{"name": "A", "value": "b"}, {"name": name, "value": value}],
     ]  # fmt: skip
 
@@ -179,6 +181,10 @@ def test_what_is_no_secret_below_such_names_is_shown(value: Any) -> None:
         (f"def f(password: Hidden = '{SECRET}'):", "def f(password: ***):"),
         (f"def f(password: Optional[str] = '{SECRET}'):", "def f(password: Optional[str] = '***'):"),
         (f"Server=h;User Id=me;Password={SECRET};Encrypt=yes", "Server=h;User Id=me;Password=***;Encrypt=yes"),
+        (
+            f"{{'field': 'password', 'old': '{SECRET}', 'new': '{SECRET}'}}",
+            "{'field': 'password', 'old': '***', 'new': '***'}",
+        ),
         (f"{{'password': SecretStr('{SECRET}')}}", "{'password': ***}"),
         (f"api_key = os.environ.get('A', '{SECRET}')", "api_key = ***"),
         (f"ALTER USER ann WITH PASSWORD '{SECRET}'", "ALTER USER ann WITH PASSWORD '***'"),

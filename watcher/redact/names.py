@@ -25,15 +25,16 @@ __all__ = [
 ]
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text."""
     return tuple(text.split())
 
 
 #: No other word has these letters in it, so they are found within one too: ``userpassword``, ``passwordhash``.
-ANYWHERE: Final = _words("password passwd passphrase passcode pwd credential")
+ANYWHERE: Final = words_of("password passwd passphrase passcode pwd credential")
 #: A word may end with these, in the plural too, and their own words may be joined: ``csrftoken``, ``apikey``.
 ENDING: Final = (
-    *_words("secret token cookie authorization"),
+    *words_of("secret token cookie authorization"),
     "access key", "access key id", "account key", "admin key", "aes key", "api key", "app key", "auth key",
     "client key", "consumer key", "decryption key", "deploy key", "encryption key", "fernet key", "hmac key",
     "jwt key", "license key", "master key", "private key", "priv key", "rsa key", "session key", "shared key",
@@ -43,23 +44,23 @@ ENDING: Final = (
     "amz signature", "goog signature", "social security number",
 )  # fmt: skip
 #: Whole words, and only the name's last one: much begins with these that is no secret, such as ``auth_backend``.
-LAST: Final = _words("pass auth oauth creds cred otp totp hotp cvv cvc ssn pin jwt csrf xsrf psk pw mnemonic bearer")
+LAST: Final = words_of("pass auth oauth creds cred otp totp hotp cvv cvc ssn pin jwt csrf xsrf psk pw mnemonic bearer")
 #: What may come after those, since it is the secret still: ``auth_header``, ``passHash``.
-CARRIERS: Final = _words(
+CARRIERS: Final = words_of(
     "hash hashed hashes value values header headers data string str text raw plain plaintext content contents code "
     "codes key keys encrypted encoded digest confirm confirmation again number"
 )
 #: What comes before ``pass`` in names that are of a passage, or of a test that was passed.
-_PASSAGES: Final = frozenset(_words(
+_PASSAGES: Final = frozenset(words_of(
     "first second third last final next single multi two one boarding season day ski bus high low band all forward "
     "backward render test tests must should did will can to by per each every did could"
 ))  # fmt: skip
-_JOINED_PASS: Final = _words(
+_JOINED_PASS: Final = words_of(
     "db user my smtp ftp ssh admin root mail email login http proxy ldap mysql pg postgres redis mongo rabbit amqp "
     "broker bind sudo vault key store keystore truststore client server app svc api auth new old imap pop sftp wifi"
 )
 #: A word after a secret one that says: what the name is of is not the secret, but something about it.
-ABOUT: Final = frozenset(_words(
+ABOUT: Final = frozenset(words_of(
     # when, how long
     "at ago since until before after date time timestamp datetime days hours minutes seconds ms ttl age lifetime "
     "duration timeout expiry expire expires expired expiration exp created updated changed modified rotated rotation "
@@ -87,13 +88,13 @@ ABOUT: Final = frozenset(_words(
     "offsets symbol balance supply decimals contract address santa"
 ))  # fmt: skip
 #: A word right before a secret one that says: this is none.
-BEFORE: Final = frozenset(_words("is has had needs need requires require no without forgot forgotten"))
+BEFORE: Final = frozenset(words_of("is has had needs need requires require no without forgot forgotten"))
 #: Those that say so of a token: it says where a list goes on, or is a piece of a text.
-BEFORE_TOKEN: Final = frozenset(_words(
+BEFORE_TOKEN: Final = frozenset(words_of(
     "page next continuation pagination eos bos pad unk sep cls mask stop special prompt completion n count total"
 ))  # fmt: skip
 #: A name that begins with these is of a number.
-_LIMITS: Final = frozenset(_words("max min num"))
+_LIMITS: Final = frozenset(words_of("max min num"))
 #: So much of a name is looked at, in characters.
 _LONGEST: Final = 200
 

@@ -82,8 +82,8 @@ _PASSWORD: Final = re.compile(
 _USER: Final = re.compile(r"(https?://)[^\s/?#'\"<>@:\\]++@", re.IGNORECASE)
 _BEARER: Final = re.compile(r"(bearer) {1,8}[\w.~+/=-]{8,}", re.IGNORECASE)
 _BASIC: Final = re.compile(r"(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNORECASE)
-#: A header is not longer than so; without that bound one text could be looked at again and again.
-_JWT: Final = re.compile(r"eyJ[\w-]{5,2000}+\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
+#: Within a word its header has a bound: without one, a text could be looked at again and again.
+_JWT: Final = re.compile(r"(?:(?<![\w-])eyJ[\w-]{5,}+|eyJ[\w-]{5,1000}+)\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
 _VENDOR: Final = re.compile("|".join(f"{_prefixes(vendor)}{vendor.rest}" for vendor in VENDORS))
 #: Of AWS, Google, Azure, CloudFront, OSS: they come in a query, where their names are these.
 _SIGNED: Final = re.compile(r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE)

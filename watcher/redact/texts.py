@@ -11,16 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from watcher.redact.names import is_number_of
+from watcher.redact.names import is_number_of, words_of
 from watcher.redact.shapes import HIDDEN
 
 __all__ = ["NAMING", "VALUED", "hide_after_names", "last_word"]
 
 #: What a name-value object calls the name, and what it calls the value: the last words of its keys.
-NAMING: Final = frozenset(
-    ("name", "key", "field", "header", "param", "parameter", "variable", "var", "option", "property", "attribute", "id")
+NAMING: Final = words_of(
+    "name key field header param parameter variable var option setting property attribute attr id label k n"
 )
-VALUED: Final = frozenset(("value", "values", "val", "content", "default"))
+VALUED: Final = words_of("value values val v content default old new")
 _GIVEN_NAME: Final = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)")
 #: Name and value are not further from each other than so many characters.
 _NEAR: Final = 300
@@ -146,6 +146,7 @@ class _Pairs:
             if named is None or not self._near(named[0], head.start()):
                 self._value = head
             elif named[1]:
+                self._named = (head.end(), True)  # a change has an old and a new one
                 return _value_after(self._text, head)
         return None
 
@@ -219,8 +220,8 @@ def _quoted(text: str, head: re.Match[str], value: re.Match[str]) -> _Span | Non
     ends = value[0].removesuffix(after).endswith("...") or text[value.end() :][:4].lstrip(" ,").startswith((")", "]"))
     if head["comma"] and after and not ends:
         return None  # one of several strings, and no pair
-    if head["flag"] and value[0].removeprefix(before).startswith("-"):
-        return None  # the next option
+    if head["flag"] and (value[0].removeprefix(before).startswith("-") or text[value.end() : value.end() + 1] == ":"):
+        return None  # the next option, or the next key of a mapping
     return _Span(value.start(), value.end(), f"{before}{HIDDEN}{after}")
 
 
