@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from watcher.redact import HIDDEN, Redactor
+from watcher.redact import HIDDEN, NAMES, Redactor
+from watcher.redact.names import ABOUT, CARRIERS
 
 REDACTOR = Redactor()
 SECRET = "hunter2"
@@ -200,6 +203,17 @@ def test_what_is_no_secret_below_such_names_is_shown(value: Any) -> None:
 def test_names_in_texts(text: str, shown: str) -> None:
     assert REDACTOR.text(text) == shown
     assert REDACTOR.text(shown) == shown
+
+
+@given(
+    st.lists(st.sampled_from([*NAMES, *CARRIERS, *sorted(ABOUT), "user", "x"]), min_size=1, max_size=3),
+    st.sampled_from(["_", "-", ".", " ", "", "camel"]),
+)
+def test_the_search_finds_whatever_the_rules_find(terms: list[str], between: str) -> None:
+    words = " ".join(terms).split()
+    name = "".join(word.title() for word in words) if between == "camel" else between.join(words)
+    for each in (name, name.upper(), name.title(), name[:1].lower() + name[1:]):
+        assert REDACTOR.suspects(f'{{"{each}": "x"}}') or not REDACTOR.is_secret(each)
 
 
 def test_bytes_are_names_too() -> None:

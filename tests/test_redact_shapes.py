@@ -73,6 +73,13 @@ def test_what_is_shown_to_its_end_is_left_alone() -> None:
         assert halves(text) == text
 
 
+@pytest.mark.parametrize("between", ["?", "&", "&amp;", r"\u0026", "%26"])
+@pytest.mark.parametrize("name", ["sig", "Signature", "X-Amz-Signature", "x-oss-signature"])
+def test_signatures_of_urls_however_they_are_escaped(between: str, name: str) -> None:
+    text = f"https://a.example/b{between}{name}={filler(40)}&c=1"
+    assert REDACTOR.text(text) == f"https://a.example/b{between}{name}=***&c=1"
+
+
 def test_a_text_without_its_beginning_shows_no_end_of_a_key() -> None:
     (block,) = (fake for fake in SHAPES if fake.name == "RSA PRIVATE KEY")
     for at in range(0, len(block.secret), 31):

@@ -86,7 +86,9 @@ _BASIC: Final = re.compile(r"(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNOR
 _JWT: Final = re.compile(r"(?:(?<![\w-])eyJ[\w-]{5,}+|eyJ[\w-]{5,1000}+)\.[\w-]{5,}+(?:\.[\w-]*+){1,3}")
 _VENDOR: Final = re.compile("|".join(f"{_prefixes(vendor)}{vendor.rest}" for vendor in VENDORS))
 #: Of AWS, Google, Azure, CloudFront, OSS: they come in a query, where their names are these.
-_SIGNED: Final = re.compile(r"([?&](?:amp;|[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE)
+_SIGNED: Final = re.compile(
+    r"((?:[?&]|\\u0026|%26)(?:amp;)?(?:[\w-]{0,20}[-_])?(?:sig|signature)=)(?!\*{3})[^\s&'\"<>\\]+", re.IGNORECASE
+)
 
 
 #: Of Slack: its documentation, 'Incoming webhooks', says that the URL is a secret.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import product
 from typing import Final, NamedTuple
 
 from watcher.redact.names import ANYWHERE, CARRIERS, ENDING, LAST
 
-__all__ = ["pattern", "user_names"]
+__all__ = ["searches", "user_names"]
 
 #: Letters, the rarest in names and English texts first.
 _RAREST: Final = "qzjxkvbwpgyfumchdlnrotasie"
@@ -32,6 +33,7 @@ def _after(separator: str, *prefixes: str) -> str:
 _SHAPES: Final = (
     r"://[^\s'\"<>\\@:]*+(?::(?!//)[^\s'\"<>\\@:]*+)*+@", r"bearer ", r"basic [a-z0-9+/_-]{8}", r"j(?<=eyj)[\w-]{5}",
     r"key(?: block)?-----", r"\?[\w;-]*sig(?:nature)?=", r"&[\w;-]*sig(?:nature)?=",
+    r"26[\w-]{0,30}sig(?:nature)?=",
     _after(r"-(?=[\w.-]{10})", r"\bsk-", "xox[a-z]-", "xapp-", r"\bpypi-", "gl[a-z]{2}-", "gl[a-z]{3}-", "gl[a-z]{4}-",
            "glagent-"),
     _after(r"_(?=\w{10})", "gh[pousr]_", "github_pat_", "glsa_", r"\bhf_", "npm_", "shp[a-z]{2}_", "[rs]k_live_",
@@ -98,11 +100,11 @@ def user_names(names: Iterable[str]) -> str:
     )
 
 
-def pattern(*, names: bool, own: str) -> str:
-    """The pattern of the search, for text in lower case.
+@cache
+def searches(*, names: bool) -> tuple[re.Pattern[str], re.Pattern[bytes]]:
+    """The search in text of lower case, and in such text as UTF-8; made once, since that takes its time.
 
-    :param names: whether names that look secret by themselves are looked for.
-    :param own: a pattern of the names that the user gave; may be empty.
+    :param names: whether names that look secret are looked for, and not only shapes.
     """
     by_letter: dict[str, list[str]] = {}
     for letter, rest in _of_names() if names else ():
@@ -113,4 +115,5 @@ def pattern(*, names: bool, own: str) -> str:
     # The alternatives are tried in their order, so what is met most often comes first.
     letters = sorted(by_letter, key=_RAREST.find, reverse=True)
     each = [f"{letter}(?:{'|'.join(sorted(set(by_letter[letter])))})" for letter in letters]
-    return "|".join([*each, own] if own else each)
+    pattern = "|".join(each)
+    return re.compile(pattern), re.compile(pattern.encode())
