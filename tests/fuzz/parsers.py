@@ -107,6 +107,14 @@ def stored(data: bytes) -> None:
         json.loads(result)
 
 
+def masking(data: bytes) -> None:
+    """What a task was given, returned or raised: masked, it stays what it is, a text or JSON, and never fails."""
+    text, redactor = _text(data), _policy().of(None).redactor
+    assert len(redactor.text(text, cut=True, beheaded=True)) <= 2 * len(text) + 3
+    json.loads(redactor.json(json.dumps({text: [text, {"name": text, "value": text}]}).encode()))
+    _ = redactor.json(data)
+
+
 @cache
 def _policy() -> Policy:
     return Policy(Celery("fuzzed", set_as_current=False), Rendering.of(Settings()), None)
@@ -132,6 +140,17 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
     "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async")),
     "origin": (origin, (b"localhost:5556", b"http://127.0.0.1:80", b"[::1]:1", b"https://[::ffff:127.0.0.1]")),
+    "masking": (
+        masking,
+        (
+            b"Command '['a', '--password', 'b']' returned 1",
+            b"{'name': 'API_KEY', 'value': 'a'}",
+            b"[('token', b'a')]",
+            b"https://a@b:c/d@e:1/?sig=f",
+            b"password: Optional[str] = 'a'",
+            b"bearer aaaaaaaa eyJaaaaa.aaaaa.a...', ...)",
+        ),
+    ),
     "stored": (
         stored,
         (

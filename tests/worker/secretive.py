@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import Any
 
 from celery import Celery, Task
@@ -48,6 +49,11 @@ def silent(text: str) -> str:
 @app.task(name="card")
 def card(text: str) -> str:
     return text
+
+
+@app.task(name="run")
+def run(command: list[str]) -> None:
+    raise subprocess.CalledProcessError(1, command)
 
 
 @app.task(name="large")

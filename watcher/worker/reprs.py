@@ -8,19 +8,17 @@ is users' code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 from celery.exceptions import SoftTimeLimitExceeded
-
-from watcher.redact import HIDDEN
 
 __all__ = ["clean", "short_repr"]
 
 #: Deeper than this, a value is shown as ``...``: far from where the interpreter's own stack ends.
 _DEEPEST: Final = 100
-#: Whether the value below a key of a mapping is to be masked.
-Hides: TypeAlias = Callable[[object, object], bool]
+#: What of a container is to be shown: itself, or a dict or a list in its place (watcher.redact.Redactor.shown).
+Shown: TypeAlias = Callable[[Any], Any]
 _BRACKETS: Final[dict[type, tuple[str, str]]] = {
     list: ("[", "]"),
     tuple: ("(", ")"),
@@ -35,15 +33,15 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def short_repr(value: Any, limit: int, hides: Hides | None = None) -> str:
+def short_repr(value: Any, limit: int, shown: Shown | None = None) -> str:
     """The ``repr`` of ``value``, cut at ``limit`` characters, fit to be sent as UTF-8.
 
     Whatever users' code raises meanwhile ends here, but for a soft time limit, which is the task's to handle.
 
-    :param hides: says which values of mappings are masked.
+    :param shown: masks what is secret among the values of each container.
     """
     try:
-        text = _repr(value, limit, (), hides)
+        text = _repr(value, limit, (), shown)
     except SoftTimeLimitExceeded:
         raise
     except Exception:  # noqa: BLE001 - __repr__ is users' code and may raise anything
@@ -51,7 +49,7 @@ def short_repr(value: Any, limit: int, hides: Hides | None = None) -> str:
     return clean(text[:limit])[:limit]
 
 
-def _repr(value: Any, room: int, above: tuple[int, ...], hides: Hides | None) -> str:
+def _repr(value: Any, room: int, above: tuple[int, ...], shown: Shown | None) -> str:
     """The ``repr`` of ``value``, or its beginning of at least ``room`` characters.
 
     :param above: the identities of the containers that ``value`` is in.
@@ -66,7 +64,7 @@ def _repr(value: Any, room: int, above: tuple[int, ...], hides: Hides | None) ->
         return f"{before}...{after}"
     made = [before]
     room -= len(before)
-    for piece in _pieces(value, (*above, id(value)), room, hides):
+    for piece in _pieces(value, (*above, id(value)), room, shown):
         made.append(piece)
         room -= len(piece)
         if room <= 0:
@@ -74,19 +72,18 @@ def _repr(value: Any, room: int, above: tuple[int, ...], hides: Hides | None) ->
     return "".join((*made, "," if kind is tuple and len(value) == 1 else "", after))
 
 
-def _pieces(container: Any, above: tuple[int, ...], room: int, hides: Hides | None) -> Iterator[str]:
+def _pieces(container: Any, above: tuple[int, ...], room: int, shown: Shown | None) -> Iterator[str]:
     """What stands between the brackets, piece by piece."""
     pairs: Iterable[tuple[Any, str]]
-    items: Iterable[tuple[Any, Any]]
+    if shown is not None and type(container) in (dict, list, tuple):  # of what there is room for
+        is_dict = type(container) is dict
+        container = shown(dict(islice(container.items(), room)) if is_dict else container[: max(room, 0)])
     if type(container) is dict:
-        items = container.items()
-        if hides is not None:
-            items = ((key, HIDDEN if hides(key, value) else value) for key, value in items)
-        pairs = chain.from_iterable(((key, ": "), (value, ", ")) for key, value in items)
+        pairs = chain.from_iterable(((key, ": "), (value, ", ")) for key, value in container.items())
     else:
         pairs = ((value, ", ") for value in container)
     separator = ""
     for value, next_separator in pairs:
         yield separator
-        yield _repr(value, room, above, hides)
+        yield _repr(value, room, above, shown)
         separator = next_separator

@@ -5,7 +5,7 @@ as ``{"__type__": "datetime", "__value__": "2026-…"}``, an event has the plain
 What the serializer refuses is shown by its ``repr``. Arguments are stricter: they are there only where JSON holds them
 whole, because a reader may submit them again.
 
-Before anything of a value is sent, what looks secret in it is masked (watcher/redact.py). Arguments that were masked,
+Before anything of a value is sent, what looks secret in it is masked (watcher/redact/). Arguments that were masked,
 or whose sender gave them another text (``argsrepr``, Celery's own way to hide some), are shown as text only.
 
 The values belong to users' code, and encoding them runs it: ``__json__``, ``__repr__``, encoders registered with kombu.
@@ -26,7 +26,7 @@ from kombu.utils.json import JSONEncoder
 from msgspec import UNSET, Raw, UnsetType
 
 from watcher.event import REPR_LIMIT, TRACEBACK_LIMIT, ExceptionInfo
-from watcher.redact import HIDDEN, Redactor
+from watcher.redact import HIDDEN, Redactor, halves
 from watcher.settings import Settings
 from watcher.worker.reprs import clean, short_repr
 
@@ -45,6 +45,9 @@ _NO_KWARGS: Final = Raw(b"{}")
 _EXACT_INTEGER: Final = 2**53 - 1
 #: Celery's texts of arguments have so many characters (celery/app/amqp.py, argsrepr_maxsize).
 _CELERYS_REPR: Final = 1024
+#: Of what is shown in part so much is looked at, in characters: a secret that lies across the cut is seen as a whole.
+_LOOKED_AT: Final = 2 * REPR_LIMIT
+_MESSAGE_LOOKED_AT: Final = 4 * REPR_LIMIT
 #: Two texts of the same arguments differ in these, if at all: JSON makes lists of tuples, and quotes of its own.
 _LOOSE: Final = str.maketrans({"(": "", ")": "", "[": "", "]": "", ",": "", " ": "", '"': "'"})
 _REDACTOR: Final = Redactor()
@@ -174,9 +177,10 @@ class Rendering:
         except Exception:  # noqa: BLE001 - __str__ is users' code and may raise anything
             message = short_repr(error, REPR_LIMIT)
         # Masked before they are cut, so that no part of a secret is left, and cut before that to what is looked at.
-        message = self._text(message[: 4 * REPR_LIMIT])[:REPR_LIMIT]
+        message = self._text(message[:_MESSAGE_LOOKED_AT], cut=len(message) > _MESSAGE_LOOKED_AT)[:REPR_LIMIT]
         if traceback:
-            traceback = clean(self._text(_last_lines(traceback, 2 * TRACEBACK_LIMIT))[-TRACEBACK_LIMIT:])
+            last = _last_lines(traceback, 2 * TRACEBACK_LIMIT)
+            traceback = clean(self._text(last, beheaded=len(last) < len(traceback))[-TRACEBACK_LIMIT:])
         return ExceptionInfo(type=name or type(error).__name__, message=clean(message), traceback=traceback or None)
 
     def stored(self, value: Any) -> bytes:
@@ -210,17 +214,17 @@ class Rendering:
         if not isinstance(given, str) or not given:
             return self._repr(value), whole
         # What may be shown whole is small and plain, and its text says no more than its JSON.
-        text = clean(given[:REPR_LIMIT])
-        if whole is not UNSET and given == repr(tuple(value) if type(value) is list else value):
-            return text, whole
+        text = given[:_LOOKED_AT]
+        sent = tuple(value) if type(value) is list else value  # a tuple for its sender, and a list after its journey
+        if whole is not UNSET and given == repr(sent):
+            return clean(text[:REPR_LIMIT]), whole
         suspicious = self.redactor.suspects(text)
         if whole is UNSET and not suspicious:
-            return text, UNSET
-        # Arguments are a tuple for their sender, and a list after their journey.
-        if _same(given, tuple(value) if type(value) is list else value):
-            return (self._repr(value) if suspicious else text), whole
+            return clean((halves(text) if _is_cut(given) else text)[:REPR_LIMIT]), UNSET
+        if _same(given, sent):
+            return (self._repr(sent) if suspicious else clean(text[:REPR_LIMIT])), whole
         # The sender gave a text of its own, and so hides what the value is.
-        return self.redactor.text(text)[:REPR_LIMIT], UNSET
+        return clean(self.redactor.text(text, cut=_is_cut(given))[:REPR_LIMIT]), UNSET
 
     def _by_position(self, args: Any) -> Any:
         """``args`` with what is secret by the name of its parameter masked; the same object where nothing is."""
@@ -239,15 +243,15 @@ class Rendering:
             logger.exception("watcher: redact failed, so %s is not shown", field)
             return HIDDEN
 
-    def _text(self, text: str) -> str:
+    def _text(self, text: str, *, cut: bool = False, beheaded: bool = False) -> str:
         shown = self._hooked(text, "exception")
-        return self.redactor.text(shown if isinstance(shown, str) else HIDDEN)
+        return self.redactor.text(shown if isinstance(shown, str) else HIDDEN, cut=cut, beheaded=beheaded)
 
     def _repr(self, value: Any) -> str:
-        text = short_repr(value, REPR_LIMIT)
-        if not self.redactor.suspects(text):
-            return text
-        return self.redactor.text(short_repr(value, REPR_LIMIT, self.redactor.hides))[:REPR_LIMIT]
+        text = short_repr(value, _LOOKED_AT)
+        if self.redactor.suspects(text):
+            text = short_repr(value, _LOOKED_AT, self.redactor.shown)
+        return self.redactor.text(text, cut=len(text) >= _LOOKED_AT)[:REPR_LIMIT]
 
     def _whole(self, value: Any) -> Raw | UnsetType:
         if not value:
@@ -266,6 +270,11 @@ def _last_lines(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return text[text.find("\n", len(text) - limit) + 1 :] if "\n" in text[-limit:] else text[-limit:]
+
+
+def _is_cut(given: str) -> bool:
+    """Whether a text that came with a message may end in the middle."""
+    return len(given) >= _CELERYS_REPR or given.rstrip(")]}'\", ").endswith("...")
 
 
 def _same(given: str, value: Any) -> bool:
