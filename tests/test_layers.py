@@ -129,6 +129,7 @@ RULES = {
     "watcher.relay.metrics": rule(RELAY, never="redis celery"),
     "watcher.relay.sse": rule(RELAY, never="redis celery"),
     "watcher.relay.problems": rule(RELAY, never="redis celery"),
+    "watcher.relay.files": rule("watcher.relay", never="redis celery websockets"),
     "watcher.relay.tls": rule("watcher.relay", never="redis celery websockets"),
     "watcher.relay.versions": rule(never="celery websockets"),
     "watcher.relay.backend": rule(RELAY, never="websockets"),

@@ -30,6 +30,7 @@ from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
 from watcher.relay.feed import Feed, Size, Snapshot
+from watcher.relay.files import Followed
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -83,6 +84,7 @@ class Relay:
         self.settings = settings
         self._keyring = keyring_of(settings)
         self._roster = Roster.of(settings)
+        self.followed: list[Followed] = [self._roster.followed] if self._roster is not None else []
         self._restarted = False  # whether a journal was read whole a moment ago
         self.edition = 0  # of what people may do
         self.journal = journal
@@ -170,6 +172,7 @@ class Relay:
             redis=self.feed.trouble is None,
             completed=self.net.completed if self.net is not None else 0,
             nets=self.net is not None and self.net.active,
+            stale={each.field: each.stale for each in self.followed},
         )
 
     async def journal_size(self) -> Size | None:
