@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -40,6 +41,12 @@ class Reader:
         self.followed = Followed("claims", [str(path)], "it stays as it was", look=0.02, repeat=repeat)
         self.taken = [path.read_text()]
         self.tried = 0
+
+    def has_tried(self, times: int) -> bool:
+        return self.tried >= times
+
+    def is_fresh(self) -> bool:
+        return not self.followed.stale
 
     async def take(self) -> None:
         self.tried += 1
@@ -144,10 +151,10 @@ async def test_the_log_says_so_at_once_and_then_now_and_then(tmp_path: Path, cap
         with caplog.at_level(logging.INFO, "watcher.relay.files"):
             async with reader.running():
                 by_rename(path, "no")
-                await eventually(lambda reader=reader: reader.tried >= 5, what="it to be tried")
+                await eventually(functools.partial(reader.has_tried, 5), what="it to be tried")
                 told = [each.getMessage() for each in caplog.records]
                 assert {*told} == {f"it stays as it was: WATCHER_CLAIMS={str(path)!r} is not accepted: it says no"}
                 assert (len(told) == 1) is (most == 1)
                 by_rename(path, "one")
-                await eventually(lambda reader=reader: not reader.followed.stale, what="it to be taken")
+                await eventually(reader.is_fresh, what="it to be taken")
         assert "WATCHER_CLAIMS could be read again" in caplog.text

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 #: What stops a file from being taken is told at once, and then again after so long, in seconds.
 _REPEAT: Final = 60.0
 
-#: What is another when a file is: it was replaced, or a link to it moved; it was written to, or its rights were changed.
+#: What is another when a file is: it was replaced, a link to it moved, it was written to, or its rights were changed.
 _Mark: TypeAlias = tuple[int, int, int, int, int] | None
 
 
