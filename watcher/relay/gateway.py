@@ -41,6 +41,7 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
+from watcher.relay.outage import unavailable
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
@@ -261,7 +262,7 @@ class Gateway:
         except TimeoutError:
             raise Unavailable("the result backend doesn't answer") from None
         except Exception as error:  # each kind of backend has a driver with errors of its own
-            raise Unavailable(f"the result backend doesn't answer: {error}") from error
+            raise unavailable("the result backend", error) from error
 
     def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
         """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
