@@ -171,6 +171,18 @@ async def test_what_may_not_be_seen_looks_like_what_there_is_not(
     assert hidden[0] in (HIDDEN, DENIED)
 
 
+async def test_a_list_for_who_may_see_nothing_says_nothing_of_what_there_is(running: Relay) -> None:
+    for query in ("?tag=u", "?group=g", "?tag=u&limit=1", "?tag=nothing", "?name=n&limit=1"):
+        told = []
+        for name in ("empty", "watch-one", "submit-one"):
+            _, (status, text) = await Http(NOBODY, HIDDEN, "GET", f"/api/tasks{query}").knock(
+                running.url, TOKENS[name].text
+            )
+            assert status == 200
+            told.append((json.loads(text)["tasks"], json.loads(text)["next"]))
+        assert told == [([], None)] * 3, query
+
+
 async def test_whoever_submits_may_watch_that_task_and_nothing_else(running: Relay) -> None:
     _, (status, text) = await DOORS["POST tasks.add"].knock(running.url, TOKENS["submit-one"].text)
     assert status == 202
