@@ -311,6 +311,17 @@ async def test_a_new_token_that_grants_less_takes_away(running: Relay) -> None:
         assert [(push["channel"], push["unsubscribe"]["code"]) for push in socket.pushes] == [("tasks", 2501)]
 
 
+async def test_a_refresh_whose_time_is_none_is_refused_and_ends_nothing(running: Relay) -> None:
+    async with client(running.ws_url, token=TOKENS["admin"].text) as socket:
+        for end in (10**400, float("nan"), "soon", True, None, -float("inf")):
+            token = jwt.encode(
+                {"exp": end, "aud": AUDIENCE, "sub": "somebody", **EVERYTHING}, SECRET, algorithm="HS256"
+            )
+            assert (await socket.ask(refresh={"token": token}))["error"]["code"] == 101
+        assert (await socket.ask(refresh={"token": TOKENS["expired"].text}))["error"]["code"] == 109
+        assert "history" in await socket.ask(history={"channel": "tasks"})
+
+
 def test_the_relays_log_has_no_token_in_it(running: Relay) -> None:
     wait_for(running.ready, what="the relay to be ready")
     for token in TOKENS.values():
