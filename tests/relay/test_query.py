@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from tests.support.events import event
 from watcher.event import encode
 from watcher.permissions import OPEN, Grant, literally
 from watcher.relay.history import History
-from watcher.relay.query import Page, Query
+from watcher.relay.query import Query
+from watcher.relay.shapes import TaskList
 
 #: What somebody may watch who may not watch everything: names, and globs.
 GRANTS = {
@@ -28,19 +30,26 @@ ASKED: list[dict[str, str]] = [
 ]  # fmt: skip
 
 
-def told(page: Page) -> tuple[list[str], int | None]:
+def told(page: TaskList) -> tuple[list[str], int | None]:
     return [f"{task.id} {task.state} {task.offset}" for task in page.tasks], page.next
 
 
-def page(history: History, grant: Grant, **asked: Any) -> Page:
+def turn(steps: Generator[None, None, TaskList]) -> TaskList | None:
+    """One step; the list, once it is there."""
+    try:
+        next(steps)
+    except StopIteration as done:
+        found: TaskList = done.value
+        return found
+    return None
+
+
+def page(history: History, grant: Grant, **asked: Any) -> TaskList:
     """A page, all steps at once."""
     steps = Query.read([(name, str(value)) for name, value in asked.items()]).page(history, grant)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            found: Page = done.value
-            return found
+    while (found := turn(steps)) is None:
+        pass
+    return found
 
 
 def journal(seed: int, *, hidden: bool, theirs: int = 40) -> History:
@@ -88,6 +97,24 @@ def test_what_may_be_seen_is_in_it(watch: tuple[str, ...]) -> None:
         everything = page(history, OPEN, limit=1000, **asked).tasks
         wanted = [task.id for task in everything if grant.may_see(task.channels())]
         assert [task.id for task in page(history, grant, limit=1000, **asked).tasks] == wanted, asked
+
+
+def test_what_comes_while_others_have_their_turn_is_not_in_it_and_takes_nothing_out() -> None:
+    history = journal(7, hidden=True)
+    for grant in (OPEN, Grant(watch=("tag:mine",)), Grant(watch=("tag:min*",))):
+        expected = page(history, grant)
+        steps = Query.read([]).page(history, grant)
+        turns = 0
+        while (found := turn(steps)) is None:
+            turns += 1
+            history.append(encode(event("mine-1", "SUCCESS", 99.0, name="mine", tags=("mine",))))
+        assert [task.id for task in found.tasks] == [task.id for task in expected.tasks]
+        assert (found.offset, found.next) == (expected.offset, expected.next)
+        assert turns or grant == Grant(watch=("tag:mine",))
+    steps = Query.read([]).page(history, OPEN)
+    assert turn(steps) is None
+    history.reset("another", 1)
+    assert turn(steps) == TaskList([], "another", 0, None)
 
 
 def test_a_page_looks_at_a_bounded_number_of_what_may_be_seen_and_hands_on_where_it_stopped() -> None:

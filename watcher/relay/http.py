@@ -38,7 +38,7 @@ from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
 from watcher.relay.people import Person
 from watcher.relay.problems import handlers, problem
-from watcher.relay.query import Page, Query
+from watcher.relay.query import Query
 from watcher.relay.refusals import Refusals
 from watcher.relay.shapes import RevokeRequest, Status, TaskList
 from watcher.relay.sse import Events
@@ -191,20 +191,17 @@ class _Api:
         """``GET /api/tasks``."""
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
-        history = self._relay.hub.history
-        epoch, offset = history.epoch, history.last  # what comes meanwhile may be in it, and comes again from here on
-        page = await self._in_turns(request, query.page(history, grant))
-        return self._json(TaskList(page.tasks, epoch, offset, page.next))
+        return self._json(await self._in_turns(request, query.page(self._relay.hub.history, grant)))
 
-    async def _in_turns(self, request: Request, steps: Generator[None, None, Page]) -> Page:
+    async def _in_turns(self, request: Request, steps: Generator[None, None, TaskList]) -> TaskList:
         """Take these steps, and let others have their turn between two of them."""
         while True:
             start = time.thread_time()
             try:
                 next(steps)
             except StopIteration as done:
-                page: Page = done.value
-                return page
+                found: TaskList = done.value
+                return found
             finally:
                 self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
             await checkpoint()

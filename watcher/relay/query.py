@@ -7,31 +7,26 @@ import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Final, NamedTuple
+from typing import Final
 
-from watcher.errors import BadRequest, Unavailable
+from watcher.errors import BadRequest
 from watcher.event import Task
 from watcher.permissions import Grant
 from watcher.relay.guess import state_meant
 from watcher.relay.history import ALL, History
-from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS
+from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS, TaskList
 from watcher.relay.stories import Place
 
-__all__ = ["Page", "Query"]
+__all__ = ["Query"]
 
 #: A request looks at no more events than this that whoever asks may see; the next one goes on from there.
 _EXAMINE: Final = 2000
+#: Of them so many before others have their turn; it is a millisecond or two.
+_PIECE: Final = 100
 #: Parameters that are channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
 #: A glob that matches one name only, as :func:`watcher.permissions.literally` makes it.
 _LITERAL: Final = re.compile(r"(?:[^*?[]|\[[*?[]\])*")
-
-
-class Page(NamedTuple):
-    """Tasks, the one with the newest event first, and the offset to go on before; None where there are no more."""
-
-    tasks: list[Task]
-    next: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +71,26 @@ class Query:
             before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
         )
 
-    def page(self, history: History, grant: Grant) -> Generator[None, None, Page]:
-        """The tasks that are asked for, and may be seen by the holder of ``grant``.
+    def page(self, history: History, grant: Grant) -> Generator[None, None, TaskList]:
+        """The tasks that are asked for, and may be seen by the holder of ``grant``, as of when it was begun.
 
         It depends on nothing but these, and so does where it goes on: what may not be seen is passed over, however much
-        that is. Others may have their turn where a None comes.
-
-        :raises Unavailable: the journal is another one by then.
+        that is. Others may have their turn where a None comes, and the history may grow.
         """
-        epoch, tasks, examined = history.epoch, list[Task](), 0
+        epoch, last, tasks, examined = history.epoch, history.last, list[Task](), 0
         for found in history.walk(*self._way(grant)):
-            if found is None:
+            if found is not None:
+                offset, task = found
+                examined += 1
+                if task is not None and self._wants(task) and grant.may_see(task.channels()):
+                    tasks.append(task)
+                if examined >= _EXAMINE or len(tasks) >= self.limit:
+                    return TaskList(tasks, epoch, last, offset)
+            if found is None or examined % _PIECE == 0:
                 yield
-                if history.epoch != epoch:
-                    raise Unavailable("the journal is another one by now: ask again")
-                continue
-            offset, task = found
-            examined += 1
-            if task is not None and self._wants(task) and grant.may_see(task.channels()):
-                tasks.append(task)
-            if examined >= _EXAMINE or len(tasks) >= self.limit:
-                return Page(tasks, offset)
-        return Page(tasks, None)
+                if history.epoch != epoch:  # the journal is another one
+                    return (yield from self.page(history, grant))
+        return TaskList(tasks, epoch, last, None)
 
     def _wants(self, task: Task) -> bool:
         if self.states and task.state not in self.states:
