@@ -74,6 +74,53 @@ def test_what_is_no_valid_token_is_refused(token: str | None) -> None:
 def test_a_token_whose_time_is_over_is_told_apart() -> None:
     with pytest.raises(TokenExpired):
         grant(issue(SECRET, ttl=-60), KEYRING)
+    for end in (0, -1, -0.5, 1 - 2**53, time.time() - 5.5):
+        with pytest.raises(TokenExpired):
+            grant(signed({"exp": end}), KEYRING)
+
+
+NO_TIMES: dict[str, Any] = {
+    "not a number": float("nan"), "without end": float("inf"), "without begin": float("-inf"), "2^53": 2**53,
+    "2^53, negative": -(2**53), "2^53 as a fraction": 2.0**53, "1e300": 1e300, "400 digits": 10**400, "null": None,
+    "true": True, "false": False, "digits": str(FAR), "text": "soon", "empty text": "", "list": [FAR], "object": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", NO_TIMES.values(), ids=NO_TIMES)
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+def test_a_time_is_a_finite_number_below_two_to_the_53rd(claim: str, moment: Any) -> None:
+    with pytest.raises(Unauthorized) as error:
+        grant(signed({"exp": FAR, claim: moment}), KEYRING)
+    assert not isinstance(error.value, TokenExpired)
+    assert claim in str(error.value)
+
+
+def test_numbers_that_no_program_keeps_are_refused_however_they_are_written() -> None:
+    for text in ("1e400", "-1e400", "9" * 5000, "NaN", "Infinity", "1" + "0" * 400):
+        token = jwt.PyJWS().encode(f'{{"exp": {text}}}'.encode(), SECRET, algorithm="HS256")
+        with pytest.raises(Unauthorized, match="not valid"):
+            grant(token, KEYRING)
+
+
+def test_a_time_may_have_a_fraction_and_clocks_differ_a_little() -> None:
+    now = time.time()
+    for claims in (
+        {"exp": now + 0.5}, {"exp": 2**53 - 1}, {"exp": now - 4}, {"exp": FAR, "nbf": now + 4, "iat": now + 4.5},
+        {"exp": FAR, "nbf": -1.5, "iat": 0},
+    ):  # fmt: skip
+        assert grant(signed(claims), KEYRING).expires == claims["exp"]
+    for later in ("nbf", "iat"):
+        with pytest.raises(Unauthorized, match=f"not valid yet, by its {later}"):
+            grant(signed({"exp": FAR, later: now + 60}), KEYRING)
+
+
+def test_a_token_ends_by_a_number_and_no_later_than_it_is_told() -> None:
+    now = time.time()
+    assert grant(issue(SECRET, until=now + 60.9), KEYRING).expires == int(now + 60.9)
+    assert grant(issue(SECRET, ttl=60, until=now + 600), KEYRING).expires in (int(now + 60), int(now + 61))
+    for ttl in (float("nan"), float("inf"), 2.0**53, 1e300):
+        with pytest.raises(ValueError, match="ttl="):
+            issue(SECRET, ttl=ttl)
 
 
 def test_globs_of_channels_and_names() -> None:

@@ -9,21 +9,31 @@ Only who has a key should import this: PyJWT loads cryptography where that is in
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
 from watcher.errors import SettingError, TokenExpired, Unauthorized
+from watcher.permissions import END_OF_TIME
 from watcher.settings import LEEWAY, Settings, setting
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 __all__ = ["Key", "Keyring", "public_keys", "signed"]
 
+#: Claims that are moments, in Unix seconds.
+_TIMES: Final = frozenset(("exp", "nbf", "iat"))
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 #: RFC 7518, 3.3: a key for RS256 has at least so many bits.
 _RSA_BITS: Final = 2048
+#: PyJWT takes texts, booleans and numbers without a bound for times: :func:`_see_the_time` looks at them.
+_OPTIONS: Final[Options] = {"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 _EXTRA: Final = "it needs the package cryptography: pip install 'celery-watcher[crypto]'"
 
 
@@ -78,12 +88,12 @@ class Keyring:
             candidates = self._candidates(header)
             if not candidates or "crit" in header:  # RFC 7515, 4.1.11: what isn't understood must be refused
                 raise jwt.InvalidTokenError("no key is known for how it is signed")
-            return self._verified(token, candidates)
-        except jwt.ExpiredSignatureError:
-            raise TokenExpired("the token has expired") from None
+            claims = self._verified(token, candidates)
+            _see_the_time(claims)
         # What is in a token may be nested without end, or a number of a million digits.
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise Unauthorized(f"the token is not valid: {_why(error)}") from None
+        return claims
 
     def _candidates(self, header: Mapping[str, Any]) -> list[Key]:
         """The keys that a token with this header may be signed with."""
@@ -98,12 +108,31 @@ class Keyring:
         for key in candidates:
             try:
                 return jwt.decode(
-                    token, key.material, algorithms=[key.algorithm], leeway=LEEWAY,
-                    audience=self.audience or None, issuer=self.issuer or None, options={"require": ["exp"]},
+                    token, key.material, algorithms=[key.algorithm],
+                    audience=self.audience or None, issuer=self.issuer or None, options=_OPTIONS,
                 )  # fmt: skip
             except jwt.InvalidSignatureError as error:
                 wrong = error
         raise wrong
+
+
+def _see_the_time(claims: Mapping[str, Any]) -> None:
+    """See that a token's times are numbers (RFC 7519, 2), and that now lies between them.
+
+    :raises TokenExpired: it has ended. Unauthorized: it has not begun, or a time is none.
+    """
+    for name in _TIMES.intersection(claims):
+        moment = claims[name]
+        if not isinstance(moment, int | float) or isinstance(moment, bool):
+            raise Unauthorized(f"the token is not valid: {name} is to be a number of seconds")
+        if not (isinstance(moment, int) or math.isfinite(moment)) or abs(moment) >= END_OF_TIME:
+            raise Unauthorized(f"the token is not valid: {name} is to be a finite number of seconds below 2^53")
+    now = time.time()
+    if claims["exp"] <= now - LEEWAY:
+        raise TokenExpired("the token has expired")
+    for name in ("nbf", "iat"):
+        if claims.get(name, now) > now + LEEWAY:
+            raise Unauthorized(f"the token is not valid yet, by its {name}")
 
 
 def _why(error: Exception) -> str:

@@ -5,6 +5,7 @@ Pure decisions. Every door (socket, HTTP) asks a :class:`Grant`, and what no cla
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -18,7 +19,10 @@ from watcher.settings import LEEWAY, Settings
 if TYPE_CHECKING:
     from watcher.keys import Keyring
 
-__all__ = ["OPEN", "Grant", "grant", "issue", "keyring_of", "literally"]
+__all__ = ["END_OF_TIME", "OPEN", "Grant", "grant", "issue", "keyring_of", "literally"]
+
+#: Moments in tokens lie before this one, in Unix seconds: whole numbers below it are the same in every program (2^53).
+END_OF_TIME: Final = 2**53
 
 #: Globs that mean every channel.
 _ALL: Final = ("*", "tasks")
@@ -102,14 +106,20 @@ def issue(
     revoke: bool = False,
     audience: str = "",
     issuer: str = "",
+    until: float | None = None,
 ) -> str:
     """A signed token.
 
     :param ttl: how long it is valid, in seconds.
+    :param until: Unix seconds that it ends at in any case; None: after ``ttl``.
+    :raises ValueError: it would end too late for a number (2^53), or ``ttl`` is none.
     """
     from watcher.keys import signed  # noqa: PLC0415 - it loads megabytes that only whoever has a key needs
 
-    claims: dict[str, Any] = {"exp": int(time.time() + ttl)}
+    end = time.time() + ttl
+    if not end < END_OF_TIME:
+        raise ValueError(f"ttl={ttl!r}: takes seconds up to the year 285 million, not more")
+    claims: dict[str, Any] = {"exp": math.floor(end if until is None else min(end, until))}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
     claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit)) if globs}
     if revoke:

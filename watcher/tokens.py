@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from watcher.errors import SettingError
-from watcher.permissions import issue, literally
+from watcher.permissions import END_OF_TIME, issue, literally
 from watcher.settings import setting
 
 __all__ = ["Identified", "asked", "identity_of", "secret_in", "signing_secret", "token"]
@@ -43,10 +42,10 @@ def token(
     :param submit: globs of names of tasks that may be submitted.
     :param secret: the relay's; else ``WATCHER_SECRET``, else what the file has that ``WATCHER_SECRET_FILE`` names.
     :raises SettingError: there is no secret, or it is too short.
-    :raises ValueError: ``ttl`` is not more than 0, or the id is empty. TypeError: it is no task.
+    :raises ValueError: ``ttl`` is not more than 0, or has no end, or the id is empty. TypeError: it is no task.
     """
-    if not 0 < ttl < math.inf:
-        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0")
+    if not 0 < ttl < END_OF_TIME:
+        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0 and less than 2^53")
     channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
     channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")

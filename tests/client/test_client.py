@@ -287,26 +287,28 @@ async def test_where_nothing_names_a_relay_it_is_the_one_on_this_machine(monkeyp
     assert watcher.connect()._url == "wss://relay.example/below/connection/websocket"
 
 
-async def test_tokens(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens(env: dict[str, str], running: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHER_TOKEN", raising=False)
     with relay("tasks", env={**env, "WATCHER_SECRET": SECRET}) as guarded:
         for token in (None, "nonsense"):
             with pytest.raises(TokenRefused):
                 async with watcher.connect(guarded.url, token=token):
                     pass
-        asked = 0
+        asked, ttl = 0, 60
 
         async def fresh() -> str:
             nonlocal asked
             asked += 1
-            return issue(SECRET, ttl=2, submit=["tasks.*"])
+            return issue(SECRET, ttl=ttl, submit=["tasks.*"])
 
         async with watcher.connect(guarded.url, token=fresh) as client:
-            # The token doesn't grant watch: what submit answers with does, for this one task.
+            # The token doesn't grant watch: what submit answers with does, for this one task, until the token ends.
             assert await (await client.submit("tasks.add", 2, 2)).result(timeout=15) == 4
             with pytest.raises(RelayRefused, match="permission"):
                 await anext(client.watch("tasks"))
-            await eventually(lambda: asked >= 2, what="the token to be renewed")
+        ttl = 2
+        async with watcher.connect(guarded.url, token=fresh):
+            await eventually(lambda: asked >= 3, what="the token to be renewed")
         monkeypatch.setenv("WATCHER_TOKEN", issue(SECRET, watch=["tasks"]))
         monkeypatch.setenv("WATCHER_URL", guarded.url)
         async with watcher.connect() as client:

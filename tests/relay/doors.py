@@ -62,6 +62,10 @@ TOKENS: Final = {
     "wrong key": Token(signed(secret="x" * 32, **EVERYTHING), valid=False),
     "other audience": Token(signed(audience="elsewhere", **EVERYTHING), valid=False),
     "no end": Token(jwt.encode({"aud": AUDIENCE, **EVERYTHING}, SECRET, algorithm="HS256"), valid=False),
+    "end of 400 digits": Token(signed(10**400, **EVERYTHING), valid=False),
+    "end that is a text": Token(
+        jwt.encode({"aud": AUDIENCE, "exp": str(FAR), **EVERYTHING}, SECRET, algorithm="HS256"), valid=False
+    ),
     "empty": Token(signed()),
     "watch-one": Token(signed(watch=["task:mine"]), frozenset((MINE,))),
     "watch-all": Token(signed(watch=["tasks"]), frozenset((MINE, ALL))),
@@ -105,6 +109,8 @@ NAMED: Final = {
     "group": Token("", frozenset((MINE, ALL)), headers=named("stranger", "nobody, watchers")),
     "groups": Token("", frozenset((MINE, ALL, ADD)), headers=named("stranger", "watchers,adders")),
     "user and group": Token("", frozenset((MINE, ADD)), headers=named("one", "adders")),
+    "a name with a space of another kind": Token("", headers=named("\u00a0zoë")),
+    "a group with one": Token("", headers=named("stranger", "watchers\u00a0,\u3000adders")),
     "nobody, in a group": Token("", valid=False, headers=named("", "watchers")),
     "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
     "user with an expired token": Token(signed(PAST, **EVERYTHING), valid=False, headers=named("zoë")),
@@ -123,6 +129,19 @@ CLAIMED: Final = {
     "group": Token("", valid=False, headers=named("one", "watchers")),
     "user with a token": Token(signed(watch=["task:mine"]), frozenset((MINE,)), headers=named("zoë")),
 }
+
+
+#: What is there twice, for whoever stands before the relay and takes the other one; each of them would open every door.
+TWICE: Final = {
+    "two users": named("zoë", X_User_="one"),
+    "twice the same user": named("zoë", X_User_="zoë"),
+    "two lists of groups": named("zoë", "watchers", X_Groups_="adders"),
+    "two lists of groups, one of them empty": named("zoë", "watchers", X_Groups_=""),
+    "two tokens": {"Authorization": f"Bearer {TOKENS['admin'].text}", "authorization ": "Bearer x"},
+    "a token and a password": {"Authorization": f"Bearer {TOKENS['admin'].text}", "authorization ": "Basic eDp5"},
+    "two tokens of somebody who is named": named("zoë", Authorization=f"Bearer {TOKENS['admin'].text}")
+    | {"authorization ": "Bearer x"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +179,7 @@ class Http(Door):
 
     async def knock(self, url: str, token: str, headers: Mapping[str, str] = NOTHING) -> tuple[str, Any]:
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
-        sent = {name.encode(): text.encode() for name, text in {**headers, **bearer}.items()}
+        sent = [(_field(name).encode(), text.encode()) for name, text in {**headers, **bearer}.items()]
         async with (
             httpx.AsyncClient(timeout=10, verify=False) as http,
             http.stream(self.method, url + self.path, json=self.body, headers=sent) as response,
@@ -216,9 +235,14 @@ class Lent(Command):
             return self.outcome(await socket.ask(subscribe={**self.command["subscribe"], "token": token}))
 
 
-def written(headers: Mapping[str, str]) -> dict[str, str]:
+def written(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Headers in UTF-8, by way of a client that writes them in Latin-1."""
-    return {name: text.encode().decode("latin-1") for name, text in headers.items()}
+    return [(_field(name), text.encode().decode("latin-1")) for name, text in headers.items()]
+
+
+def _field(name: str) -> str:
+    """The name of a header; the second line of one stands in :data:`TWICE` with something behind its name."""
+    return name.rstrip("- ")
 
 
 def rights(*names: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watcher.errors import Unauthorized
 from watcher.relay.access import (
     ambient_refusal,
     bearer,
@@ -234,3 +235,13 @@ def test_the_token_of_a_request() -> None:
     assert bearer(lines(Authorization="bearer  x ")) == "x"
     assert bearer(lines(Authorization="Basic x")) is None
     assert bearer(lines()) is None
+    for blank in ("\xa0", "\x85", "\x1f", "\n"):
+        assert bearer(lines(Authorization=f"Bearer {blank}x{blank}")) == f"{blank}x{blank}"
+
+
+def test_two_lines_of_tokens_are_refused() -> None:
+    twice: Lines = lambda name: ["Bearer x", "Basic y"] if name == "Authorization" else []  # noqa: E731 - as short
+    with pytest.raises(Unauthorized, match="more than one Authorization"):
+        bearer(twice)
+    told = refusal(Settings(secret=SECRET), Peer(None, False, "relay.example", None), twice)
+    assert told == "there is more than one Authorization"

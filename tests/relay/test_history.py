@@ -182,35 +182,55 @@ def test_the_window_is_a_little_larger_than_its_bounds_at_most() -> None:
     assert history.task("t0") is not None
 
 
-def test_pages_go_from_new_to_old_and_name_each_task_once() -> None:
+def walked(history: History, *channels: str, before: int | None = None, **how: Any) -> list[tuple[int, str | None]]:
+    """What a walk finds: offsets, each with the state of the task that has its newest event there."""
+    found = [each for each in history.walk(channels, before, **how) if each is not None]
+    return [(offset, None if task is None else f"{task.id} {task.state}") for offset, task in found]
+
+
+def test_a_walk_goes_from_new_to_old_and_names_each_task_once() -> None:
     history = filled(*[encode(each) for number in range(10) for each in life(f"t{number}")], events=20)
     history.append(line("t3", "PENDING", 99.0, retries=1))
-    found, before = [], None
-    while True:
-        page = history.page(ALL, before, limit=3, examine=7, wanted=lambda task: True)
-        found += [task.id for task in page.tasks]
-        if page.next is None:
-            break
-        before = page.next
-    assert found == ["t3", "t9", "t8", "t7", "t6", "t5"]
+    whole = walked(history, ALL)
+    offsets = [offset for offset, _ in whole]
+    assert offsets == sorted(set(offsets), reverse=True)
+    assert [task.split()[0] for _, task in whole if task] == ["t3", "t9", "t8", "t7", "t6", "t5"]
+    for before in range(1, history.last + 2):  # however it is cut into pages
+        assert walked(history, ALL, before=before) == [each for each in whole if each[0] < before]
 
 
-def test_a_page_looks_at_a_bounded_number_and_hands_on_where_it_stopped() -> None:
-    history = filled(*[line(f"t{n}") for n in range(100)])
-    page = history.page(ALL, None, limit=50, examine=10, wanted=lambda task: task.id == "t0")
-    assert (page.tasks, page.next) == ([], 91)
+def test_a_walk_of_several_channels_names_each_event_once() -> None:
+    history = filled(
+        line("a", tags=("t", "u")), line("b", tags=("u",)), line("c"), line("a", "SUCCESS", 3, tags=("t", "u"))
+    )
+    assert walked(history, "tag:t", "tag:u", "task:a", "tag:none") == [(4, "a SUCCESS"), (2, "b PENDING"), (1, None)]
+    assert walked(history, "tag:t", "task:c", before=4) == [(3, "c PENDING"), (1, None)]
+    assert walked(history) == walked(history, "tag:none") == []
 
 
-def test_a_page_of_a_channel_names_a_task_whose_newest_event_is_elsewhere() -> None:
+def test_a_walk_goes_on_though_the_history_grows_and_others_have_their_turn() -> None:
+    history = filled(*[line(f"t{n}") for n in range(3000)], events=3000)
+    steps = history.walk([ALL], None, lambda place: place.story.task in ("t2999", "t500", "t2"))
+    found: list[int | None] = []
+    for step in steps:
+        found.append(step and step[0])
+        if step is None:
+            for n in range(400):
+                history.append(line(f"t{n}", "SUCCESS", 2.0))
+    assert found == [3000, None, None, 501, 3]  # 3 has left the window by then, and is kept
+
+
+def test_a_walk_names_a_task_whose_newest_event_is_elsewhere() -> None:
     history = filled(line("a", tags=("t",)), line("a", "STARTED", 2, tags=("t",)), line("a", "SUCCESS", 3))
-    assert [task.state for task in history.page("tag:t", None, 10, 100, lambda task: True).tasks] == ["SUCCESS"]
+    assert walked(history, "tag:t") == [(2, "a SUCCESS"), (1, None)]
+    assert walked(history, ALL, sees=lambda place: "tag:t" in place.channels) == [(2, "a SUCCESS"), (1, None)]
 
 
 def test_an_overlong_id_is_kept_like_any_other() -> None:
     name = "x" * 1000
     history = filled(*[encode(each) for each in life(name)], *[line(f"t{n}") for n in range(10)], events=5)
     assert history.task(name) is None
-    assert history.page(ALL, None, 10, 100, lambda task: True).tasks
+    assert walked(history, ALL)
 
 
 def test_each_watcher_is_handed_each_event_once_per_channel_in_order() -> None:

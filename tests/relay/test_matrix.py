@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import httpx
 import jwt
 import pytest
 from starlette.routing import Match
+from websockets.exceptions import InvalidStatus
 
 from tests.relay.doors import (
     ALL,
+    ANYBODY,
     AUDIENCE,
     CLAIMED,
     CLAIMS,
@@ -26,6 +30,8 @@ from tests.relay.doors import (
     NOBODY,
     PUBLIC,
     TOKENS,
+    TWICE,
+    UNAUTHORIZED,
     Command,
     Door,
     Http,
@@ -125,6 +131,21 @@ async def test_without_a_key_each_door_opens_to_whom_the_proxy_names(keyless: Re
     assert outcome == DOORS[door].expected(who), answer
 
 
+@pytest.mark.parametrize("door", [name for name, door in DOORS.items() if door.opens_to != ANYBODY])
+async def test_what_is_there_twice_opens_no_door(running: Relay, door: str) -> None:
+    for headers in TWICE.values():
+        if isinstance(DOORS[door], Http):
+            outcome, answer = await DOORS[door].knock(running.url, "", headers)
+            assert (outcome, answer[0]) in ((DENIED, 403), (UNAUTHORIZED, 401))
+            why = answer[1]
+        else:
+            with pytest.raises(InvalidStatus) as refused:
+                await DOORS[door].knock(running.url, "", headers)
+            assert refused.value.response.status_code == 403
+            why = bytes(refused.value.response.body or b"").decode()
+        assert "there is more than one" in why
+
+
 def test_the_log_says_that_a_name_was_not_believed(distant: Relay) -> None:
     assert httpx.get(f"{distant.url}/api/tasks", headers={"X-User": "one"}).status_code == 401
     distant.wait_for_output("x-user of 127.0.0.1 is not believed: WATCHER_TRUSTED_PROXIES doesn't name it")
@@ -150,6 +171,18 @@ async def test_what_may_not_be_seen_looks_like_what_there_is_not(
     assert hidden[0] in (HIDDEN, DENIED)
 
 
+async def test_a_list_for_who_may_see_nothing_says_nothing_of_what_there_is(running: Relay) -> None:
+    for query in ("?tag=u", "?group=g", "?tag=u&limit=1", "?tag=nothing", "?name=n&limit=1"):
+        told = []
+        for name in ("empty", "watch-one", "submit-one"):
+            _, (status, text) = await Http(NOBODY, HIDDEN, "GET", f"/api/tasks{query}").knock(
+                running.url, TOKENS[name].text
+            )
+            assert status == 200
+            told.append((json.loads(text)["tasks"], json.loads(text)["next"]))
+        assert told == [([], None)] * 3, query
+
+
 async def test_whoever_submits_may_watch_that_task_and_nothing_else(running: Relay) -> None:
     _, (status, text) = await DOORS["POST tasks.add"].knock(running.url, TOKENS["submit-one"].text)
     assert status == 202
@@ -163,6 +196,39 @@ async def test_whoever_submits_may_watch_that_task_and_nothing_else(running: Rel
         (DOORS["POST revoke"], "denied"),
     ):
         assert (await door.knock(running.url, own["token"]))[0] == expected
+
+
+SUBMITTED: dict[str, Callable[..., Door]] = {
+    "POST": lambda **body: Http(NOBODY, DENIED, "POST", "/api/tasks", body),
+    "rpc": lambda **body: Command(NOBODY, DENIED, method("submit", **body)),
+}
+
+
+async def submitted(running: Relay, ask: Callable[..., Door], token: str, headers: dict[str, str]) -> float:
+    """When the token in a submission's answer ends, in Unix seconds; the same for a repeat."""
+    ends = set[float]()
+    body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": str(uuid.uuid4())}}
+    for _ in range(2):
+        outcome, answer = await ask(**body).knock(running.url, token, headers)
+        assert outcome == "open", answer
+        told = json.loads(answer[1]) if isinstance(answer, tuple) else answer["rpc"]["data"]
+        ends.add(jwt.decode(told["token"], options={"verify_signature": False})["exp"])
+    return max(ends)
+
+
+@pytest.mark.parametrize("ask", SUBMITTED.values(), ids=SUBMITTED)
+async def test_the_token_of_a_submission_ends_no_later_than_the_right_to_submit(
+    running: Relay, ask: Callable[..., Door]
+) -> None:
+    now = time.time()
+    for end in (now + 60.5, now - 1):  # the latter is taken for the sake of clocks that differ
+        token = jwt.encode(
+            {"exp": end, "sub": "me", "aud": AUDIENCE, "submit": ["*"], "watch": ["task:*"]}, SECRET, algorithm="HS256"
+        )
+        assert await submitted(running, ask, token, {}) == math.floor(end)
+    assert now + 86390 < await submitted(running, ask, signed(submit=["*"], watch=["task:*"]), {}) < now + 86500
+    ends = await submitted(running, ask, "", dict(NAMED["user who may do all"].headers))
+    assert now + 2990 < ends < now + 3700  # as long as the name that a proxy gave is taken
 
 
 @pytest.mark.parametrize("identity", ["mine", "theirs"])
@@ -243,6 +309,17 @@ async def test_a_new_token_that_grants_less_takes_away(running: Relay) -> None:
         assert "refresh" in await socket.ask(refresh={"token": signed(watch=["task:mine"])})
         await socket.until(lambda: socket.pushes, "the end")
         assert [(push["channel"], push["unsubscribe"]["code"]) for push in socket.pushes] == [("tasks", 2501)]
+
+
+async def test_a_refresh_whose_time_is_none_is_refused_and_ends_nothing(running: Relay) -> None:
+    async with client(running.ws_url, token=TOKENS["admin"].text) as socket:
+        for end in (10**400, float("nan"), "soon", True, None, -float("inf")):
+            token = jwt.encode(
+                {"exp": end, "aud": AUDIENCE, "sub": "somebody", **EVERYTHING}, SECRET, algorithm="HS256"
+            )
+            assert (await socket.ask(refresh={"token": token}))["error"]["code"] == 101
+        assert (await socket.ask(refresh={"token": TOKENS["expired"].text}))["error"]["code"] == 109
+        assert "history" in await socket.ask(history={"channel": "tasks"})
 
 
 def test_the_relays_log_has_no_token_in_it(running: Relay) -> None:

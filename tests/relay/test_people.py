@@ -53,9 +53,7 @@ def named(*headers: tuple[str, str]) -> Person | None:
 
 
 def test_a_proxy_names_a_person_and_groups() -> None:
-    assert named(("x-user", " alice "), ("x-groups", "ops, dev,,"), ("X-Groups", "more")) == Person(
-        "alice", ("ops", "dev", "more")
-    )
+    assert named(("x-user", " alice\t"), ("x-groups", "ops, dev,,\tmore ")) == Person("alice", ("ops", "dev", "more"))
     assert named(("X-User", "alice")) == Person("alice")
     assert named(("X-User", "CN=alice,OU=x")) == Person("CN=alice,OU=x")
     assert named(("X-Groups", "ops")) is named(("X-User", "")) is named(("X-User", " ")) is named() is None
@@ -70,6 +68,19 @@ def test_nobody_is_named_by_a_stranger_or_where_no_header_is_set() -> None:
 def test_a_header_that_is_there_twice_is_refused() -> None:
     with pytest.raises(Unauthorized, match="more than one X-User"):
         named(("X-User", "alice"), ("x-user", "alice"))
+    for name in ("alice", "", " "):
+        with pytest.raises(Unauthorized, match="more than one X-Groups"):
+            named(("X-User", name), ("x-groups", "ops"), ("X-Groups", ""))
+
+
+@pytest.mark.parametrize(
+    "blank", [chr(code) for code in range(0x3001) if chr(code).isspace() and chr(code) not in " \t"]
+)
+def test_white_space_of_other_kinds_is_a_part_of_the_name(blank: str) -> None:
+    name = f"{blank}alice{blank}"
+    assert named(("X-User", f" {name}\t".encode().decode("latin-1"))) == Person(name)
+    groups = f"ops, {name} ,{blank}"
+    assert named(("X-User", "a"), ("X-Groups", groups.encode().decode("latin-1"))) == Person("a", ("ops", name, blank))
 
 
 def test_names_are_in_utf_8_whichever_server_has_read_them() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from ipaddress import ip_network
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 
 from tests.relay.serving import listening
@@ -153,6 +155,18 @@ async def test_what_is_taken_away_is_taken_from_those_who_are_here(
                 await ended.wait()
             response = await http.get("/api/events?channel=tasks", headers=ALICE)
             assert response.status_code == 403
+            assert await stale(http) == "403"
             replace(file, watching("*"))
             await eventually(lambda: relay.edition == 2, what="the file to be read")
             assert "subscribe" in await socket.ask(subscribe={"channel": "tasks"})
+            assert await stale(http) == "0.0"
+            replace(file, "[users.alice")
+            await eventually(lambda: relay.followed[0].stale, what="the wrong file to be seen")
+            assert await stale(http) == "1.0"
+
+
+async def stale(http: httpx.AsyncClient) -> str:
+    """What the metrics say of the file, or why they don't."""
+    response = await http.get("/metrics", headers=ALICE)
+    found = re.search(r'^watcher_file_stale\{setting="claims"\} (.*)$', response.text, re.MULTILINE)
+    return found[1] if found else str(response.status_code)

@@ -248,7 +248,7 @@ async def test_a_renewed_certificate_is_taken_once_it_is_whole(authority: Author
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     shutil.copy(authority.cert, cert)
     shutil.copy(authority.key, key)
-    made = Certificate(Settings(tls_cert=str(cert), tls_key=str(key)))
+    made = Certificate(Settings(tls_cert=str(cert), tls_key=str(key)), look=0.01)
 
     def serial() -> str:
         """Of the certificate that a new handshake shows."""
@@ -262,12 +262,12 @@ async def test_a_renewed_certificate_is_taken_once_it_is_whole(authority: Author
 
     first = serial()
     async with anyio.create_task_group() as group:
-        group.start_soon(made.follow, 0.01)
+        group.start_soon(made.follow)
         new_cert, new_key = authority.issue("renewed", "127.0.0.1", "localhost")
         # Half-way: the certificate is the new one, the key still the old one.
         shutil.copy(new_cert, tmp_path / "moving")
         (tmp_path / "moving").replace(cert)
-        await eventually(lambda: made._marks == made._look(), what="it to have looked")
+        await eventually(lambda: made.followed.stale, what="it to have looked")
         assert serial() == first, "what doesn't fit together is not taken"
         shutil.copy(new_key, tmp_path / "moving")
         (tmp_path / "moving").replace(key)

@@ -49,5 +49,8 @@ def token(
     watch = [*map(literally, map(channel_of, channels)), *globs]
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
-    claims = {"audience": aud or asked("audience"), "issuer": iss or asked("issuer")}
-    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, **claims))
+    audience, issuer = aud or asked("audience"), iss or asked("issuer")
+    signed = issue(
+        key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, audience=audience, issuer=issuer
+    )
+    click.echo(signed)

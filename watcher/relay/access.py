@@ -36,6 +36,8 @@ _LONGEST: Final = 300
 #: What a client sent is shown in the log up to here, in characters.
 _SHOWN: Final = 120
 
+_TWO_TOKENS: Final = "there is more than one Authorization"
+
 
 class _Authority(NamedTuple):
     """Name and port of a ``Host`` header or of an origin; the name in lower case, without brackets and final dot."""
@@ -58,7 +60,8 @@ def refusal(settings: Settings, peer: Peer, lines: Lines) -> str | None:
     :param lines: the request's headers.
     """
     foreign = origin_refusal(settings, host=peer.host, scheme=peer.scheme, origin=origin_of(lines))
-    return host_refusal(settings, peer.host) or foreign or ambient_refusal(settings, peer, lines)
+    why = host_refusal(settings, peer.host) or foreign or ambient_refusal(settings, peer, lines)
+    return why or (_TWO_TOKENS if len(lines("Authorization")) > 1 else None)
 
 
 def origin_of(lines: Lines) -> str | None:
@@ -68,9 +71,15 @@ def origin_of(lines: Lines) -> str | None:
 
 
 def bearer(lines: Lines) -> str | None:
-    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one."""
-    scheme, _, token = next(iter(lines("Authorization")), "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one.
+
+    :raises Unauthorized: the header is there twice: whoever looked at it before may have taken the other one.
+    """
+    given = lines("Authorization")
+    if len(given) > 1:
+        raise Unauthorized(_TWO_TOKENS)
+    scheme, _, token = next(iter(given), "").partition(" ")
+    return token.strip(" \t") if scheme.lower() == "bearer" else None
 
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
@@ -131,10 +140,10 @@ def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: st
     """
     try:
         named = person(settings, peer, lines)
+        if named is None or bearer(lines) or lines("Origin"):
+            return None
     except Unauthorized as error:
         return str(error)
-    if named is None or bearer(lines) or lines("Origin"):
-        return None
     site, mode, target = (", ".join(lines(f"Sec-Fetch-{name}")) for name in ("Site", "Mode", "Dest"))
     followed = changes is None and (mode, target) == ("navigate", "document")
     if site not in ("", "same-origin", "none") and not followed:

@@ -24,6 +24,7 @@ from celery.result import EagerResult
 from kombu.exceptions import OperationalError, SerializationError
 
 from watcher.errors import BadArguments, NotSent, Refused, Unavailable
+from watcher.relay import outage
 from watcher.relay.connections import Away, Connections, Line
 from watcher.relay.published import Published, listen, overheard, standing_for
 from watcher.worker.lives import SENT
@@ -268,7 +269,7 @@ def _refusal(what: str, error: Exception, line: Line) -> Refused:
     why = f"{what}: {type(error).__name__}{text and ': '}{text}"
     away: Any = line.connection.connection_errors
     if isinstance(error, (OSError, *away)):  # of the lock that it wanted, say
-        return Unavailable(why, submitted="no")
+        return Unavailable(f"{what}: {type(error).__name__}: {outage.why(error)}", submitted="no")
     if isinstance(error, TypeError | ValueError | SerializationError):
         return BadArguments(why)
     return NotSent(why, task_id=named)

@@ -19,6 +19,7 @@ from kombu.exceptions import KombuError, LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
 from watcher.errors import Unavailable
+from watcher.relay.outage import causes, unavailable
 
 __all__ = ["Away", "Connections", "Line"]
 
@@ -41,12 +42,16 @@ class Away(Exception):
 
     def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False) -> None:
         super().__init__(f"the broker {'refuses' if refused else 'does not answer'}: {reason}")
+        self._reason = reason
+        self._told: dict[str | None, Unavailable] = {}
         self.absent = absent
         self.refused = refused
 
     def refusal(self, submitted: Literal["no", "unknown"] | None) -> Unavailable:
         """The same for the client."""
-        return Unavailable(str(self), submitted=submitted)
+        if submitted not in self._told:  # once for all messages of a batch
+            self._told[submitted] = unavailable("the broker", self._reason, refuses=self.refused, submitted=submitted)
+        return self._told[submitted]
 
 
 class _Once(Producer):
@@ -121,7 +126,8 @@ class Connections:
                 raise Away(error, absent=True) from error
             try:
                 yield Line(connection, producer)
-            except (OperationalError, KombuError) as error:
+            # kombu wraps what its retries give up on; what a remote control command runs into comes as it is.
+            except (OperationalError, KombuError, *connection.connection_errors, *connection.channel_errors) as error:
                 _close(connection)
                 raise _away(error, connection) from error
         finally:
@@ -159,20 +165,11 @@ def _close(connection: Connection) -> None:
 
 def _away(error: BaseException, connection: Any) -> Away:
     """What ``error``, which came while something was sent, says of the broker."""
-    causes = list(_causes(error))
+    chain = list(causes(error))
     absent = any(
         isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _NOBODY_THERE)
-        for cause in causes
+        for cause in chain
     )
     refusals = tuple(connection.channel_errors)
-    refused = any(isinstance(cause, refusals) and not isinstance(cause, KombuError) for cause in causes)
+    refused = any(isinstance(cause, refusals) and not isinstance(cause, KombuError) for cause in chain)
     return Away(error, absent=absent, refused=refused)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    for _ in range(10):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__

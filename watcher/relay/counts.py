@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -50,6 +51,8 @@ class Load(NamedTuple):
     :param behind: clients that are fed from the history, because they read slower than events come.
     :param submitting: submissions that were not answered yet.
     :param completed: events that the safety net has appended; ``nets``: whether this relay is the one that does.
+    :param stale: of the files that are followed, by the setting that names them: whether they have changed and can't be
+        taken.
     """
 
     connections: int
@@ -59,3 +62,4 @@ class Load(NamedTuple):
     redis: bool
     completed: int
     nets: bool
+    stale: Mapping[str, bool]

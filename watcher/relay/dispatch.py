@@ -22,6 +22,7 @@ from watcher.journal import Appended
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Fate, Message
 from watcher.relay.claims import Busy, Claim, Claims, Known, Taken
+from watcher.relay.outage import unavailable, why
 from watcher.relay.published import Published
 from watcher.relay.threads import Threads
 from watcher.worker.fields import about, schedule
@@ -148,8 +149,7 @@ class Dispatch:
             pass  # each order tells how far it has come
         except (RedisError, OSError) as error:
             # It may answer well enough: that it is a replica, that it is full.
-            says = "refuses it" if isinstance(error, ResponseError) else "doesn't answer"
-            away = Unavailable(f"Redis {says}: {error}", submitted="no")
+            away = unavailable("Redis", error, refuses=isinstance(error, ResponseError), submitted="no")
             for order in orders:
                 if order.outcome is None and order.message.settle() is Fate.NOT_SENT:
                     order.outcome = away
@@ -203,8 +203,8 @@ class Dispatch:
                 continue
             except Exception as error:  # a router is the app's code and may raise anything
                 logger.warning("a task %s can't be routed", message.task.name, exc_info=True)
-                why = f"{message.task.name} can't be routed: {type(error).__name__}: {error}"
-                order.outcome = BadArguments(why)
+                said = why(error) if isinstance(error, (OSError, RedisError)) else error  # which may name an address
+                order.outcome = BadArguments(f"{message.task.name} can't be routed: {type(error).__name__}: {said}")
                 continue
             shown = self._policy.of(str(message.task.name)).arguments(
                 tuple(message.args), dict(message.kwargs), None, None

@@ -21,6 +21,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from watcher.entries import entries
 from watcher.errors import Unavailable
 from watcher.journal import Batch, Journal, entry, entry_id, open_line, open_lines, parse_live
+from watcher.relay.outage import unavailable, why
 from watcher.relay.subscriber import subscribed
 from watcher.scripts import BEGIN, KNOWN
 
@@ -125,7 +126,7 @@ class Feed:
                     begun = self.trouble != "starting"
                     what = "Redis refuses the journal" if refused and not begun else "the connection to Redis broke"
                     logger.warning("%s (%s); trying again", what, reason)
-                self._say(f"Redis: {reason}")
+                self._say(f"Redis: {why(error)}")
                 if refused:
                     self.tried.set()
             except* _Rewound:
@@ -141,7 +142,7 @@ class Feed:
         try:
             epoch, _, last = await self._position()
         except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis doesn't answer: {error}") from None
+            raise _away(error) from None
         return epoch, last
 
     async def size(self) -> Size:
@@ -156,9 +157,9 @@ class Feed:
                 _ = pipe.memory_usage(self._journal.stream)
                 unfinished, size = await pipe.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis doesn't answer: {error}") from None
+            raise _away(error) from None
         if isinstance(unfinished, Exception):
-            raise Unavailable(f"Redis doesn't answer: {unfinished}")
+            raise _away(unfinished)
         return Size(last, last - first + 1, unfinished, None if isinstance(size, Exception) else size)
 
     async def _position(self) -> tuple[str, int, int]:
@@ -292,35 +293,36 @@ class Feed:
         places = (self._journal.open, self._journal.open_lines, self._journal.closed, self._journal.closed_older)
         while True:
             wrong: str | None = None
+            cause: Exception | None = None
             for place in places:
                 try:
                     _ = await self._redis.hlen(place)
                 except ResponseError as error:
-                    wrong = f"Redis: {place}: {error}"
+                    wrong, cause = f"Redis: {place}: {why(error)}", error
                 except (RedisError, OSError):
                     wrong = self.trouble  # who listens finds that out
                     break
             if wrong is None:
-                wrong = await self._refused()
+                wrong, cause = await self._refused()
             if wrong is not None and self.trouble is None:
-                logger.warning("nobody can append to the journal (%s)", wrong)
+                logger.warning("nobody can append to the journal (%s; %s)", wrong, cause)
             elif wrong is None and self.trouble is not None:
                 logger.info("the journal can be appended to again")
             self._say(wrong)
             await anyio.sleep(_LOOK)
 
-    async def _refused(self) -> str | None:
-        """Why Redis takes no writes, or None; whatever else is wrong, who listens finds out."""
+    async def _refused(self) -> tuple[str | None, Exception | None]:
+        """Why Redis takes no writes, for clients and for the log, or None; the rest is found out by who listens."""
         try:
             # A write that needs memory, and changes nothing: this key is there within a script only.
             await self._redis.set(self._journal.begin()[0][-1], "", xx=True)
         except NoPermissionError:  # a relay may be one that only reads
-            return None
+            return None, None
         except ResponseError as error:
-            return f"Redis takes no writes: {error}"
-        except (RedisError, OSError):
-            return self.trouble
-        return None
+            return f"Redis takes no writes: {why(error)}", error
+        except (RedisError, OSError) as error:
+            return self.trouble, error
+        return None, None
 
     # Listening.
 
@@ -380,6 +382,10 @@ class Feed:
             self._offset += len(lines)
             self._newest = lines[-1]
             self._sink.extend(lines)
+
+
+def _away(error: Exception) -> Unavailable:
+    return unavailable("Redis", error, refuses=isinstance(error, ResponseError))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -41,6 +41,7 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
+from watcher.relay.outage import unavailable
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
@@ -68,7 +69,7 @@ _BOUND: Final = 10_000
 _LOOKUPS: Final = 8
 #: A submission that another request is just carrying out is looked at again after this time, in seconds.
 _AGAIN: Final = 0.1
-#: The token that comes with a submission is valid for so long, in seconds.
+#: The token that comes with a submission is valid for so long, in seconds, and no longer than the submitter's right.
 _TOKEN_TTL: Final = 24 * 3600
 #: Closing waits this long for what is under way, in seconds.
 _CLOSE: Final = 3.0
@@ -182,7 +183,7 @@ class Gateway:
             if isinstance(outcome, Refused):
                 raise outcome
             if not isinstance(outcome, Busy):
-                return self._submitted(outcome, theirs=await self._is_theirs(outcome, order, grant))
+                return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, order, grant))
             if anyio.current_time() + _AGAIN >= deadline:
                 raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
@@ -195,12 +196,12 @@ class Gateway:
         # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
         return order.at is not None or bool(grant.subject)
 
-    def _submitted(self, known: Known, *, theirs: bool) -> Submitted:
+    def _submitted(self, known: Known, grant: Grant, *, theirs: bool) -> Submitted:
         channel = f"task:{known.id}"
         token, settings = None, self._settings
         if settings.secret is not None and theirs:
             token = issue(
-                settings.secret, ttl=_TOKEN_TTL, watch=[literally(channel)],
+                settings.secret, ttl=_TOKEN_TTL, until=grant.expires, watch=[literally(channel)],
                 audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
             )  # fmt: skip
         return Submitted(known.id, channel, known.epoch, known.offset, token, existing=known.existing)
@@ -261,7 +262,7 @@ class Gateway:
         except TimeoutError:
             raise Unavailable("the result backend doesn't answer") from None
         except Exception as error:  # each kind of backend has a driver with errors of its own
-            raise Unavailable(f"the result backend doesn't answer: {error}") from error
+            raise unavailable("the result backend", error) from error
 
     def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
         """The event that the result backend's ``payload`` tells of; None where it can't be read safely.

@@ -13,16 +13,19 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from watcher.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, task_of
 from watcher.relay.lost import Lost
 from watcher.relay.stories import AGAIN, LATE, RANK, Kept, Offsets, Place, Story, stands
 
-__all__ = ["ALL", "History", "Page", "Piece"]
+__all__ = ["ALL", "History", "Piece"]
 
 #: The channel that carries every event.
 ALL: Final = "tasks"
+#: After so many events that are passed over, a walk says so: that takes a millisecond or two.
+_PASSED: Final = 1000
 
 
 class Piece(NamedTuple):
@@ -30,13 +33,6 @@ class Piece(NamedTuple):
 
     events: list[tuple[str, int, bytes]]
     cursor: int
-
-
-class Page(NamedTuple):
-    """Tasks, the one with the newest event first, and the offset to go on before; None where there are no more."""
-
-    tasks: list[Task]
-    next: int | None
 
 
 class History:
@@ -197,31 +193,58 @@ class History:
                 break
         return [task for identity in found if (task := self.task(identity)) is not None]
 
-    def page(self, channel: str, before: int | None, limit: int, examine: int, wanted: Callable[[Task], bool]) -> Page:
-        """Tasks of a channel, each where its newest event stands.
+    def walk(
+        self, channels: Sequence[str], before: int | None, sees: Callable[[Place], bool] | None = None
+    ) -> Iterator[tuple[int, Task | None] | None]:
+        """The events of some channels, newest first, each with its task where it is the task's newest one of these.
 
-        :param before: offset that the tasks' newest events lie before; None for the start.
-        :param limit: how many tasks, at most.
-        :param examine: how many events are looked at, at most.
-        :param wanted: which tasks belong on the page.
+        What is passed over is not answered, but now and then there is a None: the history may grow before one goes on,
+        which changes nothing of what follows. After a :meth:`reset` begin anew.
+
+        :param before: offset that the events lie before; None for the start.
+        :param sees: which events there are for whoever asks; all where it is None.
         """
-        tasks: list[Task] = []
-        for looked, (offset, line) in enumerate(self.newest(channel, before), start=1):
-            identity = decode(line).id
-            if self._is_newest(channel, identity, offset):
-                task = self.task(identity)
-                if task is not None and wanted(task):
-                    tasks.append(task)
-            if looked >= examine or len(tasks) >= limit:
-                return Page(tasks, offset)
-        return Page(tasks, None)
+        last, walked, passed = self.last, frozenset(channels), 0
 
-    def _is_newest(self, channel: str, identity: str, offset: int) -> bool:
-        """Whether no later event of the task is on the channel; not every event of a task is on all of its channels."""
-        for later in reversed(self._stories[identity]):
+        def carries(place: Place) -> bool:
+            if ALL not in walked and walked.isdisjoint(each.channel for each in (place.story, *place.others)):
+                return False
+            return sees is None or sees(place)
+
+        for offset in self._downwards(channels, last if before is None else min(last, before - 1)):
+            place = self._place_of(offset)
+            if place is not None and carries(place):
+                newest = self._is_newest(place.story, offset, last, carries)
+                yield offset, self.task(place.story.task) if newest else None
+                continue
+            passed += 1
+            if passed % _PASSED == 0:
+                yield None
+
+    def _downwards(self, channels: Sequence[str], top: int) -> Iterator[int]:
+        """The offsets of some channels from ``top`` on, descending, each once, as they are now."""
+        if ALL in channels:
+            first = self.first
+            yield from range(min(top, self.last), first - 1, -1)
+            yield from (offset for offset in reversed(list(self._kept)) if offset <= top and offset < first)
+            return
+        listed = [array("Q", offsets) for channel in channels if (offsets := self._offsets_of(channel)) is not None]
+        streams = [map(each.__getitem__, range(bisect_right(each, top) - 1, -1, -1)) for each in listed]
+        yield from (offset for offset, _ in groupby(merge(*streams, reverse=True)))
+
+    def _place_of(self, offset: int) -> Place | None:
+        """Where the event at an offset is found; None where it is gone, or was none."""
+        if self.first <= offset <= self.last:
+            return self._places[self._start + offset - self.first]
+        kept = self._kept.get(offset)
+        return None if kept is None else kept.place
+
+    def _is_newest(self, story: Story, offset: int, last: int, carries: Callable[[Place], bool]) -> bool:
+        """Whether no later event of the task, up to ``last``, is carried; not each is on all of the task's channels."""
+        for later in reversed(story):
             if later == offset:
                 return True
-            if channel == ALL or channel in decode(self.line(later) or b"").channels():
+            if later <= last and (place := self._place_of(later)) is not None and carries(place):
                 return False
         return False
 

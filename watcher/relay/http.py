@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 import anyio
 import msgspec
+from anyio.lowlevel import checkpoint
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp
 
 from watcher.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Unavailable, UnsupportedMediaType
 from watcher.event import Task
-from watcher.permissions import Grant
+from watcher.permissions import OPEN, Grant
 from watcher.relay import asking
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts, Load
@@ -30,7 +31,6 @@ from watcher.relay.door import Door
 from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.handshake import NO_UPGRADE, PATH
-from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Limits
 from watcher.relay.metrics import Metrics
@@ -69,8 +69,8 @@ class Relay(Protocol):
     async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
         """As :meth:`Gateway.submit`; when it returns, the history has the task."""
 
-    async def lookup(self, identity: str) -> Task | None:
-        """What is known of a task, by the history or else by the result backend."""
+    async def lookup(self, identity: str, grant: Grant = OPEN) -> Task | None:
+        """What is known of a task, by the history or else by the result backend; None where it may not be seen."""
 
     def load(self) -> Load:
         """What there is at this moment, for the metrics."""
@@ -131,12 +131,17 @@ class _Api:
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{quote(submitted.id, safe=':')}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
-            task = await self._ended(submitted.id) if submitted.existing else None
-            task = task or await self._final(submitted.id, wait)
-            # A repeat by a token without a subject may be anybody's (see Gateway), and shows nothing.
+            # A repeat by a token without a subject may be anybody's (see Gateway): it is waited for, and shown, where
+            # the task may be seen, for the moment of the answer tells when it ended.
             theirs = bool(submitted.token or (grant.subject and not submitted.existing))
             theirs = theirs or not self._relay.settings.guarded
-            if task is not None and (theirs or self._sees(grant, task)):
+            known = (
+                await self._known(submitted.id, OPEN if theirs else grant) if submitted.existing or not theirs else None
+            )
+            task = known if known is not None and known.final else None
+            if task is None and (theirs or known is not None):
+                task = await self._final(submitted.id, wait)
+            if task is not None:
                 if task.final:
                     return self._json(task, headers=headers | self._position())
                 submitted = msgspec.structs.replace(submitted, state=task.state, queue=task.queue)
@@ -147,7 +152,7 @@ class _Api:
         grant = self._admit(request)
         identity = request.path_params["id"]
         wait = asking.wait(request)
-        task = self._visible(await self._relay.lookup(identity), grant)
+        task = await self._visible(identity, grant)
         if wait and not task.final:
             task = await self._final(identity, wait) or task
         return self._json(task, headers=self._position())
@@ -156,7 +161,7 @@ class _Api:
         """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
         grant = self._admit(request)
         identity = request.path_params["id"]
-        task = self._visible(await self._relay.lookup(identity), grant)
+        task = await self._visible(identity, grant)
         if task.state == "IGNORED":
             raise Gone("the task ignored its result")
         if task.state != "SUCCESS":
@@ -186,11 +191,20 @@ class _Api:
         """``GET /api/tasks``."""
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
-        history = self._relay.hub.history
-        start = time.thread_time()
-        page = query.page(history, lambda task: self._sees(grant, task))
-        self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
-        return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
+        return self._json(await self._in_turns(request, query.page(self._relay.hub.history, grant)))
+
+    async def _in_turns(self, request: Request, steps: Generator[None, None, TaskList]) -> TaskList:
+        """Take these steps, and let others have their turn between two of them."""
+        while True:
+            start = time.thread_time()
+            try:
+                next(steps)
+            except StopIteration as done:
+                found: TaskList = done.value
+                return found
+            finally:
+                self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
+            await checkpoint()
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
@@ -221,19 +235,16 @@ class _Api:
     def _admit(self, request: Request) -> Grant:
         return asking.admitted(request, self._relay.admit)
 
-    def _visible(self, task: Task | None, grant: Grant) -> Task:
-        if task is None or not self._sees(grant, task):
+    async def _visible(self, identity: str, grant: Grant) -> Task:
+        task = await self._relay.lookup(identity, grant)
+        if task is None:
             raise TaskNotFound("there is no such task")
         return task
 
-    def _sees(self, grant: Grant, task: Task) -> bool:
-        return grant.may_see([ALL, *task.channels()])
-
-    async def _ended(self, identity: str) -> Task | None:
-        """A task that ended before anybody here heard of it, as the result backend knows it."""
+    async def _known(self, identity: str, grant: Grant) -> Task | None:
+        """A task that was there before, as far as it may be seen, and whoever knows it answers."""
         with contextlib.suppress(Unavailable):
-            task = await self._relay.lookup(identity)
-            return task if task is not None and task.final else None
+            return await self._relay.lookup(identity, grant)
         return None
 
     async def _final(self, identity: str, seconds: float) -> Task | None:

@@ -98,6 +98,8 @@ def families(relay: Relay, journal: Size | None) -> Iterator[Metric]:
     yield _counters("limits_reached", "How often a limit kept clients from having more.", "limit", limits)
     responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
     yield _counters("http_responses", "HTTP answers by status.", "code", responses)
+    stale = [(field, int(each)) for field, each in sorted(load.stale.items())]
+    yield _gauges("file_stale", "1 while a followed file has changed and can't be taken.", "setting", stale)
     # The journal, and what the relay has of it.
     yield _gauge("redis_up", "1 where the journal is being followed.", int(load.redis))
     yield InfoMetricFamily("watcher_feed", "Which journal the relay follows.", {"epoch": history.epoch})
@@ -120,6 +122,13 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 
 def _counter(name: str, meaning: str, value: float) -> Metric:
     return CounterMetricFamily(f"watcher_{name}", meaning, value)
+
+
+def _gauges(name: str, meaning: str, label: str, values: Sequence[tuple[str, int]]) -> Metric:
+    family = GaugeMetricFamily(f"watcher_{name}", meaning, labels=[label])
+    for value, number in values:
+        family.add_metric([value], number)
+    return family
 
 
 def _counters(name: str, meaning: str, label: str, values: Sequence[tuple[str, int]]) -> Metric:

@@ -91,11 +91,18 @@ class Pages:
 
     def _current(self, name: str) -> _File:
         path = self._files[name]
-        status = path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
         known = self._read.get(name)
-        if known is None or known.stamp != stamp:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if known is not None and known.stamp == stamp:
+                return known
             body = path.read_bytes()
+        except OSError:
+            if known is None:
+                raise
+            return known  # it is tried again by whoever asks next
+        else:
             packed = gzip.compress(body, mtime=0) if path.suffix in _TEXTS else None
             known = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', packed)
         return known

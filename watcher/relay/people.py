@@ -22,6 +22,9 @@ __all__ = ["People", "Person", "check", "person"]
 _GLOBS: Final = {"watch": "globs of channels", "submit": "globs of task names"}
 _TABLES: Final = ("users", "groups")
 _SHOWN: Final = 80
+#: White space around a header's value (RFC 9110, 5.6.3). Any other is a part of the name: "alice" with a space of
+#: another alphabet before it is somebody else.
+_BLANKS: Final = " \t"
 
 
 class _Misread(ValueError):
@@ -43,17 +46,20 @@ def person(settings: Settings, peer: Peer, lines: Lines) -> Person | None:
     """
     if settings.auth_header is None or not peer.proxied:
         return None
-    names = lines(settings.auth_header)
-    if len(names) > 1:
-        raise Unauthorized(
-            f"there is more than one {settings.auth_header}: the proxy is to overwrite what clients send"
-        )
-    name = _text(settings.auth_header, names[0]).strip() if names else ""
+    name = _only(settings.auth_header, lines).strip(_BLANKS)
+    header = settings.auth_groups_header
+    listed = _only(header, lines).split(",") if header is not None else []
     if not name:
         return None
-    header = settings.auth_groups_header
-    listed = _text(header, ",".join(lines(header))).split(",") if header is not None else []
-    return Person(name, tuple(group for part in listed if (group := part.strip())))
+    return Person(name, tuple(group for part in listed if (group := part.strip(_BLANKS))))
+
+
+def _only(header: str, lines: Lines) -> str:
+    """The text of a header that is there once, or not at all."""
+    values = lines(header)
+    if len(values) > 1:
+        raise Unauthorized(f"there is more than one {header}: the proxy is to overwrite what clients send")
+    return _text(header, values[0]) if values else ""
 
 
 def _text(header: str, value: str) -> str:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Final
 
 from watcher.errors import BadRequest
 from watcher.event import Task
+from watcher.permissions import Grant
 from watcher.relay.guess import state_meant
-from watcher.relay.history import ALL, History, Page
-from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS
+from watcher.relay.history import ALL, History
+from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS, TaskList
+from watcher.relay.stories import Place
 
 __all__ = ["Query"]
 
-#: A request looks at no more events than this; the next one goes on from there.
+#: A request looks at no more events than this that whoever asks may see; the next one goes on from there.
 _EXAMINE: Final = 2000
+#: Of them so many before others have their turn; it is a millisecond or two.
+_PIECE: Final = 100
 #: Parameters that are channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
+#: A glob that matches one name only, as :func:`watcher.permissions.literally` makes it.
+_LITERAL: Final = re.compile(r"(?:[^*?[]|\[[*?[]\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +71,64 @@ class Query:
             before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
         )
 
-    def page(self, history: History, visible: Callable[[Task], bool]) -> Page:
-        """The tasks that are asked for, and may be seen."""
+    def page(self, history: History, grant: Grant) -> Generator[None, None, TaskList]:
+        """The tasks that are asked for, and may be seen by the holder of ``grant``, as of when it was begun.
 
-        def wanted(task: Task) -> bool:
-            if self.states and task.state not in self.states:
-                return False
-            carried = task.channels()
-            return all(channel in carried for channel in self.channels) and visible(task)
+        It depends on nothing but these, and so does where it goes on: what may not be seen is passed over, however much
+        that is. Others may have their turn where a None comes, and the history may grow.
+        """
+        epoch, last, tasks, examined = history.epoch, history.last, list[Task](), 0
+        for found in history.walk(*self._way(grant)):
+            if found is not None:
+                offset, task = found
+                examined += 1
+                if task is not None and self._wants(task) and grant.may_see(task.channels()):
+                    tasks.append(task)
+                if examined >= _EXAMINE or len(tasks) >= self.limit:
+                    return TaskList(tasks, epoch, last, offset)
+            if found is None or examined % _PIECE == 0:
+                yield
+                if history.epoch != epoch:  # the journal is another one
+                    return (yield from self.page(history, grant))
+        return TaskList(tasks, epoch, last, None)
 
-        channel = self.channels[0] if self.channels else ALL
-        return history.page(channel, self.before, self.limit, _EXAMINE, wanted)
+    def _wants(self, task: Task) -> bool:
+        if self.states and task.state not in self.states:
+            return False
+        carried = task.channels()
+        return all(channel in carried for channel in self.channels)
+
+    def _way(self, grant: Grant) -> tuple[Sequence[str], int | None, Callable[[Place], bool] | None]:
+        """Along which channels the history is read, from where, and what of it there is for the holder of ``grant``.
+
+        Along a channel that may be watched there is nothing that may not be seen.
+        """
+        if grant.may_watch(ALL):
+            return self.channels[:1] or (ALL,), self.before, None
+        if watched := [channel for channel in self.channels if grant.may_watch(channel)]:
+            return watched[:1], self.before, None
+        if all(map(_LITERAL.fullmatch, grant.watch)):
+            return [re.sub(r"\[(.)\]", r"\1", glob) for glob in grant.watch], self.before, None
+        return self.channels[:1] or (ALL,), self.before, _seen_by(grant)
+
+
+def _seen_by(grant: Grant) -> Callable[[Place], bool]:
+    """Whether an event may be seen, by its place; each place is looked at once."""
+    verdicts: dict[Place, bool] = {}
+    match = _any_of(grant.watch).fullmatch
+
+    def sees(place: Place) -> bool:
+        verdict = verdicts.get(place)
+        if verdict is None:
+            verdict = verdicts[place] = any(map(match, place.channels))
+        return verdict
+
+    return sees
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, globs)))
 
 
 def _state(name: str) -> str:

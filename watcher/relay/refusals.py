@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["REFUSED", "Refusals"]
+__all__ = ["REFUSED", "Budget", "Refusals"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ _SECONDS: Final = 1.0
 _SHOWN: Final = 200
 
 
-class Refusals:
-    """Tells the log, and says how many it has kept to itself meanwhile.
+class Budget:
+    """How many lines may still be written.
 
     :param clock: seconds that only grow.
     """
@@ -32,6 +32,28 @@ class Refusals:
         self._at = clock()
         self._left_out = 0
 
+    def take(self) -> int | None:
+        """One more line: how many were left out before it, or None where it is left out too."""
+        now = self._clock()
+        self._lines = min(float(_BURST), self._lines + (now - self._at) / _SECONDS)
+        self._at = now
+        if self._lines < 1:
+            self._left_out += 1
+            return None
+        self._lines -= 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+class Refusals:
+    """Tells the log, and says how many it has kept to itself meanwhile.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._budget = Budget(clock)
+
     def tell(self, address: str | None, what: str, why: str, *, subject: str | None = None) -> None:
         """One more.
 
@@ -39,15 +61,9 @@ class Refusals:
         :param what: route, method or command. ``why``: the reason, with the setting that would allow it.
         :param subject: whose the token is (``sub``).
         """
-        now = self._clock()
-        self._lines = min(float(_BURST), self._lines + (now - self._at) / _SECONDS)
-        self._at = now
-        if self._lines < 1:
-            self._left_out += 1
+        if (left_out := self._budget.take()) is None:
             return
-        self._lines -= 1
-        more = f" (and {self._left_out} more, not shown)" if self._left_out else ""
-        self._left_out = 0
+        more = f" (and {left_out} more, not shown)" if left_out else ""
         who = _plain(address or "somebody") + (f" as {_plain(subject)}" if subject else "")
         logger.warning("refused %s to %s: %s%s", _plain(what), who, _plain(why, 3 * _SHOWN), more)
 

@@ -22,7 +22,7 @@ import watcher
 from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
-from watcher.permissions import Grant, grant, keyring_of
+from watcher.permissions import OPEN, Grant, grant, keyring_of
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
@@ -30,8 +30,9 @@ from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
 from watcher.relay.feed import Feed, Size, Snapshot
+from watcher.relay.files import Followed
 from watcher.relay.gateway import Gateway, Submitted
-from watcher.relay.history import ALL, History
+from watcher.relay.history import History
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.memory import give_back
@@ -83,6 +84,7 @@ class Relay:
         self.settings = settings
         self._keyring = keyring_of(settings)
         self._roster = Roster.of(settings)
+        self.followed: list[Followed] = [self._roster.followed] if self._roster is not None else []
         self._restarted = False  # whether a journal was read whole a moment ago
         self.edition = 0  # of what people may do
         self.journal = journal
@@ -144,13 +146,26 @@ class Relay:
         await self.reached(submitted.epoch, submitted.offset)
         return submitted
 
-    async def lookup(self, identity: str) -> Task | None:
-        """What is known of a task: in the history, else by the result backend."""
-        if (task := self.hub.history.task(identity)) is not None:
-            return task
-        # It may have been sent a moment ago, by way of another relay.
-        await self.reached(*await self.feed.newest())
-        return self.hub.history.task(identity) or await self.gateway.get(identity)
+    async def lookup(self, identity: str, grant: Grant = OPEN) -> Task | None:
+        """What is known of a task: in the history, else by the result backend.
+
+        One that may not be seen is asked for just as one that there is not: by its answer, its errors and the commands
+        that it takes nobody learns which it is.
+
+        :param grant: of whoever asks; None is answered where it lets the task not be seen.
+        :raises Unavailable: Redis or the result backend doesn't answer.
+        """
+        if not grant.watch:
+            return None
+        history = self.hub.history
+        for again in (False, True):
+            if again:  # it may have been sent a moment ago, by way of another relay
+                await self.reached(*await self.feed.newest())
+            if (task := history.task(identity)) is not None and grant.may_see(task.channels()):
+                return task
+        stored = await self.gateway.get(identity)
+        hidden = history.has(f"task:{identity}") or stored is None or not grant.may_see(stored.channels())
+        return None if hidden else stored
 
     async def reached(self, epoch: str, offset: int) -> None:
         """Wait, not for long, until the history has reached an offset of the journal."""
@@ -170,6 +185,7 @@ class Relay:
             redis=self.feed.trouble is None,
             completed=self.net.completed if self.net is not None else 0,
             nets=self.net is not None and self.net.active,
+            stale={each.field: each.stale for each in self.followed},
         )
 
     async def journal_size(self) -> Size | None:
@@ -302,8 +318,7 @@ class Relay:
             return await self._before_subscription(call.request)
         if call.method != "get":
             raise NoMethod(f"there is no method {call.method!r}: submit, revoke, registry and get are served")
-        task = await self.lookup(_identity(call.data))
-        return {"task": task if task and grant.may_see([ALL, *task.channels()]) else None}
+        return {"task": await self.lookup(_identity(call.data), grant)}
 
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
         """What a session can't know by itself; that the client may subscribe was found before."""

@@ -14,6 +14,7 @@ import anyio
 
 from watcher.errors import SettingError
 from watcher.permissions import Grant
+from watcher.relay.files import Followed
 from watcher.relay.people import People, Person, check
 from watcher.settings import Settings, setting
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: its client comes back by way of the proxy: not all of them at the same time.
 LIFETIME: Final = 3600
 _SPREAD: Final = 600
-#: It is looked at this often, in seconds. A file that is just being written is left alone until the next look.
+#: It is looked at this often, in seconds.
 _LOOK: Final = 1.0
 
 
@@ -38,12 +39,8 @@ class Roster:
 
     def __init__(self, path: str, *, look: float = _LOOK) -> None:
         self._path = Path(path)
-        self._look_after = look
-        self._seen = self._look()
-        try:
-            self.people = self._read()
-        except ValueError as error:
-            raise SettingError(setting("claims").variable, path, str(error)) from None
+        self.followed = Followed("claims", [path], f"{setting('claims').variable} holds as it was", look=look)
+        self.people = self._read()
 
     @classmethod
     def of(cls, settings: Settings) -> Roster | None:
@@ -64,37 +61,24 @@ class Roster:
 
         :param changed: awaited when people may do something else than before.
         """
-        before = self._seen
-        while True:
-            await anyio.sleep(self._look_after)
-            found = await anyio.to_thread.run_sync(self._look)
-            settled, before = found == before, found
-            if found == self._seen or not settled:
-                continue
-            self._seen = found
-            try:
-                people = await anyio.to_thread.run_sync(self._read)
-            except ValueError as error:
-                logger.warning("%s holds as it was: %s: %s", setting("claims").variable, self._path, error)
-                continue
+
+        async def take() -> None:
+            people = await anyio.to_thread.run_sync(self._read)
             if people != self.people:
                 self.people = people
                 logger.info("read %s again: %d users, %d groups", self._path, len(people.users), len(people.groups))
                 await changed()
 
-    def _look(self) -> tuple[int, int, int] | None:
-        """What is another when the file is; a file that is replaced is another one."""
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        await self.followed.run(take)
 
     def _read(self) -> People:
         try:
             text = self._path.read_text(encoding="utf-8")
+            return People.read(text, as_json=self._path.suffix == ".json")
         except OSError as error:
-            raise ValueError(f"the file can't be read: {error.strerror}") from None
+            why = f"the file can't be read: {error.strerror}"
         except UnicodeDecodeError:
-            raise ValueError("the file is no text in UTF-8") from None
-        return People.read(text, as_json=self._path.suffix == ".json")
+            why = "the file is no text in UTF-8"
+        except ValueError as error:
+            why = str(error)
+        raise SettingError(setting("claims").variable, str(self._path), why)

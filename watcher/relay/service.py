@@ -126,6 +126,7 @@ async def serve(
             server = _Server(_uvicorn_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)
+                relay.followed.append(certificate.followed)
                 group.start_soon(certificate.follow)
             group.start_soon(_until, stop, relay, server)
             if started is not None:

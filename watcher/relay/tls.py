@@ -7,16 +7,13 @@ read the certificate once.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn, TypeAlias
-
-import anyio
-from anyio import to_thread
+from typing import Final, NoReturn
 
 from watcher.errors import SettingError
+from watcher.relay.files import Followed
 from watcher.settings import Settings, setting
 
 __all__ = ["Certificate"]
@@ -27,9 +24,6 @@ logger = logging.getLogger(__name__)
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 #: How often it is looked whether the files have changed, in seconds.
 _LOOK: Final = 2.0
-
-#: Of a file: whether it is another one (certbot moves a link), and whether it was written to.
-_Mark: TypeAlias = tuple[int, int, int, int] | None
 
 
 class _Handshake(ssl.SSLObject):
@@ -56,13 +50,15 @@ class _Context(ssl.SSLContext):
 class Certificate:
     """The relay's certificate, and the context that each handshake takes it from."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, look: float = _LOOK) -> None:
         """Read the files; :meth:`of` reads better.
 
+        :param look: how often the files are looked at, in seconds.
         :raises SettingError: one can't be used; names the setting.
         """
         self._settings = settings
-        self._marks = self._look()
+        paths = [path for path in (settings.tls_cert, settings.tls_key) if path is not None]
+        self.followed = Followed("tls_cert", paths, "the TLS certificate stays as it was", look=look)
         self.context = _context(settings)
 
     @classmethod
@@ -82,41 +78,19 @@ class Certificate:
         """Call ``failed`` with OpenSSL's reason whenever a handshake fails; of whom, OpenSSL doesn't know."""
         self.context.failed = failed
 
-    async def follow(self, interval: float = _LOOK) -> None:
+    async def follow(self) -> None:
         """Read the certificate again whenever its files have changed; never returns.
 
         Connections go on with the one that they began with. Files that don't fit together, as halfway through a
         renewal, leave the last good certificate in its place. Cancelling it is safe at any moment.
-
-        :param interval: how often the files are looked at, in seconds.
         """
-        while True:
-            await anyio.sleep(interval)
-            marks = await to_thread.run_sync(self._look)
-            if marks != self._marks:
-                self._marks = marks
-                self._renew()
+        await self.followed.run(self._renew)
 
-    def _renew(self) -> None:
+    async def _renew(self) -> None:
         # On the event loop, not in a thread: OpenSSL wants no handshake to begin while its context is changed.
-        try:
-            _context(self._settings)  # a failure half-way would leave a certificate without its key in the one in use
-            _load(self.context, self._settings)
-        except SettingError as error:
-            logger.warning("the TLS certificate stays as it was: %s", error)
-        else:
-            logger.info("the TLS certificate was read again, from %s", self._settings.tls_cert)
-
-    def _look(self) -> tuple[_Mark, _Mark]:
-        return _mark(self._settings.tls_cert), _mark(self._settings.tls_key)
-
-
-def _mark(path: str | None) -> _Mark:
-    try:
-        found = os.stat(path or "")  # noqa: PTH116 - a Path would say the same
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        _context(self._settings)  # a failure half-way would leave a certificate without its key in the one in use
+        _load(self.context, self._settings)
+        logger.info("the TLS certificate was read again, from %s", self._settings.tls_cert)
 
 
 def _context(settings: Settings) -> _Context:
