@@ -79,7 +79,12 @@ RULES = {
     "watcher.stored": rule("watcher.configured watcher.target watcher.worker", never="redis websockets"),
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule(f"{JOURNAL} watcher.relay.subscriber", never="websockets celery"),
+    "watcher.relay.feed": rule(
+        f"{JOURNAL} watcher.relay.positions watcher.relay.subscriber", never="websockets celery"
+    ),
+    "watcher.relay.positions": rule(f"{JOURNAL} watcher.listening watcher.relay.batched", never="websockets celery"),
+    "watcher.relay.batched": rule(never="celery redis websockets"),
+    "watcher.relay.payloads": rule(RELAY, never="redis websockets"),
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),

@@ -37,10 +37,12 @@ class Away(Exception):
 
     :param absent: whether there was no connection, so that nothing can have been sent.
     :param refused: whether the broker answered that it doesn't take the message.
+    :param full: whether it wasn't asked: all connections to it are in use.
     """
 
-    def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False) -> None:
-        super().__init__(f"the broker {'refuses' if refused else 'does not answer'}: {reason}")
+    def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False, full: bool = False) -> None:
+        told = f"the broker {'refuses' if refused else 'does not answer'}: {reason}"
+        super().__init__("all of the relay's connections to the broker are in use" if full else told)
         self.absent = absent
         self.refused = refused
 
@@ -111,7 +113,7 @@ class Connections:
         try:
             producer = self.producers.acquire(block=True, timeout=_POOL_TIMEOUT)
         except LimitExceeded as error:
-            raise Away(error, absent=True) from error
+            raise Away(error, absent=True, full=True) from error
         try:
             connection: Any = producer.connection  # it always has one
             try:

@@ -14,11 +14,12 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from watcher.errors import BadArguments, Refused, Unavailable
 from watcher.event import Event
 from watcher.journal import Appended
+from watcher.listening import complaint
 from watcher.relay.appender import Appender
 from watcher.relay.broker import Broker, Fate, Message
 from watcher.relay.claims import Busy, Claim, Claims, Known, Taken
@@ -147,9 +148,7 @@ class Dispatch:
         except TimeoutError:
             pass  # each order tells how far it has come
         except (RedisError, OSError) as error:
-            # It may answer well enough: that it is a replica, that it is full.
-            says = "refuses it" if isinstance(error, ResponseError) else "doesn't answer"
-            away = Unavailable(f"Redis {says}: {error}", submitted="no")
+            away = Unavailable(complaint(error), submitted="no")
             for order in orders:
                 if order.outcome is None and order.message.settle() is Fate.NOT_SENT:
                     order.outcome = away

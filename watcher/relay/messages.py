@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from watcher.errors import BadRequest
 from watcher.event import CHANNEL_LIMIT
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "publication",
     "publications",
     "reply",
+    "task_identity",
     "unserved",
     "unsubscribe_push",
 ]
@@ -132,6 +134,23 @@ class Command(msgspec.Struct, frozen=True):
 
 
 PONG: Final = Command()
+
+
+class _Get(msgspec.Struct):
+    """The data of the method ``get``."""
+
+    id: str
+
+
+def task_identity(data: bytes) -> str:
+    """The task that a call of ``get`` asks for.
+
+    :raises BadRequest: it names none.
+    """
+    try:
+        return msgspec.json.decode(data, type=_Get).id
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f'expected {{"id": TASK_ID}}: {error}') from None
 
 
 class Publication(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from celery import Celery
@@ -19,7 +18,7 @@ from redis.asyncio import Redis
 from uvicorn.protocols.utils import get_remote_addr
 
 import watcher
-from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
+from watcher.errors import NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
 from watcher.permissions import Grant, grant, keyring_of
@@ -29,15 +28,16 @@ from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
-from watcher.relay.feed import Feed, Size, Snapshot
+from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.memory import give_back
-from watcher.relay.messages import SubscribeRequest
+from watcher.relay.messages import SubscribeRequest, task_identity
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
+from watcher.relay.positions import Positions, Size
 from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
@@ -75,10 +75,21 @@ class Results(NamedTuple):
 
 
 class Relay:
-    """What sockets, the HTTP routes and the feed have in common."""
+    """What sockets, the HTTP routes and the feed have in common.
+
+    :param redis: of the journal, ``submitting`` the same with connections of its own, for submissions: nothing else
+        that is asked for keeps them from theirs.
+    """
 
     def __init__(
-        self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
+        self,
+        settings: Settings,
+        journal: Journal,
+        redis: Redis,
+        app: Celery | None,
+        results: Results | None = None,
+        *,
+        submitting: Redis | None = None,
     ) -> None:
         self.settings = settings
         self._keyring = keyring_of(settings)
@@ -87,8 +98,9 @@ class Relay:
         self.edition = 0  # of what people may do
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
-        self.gateway = Gateway(app, settings, journal, redis)
-        self.feed = Feed(redis, journal, self)
+        self.gateway = Gateway(app, settings, journal, submitting or redis)
+        self.positions = Positions(redis, journal)
+        self.feed = Feed(redis, journal, self.positions, self)
         self.net = None if results is None else SafetyNet(
             results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
@@ -149,7 +161,7 @@ class Relay:
         if (task := self.hub.history.task(identity)) is not None:
             return task
         # It may have been sent a moment ago, by way of another relay.
-        await self.reached(*await self.feed.newest())
+        await self.reached(*await self.positions.newest())
         return self.hub.history.task(identity) or await self.gateway.get(identity)
 
     async def reached(self, epoch: str, offset: int) -> None:
@@ -175,7 +187,7 @@ class Relay:
     async def journal_size(self) -> Size | None:
         """How large the journal is; None where Redis doesn't answer."""
         try:
-            return await self.feed.size()
+            return await self.positions.size()
         except Unavailable:
             return None
 
@@ -302,7 +314,7 @@ class Relay:
             return await self._before_subscription(call.request)
         if call.method != "get":
             raise NoMethod(f"there is no method {call.method!r}: submit, revoke, registry and get are served")
-        task = await self.lookup(_identity(call.data))
+        task = await self.lookup(task_identity(call.data))
         return {"task": task if task and grant.may_see([ALL, *task.channels()]) else None}
 
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
@@ -380,14 +392,3 @@ class Relay:
                     client.shutdown()
                     self.closed(client)
                 await anyio.sleep(0.1)
-
-
-class _Get(msgspec.Struct):
-    id: str
-
-
-def _identity(data: bytes) -> str:
-    try:
-        return msgspec.json.decode(data, type=_Get).id
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadRequest(f'expected {{"id": TASK_ID}}: {error}') from None

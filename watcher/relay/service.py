@@ -109,12 +109,13 @@ async def serve(
         exits.enter_context(contextlib.closing(sock))
         client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
         await reach(client, redis, journal.open)
+        submitting = await exits.enter_async_context(soon_failing(redis))
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
             backend = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
             results = Results(backend, stored[1])
-        relay = Relay(settings, journal, client, app, results)
+        relay = Relay(settings, journal, client, app, results, submitting=submitting)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.feed.tried.wait()
