@@ -113,6 +113,7 @@ RULES = {
     "watcher.relay.frames": rule(pure=True),
     "watcher.relay.fanout": rule(f"{PURE} watcher.relay.counts watcher.relay.frames", pure=True),
     "watcher.relay.turns": rule(pure=True),
+    "watcher.relay.descriptors": rule(pure=True),
     "watcher.relay.limits": rule("watcher.relay.counts watcher.relay.turns", pure=True),
     "watcher.relay.writing": rule(never="redis celery websockets"),
     "watcher.relay.paced": rule(

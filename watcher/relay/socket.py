@@ -35,6 +35,7 @@ from watcher.relay.peers import Lines, Peer
 from watcher.relay.session import Session
 from watcher.relay.subscriptions import Subscriptions
 from watcher.relay.terms import Call, Terms
+from watcher.relay.writing import half_close
 
 __all__ = ["Desk", "Socket"]
 
@@ -309,9 +310,7 @@ class Socket(Paced):
                 self._send(data)
             elif self._transport.is_closing():
                 break
-            elif self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
+            elif not half_close(self._transport):
                 self._transport.close()  # TLS has no half-closed connection; what was written still goes out
         if self._protocol.close_expected() and not self._transport.is_closing():
             # The client ends the TCP connection's other half; if it doesn't, the server does (RFC 6455, 7.1.1).
