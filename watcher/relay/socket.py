@@ -210,7 +210,8 @@ class Socket(Paced):
                 return HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n"
         if not self._desk.opened(self):
             return HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n"
-        self._session = Session(self._desk.hub, self, self._desk.terms, self._desk.named(peer, lines))
+        named = self._desk.named(peer, lines)
+        self._session = Session(self._desk.hub, self, self._desk.terms, named, self._pace.account)
         return None
 
     def _frame(self, frame: Frame) -> None:

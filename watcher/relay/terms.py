@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from watcher.permissions import Grant
 from watcher.relay.messages import Disconnect, SubscribeRequest
 
-__all__ = ["Call", "Outcome", "Terms"]
+__all__ = ["Call", "Holder", "Outcome", "Terms"]
+
+
+class Holder(Protocol):
+    """Who has subscriptions together with others: an address, with all of its connections."""
+
+    address: str
+
+    @property
+    def most(self) -> int | None:
+        """How many it may have; None: as many as it likes."""
+
+    def has_room(self, count: int) -> bool:
+        """Whether it may have so many more."""
+
+    def hold(self, count: int) -> None:
+        """It has so many more, or fewer where that is negative."""
 
 
 @dataclass(frozen=True, slots=True)
