@@ -84,7 +84,7 @@ RULES = {
     ),
     "watcher.relay.positions": rule(f"{JOURNAL} watcher.listening watcher.relay.batched", never="websockets celery"),
     "watcher.relay.batched": rule(never="celery redis websockets"),
-    "watcher.relay.payloads": rule(RELAY, never="redis websockets"),
+    "watcher.relay.payloads": rule(RELAY, never="websockets"),
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),

@@ -21,6 +21,7 @@ from tests.support.valkey import Valkey, valkey_server
 from watcher.listening import PoolFull, complaint, soon_failing
 from watcher.permissions import OPEN, issue
 from watcher.relay.handshake import PATH
+from watcher.relay.payloads import Results
 from watcher.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -71,10 +72,15 @@ def addressed(url: object) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's Redis backend calls it
-async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valkey, app: Celery) -> None:
+@pytest.mark.parametrize("threads", [False, True])
+async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valkey, app: Celery, threads: bool) -> None:
     store(app, "task-7", "task-900")
     settings = Settings(max_message=1 << 20)
-    async with listening(valkey.url(), app, settings) as (http, _), websocket(addressed(http.base_url)) as one:
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(soon_failing(valkey.url(14)))
+        results = None if threads else Results(backend, "celery-task-meta-")
+        http, _ = await stack.enter_async_context(listening(valkey.url(), app, settings, results=results))
+        one = await stack.enter_async_context(websocket(addressed(http.base_url)))
         with counting(valkey) as asked:
             answers = await ask(one, [{"subscribe": {"channel": f"task:task-{number}"}} for number in range(MANY)])
         assert not [answer["error"] for answer in answers if "error" in answer]

@@ -41,7 +41,7 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
-from watcher.relay.payloads import Payloads
+from watcher.relay.payloads import Payloads, Results
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
@@ -85,15 +85,18 @@ class Gateway:
 
     :param app: None for a relay that only shows.
     :param redis: of the journal; it is used, and not closed.
+    :param results: where the app keeps its results, if that is a Redis; likewise.
     """
 
-    def __init__(self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis) -> None:
+    def __init__(
+        self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis, results: Results | None = None
+    ) -> None:
         self._settings = settings
         if app is not None:
             app.finalize()  # what its tasks want hidden is known from here on
         self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
         self._broker = None if app is None else Broker(app, _LANES + 1)
-        self._payloads = None if app is None else Payloads(app)
+        self._payloads = None if app is None else Payloads(app, results)
         self._calls = Threads(_LANES + 1)
         self._stamps = Stamps()
         self._guesses = Guesses()

@@ -19,8 +19,8 @@ __all__ = ["Positions", "Size"]
 
 _T = TypeVar("_T")
 
-#: Nobody waits longer than this to be asked for, in seconds: what is asked before takes as long at most.
-_PATIENCE: Final = 2.5
+#: Nobody waits longer than this, in seconds. A Redis that is silent is found out sooner.
+_PATIENCE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +102,4 @@ async def _asked(batched: Batched[None, _T]) -> _T:
     try:
         return await batched.get(None, _PATIENCE)
     except TimeoutError:
-        raise Unavailable("Redis doesn't answer in time") from None
+        raise Unavailable("the relay doesn't keep up with what it is asked") from None

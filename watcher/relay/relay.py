@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -35,6 +35,7 @@ from watcher.relay.hub import Hub
 from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.memory import give_back
 from watcher.relay.messages import SubscribeRequest, task_identity
+from watcher.relay.payloads import Results
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.positions import Positions, Size
@@ -45,7 +46,7 @@ from watcher.relay.socket import Socket
 from watcher.relay.terms import Call, Terms
 from watcher.settings import Settings
 
-__all__ = ["Relay", "Results"]
+__all__ = ["Relay"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,6 @@ _LOOK: Final = 0.5
 _BREATH: Final = 0.01
 #: After so many clients that are told what has become of their rights, the others have their turn.
 _AT_ONCE: Final = 100
-
-
-class Results(NamedTuple):
-    """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
-
-    redis: Redis
-    prefix: str
 
 
 class Relay:
@@ -98,7 +92,7 @@ class Relay:
         self.edition = 0  # of what people may do
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
-        self.gateway = Gateway(app, settings, journal, submitting or redis)
+        self.gateway = Gateway(app, settings, journal, submitting or redis, results)
         self.positions = Positions(redis, journal)
         self.feed = Feed(redis, journal, self.positions, self)
         self.net = None if results is None else SafetyNet(

@@ -25,7 +25,8 @@ from watcher.listening import reach, soon_failing
 from watcher.relay.descriptors import ARRIVING, make_room
 from watcher.relay.http import application
 from watcher.relay.opening import Opening
-from watcher.relay.relay import Relay, Results
+from watcher.relay.payloads import Results
+from watcher.relay.relay import Relay
 from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
 from watcher.relay.versions import danger
