@@ -17,6 +17,7 @@ from tests.relay.serving import listening
 from tests.relay.support import SECRET, celery_app, request
 from tests.support.client import Client
 from tests.support.client import client as websocket
+from tests.support.sse import reading
 from tests.support.valkey import Valkey, valkey_server
 from watcher.listening import PoolFull, complaint, soon_failing
 from watcher.permissions import OPEN, issue
@@ -120,6 +121,17 @@ async def test_many_come_back_at_once(valkey: Valkey, app: Celery) -> None:
         for number in range(50):
             group.start_soon(relay.lookup, f"other-{number}")
     assert not failed
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's Redis backend calls it
+async def test_the_tasks_of_a_stream_are_looked_up_together(valkey: Valkey, app: Celery) -> None:
+    store(app, "task-7")
+    async with listening(valkey.url(), app) as (http, _):
+        with counting(valkey) as asked:
+            async with reading(http, *(f"task:task-{number}" for number in range(100))) as reader:
+                (told,) = await reader.take(1)
+        assert (told.json["id"], told.json["state"]) == ("task-7", "SUCCESS")
+        assert asked["cmdstat_evalsha"] <= 10
 
 
 async def test_chosen_ids_are_looked_for_together(valkey: Valkey, app: Celery) -> None:

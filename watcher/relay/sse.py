@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from watcher.errors import BadRequest, NotPermitted, TooMany
+from watcher.errors import BadRequest, NotPermitted, Refused, TooMany
 from watcher.event import CHANNEL_LIMIT, Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
@@ -102,13 +102,24 @@ class Events:
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
-        known = {}
-        for channel in channels:
-            kind, _, identity = channel.partition(":")
-            if kind == "task":
+        known, failures = dict[str, bytes](), list[Refused]()
+
+        async def look(channel: str, identity: str) -> None:
+            try:
                 task = await self._relay.lookup(identity)
+            except Refused as error:
+                failures.append(error)
+            else:
                 if task is not None and not task.offset:
                     known[channel] = encode(_event(task))
+
+        async with anyio.create_task_group() as group:  # together, as they are asked for together
+            for channel in channels:
+                kind, _, identity = channel.partition(":")
+                if kind == "task":
+                    group.start_soon(look, channel, identity)
+        if failures:
+            raise failures[0]
         return known
 
 
