@@ -113,7 +113,7 @@ def limited(why: str) -> dict[str, Any]:
 
 
 def held(running: Relay, address: str = "127.0.0.1") -> int:
-    account = running.limits.account(address)
+    account = running.limits.find(address)
     return 0 if account is None else account.subscriptions
 
 

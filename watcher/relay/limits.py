@@ -221,13 +221,13 @@ class Limits:
 
     # Requests and submissions.
 
-    def account(self, address: str) -> Account | None:
-        """The account of an address that is being served; None where that isn't known."""
+    def find(self, address: str) -> Account | None:
+        """The account of an address, where it has one."""
         return self._accounts.get(network(address))
 
     def charge(self, address: str, seconds: float) -> None:
         """A request of this address took so much of the relay's own time."""
-        if (account := self.account(address)) is not None:
+        if (account := self.find(address)) is not None:
             account.charge(seconds / _COMMAND, self._clock())
 
     @contextlib.contextmanager

@@ -234,13 +234,8 @@ class Session:
         """What the client has already that keeps it from one more subscription."""
         if channel in self.subscriptions or self._lookups.wanted(channel):
             return messages.ALREADY_SUBSCRIBED
-        if len(self.subscriptions) + len(self._lookups) >= (most := self._terms.subscriptions):
-            self._terms.reached("max_subscriptions", self._who)
-            return messages.limit_exceeded(f"a connection has at most {most} subscriptions")
-        if self._holder is not None and not self._holder.has_room(1):
-            self._terms.reached("max_subscriptions_per_address", self._holder.address)
-            return messages.limit_exceeded(f"the relay takes {self._holder.most} subscriptions from one address")
-        return None
+        full = self._terms.full(len(self.subscriptions) + len(self._lookups), self._who, self._holder)
+        return None if full is None else messages.limit_exceeded(full)
 
     def _unsubscribe(self, identity: int, channel: str) -> bytes | None:
         if channel in self._lookups:

@@ -202,7 +202,7 @@ class _Answer(Response):
         :raises TooMany: the reader's address watches too many already.
         """
         hub, counts, count = self._relay.hub, self._relay.counts, len(self._channels)
-        account = self._relay.limits.account(address)
+        account = self._relay.limits.find(address)
         if account is not None and not account.has_room(count):
             self._relay.limits.reached("max_subscriptions_per_address", account.address)
             raise TooMany(f"the relay takes {account.most} subscriptions from one address")

@@ -53,6 +53,20 @@ class Terms:
     reached: Callable[[str, str], None] = lambda limit, who: None
     refused: Callable[[Any, str, str], None] = lambda outlet, what, why: None
 
+    def full(self, count: int, who: str, holder: Holder | None) -> str | None:
+        """Why a client gets no further subscription, or None.
+
+        :param count: so many it has. ``who``: its name in the log.
+        :param holder: the address that has them, with others'; None: nobody counts.
+        """
+        if count >= self.subscriptions:
+            self.reached("max_subscriptions", who)
+            return f"a connection has at most {self.subscriptions} subscriptions"
+        if holder is not None and not holder.has_room(1):
+            self.reached("max_subscriptions_per_address", holder.address)
+            return f"the relay takes {holder.most} subscriptions from one address"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
