@@ -79,7 +79,12 @@ RULES = {
     "watcher.stored": rule("watcher.configured watcher.target watcher.worker", never="redis websockets"),
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule(f"{JOURNAL} watcher.relay.outage watcher.relay.subscriber", never="websockets celery"),
+    "watcher.relay.feed": rule(
+        f"{JOURNAL} watcher.relay.outage watcher.relay.positions watcher.relay.subscriber", never="websockets celery"
+    ),
+    "watcher.relay.positions": rule(f"{JOURNAL} watcher.relay.batched watcher.relay.outage", never="websockets celery"),
+    "watcher.relay.batched": rule(never="celery redis websockets"),
+    "watcher.relay.payloads": rule(RELAY, never="websockets"),
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),
@@ -109,6 +114,7 @@ RULES = {
     "watcher.relay.frames": rule(pure=True),
     "watcher.relay.fanout": rule(f"{PURE} watcher.relay.counts watcher.relay.frames", pure=True),
     "watcher.relay.turns": rule(pure=True),
+    "watcher.relay.descriptors": rule(pure=True),
     "watcher.relay.limits": rule("watcher.relay.counts watcher.relay.turns", pure=True),
     "watcher.relay.writing": rule(never="redis celery websockets"),
     "watcher.relay.paced": rule(

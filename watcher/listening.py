@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from watcher.errors import RedisUnreachable, SettingError
 from watcher.target import Road, Target, target_of
 
-__all__ = ["SILENCE", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
+__all__ = ["SILENCE", "PoolFull", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +28,66 @@ logger = logging.getLogger(__name__)
 SILENCE: Final = 4.0
 #: … and is asked this often.
 _ASK: Final = 1.0
+#: A client has so many connections at most, and one that is needed is waited for so long, in seconds: whoever has one
+#: gives it back sooner, for better or worse.
+_CONNECTIONS: Final = 16
+_WAIT: Final = 4.0
+_SILENT: Final = "doesn't answer"
 #: anyio's clock looks for the running event loop first, which up to Python 3.11 asks the kernel for the process's id.
 _now: Final = time.monotonic
 _KINDS: Final[dict[Road, type[Any]]] = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
-def soon_failing(given: Target | str, **options: Any) -> Redis:
+class PoolFull(RedisError):
+    """All connections of a client are in use, and none became free in time: nothing is wrong with Redis."""
+
+
+class _Pool(ConnectionPool):
+    """redis-py's; where all connections are in use, it waits for one.
+
+    redis-py's own says ``Too many connections`` as if the server had, or with its pool that waits, that there is none.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._places = anyio.Semaphore(self.max_connections, fast_acquire=True)
+        self._taken: set[Any] = set()
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection; it may be waited for.
+
+        :raises PoolFull: not for ever.
+        """
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(_WAIT) as limit:
+                await self._places.acquire()
+            if limit.cancelled_caught:
+                raise PoolFull(f"all {self.max_connections} connections are in use") from None
+        try:
+            connection: Any = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
+        except BaseException:
+            self._places.release()
+            raise
+        self._taken.add(connection)
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        """Take it back."""
+        try:
+            await super().release(connection)
+        finally:
+            if connection in self._taken:
+                self._taken.discard(connection)
+                self._places.release()
+
+
+def soon_failing(given: Target | str, *, connections: int = _CONNECTIONS, **options: Any) -> Redis:
     """A client that fails soon, and leaves it to its user to try again.
 
     :param given: the Redis, or its URL.
+    :param connections: so many it has at most; who needs one more waits for it.
     :param options: further ones of redis-py's; what the URL's query says goes before them.
     :raises SettingError: it is a URL that can't be understood, or redis-py's asyncio can't do what it says.
     """
@@ -50,7 +101,7 @@ def soon_failing(given: Target | str, **options: Any) -> Redis:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         why = f"redis-py has no {unknown[1]} for asyncio, which only workers can do without" if unknown else str(error)
         raise SettingError("Redis", str(target), why) from None
-    return Redis.from_pool(ConnectionPool(connection_class=kind, **wanted))
+    return Redis.from_pool(_Pool(connection_class=kind, max_connections=connections, **wanted))
 
 
 @functools.cache

@@ -216,6 +216,8 @@ SETTINGS: Final = (
     _limit("max_connections_per_address", 2000, 1, 1_000_000, "connections that it takes from one address"),
     _limit("max_message", 64 * 1024, 1024, 1 << 24, "bytes of a WebSocket message from a client"),
     _limit("max_subscriptions", 1000, 1, 100_000, "subscriptions of one WebSocket connection"),
+    _limit("max_subscriptions_per_address", 50_000, 1, 10_000_000,
+           "subscriptions of all connections from one address, channels of streams of events included"),
     _limit("max_calls", 1000, 1, 100_000, "calls that one WebSocket connection may have under way"),
     _limit("max_commands", 5000, 1, 1_000_000, "commands a second of one WebSocket connection; more have to wait"),
     _limit("max_commands_per_address", 20_000, 1, 1_000_000,
@@ -278,6 +280,7 @@ class Settings:
     max_connections_per_address: int = 2000
     max_message: int = 64 * 1024
     max_subscriptions: int = 1000
+    max_subscriptions_per_address: int = 50_000
     max_calls: int = 1000
     max_commands: int = 5000
     max_commands_per_address: int = 20_000

@@ -11,7 +11,7 @@ import json
 import logging
 import lzma
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ from celery import Celery
 from celery.app import backends
 from celery.backends import base
 from celery.backends.base import BaseKeyValueStoreBackend
+from celery.backends.redis import RedisBackend
 from celery.exceptions import ImproperlyConfigured
 from msgspec import UNSET
 
@@ -30,12 +31,16 @@ from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["Stored", "decompressed", "done_at", "event_of", "redis_of", "result_of", "value_of"]
+__all__ = ["READERS", "Stored", "decompressed", "done_at", "event_of", "redis_of", "result_of", "value_of"]
 
 logger = logging.getLogger(__name__)
 
 #: A read takes at most this long where the backend is Redis, in seconds.
 _TIMEOUT: Final = 2.0
+#: So many threads read at a time, at most …
+READERS: Final = 8
+#: … each what is stored of so many tasks, where the backend can be asked for several: a result may be large.
+_AT_ONCE: Final = 16
 _FAILED: Final = ("FAILURE", "RETRY", "REVOKED")
 _REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "terminated", "expired": "expired"}
 #: What Celery itself raises for a task, and what the plugin makes of it (watcher/worker/signals.py).
@@ -66,20 +71,28 @@ class Stored:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._backend: BaseKeyValueStoreBackend | Literal[False] | None = None
+        self._fetches_many = False
 
-    def read(self, identity: str) -> bytes | None:
-        """What is stored of a task, as it is stored; None where nothing is, or where it isn't JSON.
+    @property
+    def at_once(self) -> int:
+        """How many tasks a call of :meth:`read` should ask for, at most."""
+        return _AT_ONCE if self._fetches_many else 1
+
+    def read(self, identities: Sequence[str]) -> list[bytes | None]:
+        """What is stored of each of some tasks, as it is stored; None where nothing is, or where it isn't JSON.
 
         Whatever the backend's driver raises when it can't be reached comes out.
         """
         if self._backend is None:
             self._backend = self._open()
-        if not self._backend or not identity:
-            return None
-        payload = self._backend.get(self._backend.get_key_for_task(identity))
-        if isinstance(payload, str):
-            return payload.encode()
-        return payload or None
+        backend = self._backend
+        if not backend:
+            return [None] * len(identities)
+        keys = [backend.get_key_for_task(identity) if identity else None for identity in identities]
+        asked = [key for key in keys if key is not None]
+        fetched = backend.mget(asked) if self._fetches_many and len(asked) > 1 else map(backend.get, asked)
+        found = iter([payload.encode() if isinstance(payload, str) else payload or None for payload in fetched])
+        return [None if key is None else next(found) for key in keys]
 
     def close(self) -> None:
         """Close its connections, where it is a backend that keeps some and has used them."""
@@ -104,6 +117,11 @@ class Stored:
         for name in ("socket_timeout", "socket_connect_timeout"):
             if name in parameters:
                 parameters[name] = _TIMEOUT
+        if parameters:
+            # The app's own bound is for its own connections: with fewer than readers some would find none.
+            parameters["max_connections"] = READERS
+        # Of the others, some have it and raise, some fetch one after the other, and one returns a dictionary.
+        self._fetches_many = isinstance(backend, RedisBackend)
         return backend  # type: ignore[no-any-return]  # it is one, as was just seen
 
 

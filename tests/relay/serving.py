@@ -19,7 +19,9 @@ from tests.relay.support import JOURNAL
 from tests.support.events import record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
+from watcher.listening import soon_failing
 from watcher.relay.http import application
+from watcher.relay.payloads import Results
 from watcher.relay.relay import Relay
 from watcher.relay.service import _Server, _until, _uvicorn_config
 from watcher.relay.tls import Certificate
@@ -31,11 +33,19 @@ BASE = "http://localhost:5556"
 
 @asynccontextmanager
 async def serving(
-    redis_url: str, app: Celery | None = None, settings: Settings | None = None
+    redis_url: str,
+    app: Celery | None = None,
+    settings: Settings | None = None,
+    submitting: Redis | None = None,
+    results: Results | None = None,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
-    """A running relay, and a client to it that needs no socket."""
-    redis = Redis.from_url(redis_url, protocol=2, socket_timeout=2, socket_connect_timeout=2)
-    relay = Relay(settings or Settings(), JOURNAL, redis, app)
+    """A running relay, and a client to it that needs no socket.
+
+    :param submitting: what it submits with, in place of what it uses for all else.
+    :param results: where the app keeps its results; None: it is read in threads, and there is no safety net.
+    """
+    redis = soon_failing(redis_url)
+    relay = Relay(settings or Settings(), JOURNAL, redis, app, results, submitting=submitting)
     transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
     async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         group.start_soon(relay.run)
@@ -55,14 +65,17 @@ async def listening(
     app: Celery | None = None,
     settings: Settings | None = None,
     routes: Callable[[Relay], ASGIApp] | None = None,
+    *,
     handshake: float = 10.0,
+    submitting: Redis | None = None,
+    results: Results | None = None,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
     """The same at a port of its own, drained at the end as `serve` does it.
 
     :param routes: what is served instead of everything.
     :param handshake: seconds that a client has for that of TLS, where the settings name a certificate.
     """
-    async with serving(redis_url, app, settings) as (_, relay):
+    async with serving(redis_url, app, settings, submitting, results) as (_, relay):
         config = _uvicorn_config(relay)
         if routes is not None:
             config = uvicorn.Config(routes(relay), http=config.http, lifespan="off", log_config=None, access_log=False)

@@ -24,6 +24,7 @@ from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
 from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.history import History
+from watcher.relay.positions import Positions
 from watcher.scripts import APPEND
 from watcher.stored import event_of
 from watcher.worker.policy import Policy
@@ -47,7 +48,7 @@ class Watched:
         self.journal = Journal()
         self.history = History(1000, 1 << 20)
         self.appender = Appender(self.redis, self.journal)
-        self.feed = Feed(self.redis, self.journal, self)
+        self.feed = Feed(self.redis, self.journal, Positions(self.redis, self.journal), self)
         self.net = SafetyNet(
             results=self.results,
             prefix="celery-task-meta-",

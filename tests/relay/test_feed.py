@@ -21,6 +21,7 @@ from tests.support.waiting import eventually
 from watcher.event import Event
 from watcher.journal import Journal
 from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.positions import Positions
 from watcher.scripts import APPEND
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +60,7 @@ class Running:
         )
         self.journal = journal
         self.sink = Follower()
-        self.feed = Feed(self.redis, journal, self.sink)
+        self.feed = Feed(self.redis, journal, Positions(self.redis, journal), self.sink)
         self.number = 0
 
     async def append(self, *told: Event) -> None:
@@ -114,7 +115,7 @@ async def test_an_empty_journal_has_an_epoch_at_once(valkey: Valkey) -> None:
         await running.append(event("a"))
         await running.has(1)
         assert len(running.sink.snapshots) == 1, "the first event is in the epoch that was announced"
-        assert await running.feed.newest() == (snapshot.epoch, 1)
+        assert await Positions(running.redis, running.journal).newest() == (snapshot.epoch, 1)
 
 
 async def test_what_comes_together_is_handed_on_together(valkey: Valkey) -> None:
@@ -299,7 +300,8 @@ async def test_what_leaves_the_stream_while_it_is_read_is_known(
                 yield place
 
         monkeypatch.setattr(running.redis, "hscan_iter", outdated)
-        running.feed = Feed(running.redis, Journal(history=3), running.sink)
+        journal = Journal(history=3)
+        running.feed = Feed(running.redis, journal, Positions(running.redis, journal), running.sink)
         async with anyio.create_task_group() as group:
             group.start_soon(running.feed.run)
             await running.ready()

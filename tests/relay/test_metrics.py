@@ -20,9 +20,9 @@ from tests.support.sse import reading
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
 from watcher.permissions import issue
-from watcher.relay.feed import Size
 from watcher.relay.metrics import families
 from watcher.relay.peers import Peer
+from watcher.relay.positions import Size
 from watcher.relay.relay import Relay
 from watcher.settings import Settings
 

@@ -83,6 +83,10 @@ class Client:
         await self._socket.send(json.dumps({"id": number, **command}))
         return number
 
+    async def send_text(self, text: str) -> None:
+        """Send a frame as it is."""
+        await self._socket.send(text)
+
     async def answer(self, number: int, timeout: float = 20) -> Json:
         """The reply to what was said under this number."""
         await self.until(lambda: number in self._replies, f"the reply to command {number}", timeout)

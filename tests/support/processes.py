@@ -141,6 +141,11 @@ def program(*command: str, env: Mapping[str, str] | None = None, cwd: Path | str
         running.close()
 
 
+def limited(files: int, *command: str) -> list[str]:
+    """The command for a program that may have so many files open (``ulimit -n``)."""
+    return ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
+
+
 @contextmanager
 def worker(
     app: str = "tasks",
@@ -204,15 +209,19 @@ def relay(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     tls: ssl.SSLContext | None = None,
+    files: int | None = None,
 ) -> Iterator[Relay]:
     """`watcher serve` in its own process, ready; its address is `relay.url`, without a slash at the end.
 
     :param port: 0 takes a free one; a fixed one is for a relay that comes back at the same address.
     :param tls: how to ask whether it is ready, where it wants a certificate of its clients.
+    :param files: so many it may have open (``ulimit -n``).
     """
     command = [sys.executable, "-m", "watcher", "serve", "--port", str(port), *arguments]
     if app is not None:
         command += ["-A", app]
+    if files is not None:
+        command = limited(files, *command)
     running = Relay(command, env=env, cwd=cwd)
     running.tls = tls
     try:

@@ -24,6 +24,7 @@ from redis.exceptions import NoScriptError
 
 from watcher.errors import Conflict, NotPermitted, Refused
 from watcher.journal import Journal
+from watcher.relay.batched import Batched
 
 __all__ = ["Busy", "Claim", "Claims", "Known", "Taken", "Verdict", "subject_digest"]
 
@@ -32,6 +33,8 @@ _TTL: Final = 24 * 3600 * 1000
 #: A claim that was neither confirmed nor given back within this time is a dead relay's, in milliseconds: longer than
 #: any submission takes.
 _PATIENCE: Final = 5000
+#: Whether one is there is to be asked for within this time, in seconds.
+_LOOK: Final = 1.5
 
 # A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`, then ` +ID` or
 # ` =ID` where another task stands for it: one that was sent for it, or that was there before.
@@ -132,6 +135,7 @@ class Claims:
         self._redis = redis
         self._journal = journal
         self._guarded = guarded
+        self._held: Batched[str, Any] = Batched(self._ask)
 
     async def take(self, claims: Sequence[Claim]) -> list[Verdict]:
         """Claim all of these, in two round trips at most; the verdicts are in their order.
@@ -156,9 +160,9 @@ class Claims:
     async def known(self, identity: str) -> bool:
         """Whether a task of this id was submitted within the last day.
 
-        :raises redis.RedisError: Redis is away.
+        :raises redis.RedisError: Redis is away. TimeoutError: not asked in time. TooMany: too many are asked.
         """
-        return bool(await self._redis.exists(self._id(identity)))
+        return await self._held.get(identity, _LOOK) is not None
 
     async def _take_keys(self, claims: Sequence[Claim]) -> list[str]:
         commands: list[_Command] = []
@@ -189,9 +193,9 @@ class Claims:
         """Whether the task of this id was submitted by a subject within the last day; a nobody's is nobody's.
 
         :param subject: a token's ``sub``.
-        :raises redis.RedisError: Redis is away.
+        :raises: as :meth:`known`.
         """
-        held = _CLAIM.fullmatch(_text(await self._redis.get(self._id(identity)))) if subject else None
+        held = _CLAIM.fullmatch(_text(await self._held.get(identity, _LOOK))) if subject else None
         return held is not None and held["subject"] == subject_digest(subject)
 
     async def still_taken(self, taken: Sequence[tuple[str, Claim, float]]) -> list[bool]:
@@ -226,6 +230,9 @@ class Claims:
             if claim.key is not None:
                 commands.append(("DEL", self._key(claim)))
         await self._execute(commands)
+
+    async def _ask(self, identities: list[str]) -> list[Any]:
+        return await self._execute([("GET", self._id(identity)) for identity in identities])
 
     async def _execute(self, commands: Sequence[_Command]) -> list[Any]:
         """The replies to ``commands``; that a script isn't there is one of them."""

@@ -12,7 +12,8 @@ __all__ = ["LIMITS", "Counts", "Load"]
 #: The settings that limit clients.
 LIMITS: Final = (
     "max_connections", "max_connections_per_address", "max_message", "max_subscriptions", "max_calls", "max_commands",
-    "max_commands_per_address", "max_submissions", "max_body", "max_path", "max_headers", "max_header_bytes",
+    "max_commands_per_address", "max_subscriptions_per_address", "max_submissions",
+    "max_body", "max_path", "max_headers", "max_header_bytes",
     "header_timeout", "body_timeout", "connect_timeout",
 )  # fmt: skip
 

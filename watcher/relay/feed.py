@@ -19,13 +19,13 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from watcher.entries import entries
-from watcher.errors import Unavailable
 from watcher.journal import Batch, Journal, entry, entry_id, open_line, open_lines, parse_live
-from watcher.relay.outage import unavailable, why
+from watcher.relay.outage import why
+from watcher.relay.positions import Positions
 from watcher.relay.subscriber import subscribed
 from watcher.scripts import BEGIN, KNOWN
 
-__all__ = ["Feed", "Sink", "Size", "Snapshot"]
+__all__ = ["Feed", "Sink", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,21 +56,6 @@ class Snapshot:
     lines: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large the journal is.
-
-    :param last: offset of the newest event.
-    :param unfinished: tasks that have not ended.
-    :param bytes: of Redis's memory; None where it doesn't tell.
-    """
-
-    last: int
-    events: int
-    unfinished: int
-    bytes: int | None
-
-
 class Sink(Protocol):
     """Where the feed leads. All is called on the event loop and must not wait."""
 
@@ -94,11 +79,12 @@ class Feed:
     :param redis: a client that neither decodes nor retries, with short socket time-outs.
     """
 
-    def __init__(self, redis: Redis, journal: Journal, sink: Sink) -> None:
+    def __init__(self, redis: Redis, journal: Journal, positions: Positions, sink: Sink) -> None:
         self._redis = redis
         self._journal = journal
         self._sink = sink
         self._begin = redis.register_script(BEGIN)
+        self._positions = positions
         self._known = redis.register_script(KNOWN)
         self._epoch = ""
         self._offset = 0
@@ -134,44 +120,11 @@ class Feed:
             await anyio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
             attempt += 1
 
-    async def newest(self) -> tuple[str, int]:
-        """Epoch and offset of the newest event in the journal.
-
-        :raises Unavailable: Redis doesn't answer.
-        """
-        try:
-            epoch, _, last = await self._position()
-        except (RedisError, OSError) as error:
-            raise _away(error) from None
-        return epoch, last
-
-    async def size(self) -> Size:
-        """How large the journal is.
-
-        :raises Unavailable: Redis doesn't answer.
-        """
-        try:
-            _, first, last = await self._position()
-            async with self._redis.pipeline(transaction=False) as pipe:
-                _ = pipe.hlen(self._journal.open)  # only queued: there is nothing to wait for
-                _ = pipe.memory_usage(self._journal.stream)
-                unfinished, size = await pipe.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
-            raise _away(error) from None
-        if isinstance(unfinished, Exception):
-            raise _away(unfinished)
-        return Size(last, last - first + 1, unfinished, None if isinstance(size, Exception) else size)
-
-    async def _position(self) -> tuple[str, int, int]:
-        keys, arguments = self._journal.begin()
-        epoch, first, last = await self._begin(keys=keys, args=arguments)
-        return epoch.decode("ascii"), first, last
-
     # Catching up: subscribe, then read, then listen.
 
     async def _catch_up(self) -> None:
         with anyio.fail_after(_CATCH_UP):
-            epoch, first, last = await self._position()
+            epoch, first, last = await self._positions.position()
             if epoch != self._epoch:
                 await self._restart(epoch, first)
             else:
@@ -365,7 +318,7 @@ class Feed:
         Redis is asked, for anybody can publish. What is told of a place that was passed was mostly read meanwhile, but
         it may be that something else was taken for it.
         """
-        epoch, first, last = await self._position()
+        epoch, first, last = await self._positions.position()
         if epoch != self._epoch:
             await self._restart(epoch, first)
         else:
@@ -382,10 +335,6 @@ class Feed:
             self._offset += len(lines)
             self._newest = lines[-1]
             self._sink.extend(lines)
-
-
-def _away(error: Exception) -> Unavailable:
-    return unavailable("Redis", error, refuses=isinstance(error, ResponseError))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

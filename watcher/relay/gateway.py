@@ -29,7 +29,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from watcher import worker
-from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, Unavailable, UnknownTask
+from watcher.errors import BadRequest, NoApp, NotPermitted, Refused, TooMany, Unavailable, UnknownTask
 from watcher.event import Event, Task, fold
 from watcher.journal import Journal
 from watcher.permissions import Grant, issue, literally
@@ -41,13 +41,13 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
-from watcher.relay.outage import unavailable
+from watcher.relay.payloads import Payloads, Results
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
-from watcher.stored import Stored, event_of, result_of
+from watcher.stored import event_of, result_of
 from watcher.worker.lives import Stamps
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
@@ -60,13 +60,11 @@ logger = logging.getLogger(__name__)
 _LIMIT: Final = 2.6
 #: Of which the result backend has so long to say whether it knows a chosen id.
 _CHECK: Final = 1.5
-#: A revoke and a look-up too.
+#: A revoke too.
 _CALL: Final = 2.5
 #: So many submissions are carried at a time, in batches; and so many may wait.
 _LANES: Final = 4
 _BOUND: Final = 10_000
-#: Result backend look-ups at a time.
-_LOOKUPS: Final = 8
 #: A submission that another request is just carrying out is looked at again after this time, in seconds.
 _AGAIN: Final = 0.1
 #: The token that comes with a submission is valid for so long, in seconds, and no longer than the submitter's right.
@@ -87,18 +85,20 @@ class Gateway:
 
     :param app: None for a relay that only shows.
     :param redis: of the journal; it is used, and not closed.
+    :param results: where the app keeps its results, if that is a Redis; likewise.
     """
 
-    def __init__(self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis) -> None:
+    def __init__(
+        self, app: Celery | None, settings: Settings, journal: Journal, redis: Redis, results: Results | None = None
+    ) -> None:
         self._settings = settings
         if app is not None:
             app.finalize()  # what its tasks want hidden is known from here on
         self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
         self._broker = None if app is None else Broker(app, _LANES + 1)
-        self._stored = None if app is None else Stored(app)
+        self._payloads = None if app is None else Payloads(app, results)
         self._calls = Threads(_LANES + 1)
         self._stamps = Stamps()
-        self._lookups = Threads(_LOOKUPS)
         self._guesses = Guesses()
         self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
         self._loading = anyio.Lock()
@@ -190,7 +190,7 @@ class Gateway:
 
     async def _is_theirs(self, known: Known, order: Order, grant: Grant) -> bool:
         if known.existing:  # the task's own code knows whose it is, or doesn't care
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(TooMany, RedisError, OSError):
                 return self._settings.secret is not None and await self._claims.belongs(known.id, grant.subject)
             return False
         # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
@@ -255,14 +255,7 @@ class Gateway:
         return await anyio.to_thread.run_sync(result_of, payload, self._policy.of(name))
 
     async def _read(self, identity: str) -> bytes | None:
-        if self._stored is None:
-            return None
-        try:
-            return await self._lookups.run(functools.partial(self._stored.read, identity), _CALL)
-        except TimeoutError:
-            raise Unavailable("the result backend doesn't answer") from None
-        except Exception as error:  # each kind of backend has a driver with errors of its own
-            raise unavailable("the result backend", error) from error
+        return None if self._payloads is None else await self._payloads.read(identity)
 
     def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
         """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
@@ -277,9 +270,9 @@ class Gateway:
         with anyio.move_on_after(_CLOSE, shield=True):
             while self._under_way:
                 await self._idle.wait()
-            if self._broker is not None and self._stored is not None:
+            if self._broker is not None and self._payloads is not None:
                 await anyio.to_thread.run_sync(self._broker.close, abandon_on_cancel=True)
-                await anyio.to_thread.run_sync(self._stored.close, abandon_on_cancel=True)
+                await self._payloads.aclose()
         self._exits.close()
 
     # What is known of the app.

@@ -28,7 +28,6 @@ from watcher.relay import asking
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts, Load
 from watcher.relay.door import Door
-from watcher.relay.feed import Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.handshake import NO_UPGRADE, PATH
 from watcher.relay.hub import Hub
@@ -37,6 +36,7 @@ from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
 from watcher.relay.people import Person
+from watcher.relay.positions import Size
 from watcher.relay.problems import handlers, problem
 from watcher.relay.query import Query
 from watcher.relay.refusals import Refusals

@@ -61,13 +61,14 @@ class Account:
     :param trusted: whether it is a proxy's, which has the connections of many.
     """
 
-    __slots__ = ("_full", "_limits", "address", "connections", "trusted", "turns")
+    __slots__ = ("_full", "_limits", "address", "connections", "subscriptions", "trusted", "turns")
 
     def __init__(self, address: str, limits: Limits, *, trusted: bool) -> None:
         self._limits = limits
         self._full = 0.0
         self.address = address
         self.connections = 0
+        self.subscriptions = 0
         self.turns = Turns()
         self.trusted = trusted
 
@@ -79,6 +80,19 @@ class Account:
     def ahead(self, now: float) -> float:
         """For how many seconds it is to wait before the next; 0 or less where it needn't."""
         return self._full - now - 1.0
+
+    @property
+    def most(self) -> int | None:
+        """How many subscriptions its connections may have together; None: as many as they like."""
+        return None if self.trusted else self._limits.settings.max_subscriptions_per_address
+
+    def has_room(self, count: int) -> bool:
+        """Whether they may have so many more."""
+        return self.most is None or self.subscriptions + count <= self.most
+
+    def hold(self, count: int) -> None:
+        """They have so many more, or fewer where that is negative."""
+        self.subscriptions += count
 
     def hand_over(self, address: str) -> Account:
         """The account of the client behind this proxy, which has the connection from here on.
@@ -207,9 +221,13 @@ class Limits:
 
     # Requests and submissions.
 
+    def find(self, address: str) -> Account | None:
+        """The account of an address, where it has one."""
+        return self._accounts.get(network(address))
+
     def charge(self, address: str, seconds: float) -> None:
         """A request of this address took so much of the relay's own time."""
-        if (account := self._accounts.get(network(address))) is not None:
+        if (account := self.find(address)) is not None:
             account.charge(seconds / _COMMAND, self._clock())
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.relay.messages import SubscribeRequest
+from watcher.relay.terms import Holder
 
 __all__ = ["Lookups", "Waiting"]
 
@@ -30,11 +31,15 @@ class Waiting:
 
 
 class Lookups:
-    """One client's channels whose task is being looked up."""
+    """One client's channels whose task is being looked up.
 
-    __slots__ = ("_waiting",)
+    :param holder: who has them together with others; None where nobody counts.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_holder", "_waiting")
+
+    def __init__(self, holder: Holder | None = None) -> None:
+        self._holder = holder
         self._waiting: dict[str, list[Waiting]] = {}
 
     def __contains__(self, channel: str) -> bool:
@@ -50,6 +55,7 @@ class Lookups:
 
     def start(self, channel: str, asked: Waiting) -> None:
         """A look-up has begun, for this subscription."""
+        self._hold(1)
         self._waiting[channel] = [asked]
 
     def wait(self, channel: str, asked: Waiting) -> None:
@@ -58,8 +64,14 @@ class Lookups:
 
     def finish(self, channel: str) -> Sequence[Waiting]:
         """The look-up is over, whatever came of it: all that is to be answered now, in order."""
+        self._hold(-(channel in self._waiting))
         return self._waiting.pop(channel, ())
 
     def clear(self) -> None:
         """Nobody waits any more."""
+        self._hold(-len(self._waiting))
         self._waiting.clear()
+
+    def _hold(self, count: int) -> None:
+        if self._holder is not None:
+            self._holder.hold(count)

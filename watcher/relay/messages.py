@@ -7,13 +7,14 @@ newlines inside a text frame, in both directions; absent numbers are 0 and absen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from watcher.errors import BadRequest
 from watcher.event import CHANNEL_LIMIT
 
 __all__ = [
@@ -37,12 +38,15 @@ __all__ = [
     "commands",
     "encode",
     "error_reply",
+    "limit_exceeded",
     "message_push",
     "publication",
     "publications",
     "reply",
+    "task_identity",
     "unserved",
     "unsubscribe_push",
+    "why_not",
 ]
 
 _NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
@@ -134,6 +138,23 @@ class Command(msgspec.Struct, frozen=True):
 PONG: Final = Command()
 
 
+class _Get(msgspec.Struct):
+    """The data of the method ``get``."""
+
+    id: str
+
+
+def task_identity(data: bytes) -> str:
+    """The task that a call of ``get`` asks for.
+
+    :raises BadRequest: it names none.
+    """
+    try:
+        return msgspec.json.decode(data, type=_Get).id
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f'expected {{"id": TASK_ID}}: {error}') from None
+
+
 class Publication(msgspec.Struct, frozen=True):
     """One event in a reply."""
 
@@ -198,13 +219,17 @@ UNKNOWN_CHANNEL: Final = ErrorReply(102, "unknown channel")
 PERMISSION_DENIED: Final = ErrorReply(103, "permission denied")
 METHOD_NOT_FOUND: Final = ErrorReply(104, "method not found")
 ALREADY_SUBSCRIBED: Final = ErrorReply(105, "already subscribed")
-LIMIT_EXCEEDED: Final = ErrorReply(106, "limit exceeded")
 BAD_REQUEST: Final = ErrorReply(107, "bad request")
 NOT_AVAILABLE: Final = ErrorReply(108, "not available")
 TOKEN_EXPIRED: Final = ErrorReply(109, "token expired")
 EXPIRED: Final = ErrorReply(110, "expired")
 TOO_MANY: Final = ErrorReply(111, "too many requests", temporary=True)
 UNRECOVERABLE: Final = ErrorReply(112, "unrecoverable position")
+
+
+def limit_exceeded(why: str) -> ErrorReply:
+    """The client has as much as it may have of something: says what, and how much that is."""
+    return ErrorReply(106, f"limit exceeded: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +308,18 @@ def commands(lines: Sequence[bytes]) -> Iterator[tuple[int, Command]]:
 def encode(value: Any) -> bytes:
     """``value`` as JSON."""
     return _encoder.encode(value)
+
+
+def why_not(command: Command, subscribed: Iterable[str]) -> ErrorReply:
+    """What is said to a command that isn't served.
+
+    :param subscribed: channels that the client is subscribed to.
+    """
+    if command.sub_refresh is not None and command.sub_refresh.get("channel") not in list(subscribed):
+        return PERMISSION_DENIED
+    # No subscription is said to expire: one whose token has ended is ended, and made again with a new one.
+    asked = (command.publish, command.presence, command.presence_stats, command.sub_refresh)
+    return METHOD_NOT_FOUND if asked == (None,) * 4 else NOT_AVAILABLE
 
 
 def reply(identity: int, kind: str, result: Any) -> bytes:

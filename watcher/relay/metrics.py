@@ -21,10 +21,10 @@ from watcher.errors import NotPermitted
 from watcher.permissions import Grant
 from watcher.relay.asking import admitted
 from watcher.relay.counts import Counts, Load
-from watcher.relay.feed import Size
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.people import Person
+from watcher.relay.positions import Size
 
 __all__ = ["Metrics", "families"]
 

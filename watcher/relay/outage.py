@@ -106,7 +106,7 @@ def _said_by_a_driver(error: BaseException) -> str | None:
     for kinds, told in _KINDS:
         if isinstance(error, kinds):
             return told
-    if type(error).__name__ in ("LimitExceeded", "MaxConnectionsError"):
+    if type(error).__name__ in ("LimitExceeded", "MaxConnectionsError", "PoolFull"):
         return _FULL
     text = _text(error).lower()
     return next((told for phrase, told in _PHRASES.items() if phrase in text), None)

@@ -18,11 +18,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
+from watcher.relay.descriptors import lingering
 from watcher.relay.door import ALWAYS
 from watcher.relay.limits import ACCOUNT, REQUEST, Account, Deadlines, Limits
 from watcher.relay.paced import await_turn
 from watcher.relay.problems import refused
 from watcher.relay.turns import Turn
+from watcher.relay.writing import half_close
 from watcher.settings import Settings
 
 __all__ = ["TRANSPORT", "Connection", "Waits"]
@@ -35,9 +37,8 @@ _quiet.setLevel(logging.ERROR)
 TRANSPORT: Final = "watcher.transport"
 #: So much of what a client sent is looked at before others have their turn, in bytes.
 _BITE: Final = 4 * 1024
-#: Whoever is refused has this long to read why, in seconds; so many at a time, and others none.
+#: Whoever is refused has this long to read why, in seconds; a bounded number at a time, and others none.
 _LINGER: Final = 1.0
-_LINGERING: Final = 200
 #: A client that takes no byte of an answer for this long is dropped, in seconds.
 _STALLED: Final = 60.0
 #: A body has so many seconds more than whoever reads it waits: it is the one who can say so.
@@ -59,6 +60,7 @@ class Waits:
         self.bodies: Deadlines[Connection] = Deadlines(settings.body_timeout + _GRACE)
         self.readers: Deadlines[Connection] = Deadlines(_STALLED)
         self.lingering: Deadlines[Connection] = Deadlines(_LINGER)
+        self.most_lingering = lingering(settings.max_connections)
 
     def drop(self, connection: Connection) -> None:
         """It is gone."""
@@ -325,14 +327,13 @@ class Connection(HttpToolsProtocol):
         answered = self._answering
         if not answered:  # else it would land in the midst of another answer
             self.transport.write(_answer(error))
-        if answered or len(self._desk.waits.lingering) >= _LINGERING:
+        if answered or len(self._desk.waits.lingering) >= self._desk.waits.most_lingering:
             self.transport.close()
             return
         self._desk.waits.headers.stop(self)
         self._desk.waits.bodies.stop(self)
         self._desk.waits.lingering.start(self, self.loop.time())
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        half_close(self.transport)
 
 
 def _size(headers: list[tuple[bytes, bytes]]) -> int:

@@ -8,10 +8,9 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from celery import Celery
@@ -19,7 +18,7 @@ from redis.asyncio import Redis
 from uvicorn.protocols.utils import get_remote_addr
 
 import watcher
-from watcher.errors import BadRequest, NoMethod, Refused, Unavailable
+from watcher.errors import NoMethod, Refused, Unavailable
 from watcher.event import Task
 from watcher.journal import Journal
 from watcher.permissions import OPEN, Grant, grant, keyring_of
@@ -29,16 +28,18 @@ from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
-from watcher.relay.feed import Feed, Size, Snapshot
+from watcher.relay.feed import Feed, Snapshot
 from watcher.relay.files import Followed
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import History
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.memory import give_back
-from watcher.relay.messages import SubscribeRequest
+from watcher.relay.messages import SubscribeRequest, task_identity
+from watcher.relay.payloads import Results
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
+from watcher.relay.positions import Positions, Size
 from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
@@ -46,7 +47,7 @@ from watcher.relay.socket import Socket
 from watcher.relay.terms import Call, Terms
 from watcher.settings import Settings
 
-__all__ = ["Relay", "Results"]
+__all__ = ["Relay"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,18 +69,22 @@ _BREATH: Final = 0.01
 _AT_ONCE: Final = 100
 
 
-class Results(NamedTuple):
-    """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
-
-    redis: Redis
-    prefix: str
-
-
 class Relay:
-    """What sockets, the HTTP routes and the feed have in common."""
+    """What sockets, the HTTP routes and the feed have in common.
+
+    :param redis: of the journal, ``submitting`` the same with connections of its own, for submissions: nothing else
+        that is asked for keeps them from theirs.
+    """
 
     def __init__(
-        self, settings: Settings, journal: Journal, redis: Redis, app: Celery | None, results: Results | None = None
+        self,
+        settings: Settings,
+        journal: Journal,
+        redis: Redis,
+        app: Celery | None,
+        results: Results | None = None,
+        *,
+        submitting: Redis | None = None,
     ) -> None:
         self.settings = settings
         self._keyring = keyring_of(settings)
@@ -89,8 +94,9 @@ class Relay:
         self.edition = 0  # of what people may do
         self.journal = journal
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
-        self.gateway = Gateway(app, settings, journal, redis)
-        self.feed = Feed(redis, journal, self)
+        self.gateway = Gateway(app, settings, journal, submitting or redis, results)
+        self.positions = Positions(redis, journal)
+        self.feed = Feed(redis, journal, self.positions, self)
         self.net = None if results is None else SafetyNet(
             results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
             read=self.gateway.read_stored, append=Appender(redis, journal).append,
@@ -160,7 +166,7 @@ class Relay:
         history = self.hub.history
         for again in (False, True):
             if again:  # it may have been sent a moment ago, by way of another relay
-                await self.reached(*await self.feed.newest())
+                await self.reached(*await self.positions.newest())
             if (task := history.task(identity)) is not None and grant.may_see(task.channels()):
                 return task
         stored = await self.gateway.get(identity)
@@ -191,7 +197,7 @@ class Relay:
     async def journal_size(self) -> Size | None:
         """How large the journal is; None where Redis doesn't answer."""
         try:
-            return await self.feed.size()
+            return await self.positions.size()
         except Unavailable:
             return None
 
@@ -318,7 +324,7 @@ class Relay:
             return await self._before_subscription(call.request)
         if call.method != "get":
             raise NoMethod(f"there is no method {call.method!r}: submit, revoke, registry and get are served")
-        return {"task": await self.lookup(_identity(call.data), grant)}
+        return {"task": await self.lookup(task_identity(call.data), grant)}
 
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
         """What a session can't know by itself; that the client may subscribe was found before."""
@@ -395,14 +401,3 @@ class Relay:
                     client.shutdown()
                     self.closed(client)
                 await anyio.sleep(0.1)
-
-
-class _Get(msgspec.Struct):
-    id: str
-
-
-def _identity(data: bytes) -> str:
-    try:
-        return msgspec.json.decode(data, type=_Get).id
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadRequest(f'expected {{"id": TASK_ID}}: {error}') from None

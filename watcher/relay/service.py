@@ -11,9 +11,9 @@ import contextlib
 import functools
 import gc
 import logging
-import resource
 import socket
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio
@@ -22,9 +22,11 @@ from celery import Celery
 
 from watcher.journal import Journal
 from watcher.listening import reach, soon_failing
+from watcher.relay.descriptors import ARRIVING, make_room
 from watcher.relay.http import application
 from watcher.relay.opening import Opening
-from watcher.relay.relay import Relay, Results
+from watcher.relay.payloads import Results
+from watcher.relay.relay import Relay
 from watcher.relay.socket import Socket
 from watcher.relay.tls import Certificate
 from watcher.relay.versions import danger
@@ -42,8 +44,6 @@ _READ: Final = 1024 * 1024
 _HANDSHAKE: Final = 10.0
 #: … and one that doesn't take part in the end of TLS.
 _CLOSING: Final = 3.0
-#: Files that a relay has open beside its clients' connections, at most about.
-_FILES: Final = 200
 
 
 class _Server(uvicorn.Server):
@@ -63,7 +63,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on these sockets.
 
-        uvicorn's own leaves asyncio its minute for a TLS handshake, and half of one for the end of a connection.
+        uvicorn's own leaves asyncio its minute for a TLS handshake, and half of one for the end of a connection. And
+        asyncio accepts as many in one turn of its loop as the kernel keeps: where files run out, each of them is a
+        traceback in the log, and whoever is served waits for it.
         """
         tls: dict[str, Any] = {}
         if self._certificate is not None:
@@ -73,8 +75,11 @@ class _Server(uvicorn.Server):
         make = functools.partial(
             made, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        loop, backlog = asyncio.get_running_loop(), self.config.backlog
-        self.servers = [await loop.create_server(make, sock=sock, backlog=backlog, **tls) for sock in sockets or []]
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for sock in sockets or []:
+            self.servers.append(await loop.create_server(make, sock=sock, backlog=ARRIVING, **tls))
+            sock.listen(self.config.backlog)  # the kernel keeps as many as before
         self.started = True
 
     @contextlib.contextmanager
@@ -102,19 +107,20 @@ async def serve(
 
     Cancellation ends it at once, without the drain.
     """
-    _make_room(settings.max_connections)
+    settings = replace(settings, max_connections=make_room(settings.max_connections))
     journal = Journal(settings.namespace, redis.database, settings.history, settings.history_bytes)
     certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
         client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
         await reach(client, redis, journal.open)
+        submitting = await exits.enter_async_context(soon_failing(redis))
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
             backend = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
             results = Results(backend, stored[1])
-        relay = Relay(settings, journal, client, app, results)
+        relay = Relay(settings, journal, client, app, results, submitting=submitting)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.feed.tried.wait()
@@ -134,22 +140,6 @@ async def serve(
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
         await relay.gateway.aclose()
-
-
-def _make_room(connections: int) -> None:
-    """Have the operating system let this process have so many connections, as far as it may ask for it."""
-    wanted = connections + _FILES
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    given = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own below the one that it tells
-        resource.setrlimit(resource.RLIMIT_NOFILE, (given, most))
-    given = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if given < wanted:
-        logger.warning(
-            "open files are limited to %d (ulimit -n): too few for WATCHER_MAX_CONNECTIONS=%d", given, connections
-        )
 
 
 def _spare_the_collector() -> None:

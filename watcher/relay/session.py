@@ -23,7 +23,7 @@ from watcher.relay.hub import Hub
 from watcher.relay.lookups import Lookups, Waiting
 from watcher.relay.messages import Command, ErrorReply, SubscribeRequest
 from watcher.relay.subscriptions import Subscriptions
-from watcher.relay.terms import Call, Outcome, Terms
+from watcher.relay.terms import Call, Holder, Outcome, Terms
 
 __all__ = ["Session"]
 
@@ -46,22 +46,32 @@ class Session:
     :param hub: where it watches.
     :param outlet: what the hub knows it by, and hands its publications to.
     :param named: what the client may do without a token, being named by a proxy; None: it needs one.
+    :param holder: the address that has its subscriptions, with those of its other connections; None: nobody counts.
     """
 
     __slots__ = (
-        "_borrowed", "_calls", "_hub", "_lookups", "_named", "_outlet", "_terms", "client", "grant", "subscriptions",
+        "_borrowed", "_calls", "_holder", "_hub", "_lookups", "_named", "_outlet", "_terms", "client", "grant",
+        "subscriptions",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub[Any], outlet: Any, terms: Terms, named: Callable[[], Grant] | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub[Any],
+        outlet: Any,
+        terms: Terms,
+        named: Callable[[], Grant] | None = None,
+        holder: Holder | None = None,
+    ) -> None:
         self._hub = hub
         self._outlet = outlet
         self._terms = terms
         self._named = named
-        self._lookups = Lookups()
+        self._holder = holder
+        self._lookups = Lookups(holder)
         # Channels that are watched by a token of their own, not by the connection's, and when its right ends.
         self._borrowed: dict[str, float] = {}
         self._calls = 0
-        self.subscriptions = Subscriptions(hub, outlet)
+        self.subscriptions = Subscriptions(hub, outlet, holder)
         self.client = ""
         self.grant: Grant | None = None
 
@@ -154,18 +164,10 @@ class Session:
         elif command.ping is not None:
             reply = messages.reply(command.id, "ping", {})
         else:
-            reply = messages.error_reply(command.id, self._why_not(command))
+            reply = messages.error_reply(command.id, messages.why_not(command, self.subscriptions))
         if reply is not None:
             outcome.replies.append(reply)
             outcome.given += len(reply)
-
-    def _why_not(self, command: Command) -> ErrorReply:
-        """What is said to a command that isn't served."""
-        if command.sub_refresh is not None and command.sub_refresh.get("channel") not in list(self.subscriptions):
-            return messages.PERMISSION_DENIED
-        # No subscription is said to expire: one whose token has ended is ended, and made again with a new one.
-        asked = (command.publish, command.presence, command.presence_stats, command.sub_refresh)
-        return messages.METHOD_NOT_FOUND if asked == (None,) * 4 else messages.NOT_AVAILABLE
 
     # Commands.
 
@@ -232,10 +234,8 @@ class Session:
         """What the client has already that keeps it from one more subscription."""
         if channel in self.subscriptions or self._lookups.wanted(channel):
             return messages.ALREADY_SUBSCRIBED
-        if len(self.subscriptions) + len(self._lookups) >= self._terms.subscriptions:
-            self._terms.reached("max_subscriptions", self._who)
-            return messages.LIMIT_EXCEEDED
-        return None
+        full = self._terms.full(len(self.subscriptions) + len(self._lookups), self._who, self._holder)
+        return None if full is None else messages.limit_exceeded(full)
 
     def _unsubscribe(self, identity: int, channel: str) -> bytes | None:
         if channel in self._lookups:

@@ -35,6 +35,7 @@ from watcher.relay.peers import Lines, Peer
 from watcher.relay.session import Session
 from watcher.relay.subscriptions import Subscriptions
 from watcher.relay.terms import Call, Terms
+from watcher.relay.writing import half_close
 
 __all__ = ["Desk", "Socket"]
 
@@ -209,7 +210,8 @@ class Socket(Paced):
                 return HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n"
         if not self._desk.opened(self):
             return HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n"
-        self._session = Session(self._desk.hub, self, self._desk.terms, self._desk.named(peer, lines))
+        named = self._desk.named(peer, lines)
+        self._session = Session(self._desk.hub, self, self._desk.terms, named, self._pace.account)
         return None
 
     def _frame(self, frame: Frame) -> None:
@@ -309,9 +311,7 @@ class Socket(Paced):
                 self._send(data)
             elif self._transport.is_closing():
                 break
-            elif self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
+            elif not half_close(self._transport):
                 self._transport.close()  # TLS has no half-closed connection; what was written still goes out
         if self._protocol.close_expected() and not self._transport.is_closing():
             # The client ends the TCP connection's other half; if it doesn't, the server does (RFC 6455, 7.1.1).

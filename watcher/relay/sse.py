@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
 import anyio
@@ -13,15 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from watcher.errors import BadRequest, NotPermitted
+from watcher.errors import BadRequest, NotPermitted, Refused, TooMany
 from watcher.event import CHANNEL_LIMIT, Event, Task, encode
 from watcher.permissions import Grant
 from watcher.relay import messages
-from watcher.relay.asking import admitted
+from watcher.relay.asking import CLIENT, admitted
 from watcher.relay.backlog import Progress
 from watcher.relay.bell import Bell
 from watcher.relay.counts import Counts
 from watcher.relay.hub import Hub
+from watcher.relay.limits import Limits
 from watcher.relay.people import Person
 from watcher.relay.protocol import TRANSPORT
 from watcher.relay.shapes import CHANNELS, EVENTS
@@ -53,6 +55,7 @@ class Relay(Protocol):
 
     hub: Hub[Any]
     counts: Counts
+    limits: Limits
     draining: bool
     edition: int
 
@@ -99,13 +102,24 @@ class Events:
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
-        known = {}
-        for channel in channels:
-            kind, _, identity = channel.partition(":")
-            if kind == "task":
+        known, failures = dict[str, bytes](), list[Refused]()
+
+        async def look(channel: str, identity: str) -> None:
+            try:
                 task = await self._relay.lookup(identity)
+            except Refused as error:
+                failures.append(error)
+            else:
                 if task is not None and not task.offset:
                     known[channel] = encode(_event(task))
+
+        async with anyio.create_task_group() as group:  # together, as they are asked for together
+            for channel in channels:
+                kind, _, identity = channel.partition(":")
+                if kind == "task":
+                    group.start_soon(look, channel, identity)
+        if failures:
+            raise failures[0]
         return known
 
 
@@ -169,23 +183,42 @@ class _Answer(Response):
         self._bell = Bell()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         if scope["method"] == "HEAD":
+            await send(start)
             await send({"type": "http.response.body"})
             return
-        hub, counts = self._relay.hub, self._relay.counts
-        for channel in self._channels:
-            hub.watch(channel, self._bell)
-        counts.streams += 1
-        try:
+        with self._watching(scope.get(CLIENT, "")):
+            await send(start)
             async with anyio.create_task_group() as group:
                 group.start_soon(_leave, receive, group.cancel_scope)
                 await self._run(send, Progress(scope.get("state", {}).get(TRANSPORT)))
                 group.cancel_scope.cancel()
+
+    @contextlib.contextmanager
+    def _watching(self, address: str) -> Iterator[None]:
+        """Watch the channels.
+
+        :raises TooMany: the reader's address watches too many already.
+        """
+        hub, counts, count = self._relay.hub, self._relay.counts, len(self._channels)
+        account = self._relay.limits.find(address)
+        if account is not None and not account.has_room(count):
+            self._relay.limits.reached("max_subscriptions_per_address", account.address)
+            raise TooMany(f"the relay takes {account.most} subscriptions from one address")
+        if account is not None:
+            account.hold(count)
+        for channel in self._channels:
+            hub.watch(channel, self._bell)
+        counts.streams += 1
+        try:
+            yield
         finally:
             counts.streams -= 1
             for channel in self._channels:
                 hub.unwatch(channel, self._bell)
+            if account is not None:
+                account.hold(-count)
 
     async def _run(self, send: Send, progress: Progress) -> None:
         taken = await self._send(send, b"retry: %d\n" % random.randint(*_RETRY), progress)  # noqa: S311 - no secret

@@ -16,6 +16,7 @@ from typing import Any
 
 from watcher.relay import messages
 from watcher.relay.hub import Hub
+from watcher.relay.terms import Holder
 
 __all__ = ["Subscriptions"]
 
@@ -25,11 +26,13 @@ class Subscriptions:
 
     :param hub: where it watches.
     :param outlet: what the hub knows it by, and hands its publications to.
+    :param holder: who has them together with others; None where nobody counts.
     """
 
-    __slots__ = ("_cursor", "_excused", "_floors", "_hub", "_outlet", "live")
+    __slots__ = ("_cursor", "_excused", "_floors", "_holder", "_hub", "_outlet", "live")
 
-    def __init__(self, hub: Hub[Any], outlet: Any) -> None:
+    def __init__(self, hub: Hub[Any], outlet: Any, holder: Holder | None = None) -> None:
+        self._holder = holder
         self._hub = hub
         self._outlet = outlet
         self._floors: dict[str, int] = {}
@@ -53,6 +56,8 @@ class Subscriptions:
         :param whole: whether the client was told that nothing is missing before it.
         """
         newest = self._hub.history.last
+        if self._holder is not None and channel not in self._floors:
+            self._holder.hold(1)
         if not whole:
             self._excused[channel] = newest
         if position >= newest and self.live:
@@ -67,7 +72,11 @@ class Subscriptions:
     def remove(self, channel: str) -> None:
         """End a subscription; nothing happens where there is none."""
         self._excused.pop(channel, None)
-        if self._floors.pop(channel, None) is not None and self.live:
+        if self._floors.pop(channel, None) is None:
+            return
+        if self._holder is not None:
+            self._holder.hold(-1)
+        if self.live:
             self._hub.unwatch(channel, self._outlet)
 
     def fall_behind(self) -> None:

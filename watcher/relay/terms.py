@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from watcher.permissions import Grant
 from watcher.relay.messages import Disconnect, SubscribeRequest
 
-__all__ = ["Call", "Outcome", "Terms"]
+__all__ = ["Call", "Holder", "Outcome", "Terms"]
+
+
+class Holder(Protocol):
+    """Who has subscriptions together with others: an address, with all of its connections."""
+
+    address: str
+
+    @property
+    def most(self) -> int | None:
+        """How many it may have; None: as many as it likes."""
+
+    def has_room(self, count: int) -> bool:
+        """Whether it may have so many more."""
+
+    def hold(self, count: int) -> None:
+        """It has so many more, or fewer where that is negative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,20 @@ class Terms:
     commands: int = 5000
     reached: Callable[[str, str], None] = lambda limit, who: None
     refused: Callable[[Any, str, str], None] = lambda outlet, what, why: None
+
+    def full(self, count: int, who: str, holder: Holder | None) -> str | None:
+        """Why a client gets no further subscription, or None.
+
+        :param count: so many it has. ``who``: its name in the log.
+        :param holder: the address that has them, with others'; None: nobody counts.
+        """
+        if count >= self.subscriptions:
+            self.reached("max_subscriptions", who)
+            return f"a connection has at most {self.subscriptions} subscriptions"
+        if holder is not None and not holder.has_room(1):
+            self.reached("max_subscriptions_per_address", holder.address)
+            return f"the relay takes {holder.most} subscriptions from one address"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,20 @@ elsewhere: without it a fan-out to 1,000 clients takes a tenth less time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Final
 
-__all__ = ["Writing"]
+__all__ = ["Writing", "half_close"]
+
+
+def half_close(transport: asyncio.Transport) -> bool:
+    """Send nothing more, and go on reading; False where a transport can't, as under TLS."""
+    if not transport.can_write_eof():
+        return False
+    with contextlib.suppress(OSError):  # asyncio's own says so where the other side has gone meanwhile
+        transport.write_eof()
+    return True
 
 
 #: Sockets that share the file of a transport's. One that is forgotten closes it, though it may be another's by then: as
