@@ -79,7 +79,11 @@ RULES = {
     "watcher.stored": rule("watcher.configured watcher.target watcher.worker", never="redis websockets"),
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
-    "watcher.relay.feed": rule(f"{JOURNAL} watcher.relay.subscriber", never="websockets celery"),
+    "watcher.relay.feed": rule(
+        f"{JOURNAL} watcher.relay.obstacles watcher.relay.snapshot watcher.relay.subscriber", never="websockets celery"
+    ),
+    "watcher.relay.obstacles": rule(JOURNAL, never="websockets celery"),
+    "watcher.relay.snapshot": rule(JOURNAL, never="websockets celery"),
     "watcher.relay.subscriber": rule("watcher.listening", never="websockets celery"),
     "watcher.relay.history": rule(PURE, pure=True),
     "watcher.relay.stories": rule(PURE, pure=True),

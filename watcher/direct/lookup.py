@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from watcher.direct.line import REFUSALS, backoff
 from watcher.entries import entries
 from watcher.event import is_final
-from watcher.journal import Journal, open_lines
+from watcher.journal import SECRET_LENGTH, Journal, open_lines
 from watcher.order import rank
 from watcher.scripts import KNOWN
 
@@ -140,6 +141,17 @@ class Lookup:
         """What the result backend has of each."""
         found: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
         return list(found)
+
+    async def secret(self) -> bytes:
+        """That of the journal's live channel, made where there is none; nothing where Redis lets nobody make one."""
+        key = self._journal.live_secret
+        for attempt in range(2):
+            found: Any = await self._redis.mget([key])
+            if found[0] or attempt:
+                break
+            with suppress(ResponseError):  # full, a replica, no right to: then each event is looked up
+                await self._redis.set(key, secrets.token_hex(SECRET_LENGTH // 2), nx=True)
+        return found[0] or b""
 
     async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, Look]:
         """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""

@@ -16,7 +16,7 @@ from watcher.direct.interest import Interest
 from watcher.direct.line import Line
 from watcher.direct.lookup import Batches, Look, Lookup, Past, Peek, peek
 from watcher.errors import WatcherError
-from watcher.journal import Journal, parse_live
+from watcher.journal import Journal, is_authentic, parse_live
 
 __all__ = ["Listener", "Tasks"]
 
@@ -67,6 +67,8 @@ class Tasks:
         self._looks = Batches(self._look, self._refuse, _AT_ONCE)
         self._searches = Batches(self._search, self._refuse, _IN_ONE_PASS)
         self._closed: WatcherError | None = None
+        self._secret = b""  # of the journal's live channel …
+        self._asks_secret = True  # … which is looked up with the next task that is
 
     def start(self, group: TaskGroup) -> None:
         """Listen, until the group is cancelled."""
@@ -117,7 +119,7 @@ class Tasks:
         self._looks.ask(name)
 
     def told(self, data: bytes) -> None:
-        """A batch of events was appended to the journal."""
+        """A batch of events was appended to the journal, or somebody says so: then what is true is looked up."""
         if not self._interest:
             return
         try:
@@ -125,12 +127,18 @@ class Tasks:
         except ValueError:
             logger.warning("passed over a message on the journal's channel that is no batch of events")
             return
+        authentic = is_authentic(data, self._secret)
+        self._asks_secret |= not authentic
         for offset, line in enumerate(batch.lines, batch.first):
             told = peek(line)
-            if told is not None:
+            if told is None:
+                continue
+            if authentic:
                 for listener in self._interest.listeners(told.id):
                     if listener.on_event(batch.epoch, offset, line, told):
                         self._looks.ask(told.id)
+            elif self._interest.listeners(told.id):
+                self._looks.ask(told.id)
 
     def refused(self, error: Exception) -> None:
         """Nobody can be told of anything."""
@@ -162,14 +170,20 @@ class Tasks:
 
     async def _known(self, identities: list[str]) -> dict[str, Look]:
         if not self._apart:
-            return await self._lookup.known(identities, self._wanting_lines(identities))
+            return await self._ask(identities)
         if not self._journal_line.open:
             return {}
         try:
-            return await self._lookup.known(identities, self._wanting_lines(identities))
+            return await self._ask(identities)
         except (RedisError, OSError) as error:
             logger.debug("the journal can't be asked: %s", error)
             return {}  # results are had without it; when it is there again, all is looked up again
+
+    async def _ask(self, identities: list[str]) -> dict[str, Look]:
+        if self._asks_secret:  # first, so that of what is told from the look on nothing has to be looked up
+            self._asks_secret = False
+            self._secret = await self._lookup.secret()
+        return await self._lookup.known(identities, self._wanting_lines(identities))
 
     def _wanting_lines(self, identities: list[str]) -> list[str]:
         return [name for name in identities if any(each.wants_lines for each in self._interest.listeners(name))]

@@ -29,7 +29,7 @@ from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
-from watcher.relay.feed import Feed, Size, Snapshot
+from watcher.relay.feed import Feed, Size
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
@@ -41,6 +41,7 @@ from watcher.relay.people import Person, person
 from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
+from watcher.relay.snapshot import Snapshot
 from watcher.relay.socket import Socket
 from watcher.relay.terms import Call, Terms
 from watcher.settings import Settings

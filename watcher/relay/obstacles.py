@@ -1,0 +1,33 @@
+"""What keeps everybody from appending to the journal, although Redis answers."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from watcher.journal import Journal
+
+__all__ = ["obstacle"]
+
+
+async def obstacle(redis: Redis, journal: Journal) -> str | None:
+    """Why nobody can append, or None.
+
+    Where something else has taken a place beside the stream, or Redis takes no writes (a replica, memory that is full,
+    too few replicas), each call of the script fails, and nothing comes of which a reader would learn.
+
+    :raises redis.RedisError: Redis can't be asked. OSError: nor reached.
+    """
+    for place in (journal.open, journal.open_lines, journal.closed, journal.closed_older):
+        try:
+            _ = await redis.hlen(place)
+        except ResponseError as error:
+            return f"Redis: {place}: {error}"
+    try:
+        # A write that needs memory, and changes nothing: this key is there within a script only.
+        await redis.set(journal.renewed, "", xx=True)
+    except NoPermissionError:  # a relay may be one that only reads
+        return None
+    except ResponseError as error:
+        return f"Redis takes no writes: {error}"
+    return None
