@@ -139,7 +139,7 @@ class Journal:
 
     @property
     def live_secret(self) -> str:
-        """String: by what messages on :attr:`live` are authenticated; see :func:`is_authentic`.
+        """String: by what messages on :attr:`live` have a code; see :func:`is_authentic`.
 
         Whoever may read the journal may read it. Who may do no more than publish can't.
         """
@@ -244,25 +244,23 @@ def parse_live(message: bytes) -> Batch:
     return Batch(epoch.decode("ascii"), int(first), lines)
 
 
-def is_authentic(message: bytes, secret: bytes) -> bool:
-    """Whether a message on the live channel was made by a script that had the journal's secret.
+def is_authentic(message: bytes, batch: Batch, secret: bytes) -> bool:
+    """Whether a message on the live channel has the code of its place, by the journal's secret.
 
-    One that is not is a reason to look at the stream, and no more: it takes nothing but a right to publish.
+    Then the script has published it, or somebody who has heard it from there: after all who listen, and after it was
+    in the stream. One that has none is a reason to look at the stream, and no more: it takes nothing but a right to
+    publish.
 
+    :param batch: what :func:`parse_live` has read of it.
     :param secret: what :attr:`Journal.live_secret` holds; nothing is authentic without one.
     """
-    head, _, lines = message.partition(b"\n")
-    told, _, code = head.rpartition(b" ")
+    end = message.find(b"\n")
+    place, _, code = message[: max(end, 0)].rpartition(b" ")
     if not secret or len(code) != _CODE_LENGTH:
         return False
-    inner = _digest(b"%b%b\n%b" % (secret, told, lines))
-    return hmac.compare_digest(_digest(secret + inner.encode("ascii")).encode("ascii"), code)
-
-
-def _digest(data: bytes) -> str:
-    # What Redis' scripts have; not called security, for builds of OpenSSL that refuse it then, and keyed as it is here
-    # no collision of it helps anybody.
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    # Not called security, for builds of OpenSSL that refuse it then; keyed as it is no collision of it helps anybody.
+    wanted = hashlib.sha1(b"%b%b %d%b" % (secret, place, batch.last, secret), usedforsecurity=False).hexdigest()
+    return hmac.compare_digest(wanted.encode("ascii"), code)
 
 
 def open_line(value: bytes) -> tuple[int, bytes]:

@@ -80,14 +80,13 @@ local function new_epoch()
 end
 """
 
-# What is published of a batch, see :func:`watcher.journal.parse_live`. The code is keyed twice, as HMAC does it, so
-# that nothing can be put behind a message that was heard; SHA-1 is the one digest that scripts have.
+# What is published of a batch: see :func:`watcher.journal.parse_live`, and ``is_authentic``. SHA-1 is the one digest
+# that scripts have; the secret is at both ends, so that nobody can lengthen what he has heard the code of.
 _LIVE: Final = """
-local function message(secret, epoch, first, lines)
+local function message(secret, epoch, first, last, lines)
   local head = epoch .. ' ' .. int(first)
-  if not secret then return head .. '\\n' .. lines end
-  local code = redis.sha1hex(secret .. redis.sha1hex(secret .. head .. '\\n' .. lines))
-  return head .. ' ' .. code .. '\\n' .. lines
+  if secret then head = head .. ' ' .. redis.sha1hex(secret .. head .. ' ' .. int(last) .. secret) end
+  return head .. '\\n' .. lines
 end
 """
 
@@ -278,7 +277,7 @@ if passes(at.offset, offset, max_events, 64) or passes(at.bytes, bytes, max_byte
   end
 end
 
-redis.call('PUBLISH', live, message(secret, epoch, at.offset + 1, table.concat(published, '\\n')))
+redis.call('PUBLISH', live, message(secret, epoch, at.offset + 1, offset, table.concat(published, '\\n')))
 return {epoch, offset, offset - at.offset}
 """
 )

@@ -88,9 +88,13 @@ async def test_an_end_that_is_only_published_is_none(app: Celery, results: Resul
     waiting = asyncio.create_task(results.wait(identity, timeout=20))
     async with results.events(identity) as events, Redis.from_url(server.url(2)) as redis:
         first = await anext(events)
-        for code in ("", f" {'f' * 40}"):
-            message = f"{first.epoch} {first.offset + 1}{code}\n".encode() + encode(end)
-            await redis.publish(Journal(database=2).live, message)
+        async with redis.pubsub() as hearing:
+            await hearing.subscribe(Journal(database=2).live)
+            await told(server, Event(id=f"other-{identity}", state="STARTED", timestamp=1.0, source="signal"))
+            heard = await anext(each["data"] async for each in hearing.listen() if each["type"] == "message")
+        place = f"{first.epoch} {first.offset + 2}".encode()
+        for head in (place, place + b" " + b"f" * 40, heard.partition(b"\n")[0]):
+            await redis.publish(Journal(database=2).live, head + b"\n" + encode(end))
         await told(server, msgspec.structs.replace(end, result=msgspec.Raw(b'"true"')))
         assert [decode(each.line).state async for each in events] == ["SUCCESS"]
     assert await waiting == "true"

@@ -52,8 +52,9 @@ def journal(data: bytes) -> None:
     stored = entry((b"1-7", {b"e": data, b"n": data[:3]}))
     assert (stored.last, stored.first > 0, bool(stored.lines)) == (7, True, True)
     with suppress(ValueError):
-        assert parse_live(data).last >= 0
-    assert not is_authentic(data, b"5" * 32)
+        batch = parse_live(data)
+        assert batch.last >= 0
+        assert not is_authentic(data, batch, b"5" * 32)
     with suppress(ValueError):
         assert open_line(data)[0] > 0
 

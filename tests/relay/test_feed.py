@@ -384,7 +384,14 @@ async def test_what_was_published_is_no_event_again_and_nothing_can_be_put_behin
             heard = await anext(each["data"] async for each in hearing.listen() if each["type"] == "message")
         head, told = heard.split(b"\n", 1)
         epoch, _, code = head.split(b" ")
-        for message in (heard, heard + b"\n" + line("x"), b"%b 2 %b\n%b" % (epoch, code, told)):
+        forged = line("a", "SUCCESS", 9.0)
+        for message in (
+            heard,
+            b"%b\n%b" % (head, forged),
+            b"%b\n%b\n%b" % (head, told, forged),
+            b"%b 2 %b\n%b" % (epoch, code, forged),
+            b"%b  1 %b\n%b" % (epoch, code, forged),
+        ):
             await running.redis.publish(running.journal.live, message)
         await running.append(event("b"))
         await running.has(2)

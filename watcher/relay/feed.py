@@ -311,7 +311,7 @@ class Feed:
         except ValueError:
             self._foreign += 1
         else:
-            if is_authentic(message, self._secret):
+            if is_authentic(message, batch, self._secret):
                 return batch
             # No line has what tells of a new epoch, and what is appended before there is a secret has no code.
             self._foreign += bool(batch.lines)
