@@ -82,10 +82,11 @@ module: $(VENV)/.installed-dev
 lock: $(BIN)/python
 	@sh scripts/lock.sh $(BIN)/python
 
-# pip-audit asks a service for what is known of each version; --strict: what it was told nothing of is a failure too.
+# In an environment of its own, below .venv: what pip-audit brings must not take the place of what is locked.
 audit: $(BIN)/python
-	@$(PIP_INSTALL) 'pip-audit>=2.7'
-	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/image.txt -r requirements/dev.txt -r requirements/build.txt
+	@test -x $(VENV)/audit/bin/python || $(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	@sh scripts/audit.sh $(VENV)/audit/bin/pip-audit $(ARGS)
 
 wheel: $(VENV)/.installed-run
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -90,13 +90,19 @@ def prepared(wanted: list[str]) -> tuple[list[Peer], dict[str, str]]:
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other run is under way on this machine: two would measure each other."""
-    with (Path(tempfile.gettempdir()) / "celery-watcher-bench.lock").open("w") as file:
+    lock = Path(tempfile.gettempdir()) / "celery-watcher-bench.lock"
+    with open(lock, "w", opener=_not_elsewhere) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("waiting for the end of another run on this machine", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _not_elsewhere(path: str, flags: int) -> int:
+    # In a directory that everybody writes to, a link could lead to any file of one's own, which would be emptied.
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def measured(names: list[str], peers: list[Peer], versions: dict[str, str], rounds: int) -> Iterator[dict[str, Any]]:

@@ -31,10 +31,10 @@ from tests.support.processes import relay
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.relay import service
-from watcher.relay.feed import Snapshot
 from watcher.relay.handshake import PATH
 from watcher.relay.opening import Opening
 from watcher.relay.relay import Relay
+from watcher.relay.snapshot import Snapshot
 from watcher.relay.socket import Socket
 from watcher.scripts import APPEND
 from watcher.settings import Settings

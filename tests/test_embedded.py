@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,110 @@ def test_password_of_the_apps_url_is_demanded(username: str | None) -> None:
             pytest.raises((AuthenticationError, NoPermissionError)),
         ):
             redis.get("key")
+
+
+@pytest.mark.parametrize("password", [None, "a secret:@/"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CONFIG GET dir",
+        "CONFIG SET dir /tmp",
+        "CONFIG REWRITE",
+        "SHUTDOWN NOSAVE",
+        "REPLICAOF 127.0.0.1 1",
+        "SLAVEOF 127.0.0.1 1",
+        "MODULE LOAD /tmp/x.so",
+        "DEBUG SLEEP 0",
+        "SAVE",
+        "BGSAVE",
+        "BGREWRITEAOF",
+        "ACL LIST",
+        "ACL SETUSER x",
+        "MONITOR",
+        "SYNC",
+        "PSYNC ? -1",
+        "REPLCONF listening-port 1",
+        "FAILOVER",
+        "CLIENT KILL TYPE normal",
+        "CLIENT LIST",
+        "LATENCY RESET",
+        "SLOWLOG GET",
+        "MIGRATE 127.0.0.1 1 key 0 10",
+        "RESTORE key 0 x",
+        "SWAPDB 0 1",
+        "SCRIPT DEBUG YES",
+    ],
+)
+def test_clients_have_no_say_in_the_server(
+    embedded: dict[str | None, Embedded], command: str, password: str | None
+) -> None:
+    server = embedded[password]
+    with Redis(port=server.port, password=password, retry=Retry(NoBackoff(), 0)) as redis:
+        # Of DEBUG and MODULE, Valkey looks first whether it was told to allow them at all.
+        with pytest.raises(ResponseError, match=r"no permissions|not allowed"):
+            redis.execute_command(*command.split())
+        assert redis.ping()
+        with pytest.raises(AuthenticationError):
+            redis.execute_command("AUTH", "watcher-supervisor", "x")
+
+
+def test_clients_may_do_what_is_about_data(embedded: dict[str | None, Embedded]) -> None:
+    with Redis(port=embedded[None].port) as redis:
+        assert redis.eval("return redis.call('SET', KEYS[1], 'x')", 1, "key")
+        assert redis.keys() == [b"key"]
+        assert "valkey_version" in redis.info()
+        redis.flushall()
+        redis.publish("channel", "message")
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[dict[str | None, Embedded]]:
+    with Embedded() as one, Embedded(password="a secret:@/") as other:
+        yield {None: one, "a secret:@/": other}
+
+
+def modes(folder: Path) -> set[tuple[str, int]]:
+    """Of all that is in a directory, and of itself: whether it is one, and its permissions."""
+    return {("d" if each.is_dir() else "f", each.stat().st_mode & 0o7777) for each in (folder, *folder.rglob("*"))}
+
+
+def test_its_data_is_for_nobody_else(tmp_path: Path) -> None:
+    """What was there before from a time when it was open, too."""
+    data = tmp_path / "above" / "data"
+    before = os.umask(0o002)
+    try:
+        for _ in range(2):
+            with Embedded(data=data) as server, Redis.from_url(server.url()) as redis:
+                redis.set("key", "x" * 1000)
+            assert modes(tmp_path / "above") == {("d", 0o700), ("f", 0o600)}
+            for each in (data, *data.rglob("*")):
+                each.chmod(0o777 if each.is_dir() else 0o666)
+        with Embedded(data=data):
+            assert modes(data) == {("d", 0o700), ("f", 0o600)}
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give something away")
+def test_data_that_belongs_to_somebody_else_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 65534, 65534)
+    with Embedded(data=data):
+        assert caplog.messages == [f"{data} belongs to another user, who can read and change what is in it"]
+    target = tmp_path / "target"
+    target.write_text("")
+    target.chmod(0o644)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "link").symlink_to(target)
+    with Embedded(data=tmp_path / "own"):
+        assert target.stat().st_mode & 0o777 == 0o644, "what a link leads to is somebody's own affair"
+
+
+def test_a_place_for_data_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedError, match=r"no data can be kept in .*file"):
+        Embedded(data=tmp_path / "file")
 
 
 def test_starts_and_stops_in_a_moment() -> None:

@@ -14,8 +14,10 @@ from tests.support.events import event, life, record, stored
 from tests.support.order import Referee
 from tests.support.valkey import Valkey
 from watcher.event import Event, decode, is_final
-from watcher.journal import BATCH_BYTES, BATCH_EVENTS, Batch, Journal, batches, open_line, parse_live
+from watcher.journal import BATCH_BYTES, BATCH_EVENTS, SECRET_LENGTH, Batch, Journal, batches, open_line, parse_live
 from watcher.scripts import APPEND, BEGIN
+
+SECRET = "5" * SECRET_LENGTH
 
 
 class Keeper:
@@ -35,8 +37,8 @@ class Keeper:
         return epoch.decode(), offset, taken
 
     def begin(self, rewound: str = "") -> tuple[str, int, int]:
-        keys, arguments = self.journal.begin(rewound)
-        epoch, first, last = self.start(keys=keys, args=arguments)
+        keys, arguments = self.journal.begin(SECRET, rewound)
+        epoch, first, last, _ = self.start(keys=keys, args=arguments)
         return epoch.decode(), first, last
 
     def entries(self) -> list[tuple[int, Event]]:

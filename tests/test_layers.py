@@ -80,8 +80,12 @@ RULES = {
     "watcher.tokens": rule(pure=True),
     "watcher.relay": rule(RELAY),
     "watcher.relay.feed": rule(
-        f"{JOURNAL} watcher.relay.outage watcher.relay.positions watcher.relay.subscriber", never="websockets celery"
+        f"{JOURNAL} watcher.relay.obstacles watcher.relay.outage watcher.relay.positions watcher.relay.snapshot"
+        " watcher.relay.subscriber",
+        never="websockets celery",
     ),
+    "watcher.relay.obstacles": rule(f"{JOURNAL} watcher.relay.outage", never="websockets celery"),
+    "watcher.relay.snapshot": rule(JOURNAL, never="websockets celery"),
     "watcher.relay.positions": rule(f"{JOURNAL} watcher.relay.batched watcher.relay.outage", never="websockets celery"),
     "watcher.relay.batched": rule(never="celery redis websockets"),
     "watcher.relay.payloads": rule(RELAY, never="websockets"),
@@ -158,7 +162,8 @@ RULES = {
     "watcher.ready": rule(never="redis websockets starlette uvicorn"),
     "watcher.guard": rule(never="anyio celery click redis starlette uvicorn websockets"),
     "watcher.guarded": rule("watcher.guard", never="celery redis websockets starlette uvicorn"),
-    "watcher.embedded": rule("watcher.guarded", never="celery websockets starlette uvicorn"),
+    "watcher.private": rule(never="celery redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.embedded": rule("watcher.guarded watcher.private", never="celery websockets starlette uvicorn"),
     "watcher.cli": rule("watcher"),
     "watcher.__main__": rule("watcher.cli"),
     "tasks": rule("watcher tasks", never="watcher.relay watcher.client"),

@@ -99,13 +99,27 @@ def test_the_image_takes_nothing_that_is_not_locked() -> None:
 
 
 def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
-    for name in ("worker", "relay"):
-        service = compose["services"][name]
-        assert service["read_only"] is True
-        assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert not {"privileged", "cap_add", "pid", "network_mode", "volumes", "devices"} & service.keys()
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["tmpfs"] == ["/tmp"], name
+        dangerous = {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices", "userns_mode", "group_add"}
+        assert not dangerous & service.keys(), name
+        # Without capabilities root can't become anybody else, so none of them may begin as root.
+        own = service.get("build") == "."
+        assert own or re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
     assert not [line for line in dockerfile() if line.startswith("ADD ")]
+
+
+def test_only_named_volumes_are_written_to(compose: dict[str, Any]) -> None:
+    volumes = {name: service.get("volumes", []) for name, service in compose["services"].items()}
+    assert volumes == {"valkey": ["valkey:/data"], "worker": [], "relay": []}
+
+
+def test_compose_publishes_one_port_and_on_loopback_only(compose: dict[str, Any]) -> None:
+    published = {name: service.get("ports", []) for name, service in compose["services"].items()}
+    assert published == {"valkey": [], "worker": [], "relay": ["127.0.0.1:5556:5556"]}
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import logging
 import secrets
 import socket
 import tempfile
 import time
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -16,12 +19,14 @@ from redis.retry import Retry
 
 from watcher.errors import WatcherError
 from watcher.guarded import Guarded
+from watcher.private import UMASK, make_private
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 __all__ = ["Embedded", "EmbeddedError", "available"]
+
+logger = logging.getLogger(__name__)
 
 # Valkey needs milliseconds to end: there is nothing to save, or the append-only file is written already.
 _STOP = "SIGTERM=2"
@@ -29,6 +34,14 @@ _START_SECONDS = 10.0
 # A free port may be taken by another process between our look and the server's bind.
 _PORT_TRIES = 5
 _LOCALHOST = "localhost"
+#: What clients may do: everything that is about data, and nothing that is about the server: its configuration (and so
+#: where it writes files), its end, its replicas, its users, its modules, other clients and what they say. MIGRATE and
+#: RESTORE are for servers among themselves.
+_RIGHTS: Final = "~* &* +@all -@admin -migrate -restore -restore-asking -swapdb -script|debug"
+_ALL_RIGHTS: Final = "~* &* +@all"
+#: Whose answer says that it is our server which has come up, and not another that has taken the port meanwhile. It may
+#: do nothing else; a signal ends the server.
+_SUPERVISOR: Final = "watcher-supervisor"
 
 
 class EmbeddedError(WatcherError):
@@ -43,11 +56,16 @@ def available() -> bool:
 class Embedded:
     """A running valkey-server on loopback; it ends with :meth:`close`, and when this process dies.
 
+    Its clients may do what is about data, and nothing that is about the server (``CONFIG``, ``SHUTDOWN``,
+    ``REPLICAOF``, …). Its files are for this user alone.
+
     :param host: loopback address or ``localhost`` (IPv4, and IPv6 where there is one) to listen on.
     :param port: 0 takes a free one.
     :param username: with ``password`` what clients must authenticate with; None is Redis's default user.
-    :param data: directory that keeps the data from one run to the next (append-only file); None forgets at the end.
+    :param data: directory that keeps the data from one run to the next (append-only file), and nothing else.
+        It is made, and closed to other users; the log says where it can't be. None forgets at the end.
     :param databases: how many there are.
+    :param restricted: False lets clients do everything.
     :raises EmbeddedError: the wheel is not installed, or the server doesn't start, for example on a taken port.
     """
 
@@ -60,12 +78,15 @@ class Embedded:
         password: str | None = None,
         data: Path | None = None,
         databases: int = 16,
+        restricted: bool = True,
     ) -> None:
         self.host = host
         self._data = data
         self._databases = databases
-        # How we know our server from another that has taken the port meanwhile: it would answer a PING as well.
-        self._mark = f"watcher-{secrets.token_hex(8)}.rdb"
+        self._own = secrets.token_hex(16)  # the supervisor's password
+        self._users = _users(username, password, self._own, _RIGHTS if restricted else _ALL_RIGHTS)
+        if data is not None:
+            self._close_to_others(data)
         for tries_left in reversed(range(_PORT_TRIES if port == 0 else 1)):
             self.port = port or _free_port(host)
             try:
@@ -74,12 +95,22 @@ class Embedded:
             except EmbeddedError:
                 if not tries_left:
                     raise
-        if password is not None:
-            self._require(username, password)
+
+    @staticmethod
+    def _close_to_others(data: Path) -> None:
+        try:
+            wrong = make_private(data)
+        except OSError as error:
+            raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+        for line in wrong:
+            logger.warning("%s", line)
 
     def _start(self) -> Guarded:
-        with tempfile.TemporaryFile() as log:
-            guarded = Guarded(self._command(), steps=_STOP, output=log)
+        # Not on the command line, where every user of the machine could read it; it is read once, at the start.
+        with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile("w", prefix="watcher-valkey-") as users:
+            users.write("\n".join(self._users))
+            users.flush()
+            guarded = Guarded(self._command(users.name), steps=_STOP, output=log, umask=UMASK)
             try:
                 self._wait_until_ready(guarded)
             except BaseException as error:
@@ -93,10 +124,8 @@ class Embedded:
                 raise EmbeddedError(f"valkey-server doesn't start on {self.host}:{self.port}: {reason}") from None
             return guarded
 
-    def _command(self) -> list[str]:
+    def _command(self, configuration: str) -> list[str]:
         bind = ["127.0.0.1", "-::1"] if self.host == _LOCALHOST else [self.host]  # "-": where there is such an address
-        if self._data is not None:
-            self._data.mkdir(parents=True, exist_ok=True)
         # Without data nothing is saved, so nothing is written to the directory.
         directory = str(self._data.resolve()) if self._data else tempfile.gettempdir()
         options = {
@@ -104,40 +133,32 @@ class Embedded:
             "bind": bind,
             "databases": [str(self._databases)],
             "dir": [directory],
-            "dbfilename": [self._mark],
             "save": [""],
             "appendonly": ["yes" if self._data else "no"],
             "loglevel": ["warning"],
         }
-        command = [str(_binary())]
+        command = [str(_binary()), configuration]
         for name, values in options.items():
             command += [f"--{name}", *values]
         return command
 
     def _wait_until_ready(self, guarded: Guarded) -> None:
         end = time.monotonic() + _START_SECONDS
-        with self._client() as redis:
+        redis = Redis(
+            self.address, self.port, username=_SUPERVISOR, password=self._own, socket_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),
+        )  # fmt: skip
+        with redis:
             while time.monotonic() < end:
                 if guarded.poll() is not None:
                     raise TimeoutError(f"it ended at once, with exit code {guarded.poll()}")
                 try:
                     redis.ping()
-                    if self._mark in redis.config_get("dbfilename").values():
-                        return
                 except (RedisError, OSError):  # not listening yet, still loading its data, or somebody else
-                    pass
-                time.sleep(0.01)
+                    time.sleep(0.01)
+                else:
+                    return
         raise TimeoutError(f"no answer within {_START_SECONDS:g} s")
-
-    def _require(self, username: str | None, password: str) -> None:
-        # Over the connection, not on the command line, where every user of the machine could read it.
-        with self._client() as redis:
-            if username not in (None, "default"):
-                redis.execute_command("ACL", "SETUSER", username, "on", f">{password}", "~*", "&*", "+@all")
-            redis.config_set("requirepass", password)
-
-    def _client(self) -> Redis:
-        return Redis(self.address, self.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), decode_responses=True)
 
     @property
     def process(self) -> Guarded:
@@ -165,6 +186,19 @@ class Embedded:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _users(username: str | None, password: str | None, own: str, rights: str) -> list[str]:
+    """The users as lines of a configuration; of passwords only digests, and in digits that need no quoting."""
+    proof = f"#{hashlib.sha256(password.encode()).hexdigest()}" if password is not None else "nopass"
+    names = ["default", *([_quoted(username)] if username not in (None, "default") else [])]
+    lines = [f"user {name} reset on {proof} {rights}" for name in names]
+    return [*lines, f"user {_SUPERVISOR} reset on #{hashlib.sha256(own.encode()).hexdigest()} +ping"]
+
+
+def _quoted(name: str) -> str:
+    """A word of a configuration, whatever is in it."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in name.encode()) + '"'
 
 
 def _binary() -> Path:

@@ -30,6 +30,7 @@ class Guarded:
     :param output: where its standard output and standard error go; None: to this program's standard error.
     :param descriptors: file descriptors that the command inherits under the same numbers. The caller closes its own.
     :param outlived_by: others that must live as long as this one, when this process dies: a server of its clients.
+    :param umask: of the command; -1 is this process's own.
     :raises OSError: the guard can't be started.
     """
 
@@ -42,6 +43,7 @@ class Guarded:
         output: IO[bytes] | None = None,
         descriptors: Sequence[int] = (),
         outlived_by: Sequence[Guarded] = (),
+        umask: int = -1,
     ) -> None:
         self._seconds = sum(step.seconds for step in guard.parse_steps(steps))
         # Nobody inherits a pipe's ends, save the guards that are handed one below.
@@ -56,6 +58,7 @@ class Guarded:
                 stderr=target,
                 env=env,
                 pass_fds=[*descriptors, *(other.lifeline for other in outlived_by)],
+                umask=umask,
                 start_new_session=True,  # the terminal's Ctrl-C is for this program; it ends the others in order
             )
         except BaseException:

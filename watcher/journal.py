@@ -14,6 +14,9 @@ This module does no I/O: it builds the arguments and reads the replies.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ import msgspec
 __all__ = [
     "BATCH_BYTES",
     "BATCH_EVENTS",
+    "SECRET_LENGTH",
     "Appended",
     "Batch",
     "Journal",
@@ -31,6 +35,7 @@ __all__ = [
     "batches",
     "entry",
     "entry_id",
+    "is_authentic",
     "open_line",
     "open_lines",
     "parse_live",
@@ -44,6 +49,10 @@ BATCH_BYTES: Final = 512 * 1024
 # few enough that whoever looks for one event doesn't get much else.
 _ENTRY_EVENTS: Final = 64
 _ENTRY_BYTES: Final = 16 * 1024
+#: How long the live channel's secret is, in characters …
+SECRET_LENGTH: Final = 32
+#: … and the code by it that a message has.
+_CODE_LENGTH: Final = 40
 #: A repeated batch is recognised for this long, in seconds: far longer than anyone retries.
 WRITER_TTL: Final = 3600
 
@@ -129,6 +138,14 @@ class Journal:
         return self._key(f"live:{self.database}")
 
     @property
+    def live_secret(self) -> str:
+        """String: by what messages on :attr:`live` have a code; see :func:`is_authentic`.
+
+        Whoever may read the journal may read it. Who may do no more than publish can't.
+        """
+        return self._key("live:secret")
+
+    @property
     def quiet(self) -> str:
         """Channel on which nothing is published: it keeps a connection subscribed that would be to nothing else."""
         return self._key("quiet")
@@ -158,7 +175,7 @@ class Journal:
         :param number: 1, 2, 3, … A number that is not greater than the last one is a repeat, and ignored.
         :param records: at most :data:`BATCH_EVENTS`.
         """
-        keys = [self.stream, self.open, self.open_lines, self.closed, self.closed_older, self.writer(writer)]
+        keys = [*_appended_to(self), self.writer(writer)]
         entries = [records] if len(records) == 1 else list(_cut(records, _ENTRY_EVENTS, _ENTRY_BYTES))
         told = ([each.id for each in records], [each.standing for each in records], [len(each) for each in entries])
         arguments: list[str | int | bytes] = [number, WRITER_TTL, self.history, self.history_bytes, self.live]
@@ -166,13 +183,27 @@ class Journal:
         arguments += [b"\n".join([each.line for each in records]) for records in entries]
         return keys, arguments
 
-    def begin(self, rewound: str = "") -> tuple[list[str], list[str]]:
+    def begin(self, secret: str, rewound: str = "") -> tuple[list[str], list[str]]:
         """Keys and arguments of a call of :data:`watcher.scripts.BEGIN`.
 
+        :param secret: what :attr:`live_secret` becomes where there is none; random, :data:`SECRET_LENGTH` long.
         :param rewound: the stream's last id, where what lies before it is known to be not what was there once: then
             the journal gets a new epoch, unless the stream ends elsewhere by now.
         """
-        return [self.stream, self._key("renewed")], [rewound, self.live]
+        return [self.stream, self.live_secret, self.renewed], [rewound, self.live, secret]
+
+    @property
+    def renewed(self) -> str:
+        """The stream while it gets a new epoch: it is there within a script only."""
+        return self._key("renewed")
+
+
+@functools.lru_cache(maxsize=64)
+def _appended_to(journal: Journal) -> tuple[str, ...]:
+    """The keys of each append; made once, for they go with every batch that a worker tells."""
+    return (
+        journal.stream, journal.open, journal.open_lines, journal.closed, journal.closed_older, journal.live_secret
+    )  # fmt: skip
 
 
 def entry_id(epoch: str, offset: int) -> str:
@@ -198,15 +229,38 @@ def entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Batch:
 
 
 def parse_live(message: bytes) -> Batch:
-    """Read what the live channel carried: ``EPOCH FIRST``, then a line an event. No line: only the epoch is new.
+    """Read what the live channel carried: ``EPOCH FIRST CODE``, then a line an event. No line: only the epoch is new.
+
+    Anybody may have published it, see :func:`is_authentic`. There is no code while the journal has no secret.
 
     :raises ValueError: the message is not of this form.
     """
     head, *lines = message.split(b"\n")
-    epoch, first = head.split()
+    epoch, first, *code = head.split()
+    if len(code) > 1:
+        raise ValueError("more than a code")
     if not _is_offset(first):
         raise ValueError("no offset")
     return Batch(epoch.decode("ascii"), int(first), lines)
+
+
+def is_authentic(message: bytes, batch: Batch, secret: bytes) -> bool:
+    """Whether a message on the live channel has the code of its place, by the journal's secret.
+
+    Then the script has published it, or somebody who has heard it from there: after all who listen, and after it was
+    in the stream. One that has none is a reason to look at the stream, and no more: it takes nothing but a right to
+    publish.
+
+    :param batch: what :func:`parse_live` has read of it.
+    :param secret: what :attr:`Journal.live_secret` holds; nothing is authentic without one.
+    """
+    end = message.find(b"\n")
+    place, _, code = message[: max(end, 0)].rpartition(b" ")
+    if not secret or len(code) != _CODE_LENGTH:
+        return False
+    # Not called security, for builds of OpenSSL that refuse it then; keyed as it is no collision of it helps anybody.
+    wanted = hashlib.sha1(b"%b%b %d%b" % (secret, place, batch.last, secret), usedforsecurity=False).hexdigest()
+    return hmac.compare_digest(wanted.encode("ascii"), code)
 
 
 def open_line(value: bytes) -> tuple[int, bytes]:

@@ -80,6 +80,16 @@ local function new_epoch()
 end
 """
 
+# What is published of a batch: see :func:`watcher.journal.parse_live`, and ``is_authentic``. SHA-1 is the one digest
+# that scripts have; the secret is at both ends, so that nobody can lengthen what he has heard the code of.
+_LIVE: Final = """
+local function message(secret, epoch, first, last, lines)
+  local head = epoch .. ' ' .. int(first)
+  if secret then head = head .. ' ' .. redis.sha1hex(secret .. head .. ' ' .. int(last) .. secret) end
+  return head .. '\\n' .. lines
+end
+"""
+
 #: A worker is there: KEYS the hash of workers; ARGV its name there, and when it started. Redis' clock says when, so
 #: that those of workers and relays may differ.
 BEAT: Final = "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])"
@@ -92,15 +102,17 @@ APPEND: Final = (
     _ENTRY
     + _SPLIT
     + _POSITION
+    + _LIVE
     + ORDER
     + """
-local stream, open, open_lines, closed, closed_older, writer = unpack(KEYS)
+local stream, open, open_lines, closed, closed_older, live_secret, writer = unpack(KEYS)
 local batch, writer_ttl = tonumber(ARGV[1]), ARGV[2]
 local max_events, max_bytes, live = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local ids, standings, counts = unpack(cmsgpack.unpack(ARGV[6]))
 local at = position(stream)
 
-local repeated = number(redis.call('GET', writer)) >= batch
+local last_batch, secret = unpack(redis.call('MGET', writer, live_secret))
+local repeated = number(last_batch) >= batch
 if repeated or #ids == 0 then return {at.epoch or '', at.offset, 0} end
 
 -- What is known of each task in the batch: a task that has been opened again is in open and in closed.
@@ -265,20 +277,21 @@ if passes(at.offset, offset, max_events, 64) or passes(at.bytes, bytes, max_byte
   end
 end
 
-redis.call('PUBLISH', live, epoch .. ' ' .. int(at.offset + 1) .. '\\n' .. table.concat(published, '\\n'))
+redis.call('PUBLISH', live, message(secret, epoch, at.offset + 1, offset, table.concat(published, '\\n')))
 return {epoch, offset, offset - at.offset}
 """
 )
 
 #: Make sure that there is a journal, or give a rewound one a new epoch: see :meth:`watcher.journal.Journal.begin`.
-#: Offsets stay, so what was trimmed stays known. Replies with the epoch and the offsets of the first event and of the
-#: last one that was ever added (first = last + 1 where there is none).
+#: Offsets stay, so what was trimmed stays known. Replies with the epoch, the offsets of the first event and of the
+#: last one that was ever added (first = last + 1 where there is none), and the secret of the live channel, which is
+#: made where there is none; empty where Redis doesn't take it.
 BEGIN: Final = (
     _ENTRY
     + _POSITION
     + """
-local stream, renewed = unpack(KEYS)
-local rewound, live = ARGV[1], ARGV[2]
+local stream, live_secret, renewed = unpack(KEYS)
+local rewound, live, fresh = ARGV[1], ARGV[2], ARGV[3]
 local at = position(stream)
 local epoch = at.epoch
 if not epoch then
@@ -307,7 +320,9 @@ elseif at.id == rewound then
   redis.call('RENAME', renewed, stream)
   redis.call('PUBLISH', live, epoch .. ' ' .. int(at.offset + 1))
 end
-return {epoch, at.oldest and entry(at.oldest).first or at.offset + 1, at.offset}
+local secret = redis.call('MGET', live_secret)[1]
+if (not secret or #secret ~= #fresh) and not redis.pcall('SET', live_secret, fresh).err then secret = fresh end
+return {epoch, at.oldest and entry(at.oldest).first or at.offset + 1, at.offset, secret or ''}
 """
 )
 

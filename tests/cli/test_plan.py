@@ -65,6 +65,29 @@ def test_password_and_database_of_the_url_are_the_stand_ins_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "locked"),
+    [
+        ("redis://localhost:7000/3", "redis://:p%40ss@localhost:7000/3"),
+        ("redis://localhost:7000/3?socket_timeout=5", "redis://:p%40ss@localhost:7000/3?socket_timeout=5"),
+        ("redis://me@127.0.0.1:7000", "redis://me:p%40ss@127.0.0.1:7000"),
+        ("redis://[::1]:7000/3", "redis://:p%40ss@[::1]:7000/3"),
+        ("redis://", "redis://:p%40ss@localhost"),
+        ("redis:///3", "redis://:p%40ss@localhost/3"),
+        ("redis://localhost/3;redis://127.0.0.1:7001/3", "redis://:p%40ss@localhost/3;redis://127.0.0.1:7001/3"),
+    ],
+)
+def test_a_stand_in_has_a_password_of_its_own_where_the_url_names_none(url: str, locked: str) -> None:
+    decided = plan(urls(broker=url), no, "p@ss")
+    assert [each.password for each in decided.stand_ins] == ["p@ss"]
+    assert decided.locked == {"broker": locked, "journal": locked}
+    assert decided.environment(str)["CELERY_BROKER_URL"] == locked
+    assert "p%40ss" not in repr(decided)
+    own = plan(urls(broker="redis://:mine@localhost"), no, "p@ss")
+    assert ([each.password for each in own.stand_ins], own.locked) == (["mine"], {})
+    assert not plan(urls(broker=url), no).locked
+
+
+@pytest.mark.parametrize(
     "url",
     [
         f"{REMOTE}/3",

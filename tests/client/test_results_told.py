@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import celery.exceptions
+import msgspec
 import pytest
 from celery import Celery
 from redis.asyncio import Redis
@@ -30,6 +31,7 @@ from watcher.scripts import APPEND
 
 pytestmark = pytest.mark.anyio
 
+_NUMBERS = itertools.count()
 WAY = ["RECEIVED", "STARTED", "SUCCESS"]
 
 
@@ -75,6 +77,27 @@ async def test_what_the_result_backend_never_hears_of_ends_too(app: Celery, resu
     identity = app.send_task("fail", ("unstored",), ignore_result=True).id
     with pytest.raises(watcher.TaskFailed, match="unstored"):
         await results.wait(identity, timeout=10)
+
+
+async def test_an_end_that_is_only_published_is_none(app: Celery, results: Results, server: Valkey) -> None:
+    """Whoever may publish on the journal's channel says that a task has ended, while it is waited for and watched."""
+    identity = f"open-{next(_NUMBERS)}"
+    opened = Event(id=identity, state="STARTED", timestamp=1.0, source="signal")
+    end = msgspec.structs.replace(opened, state="SUCCESS", timestamp=2.0, result=msgspec.Raw(b'"forged"'))
+    await told(server, opened)
+    waiting = asyncio.create_task(results.wait(identity, timeout=20))
+    async with results.events(identity) as events, Redis.from_url(server.url(2)) as redis:
+        first = await anext(events)
+        async with redis.pubsub() as hearing:
+            await hearing.subscribe(Journal(database=2).live)
+            await told(server, Event(id=f"other-{identity}", state="STARTED", timestamp=1.0, source="signal"))
+            heard = await anext(each["data"] async for each in hearing.listen() if each["type"] == "message")
+        place = f"{first.epoch} {first.offset + 2}".encode()
+        for head in (place, place + b" " + b"f" * 40, heard.partition(b"\n")[0]):
+            await redis.publish(Journal(database=2).live, head + b"\n" + encode(end))
+        await told(server, msgspec.structs.replace(end, result=msgspec.Raw(b'"true"')))
+        assert [decode(each.line).state async for each in events] == ["SUCCESS"]
+    assert await waiting == "true"
 
 
 async def test_what_ended_before_anyone_waited(app: Celery, results: Results, server: Valkey) -> None:

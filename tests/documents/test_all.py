@@ -40,6 +40,12 @@ RUN_BY = [
     ("README.md", "sh", "^curl ", CURL),
     ("README.md", "text", '^{"id"', CURL),
     ("README.md", "indented", "^watcher up", f"{COMMANDS}::test_up_and_serve_as_shown"),
+    (
+        "CONTRIBUTING.md",
+        "yaml",
+        "make audit",
+        "test_audit.py::test_the_example_of_continuous_integration_runs_what_there_is",
+    ),
     ("CONTRIBUTING.md", "indented", "^make", f"{COMMANDS}::test_make_knows_what_is_shown"),
     ("docs/clients.md", "sh", "watcher (submit|watch|token) ", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
     ("docs/clients.md", "text", "", f"{COMMANDS}::test_the_commands_do_what_is_shown"),

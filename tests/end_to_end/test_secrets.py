@@ -12,8 +12,13 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError
+from redis.retry import Retry
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -155,12 +160,57 @@ def test_up_and_its_children_show_no_secret(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.parametrize("address", ["redis://localhost:{port}", "redis://192.0.2.1:{port}"])
+def test_with_a_secret_the_embedded_server_has_one_too(tmp_path: Path, address: str) -> None:
+    """Whether it stands where the app's URL leads, without a password there, or elsewhere."""
+    address = address.format(port=free_port())
+    env = {"CELERY_BROKER_URL": f"{address}/15", "CELERY_RESULT_BACKEND": f"{address}/14", "WATCHER_SECRET": SECRET}
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    command = (sys.executable, "-m", "watcher", "up", "-A", "tasks", "--port", "0", "--data", str(data))
+    with program(*command, env=env) as running:
+        url = running.wait_for_output(r"(?m)^http://\S+", timeout=30).group().rstrip("/")
+        body = {"data": b'{"task":"tasks.add","args":[2,3]}', "method": "POST", "headers": {"Prefer": "wait=20"}}
+        status, answer = said(url, "/api/tasks", ALL_TOKEN, **body)
+        assert (status, json.loads(answer)["result"]) == (200, 5), running.stderr
+        assert said(url, f"/api/tasks/{json.loads(answer)['id']}/result", ALL_TOKEN) == (200, "5")
+
+        broker, backend = urls_of_children(running.pid)
+        assert (broker.port, broker.password) == (backend.port, backend.password)
+        port, password = broker.port or 0, broker.password or ""
+        with Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(AuthenticationError):
+            stranger.get("x")
+        with Redis(port=port, db=14, password=password) as redis:
+            assert redis.exists("{watcher}:journal")
+        shown = command_lines(running.pid) + running.stdout + running.stderr
+        assert len(password) >= 32
+        assert password not in shown
+        assert "wants a password" in running.stderr
+        modes = {(each.is_dir(), each.stat().st_mode & 0o777) for each in (data, *data.rglob("*"))}
+        assert modes == {(True, 0o700), (False, 0o600)}
+        assert running.stop() == 0
+
+
+def urls_of_children(pid: int) -> list[SplitResult]:
+    """What the worker of an `up` was given for broker and result backend."""
+    for child in descendants(pid):
+        given = dict(each.partition("=")[::2] for each in Path(f"/proc/{child}/environ").read_text().split("\0"))
+        if "celery" in Path(f"/proc/{child}/cmdline").read_text():
+            return [urlsplit(given[name]) for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")]
+    raise AssertionError("no worker")
+
+
 def test_a_secret_may_be_in_a_file(redis_url: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
+    file.chmod(0o644)
     with relay(None, env={"WATCHER_REDIS_URL": redis_url, "WATCHER_SECRET_FILE": str(file)}) as serving:
         assert said(serving.url, "/api/tasks", ALL_TOKEN)[0] == 200
         assert said(serving.url, "/api/tasks", FORGED)[0] == 401
+        assert serving.stderr.count(f"WATCHER_SECRET_FILE: {file} can be read by every user of this machine") == 1
+    file.chmod(0o600)
+    with relay(None, env={"WATCHER_REDIS_URL": redis_url, "WATCHER_SECRET_FILE": str(file)}) as serving:
+        assert "every user" not in serving.stderr
     file.write_text("short")
     assert "WATCHER_SECRET_FILE" in ended("serve", WATCHER_SECRET_FILE=str(file), WATCHER_REDIS_URL=redis_url)
     assert "No such file" in ended("serve", "--secret-file", f"{file}x", WATCHER_REDIS_URL=redis_url)

@@ -15,7 +15,7 @@ from tests.relay.support import SECRET
 from tests.support.tokens import lasting
 from watcher.errors import BadRequest, Unauthorized
 from watcher.event import InvalidEvent, decode, encode, fold
-from watcher.journal import entry, open_line, parse_live
+from watcher.journal import entry, is_authentic, open_line, parse_live
 from watcher.keys import Keyring
 from watcher.order import standing
 from watcher.permissions import grant
@@ -52,7 +52,9 @@ def journal(data: bytes) -> None:
     stored = entry((b"1-7", {b"e": data, b"n": data[:3]}))
     assert (stored.last, stored.first > 0, bool(stored.lines)) == (7, True, True)
     with suppress(ValueError):
-        assert parse_live(data).last >= 0
+        batch = parse_live(data)
+        assert batch.last >= 0
+        assert not is_authentic(data, batch, b"5" * 32)
     with suppress(ValueError):
         assert open_line(data)[0] > 0
 

@@ -110,7 +110,7 @@ def publish(dice: random.Random, redis: Redis) -> Any:
     head = dice.choice(
         (b"%s %d" % (epoch, first), b"%s %d" % (epoch, first), b"1 1", b"x 1", b"", b"\xff 1", b"%s -1" % epoch,
          b"%d %d" % (int(epoch) + 1, first), b"%s %s" % (epoch, "٣".encode()), dice.randbytes(20),
-         b"99999999999999999999 1")
+         b"99999999999999999999 1", b"%s %d %s" % (epoch, first, b"0" * 40), b"%s %d " % (epoch, first) + b"\xff" * 40)
     )  # fmt: skip
     message = b"\n".join((head, *[event(dice) for _ in range(dice.randrange(3))]))
     redis.publish(JOURNAL.live, message)

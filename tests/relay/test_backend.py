@@ -22,9 +22,10 @@ from watcher.event import Event, Task
 from watcher.journal import Journal
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
-from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.feed import Feed
 from watcher.relay.history import History
 from watcher.relay.positions import Positions
+from watcher.relay.snapshot import Snapshot
 from watcher.scripts import APPEND
 from watcher.stored import event_of
 from watcher.worker.policy import Policy

@@ -64,5 +64,5 @@ def valkey_server(*, port: int = 0, data: Path | None = None) -> Iterator[Valkey
     :param port: 0 takes a free one; a fixed one is for a server that comes back at the same address.
     :param data: directory of its append-only file; None keeps nothing.
     """
-    with Embedded(port=port, data=data) as embedded:
+    with Embedded(port=port, data=data, restricted=False) as embedded:
         yield Valkey(embedded)

@@ -15,6 +15,7 @@ from typing import Final, NoReturn, ParamSpec, TypeVar
 import anyio
 import click
 
+from watcher.cli.exposed import exposed
 from watcher.cli.hiding import hide
 from watcher.cli.running import run
 from watcher.cli.terminal import plain, say
@@ -117,6 +118,9 @@ def call(options: Call, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
     """
     hide({"WATCHER_TOKEN": ("--token", options.token)})
     logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
+    key, cert = os.environ.get(KEY), os.environ.get(CERT)
+    for line in exposed(KEY if key else CERT, key or cert):  # without a key of its own, it is in the certificate's file
+        say(plain(line))
     try:
         code = run(functools.partial(_main, options, main))
     except KeyboardInterrupt:

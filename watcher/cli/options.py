@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import logging
 import os
@@ -15,6 +16,7 @@ import click
 from celery import Celery
 from celery.app.utils import find_app
 
+from watcher.cli.exposed import exposed_by_settings
 from watcher.cli.hiding import hide
 from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
 from watcher.permissions import keyring_of
@@ -33,6 +35,7 @@ __all__ = [
     "load_settings",
     "relay_options",
     "say",
+    "say_once",
 ]
 
 P = ParamSpec("P")
@@ -77,7 +80,8 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     :raises SettingError: one is not accepted, or a file that it names can't be used; so is an address that others
         reach, for a relay that is open to all.
     """
-    settings = _with_keys(Settings.load(os.environ, options))
+    given = Settings.load(os.environ, options)
+    settings = _with_keys(given)
     hide({setting(name).variable: (setting(name).option, options.get(name)) for name in _SECRETS})
     Certificate.of(settings)
     Roster.of(settings)
@@ -85,6 +89,8 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
         accepted = "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
         name = setting("host")
         raise SettingError(name.variable if options.get("host") is None else name.option, settings.host, accepted)
+    for line in exposed_by_settings(given):
+        say_once(line)
     return settings
 
 
@@ -159,6 +165,12 @@ def configure_logging(level: str) -> None:
 def say(text: str) -> None:
     """Tell the person at the terminal, on standard error."""
     click.echo(f"watcher: {text}", err=True)
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Tell it, and not again in this process."""
+    say(text)
 
 
 class _Ended(click.ClickException):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from watcher.cli.options import is_loopback
 from watcher.settings import masked
@@ -65,24 +65,32 @@ class Plan:
     :param elsewhere: number of databases of one more embedded server, on a free port; None where none is needed.
     :param moved: use → database on the server elsewhere.
     :param notes: a line for each use that says which Redis it has.
+    :param locked: use → its URL with the password that its stand-in has and the app's own URL hasn't.
     """
 
     stand_ins: tuple[Address, ...]
     elsewhere: int | None
     moved: dict[str, int]
     notes: tuple[str, ...]
+    locked: dict[str, str] = field(default_factory=dict, repr=False)
 
     def environment(self, url: Callable[[int], str]) -> dict[str, str]:
-        """Variables that point the moved uses at the server elsewhere, whose databases have these URLs."""
-        return {name: url(database) for use, database in self.moved.items() for name in _VARIABLES[use]}
+        """Variables that point the moved uses at the server elsewhere, whose databases have these URLs.
+
+        And the locked ones at their stand-in.
+        """
+        urls = self.locked | {use: url(database) for use, database in self.moved.items()}
+        return {name: found for use, found in urls.items() for name in _VARIABLES[use]}
 
 
-def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
+def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None) -> Plan:
     """Decide for each use.
 
     :param answers: whether a Redis answers at a URL; asked for loopback addresses only.
+    :param password: what a stand-in has where the app's URL names none; None: it has none then.
     """
     stand_ins: dict[tuple[str, int], Address] = {}
+    standing: dict[str, tuple[str, int]] = {}
     moved: dict[str, int] = {}
     notes: dict[str, None] = {}
     uses = {"broker": urls.broker, "result backend": urls.backend, "journal": urls.journal}
@@ -101,12 +109,18 @@ def plan(urls: Urls, answers: Callable[[str], bool]) -> Plan:
         elif (address := _address(url)) is not None:
             place = ("localhost" if address.host in _SAME else address.host, address.port)
             stand_ins[place] = _wider(address, stand_ins.get(place))
+            standing[use] = place
             notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey listens there"] = None
         else:
             moved[use] = _database(_first(url))
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {_why_not(url)}"] = None
     elsewhere = _count(moved.values()) if moved else None
-    return Plan(tuple(stand_ins.values()), elsewhere, moved, tuple(notes))
+    locked: dict[str, str] = {}
+    for use, place in standing.items():
+        if password is not None and stand_ins[place].password in (None, password):
+            stand_ins[place] = replace(stand_ins[place], password=password)
+            locked[use] = _locked(uses[use] or "", password)
+    return Plan(tuple(stand_ins.values()), elsewhere, moved, tuple(notes), locked)
 
 
 def _is_redis(url: str) -> bool:
@@ -163,6 +177,16 @@ def _address(url: str) -> Address | None:
         password=unquote(parts.password) if parts.password else None,
         databases=_count([_database(_first(url))]),
     )
+
+
+def _locked(url: str, password: str) -> str:
+    """The URL with this password; of several, the first one."""
+    first, semicolon, others = url.partition(";")
+    scheme, _, rest = first.partition("://")
+    end = min(found for mark in "/?#" if (found := f"{rest}{mark}".find(mark)) >= 0)
+    user, _, host = rest[:end].rpartition("@")
+    name = user.partition(":")[0]
+    return f"{scheme}://{name}:{quote(password, safe='')}@{host or 'localhost'}{rest[end:]}{semicolon}{others}"
 
 
 def _wider(address: Address, other: Address | None) -> Address:

@@ -7,8 +7,18 @@ from typing import Any, Final
 import click
 from celery import Celery
 
+from watcher.cli.exposed import exposed_by_target
 from watcher.cli.listening import address_of, listen
-from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
+from watcher.cli.options import (
+    app_option,
+    configure_logging,
+    ending,
+    load_app,
+    load_settings,
+    relay_options,
+    say,
+    say_once,
+)
 from watcher.cli.running import leave_quietly, run, until_signalled
 from watcher.cli.streams import OutputLost
 from watcher.configured import journal_target
@@ -51,6 +61,8 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
     :raises RedisUnreachable: the Redis doesn't answer.
     """
     target = journal_target(settings, app)
+    for line in exposed_by_target(target):
+        say_once(line)
     with listen(settings.host, settings.port) as sock:
         from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from watcher.cli.calling import MISUSED, channel_of, leave, seconds
+from watcher.cli.exposed import exposed
 from watcher.cli.streams import is_closed
+from watcher.cli.terminal import plain, say
 from watcher.errors import SettingError
 from watcher.permissions import issue, literally
 from watcher.tokens import asked, signing_secret
@@ -46,6 +49,9 @@ def token(
         key = signing_secret(secret, "--secret")
     except SettingError as error:
         leave(str(error), MISUSED)
+    if secret is None:
+        for line in exposed("WATCHER_SECRET_FILE", os.environ.get("WATCHER_SECRET_FILE")):
+            say(plain(line))
     watch = [*map(literally, map(channel_of, channels)), *globs]
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")

@@ -14,8 +14,18 @@ import click
 from anyio import to_thread
 from celery import Celery
 
+from watcher.cli.exposed import exposed_by_target
 from watcher.cli.listening import address_of, listen_nearby
-from watcher.cli.options import app_option, configure_logging, ending, load_app, load_settings, relay_options, say
+from watcher.cli.options import (
+    app_option,
+    configure_logging,
+    ending,
+    load_app,
+    load_settings,
+    relay_options,
+    say,
+    say_once,
+)
 from watcher.cli.provide import provide_redis
 from watcher.cli.running import Ending, leave_quietly, run, until_signalled
 from watcher.cli.serve import announce
@@ -73,6 +83,8 @@ def up(
         servers = provide_redis(settings, celery, data, stack)
         settings = load_settings(options, insecure=insecure)  # again: the journal may be in an embedded server now
         target = journal_target(settings, celery)
+        for line in exposed_by_target(target):
+            say_once(line)
         environment = {**os.environ, **_as_variables(options)}
         guarded = [server.process for server in servers]
         worker = stack.enter_context(Worker(app, worker_options, env=environment, outlived_by=guarded))

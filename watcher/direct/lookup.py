@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from watcher.direct.line import REFUSALS, backoff
 from watcher.entries import entries
 from watcher.event import is_final
-from watcher.journal import Journal, open_lines
+from watcher.journal import SECRET_LENGTH, Journal, entry, open_lines
 from watcher.order import rank
 from watcher.scripts import KNOWN
 
-__all__ = ["Batches", "Look", "Lookup", "Past", "Peek", "peek"]
+__all__ = ["NOTHING", "Batches", "Live", "Look", "Lookup", "Past", "Peek", "peek"]
 
 logger = logging.getLogger("watcher.direct")
 
@@ -72,6 +73,21 @@ class Look(NamedTuple):
     def ended(self) -> bool:
         """Whether the journal knows that it has ended."""
         return is_final(self.state)
+
+
+class Live(NamedTuple):
+    """What is believed on the live channel: what has a code by ``secret``, of ``epoch`` and beyond ``offset``.
+
+    Whoever listens there may say again what he has heard, with other lines: of a place that is in the stream already.
+    """
+
+    secret: bytes
+    epoch: str
+    offset: int
+
+
+#: Nothing is: each event is a reason to look its task up.
+NOTHING: Final = Live(b"", "", 0)
 
 
 class Batches:
@@ -140,6 +156,23 @@ class Lookup:
         """What the result backend has of each."""
         found: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
         return list(found)
+
+    async def live(self) -> Live:
+        """By what the journal's live channel is believed from now on; its secret is made where there is none."""
+        key = self._journal.live_secret
+        for _ in range(2):
+            pipeline: Any = self._redis.pipeline(transaction=True)
+            _ = pipeline.mget([key])  # only queued: there is nothing to wait for
+            _ = pipeline.xrevrange(self._journal.stream, count=1)
+            values, newest = await pipeline.execute(raise_on_error=False)
+            if isinstance(values, Exception) or isinstance(newest, Exception):
+                break
+            if values[0] is not None:
+                last = entry(newest[0]) if newest else None
+                return Live(values[0], last.epoch if last else "", last.last if last else 0)
+            with suppress(ResponseError):  # full, a replica, no right to
+                await self._redis.set(key, secrets.token_hex(SECRET_LENGTH // 2), nx=True)
+        return NOTHING
 
     async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, Look]:
         """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""

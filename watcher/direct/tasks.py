@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 from watcher.direct.errors import RedisRefused
 from watcher.direct.interest import Interest
 from watcher.direct.line import Line
-from watcher.direct.lookup import Batches, Look, Lookup, Past, Peek, peek
+from watcher.direct.lookup import NOTHING, Batches, Look, Lookup, Past, Peek, peek
 from watcher.errors import WatcherError
-from watcher.journal import Journal, parse_live
+from watcher.journal import Batch, Journal, is_authentic, parse_live
 
 __all__ = ["Listener", "Tasks"]
 
@@ -67,6 +67,9 @@ class Tasks:
         self._looks = Batches(self._look, self._refuse, _AT_ONCE)
         self._searches = Batches(self._search, self._refuse, _IN_ONE_PASS)
         self._closed: WatcherError | None = None
+        self._passed_over = False  # a message that was no batch
+        self._live = NOTHING  # what is believed on the journal's live channel …
+        self._asks_live = True  # … which is looked up with the next task that is
 
     def start(self, group: TaskGroup) -> None:
         """Listen, until the group is cancelled."""
@@ -106,7 +109,8 @@ class Tasks:
     # What the line hears.
 
     def opened(self) -> None:
-        """Each task is subscribed to anew, and then looked up: nothing is to be done."""
+        """Each task is subscribed to anew, and then looked up."""
+        self._live, self._asks_live = NOTHING, True
 
     def ready(self, name: str) -> None:
         """From now on it is listened to; now what was before is looked up."""
@@ -117,20 +121,36 @@ class Tasks:
         self._looks.ask(name)
 
     def told(self, data: bytes) -> None:
-        """A batch of events was appended to the journal."""
+        """A batch of events was appended to the journal, or somebody says so: then what is true is looked up."""
         if not self._interest:
             return
         try:
             batch = parse_live(data)
         except ValueError:
-            logger.warning("passed over a message on the journal's channel that is no batch of events")
+            if not self._passed_over:  # once: anybody may publish there, any number of them
+                logger.warning("passed over a message on the journal's channel that is no batch of events")
+            self._passed_over = True
             return
+        authentic = self._believes(data, batch)
         for offset, line in enumerate(batch.lines, batch.first):
             told = peek(line)
-            if told is not None:
+            if told is None:
+                continue
+            if authentic:
                 for listener in self._interest.listeners(told.id):
                     if listener.on_event(batch.epoch, offset, line, told):
                         self._looks.ask(told.id)
+            elif self._interest.listeners(told.id):
+                self._looks.ask(told.id)
+
+    def _believes(self, data: bytes, batch: Batch) -> bool:
+        if batch.epoch != self._live.epoch or not is_authentic(data, batch, self._live.secret):
+            self._asks_live = True
+            return False
+        if batch.first <= self._live.offset:
+            return False
+        self._live = self._live._replace(offset=batch.last)
+        return True
 
     def refused(self, error: Exception) -> None:
         """Nobody can be told of anything."""
@@ -139,6 +159,7 @@ class Tasks:
 
     def journal_opened(self) -> None:
         """The journal's own line is there again: what it would have said is looked up."""
+        self._live, self._asks_live = NOTHING, True
         for name in self._interest:
             self._looks.ask(name)
 
@@ -162,14 +183,20 @@ class Tasks:
 
     async def _known(self, identities: list[str]) -> dict[str, Look]:
         if not self._apart:
-            return await self._lookup.known(identities, self._wanting_lines(identities))
+            return await self._ask(identities)
         if not self._journal_line.open:
             return {}
         try:
-            return await self._lookup.known(identities, self._wanting_lines(identities))
+            return await self._ask(identities)
         except (RedisError, OSError) as error:
             logger.debug("the journal can't be asked: %s", error)
             return {}  # results are had without it; when it is there again, all is looked up again
+
+    async def _ask(self, identities: list[str]) -> dict[str, Look]:
+        if self._asks_live:  # first, so that of what is told from the look on nothing has to be looked up
+            self._asks_live = False
+            self._live = await self._lookup.live()
+        return await self._lookup.known(identities, self._wanting_lines(identities))
 
     def _wanting_lines(self, identities: list[str]) -> list[str]:
         return [name for name in identities if any(each.wants_lines for each in self._interest.listeners(name))]

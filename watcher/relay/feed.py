@@ -2,58 +2,46 @@
 
 Pub/sub forgets a message the moment nobody listens, so it serves as a bell and a fast lane only: the feed subscribes,
 then reads the stream from the last offset that it has, and drops what it has seen. A jump in the offsets is a hole, and
-it reads the stream. After each break it looks whether the last event that it has is still there; where it is another,
-the stream was rewound (a replica that lagged was promoted, a backup restored), and gets a new epoch.
+it reads the stream. The lane is for what the journal's script has published, which has a code by the journal's secret;
+for whoever else may publish there it is a bell, and the stream says what is true.
+
+After each break it looks whether the last event that it has is still there; where it is another, the stream was rewound
+(a replica that lagged was promoted, a backup restored), and gets a new epoch.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from watcher.entries import entries
-from watcher.journal import Batch, Journal, entry, entry_id, open_line, open_lines, parse_live
+from watcher.journal import Batch, Journal, entry, entry_id, is_authentic, parse_live
+from watcher.relay.obstacles import obstacle
 from watcher.relay.outage import why
 from watcher.relay.positions import Positions
+from watcher.relay.snapshot import Snapshot, snapshot
 from watcher.relay.subscriber import subscribed
-from watcher.scripts import BEGIN, KNOWN
 
-__all__ = ["Feed", "Sink", "Snapshot"]
+__all__ = ["Feed", "Sink"]
 
 logger = logging.getLogger(__name__)
 
-#: Unfinished tasks asked for at once, about: one reply stays within a few MiB.
-_PAGE: Final = 1000
-#: What is more than is kept here is let go of in pieces of so many bytes, or of a page: each moves all that stays.
-_SPARE: Final = 4 * 1024 * 1024
-#: A hole in the offsets is filled where it is no larger than this.
-_HOLE: Final = 10_000
 #: Reading all of a journal takes less than this, in seconds.
 _CATCH_UP: Final = 30.0
 #: So often it is looked whether the journal can be appended to, in seconds.
 _LOOK: Final = 2.0
+#: After a look at the journal that anybody could ask for by publishing, the next one waits for so many seconds …
+_PAUSE: Final = 0.02
+#: … and the log says this often at most what came there, in seconds.
+_SAY: Final = 10.0
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The whole journal at one moment.
-
-    :param first: offset of the first of ``lines``, or of the next event where there is none.
-    :param kept: older events of unfinished tasks, ascending by offset.
-    """
-
-    epoch: str
-    first: int
-    kept: Sequence[tuple[int, bytes]]
-    lines: Sequence[bytes]
 
 
 class Sink(Protocol):
@@ -83,12 +71,17 @@ class Feed:
         self._redis = redis
         self._journal = journal
         self._sink = sink
-        self._begin = redis.register_script(BEGIN)
         self._positions = positions
-        self._known = redis.register_script(KNOWN)
         self._epoch = ""
         self._offset = 0
         self._newest = b""  # the event at _offset: what tells a rewound stream from one that grew
+        self._heard = 0  # offset of the last event that was published: others may have been read from the stream
+        self._secret = b""  # of the live channel; it comes with each look at where the journal stands
+        self._doubts = anyio.Event()  # something was published that is only a reason to look
+        self._reading = anyio.Lock()  # one reads the stream at a time
+        self._restarting = False  # then nothing may be handed on
+        self._foreign = 0  # messages that no writer of the journal has published, since the log told of some …
+        self._told_of_foreign = -_SAY  # … at that time
         #: Why the feed is not caught up, or None where it is.
         self.trouble: str | None = "starting"
         #: Once it has read the journal, or Redis refuses to begin one (a replica, memory that is full).
@@ -104,6 +97,7 @@ class Feed:
                     attempt = 0
                     async with anyio.create_task_group() as group:
                         group.start_soon(self._look_beside)
+                        group.start_soon(self._look_again)
                         await subscriber.listen(self._hear, self._hear_slowly)
             except* (RedisError, OSError, TimeoutError) as errors:
                 error = _first(errors)
@@ -124,12 +118,7 @@ class Feed:
 
     async def _catch_up(self) -> None:
         with anyio.fail_after(_CATCH_UP):
-            epoch, first, last = await self._positions.position()
-            if epoch != self._epoch:
-                await self._restart(epoch, first)
-            else:
-                await self._verify(first, last)
-                await self._read()
+            await self._look()
         if self.trouble not in (None, "starting"):
             logger.info("connected to Redis again")
         self._say(None)
@@ -141,88 +130,45 @@ class Feed:
             self._sink.disturb(trouble)
 
     async def _restart(self, epoch: str, first: int) -> None:
-        """Read the whole journal, the unfinished tasks last: what has left the stream meanwhile has gone to them.
+        """Read the whole journal; nothing is handed on meanwhile.
 
         :param first: offset of the next event, should the stream be empty.
         """
-        lines: list[bytes] = []
-        size, oldest = 0, 0
-        async for batch in entries(self._redis, self._journal.stream, epoch):
-            oldest = oldest or batch.first
-            # The script leaves no hole, but somebody else may: what is missing counts as lines that are no events,
-            # and where that is much, what lies before it is lost.
-            hole = batch.first - first - len(lines)
-            if not lines or hole > _HOLE:
-                first, lines, size = batch.first, [], 0
-            else:
-                lines += [b""] * hole
-            fresh = batch.lines[max(0, first + len(lines) - batch.first) :]
-            lines += fresh
-            size += sum(map(len, fresh))
-            if len(lines) > self._journal.history + _PAGE or size > self._journal.history_bytes + _SPARE:
-                gone, size = self._excess(lines, size)
-                del lines[:gone]
-                first += gone
-        gone, size = self._excess(lines, size)
-        del lines[:gone]
-        first += gone
-        kept = await self._kept(oldest, first)
-        self._epoch, self._offset = epoch, first + len(lines) - 1
-        self._newest = lines[-1] if lines else b""
-        self._sink.restart(Snapshot(epoch, first, kept, lines))
+        self._restarting = True
+        try:
+            found = await snapshot(self._redis, self._journal, epoch, first)
+        finally:
+            self._restarting = False
+        if epoch != self._epoch:
+            self._heard = 0
+        self._epoch, self._offset = epoch, found.first + len(found.lines) - 1
+        self._newest = found.lines[-1] if found.lines else b""
+        self._sink.restart(found)
 
-    async def _kept(self, oldest: int, first: int) -> list[tuple[int, bytes]]:
-        """The events of unfinished tasks that lie before the offset ``first``, ascending.
+    async def _look(self) -> None:
+        """See whether the journal is the one that is being read, and read what is new; all of it, if it is another.
 
-        :param oldest: offset of the stream's first event a moment ago.
+        :raises _Rewound: the event that was read last is not the one at its offset any more.
         """
-        kept: dict[int, bytes] = {}
-        places: list[bytes] = []
-        strange = 0
-        async for field, value in self._redis.hscan_iter(self._journal.open_lines, count=_PAGE):
-            try:
-                offset, line = open_line(value)
-            except ValueError:
-                strange += 1
-                continue
-            if line and offset < first:
-                kept[offset] = line
-            elif oldest <= offset < first:
-                places.append(field)  # the stream has more than is kept here, or had
-        if strange:
-            logger.warning("passed over %d entries of %s that are no events", strange, self._journal.open_lines)
-        for start in range(0, len(places), _PAGE):
-            _, known = await self._known(
-                keys=[self._journal.stream, self._journal.open_lines], args=places[start : start + _PAGE]
-            )
-            kept.update((offset, line) for offset, line in open_lines(known) if offset < first)
-        return sorted(kept.items())
+        offset, newest = self._offset, self._newest  # what is heard while this waits moves them
+        epoch, first, last, self._secret = await self._positions.position()
+        if epoch != self._epoch:
+            await self._restart(epoch, first)
+            return
+        if newest and offset >= first:  # else nothing was read yet, or it was trimmed
+            await self._verify(offset, newest, last)
+        await self._read()
 
-    def _excess(self, lines: Sequence[bytes], size: int) -> tuple[int, int]:
-        """How many lines from the front are more than a journal holds, and the size of the others.
-
-        Its script sees to that, but somebody else may write there too, or with other bounds.
-        """
-        gone, most = 0, len(lines) - 1
-        while gone < most and (size > self._journal.history_bytes or most - gone >= self._journal.history):
-            size -= len(lines[gone])
-            gone += 1
-        return gone, size
-
-    async def _verify(self, first: int, last: int) -> None:
-        """Look whether the event that was read last is still the one at its offset."""
-        if not self._newest or self._offset < first:
-            return  # nothing was read yet, or it was trimmed
+    async def _verify(self, offset: int, newest: bytes, last: int) -> None:
         found: Any = await self._redis.xrange(
-            self._journal.stream, entry_id(self._epoch, self._offset), entry_id(self._epoch, last), count=1
+            self._journal.stream, entry_id(self._epoch, offset), entry_id(self._epoch, max(offset, last)), count=1
         )
         if found:
             batch = entry(found[0])
-            place = self._offset - batch.first
-            if 0 <= place < len(batch.lines) and batch.lines[place] == self._newest:
+            place = offset - batch.first
+            if 0 <= place < len(batch.lines) and batch.lines[place] == newest:
                 return
-        keys, arguments = self._journal.begin(entry_id(self._epoch, last))
-        await self._begin(keys=keys, args=arguments)
+        await self._positions.position(entry_id(self._epoch, last))
         raise _Rewound
 
     async def _read(self) -> None:
@@ -238,44 +184,26 @@ class Feed:
                 self._hand_on(batch.lines[fresh:])
 
     async def _look_beside(self) -> None:
-        """See now and then whether anybody can append, and say so where nobody can.
-
-        Where something else has taken a place beside the stream, or Redis takes no writes (a replica, memory that is
-        full, too few replicas), each call of the script fails, and nothing comes of which this feed would learn.
-        """
-        places = (self._journal.open, self._journal.open_lines, self._journal.closed, self._journal.closed_older)
+        """See now and then whether anybody can append, and say so where nobody can."""
         while True:
-            wrong: str | None = None
-            cause: Exception | None = None
-            for place in places:
-                try:
-                    _ = await self._redis.hlen(place)
-                except ResponseError as error:
-                    wrong, cause = f"Redis: {place}: {why(error)}", error
-                except (RedisError, OSError):
-                    wrong = self.trouble  # who listens finds that out
-                    break
-            if wrong is None:
-                wrong, cause = await self._refused()
-            if wrong is not None and self.trouble is None:
-                logger.warning("nobody can append to the journal (%s; %s)", wrong, cause)
-            elif wrong is None and self.trouble is not None:
-                logger.info("the journal can be appended to again")
-            self._say(wrong)
+            with suppress(RedisError, OSError):  # who listens finds that out
+                found = await obstacle(self._redis, self._journal)
+                if found is not None and self.trouble is None:
+                    logger.warning("nobody can append to the journal (%s; %s)", found.told, found.error)
+                elif found is None and self.trouble is not None:
+                    logger.info("the journal can be appended to again")
+                self._say(found.told if found is not None else None)
             await anyio.sleep(_LOOK)
 
-    async def _refused(self) -> tuple[str | None, Exception | None]:
-        """Why Redis takes no writes, for clients and for the log, or None; the rest is found out by who listens."""
-        try:
-            # A write that needs memory, and changes nothing: this key is there within a script only.
-            await self._redis.set(self._journal.begin()[0][-1], "", xx=True)
-        except NoPermissionError:  # a relay may be one that only reads
-            return None, None
-        except ResponseError as error:
-            return f"Redis takes no writes: {why(error)}", error
-        except (RedisError, OSError) as error:
-            return self.trouble, error
-        return None, None
+    async def _look_again(self) -> None:
+        """Look at the journal after what was published was no more than a reason to; not too often."""
+        while True:
+            await self._doubts.wait()
+            self._doubts = anyio.Event()
+            async with self._reading:
+                await self._look()
+            self._tell_of_foreign()
+            await anyio.sleep(_PAUSE)
 
     # Listening.
 
@@ -286,49 +214,62 @@ class Feed:
         the read to the sink in which it would have to wait for what is sent meanwhile: at 400 events a second to 1,000
         subscribers that doubles what each takes to arrive.
         """
+        if self._restarting:
+            return 0
         lines: list[bytes] = []
         for count, message in enumerate(messages):
-            try:
-                batch = parse_live(message)
-            except ValueError:
-                self._pass_over()
+            batch = self._told(message)
+            if batch is None:
                 continue
-            if batch.epoch != self._epoch or batch.first != self._offset + len(lines) + 1:
+            fresh = self._offset + len(lines) + 1 - batch.first
+            if batch.epoch != self._epoch or fresh < 0:
                 self._hand_on(lines)
                 return count
-            lines += batch.lines
+            self._hear_of(batch)
+            lines += batch.lines[fresh:] if fresh else batch.lines  # else it was read from the stream meanwhile
         self._hand_on(lines)
         return len(messages)
 
     async def _hear_slowly(self, message: bytes) -> None:
         """Take a message that doesn't follow on what is here: find out from the stream what lies in between."""
-        batch = parse_live(message)
-        if batch.epoch != self._epoch or batch.first <= self._offset:
-            await self._compare()
-        elif batch.first > self._offset + 1:
-            await self._read()
-        self._accept(batch)
-
-    def _pass_over(self) -> None:
-        logger.warning("passed over a message on %s that is no batch of events", self._journal.live)
-
-    async def _compare(self) -> None:
-        """Look whether the journal is the one that is being read, after what was published says otherwise.
-
-        Redis is asked, for anybody can publish. What is told of a place that was passed was mostly read meanwhile, but
-        it may be that something else was taken for it.
-        """
-        epoch, first, last = await self._positions.position()
-        if epoch != self._epoch:
-            await self._restart(epoch, first)
-        else:
-            await self._verify(first, last)
-
-    def _accept(self, batch: Batch) -> None:
-        """Take what is new in ``batch``, of which a read of the stream may have brought a part already."""
+        batch = self._told(message)
+        if batch is None:
+            return
+        async with self._reading:
+            if batch.epoch != self._epoch:
+                await self._look()
+            elif batch.first > self._offset + 1:
+                await self._read()
         fresh = self._offset + 1 - batch.first
-        if batch.epoch == self._epoch and 0 <= fresh < len(batch.lines):
+        if batch.epoch == self._epoch and fresh >= 0:
+            self._hear_of(batch)
             self._hand_on(batch.lines[fresh:])
+
+    def _hear_of(self, batch: Batch) -> None:
+        if batch.first <= self._heard:  # said twice: by somebody who has heard it too, or the stream was rewound
+            self._doubts.set()
+        self._heard = max(self._heard, batch.last)
+
+    def _told(self, message: bytes) -> Batch | None:
+        """What was published, where a writer of the journal has done it; else it is a reason to look."""
+        try:
+            batch = parse_live(message)
+        except ValueError:
+            self._foreign += 1
+        else:
+            if is_authentic(message, batch, self._secret):
+                return batch
+            # No line has what tells of a new epoch, and what is appended before there is a secret has no code.
+            self._foreign += bool(batch.lines)
+        self._doubts.set()
+        return None
+
+    def _tell_of_foreign(self) -> None:
+        now = time.monotonic()
+        if self._foreign and now - self._told_of_foreign >= _SAY:
+            what = "passed over %d messages on %s without a code by the journal's secret: the stream says what is true"
+            logger.warning(what, self._foreign, self._journal.live)
+            self._foreign, self._told_of_foreign = 0, now
 
     def _hand_on(self, lines: Sequence[bytes]) -> None:
         if lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from watcher.errors import Unavailable
-from watcher.journal import Journal
+from watcher.journal import SECRET_LENGTH, Journal
 from watcher.relay.batched import Batched
 from watcher.relay.outage import unavailable
 from watcher.scripts import BEGIN
@@ -48,6 +49,7 @@ class Positions:
         self._redis = redis
         self._journal = journal
         self._begin = redis.register_script(BEGIN)
+        self._fresh = secrets.token_hex(SECRET_LENGTH // 2)  # what the secret becomes where the journal has none
         self._newest: Batched[None, tuple[str, int]] = Batched(self._ask_newest)
         self._sizes: Batched[None, Size] = Batched(self._ask_size)
 
@@ -65,18 +67,20 @@ class Positions:
         """
         return await _asked(self._sizes)
 
-    async def position(self) -> tuple[str, int, int]:
-        """Epoch, and offsets of the first and the newest event, asked for now.
+    async def position(self, rewound: str = "") -> tuple[str, int, int, bytes]:
+        """Epoch, offsets of the first and the newest event, and the live channel's secret, asked for now.
+
+        :param rewound: see :meth:`watcher.journal.Journal.begin`.
 
         :raises redis.RedisError: Redis doesn't answer, or refuses.
         """
-        keys, arguments = self._journal.begin()
-        epoch, first, last = await self._begin(keys=keys, args=arguments)
-        return epoch.decode("ascii"), first, last
+        keys, arguments = self._journal.begin(self._fresh, rewound)
+        epoch, first, last, secret = await self._begin(keys=keys, args=arguments)
+        return epoch.decode("ascii"), first, last, secret
 
     async def _ask_newest(self, asked: list[None]) -> Sequence[tuple[str, int]]:
         try:
-            epoch, _, last = await self.position()
+            epoch, _, last, _ = await self.position()
         except (RedisError, OSError) as error:
             raise _away(error) from None
         return [(epoch, last)] * len(asked)
@@ -85,7 +89,7 @@ class Positions:
         unfinished: Any
         size: Any
         try:
-            _, first, last = await self.position()
+            _, first, last, _ = await self.position()
             async with self._redis.pipeline(transaction=False) as pipe:
                 _ = pipe.hlen(self._journal.open)  # only queued: there is nothing to wait for
                 _ = pipe.memory_usage(self._journal.stream)

@@ -28,7 +28,7 @@ from watcher.relay.backend import SafetyNet
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
-from watcher.relay.feed import Feed, Snapshot
+from watcher.relay.feed import Feed
 from watcher.relay.files import Followed
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import History
@@ -43,6 +43,7 @@ from watcher.relay.positions import Positions, Size
 from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
+from watcher.relay.snapshot import Snapshot
 from watcher.relay.socket import Socket
 from watcher.relay.terms import Call, Terms
 from watcher.settings import Settings
