@@ -191,24 +191,31 @@ class History:
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
         found: dict[str, None] = {}
-        for _, line in self.newest(channel):
-            found[decode(line).id] = None
-            if len(found) >= limit:
-                break
+        offsets = self._offsets(channel)
+        for index in range(len(offsets) - 1, -1, -1):
+            if (place := self._place_of(offsets[index])) is not None:
+                found[place.story.task] = None
+                if len(found) >= limit:
+                    break
         return [task for identity in found if (task := self.task(identity)) is not None]
 
-    def page(self, channel: str, before: int | None, limit: int, examine: int, wanted: Callable[[Task], bool]) -> Page:
+    def page(
+        self, channel: str, before: int | None, limit: int, examine: int, wanted: Callable[[Task], bool],
+        *, upto: int | None = None,
+    ) -> Page:  # fmt: skip
         """Tasks of a channel, each where its newest event stands.
 
         :param before: offset that the tasks' newest events lie before; None for the start.
         :param limit: how many tasks, at most.
         :param examine: how many events are looked at, at most.
         :param wanted: which tasks belong on the page.
+        :param upto: events after this offset don't count; None: all do.
         """
         tasks: list[Task] = []
+        upto = self.last if upto is None else upto
         for looked, (offset, line) in enumerate(self.newest(channel, before), start=1):
             identity = decode(line).id
-            if self._is_newest(channel, identity, offset):
+            if self._is_newest(channel, identity, offset, upto):
                 task = self.task(identity)
                 if task is not None and wanted(task):
                     tasks.append(task)
@@ -216,11 +223,13 @@ class History:
                 return Page(tasks, offset)
         return Page(tasks, None)
 
-    def _is_newest(self, channel: str, identity: str, offset: int) -> bool:
-        """Whether no later event of the task is on the channel; not every event of a task is on all of its channels."""
+    def _is_newest(self, channel: str, identity: str, offset: int, upto: int) -> bool:
+        """Whether no later event of the task, up to an offset, is on the channel; not each is on all its channels."""
         for later in reversed(self._stories[identity]):
             if later == offset:
                 return True
+            if later > upto:
+                continue
             if channel == ALL or channel in decode(self.line(later) or b"").channels():
                 return False
         return False
@@ -278,6 +287,12 @@ class History:
             if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & AGAIN:
                 continue
             yield offset, decode(self.line(offset) or b"")
+
+    def _place_of(self, offset: int) -> Place | None:
+        if self.first <= offset <= self.last:
+            return self._places[self._start + offset - self.first]
+        kept = self._kept.get(offset)
+        return None if kept is None else kept.place
 
     def _mark_of(self, offset: int) -> int:
         if offset >= self.first:

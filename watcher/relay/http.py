@@ -7,7 +7,6 @@ Every route says who may use it by asking the token's grant, and every error is 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
@@ -33,14 +32,15 @@ from watcher.relay.handshake import NO_UPGRADE, PATH
 from watcher.relay.history import ALL
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Limits
+from watcher.relay.metered import turn
 from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
 from watcher.relay.people import Person
 from watcher.relay.problems import handlers, problem
-from watcher.relay.query import Query
+from watcher.relay.query import Query, Search
 from watcher.relay.refusals import Refusals
-from watcher.relay.shapes import RevokeRequest, Status, TaskList
+from watcher.relay.shapes import RevokeRequest, Status
 from watcher.relay.sse import Events
 from watcher.settings import Settings
 
@@ -187,10 +187,10 @@ class _Api:
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
         history = self._relay.hub.history
-        start = time.thread_time()
-        page = query.page(history, lambda task: self._sees(grant, task))
-        self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
-        return self._json(TaskList(page.tasks, history.epoch, history.last, page.next))
+        search = Search(query, history, lambda task: self._sees(grant, task))
+        while search.more():
+            await turn()  # others, and events, have theirs
+        return self._json(search.found())
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""

@@ -152,10 +152,12 @@ class Connection(HttpToolsProtocol):
         """Bytes have come."""
         if self._refused:
             return
-        if self._held is None:
-            self._take(data)
-        else:
+        if self._held is not None:
             self._held += data  # it was on its way already when reading was paused
+        elif self._must_wait:
+            self._hold(data, wait=True)
+        else:
+            self._take(data)
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
@@ -171,11 +173,13 @@ class Connection(HttpToolsProtocol):
     # Bytes in, a bite at a time.
 
     def _take(self, data: bytes) -> None:
+        first = True
         while data and not self._refused:
-            ahead = self._ahead
-            if ahead or len(self.pipeline) > 1:
-                self._hold(data, ahead=ahead)
+            wait = self._must_wait and not first  # whoever calls this has seen to it that it was its turn
+            if wait or len(self.pipeline) > 1:
+                self._hold(data, wait=wait)
                 return
+            first = False
             bite, data = data[:_BITE], data[_BITE:]
             if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
                 self._heading = 0
@@ -199,12 +203,13 @@ class Connection(HttpToolsProtocol):
         self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
         self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
 
-    def _hold(self, data: bytes, *, ahead: bool) -> None:
+    def _hold(self, data: bytes, *, wait: bool) -> None:
         self._held = data
         self.flow.pause_reading()
         self.flow.held = True
-        if ahead and self._account is not None:
-            self._desk.limits.reached("max_commands_per_address", self._account.address)
+        if wait and self._account is not None:
+            if self._account.ahead(time.monotonic()) > 0:
+                self._desk.limits.reached("max_commands_per_address", self._account.address)
             self._turn = await_turn(self._account, self._go_on)
 
     def _go_on(self) -> bool:
@@ -275,9 +280,10 @@ class Connection(HttpToolsProtocol):
     # What is refused.
 
     @property
-    def _ahead(self) -> bool:
-        """Whether its address has to wait."""
-        return self._account is not None and self._account.ahead(time.monotonic()) > 0
+    def _must_wait(self) -> bool:
+        """Whether its address has to wait for its turn."""
+        account, now = self._account, time.monotonic()
+        return account is not None and (account.is_heavy(now) or account.ahead(now) > 0)
 
     @property
     def _address(self) -> str:

@@ -9,13 +9,15 @@ from typing import Final
 from watcher.errors import BadRequest
 from watcher.event import Task
 from watcher.relay.guess import state_meant
-from watcher.relay.history import ALL, History, Page
-from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS
+from watcher.relay.history import ALL, History
+from watcher.relay.shapes import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS, TaskList
 
-__all__ = ["Query"]
+__all__ = ["Query", "Search"]
 
 #: A request looks at no more events than this; the next one goes on from there.
 _EXAMINE: Final = 2000
+#: Of them so many before others have their turn; it is a millisecond or two.
+_PIECE: Final = 100
 #: Parameters that are channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
 
@@ -62,17 +64,53 @@ class Query:
             before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
         )
 
-    def page(self, history: History, visible: Callable[[Task], bool]) -> Page:
+    def wants(self, task: Task) -> bool:
+        """Whether a task is one that is asked for."""
+        if self.states and task.state not in self.states:
+            return False
+        carried = task.channels()
+        return all(channel in carried for channel in self.channels)
+
+
+class Search:
+    """A list in the making, a few events at a time: it is as of when it was begun, its tasks are as they are.
+
+    :param visible: which tasks may be seen by whoever asks.
+    """
+
+    def __init__(self, query: Query, history: History, visible: Callable[[Task], bool]) -> None:
+        self._query = query
+        self._history = history
+        self._visible = visible
+        self._begin()
+
+    def _begin(self) -> None:
+        self._epoch, self._last = self._history.epoch, self._history.last
+        self._next = self._query.before
+        self._left = _EXAMINE
+        self._tasks: list[Task] = []
+
+    def more(self) -> bool:
+        """Look at the next events; whether there are more to look at."""
+        query, history = self._query, self._history
+        if history.epoch != self._epoch:
+            self._begin()  # the journal is another one
+        channel = query.channels[0] if query.channels else ALL
+        # What has come since is not in it, but for what it says of tasks that are.
+        before = min(self._last + 1, self._last + 1 if self._next is None else self._next)
+        left, examine = query.limit - len(self._tasks), min(_PIECE, self._left)
+        page = history.page(channel, before, left, examine, self._wanted, upto=self._last)
+        self._tasks += page.tasks
+        self._left -= examine
+        self._next = page.next
+        return page.next is not None and self._left > 0 and len(self._tasks) < query.limit
+
+    def found(self) -> TaskList:
         """The tasks that are asked for, and may be seen."""
+        return TaskList(self._tasks, self._epoch, self._last, self._next)
 
-        def wanted(task: Task) -> bool:
-            if self.states and task.state not in self.states:
-                return False
-            carried = task.channels()
-            return all(channel in carried for channel in self.channels) and visible(task)
-
-        channel = self.channels[0] if self.channels else ALL
-        return history.page(channel, self.before, self.limit, _EXAMINE, wanted)
+    def _wanted(self, task: Task) -> bool:
+        return self._query.wants(task) and self._visible(task)
 
 
 def _state(name: str) -> str:

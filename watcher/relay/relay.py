@@ -33,9 +33,11 @@ from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
-from watcher.relay.limits import Deadlines, Limits
+from watcher.relay.limits import COMMAND, Deadlines, Limits
 from watcher.relay.memory import give_back
 from watcher.relay.messages import SubscribeRequest
+from watcher.relay.metered import Bill, metered
+from watcher.relay.paced import await_turn
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.protocol import Waits
@@ -63,6 +65,11 @@ _LEAVE_AT_ONCE: Final = 250
 #: It is looked so often who is overdue, in seconds; while somebody is, so long lies between a few and the next few.
 _LOOK: Final = 0.5
 _BREATH: Final = 0.01
+#: What a call counts as besides being a command, and more once it has taken longer: they take about as long.
+_COSTS: Final = {"submit": 20, "revoke": 40}
+_COST: Final = 4
+#: Calls that are carried out also where the client has gone before its turn came.
+_LASTING: Final = frozenset(("submit", "revoke"))
 #: After so many clients that are told what has become of their rights, the others have their turn.
 _AT_ONCE: Final = 100
 
@@ -268,7 +275,24 @@ class Relay:
         if self._group is None:
             raise RuntimeError("the relay is not running")
         self._calls += 1
-        self._group.start_soon(self._carry_out, socket, call)
+        account, cost = socket.account, _COSTS.get(call.method, _COST)
+        begin = functools.partial(self._begin, self._group, socket, call, Bill((account,), cost * COMMAND))
+        if account is None:
+            begin()
+            return
+        account.charge(cost, time.monotonic())
+        if account.heavy or account.turns.of(account):
+            await_turn(account, begin)
+        else:
+            begin()
+
+    def _begin(self, group: TaskGroup, socket: Socket, call: Call, of: Bill) -> bool:
+        """Its turn has come."""
+        if socket.subscriptions is None and call.method not in _LASTING:
+            self._call_is_over()  # nobody hears the answer
+            return False
+        group.start_soon(metered, self._carry_out(socket, call), of)
+        return True
 
     def _refused(self, socket: Socket, what: str, why: str) -> None:
         """A client asked for what it may not have."""
@@ -286,9 +310,12 @@ class Relay:
             logger.exception("the call %r failed", call.method)
             socket.refuse(call, Refused("internal server error"))
         finally:
-            self._calls -= 1
-            self._finished.set()
-            self._finished = anyio.Event()
+            self._call_is_over()
+
+    def _call_is_over(self) -> None:
+        self._calls -= 1
+        self._finished.set()
+        self._finished = anyio.Event()
 
     async def _do(self, socket: Socket, call: Call) -> Any:
         grant = socket.grant
