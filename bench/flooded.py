@@ -88,7 +88,7 @@ def token_of(kind: str) -> str:
 
 
 def submit(good: subprocess.Popen[str], seconds: float) -> dict[str, list[Any]]:
-    """How long each submission took, how much the relay has worked meanwhile, both in seconds; why others were refused."""
+    """How long each took, and how long the relay has worked meanwhile, both in seconds; why others were refused."""
     assert good.stdin is not None
     assert good.stdout is not None
     print(seconds, file=good.stdin, flush=True)

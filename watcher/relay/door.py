@@ -101,11 +101,11 @@ class Door:
         send = _telling(send, allowed, self._counts, always)
         paid = REQUEST * COMMAND
         if not sender.proxied:  # then the connection is the client's own, and counted
-            await metered(_answered(answer, scope, receive, send), Bill((self._limits.find(client),), paid))
+            await metered(Bill((self._limits.find(client),), paid), _answered, answer, scope, receive, send)
             return
         try:
             with self._limits.request(client) as account:
-                await metered(_in_turn(answer, scope, receive, send), Bill((account,), paid))
+                await metered(Bill((account,), paid), _in_turn, answer, scope, receive, send)
         except TooMany as error:
             self._counts.refused[error.kind] += 1
             await refused(error)(scope, receive, send)

@@ -3,8 +3,8 @@
 There are a few lanes. Whoever finds a free one takes it, and all that is waiting along with its own item; at the end
 the lane goes to whoever has waited longest. No task, no timer, no delay.
 
-Addresses that have done much lately share a quarter of the lanes, in turn, with short batches of their own: whoever else
-comes finds a lane, and waits for nobody's hundred.
+Addresses that have done much lately share a quarter of the lanes, in turn, with short batches of their own: whoever
+else comes finds a lane, and waits for nobody's hundred.
 """
 
 from __future__ import annotations

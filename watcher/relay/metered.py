@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import types
-from collections.abc import Coroutine, Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -74,12 +74,12 @@ def on_bill(of: Bill) -> Iterator[None]:
         _bill.reset(token)
 
 
-async def metered(work: Coroutine[Any, Any, T], of: Bill) -> T:
-    """Do ``work``, as ``await work`` does, and put the time that the event loop spends with it on a bill.
+async def metered(of: Bill, work: Callable[..., Coroutine[Any, Any, T]], *given: Any) -> T:
+    """Await ``work(*given)``, and put the time that the event loop spends with it on a bill.
 
     Safe to cancel as ``work`` is.
     """
-    return await _steps(work, of)
+    return await _steps(work(*given), of)
 
 
 @types.coroutine

@@ -65,6 +65,16 @@ class Paced(Writing):
         self._timer: asyncio.Handle | Turn | None = None  # … and what ends the wait
         self._paused = False  # whether the client doesn't take what it is sent: then it isn't heard either
 
+    @property
+    def account(self) -> Account | None:
+        """Of the address where the client is; None where that isn't known."""
+        return self._pace.account
+
+    @property
+    def address(self) -> str:
+        """Where the client is; empty where that isn't known."""
+        return "" if self._pace.account is None else self._pace.account.address
+
     # For subclasses.
 
     def _bite(self, data: bytes) -> bool:

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
@@ -26,6 +25,7 @@ from watcher.permissions import Grant, grant, keyring_of
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
+from watcher.relay.calls import Calls
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
@@ -33,11 +33,9 @@ from watcher.relay.feed import Feed, Size, Snapshot
 from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.history import ALL, History
 from watcher.relay.hub import Hub
-from watcher.relay.limits import COMMAND, Deadlines, Limits
+from watcher.relay.limits import Deadlines, Limits
 from watcher.relay.memory import give_back
 from watcher.relay.messages import SubscribeRequest
-from watcher.relay.metered import Bill, metered
-from watcher.relay.paced import await_turn
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.protocol import Waits
@@ -65,11 +63,6 @@ _LEAVE_AT_ONCE: Final = 250
 #: It is looked so often who is overdue, in seconds; while somebody is, so long lies between a few and the next few.
 _LOOK: Final = 0.5
 _BREATH: Final = 0.01
-#: What a call counts as besides being a command, and more once it has taken longer: they take about as long.
-_COSTS: Final = {"submit": 20, "revoke": 40}
-_COST: Final = 4
-#: Calls that are carried out also where the client has gone before its turn came.
-_LASTING: Final = frozenset(("submit", "revoke"))
 #: After so many clients that are told what has become of their rights, the others have their turn.
 _AT_ONCE: Final = 100
 
@@ -117,9 +110,7 @@ class Relay:
         self._next_slot = itertools.cycle(self._slots)
         self._fresh = Deadlines[Socket](settings.connect_timeout)
         self._expiries = Expiries[Socket]()
-        self._calls = 0
-        self._finished = anyio.Event()
-        self._group: TaskGroup | None = None
+        self._calls = Calls(self._do, self._call_refused)
 
     # For everyone.
 
@@ -272,50 +263,16 @@ class Relay:
 
     def call(self, socket: Socket, call: Call) -> None:
         """Carry out a client's call beside everything else."""
-        if self._group is None:
-            raise RuntimeError("the relay is not running")
-        self._calls += 1
-        account, cost = socket.account, _COSTS.get(call.method, _COST)
-        begin = functools.partial(self._begin, self._group, socket, call, Bill((account,), cost * COMMAND))
-        if account is None:
-            begin()
-            return
-        account.charge(cost, time.monotonic())
-        if account.heavy or account.turns.of(account):
-            await_turn(account, begin)
-        else:
-            begin()
-
-    def _begin(self, group: TaskGroup, socket: Socket, call: Call, of: Bill) -> bool:
-        """Its turn has come."""
-        if socket.subscriptions is None and call.method not in _LASTING:
-            self._call_is_over()  # nobody hears the answer
-            return False
-        group.start_soon(metered, self._carry_out(socket, call), of)
-        return True
+        self._calls.begin(socket, call)
 
     def _refused(self, socket: Socket, what: str, why: str) -> None:
         """A client asked for what it may not have."""
         self.refusals.tell(socket.address or None, what, why, subject=socket.grant.subject)
 
-    async def _carry_out(self, socket: Socket, call: Call) -> None:
-        try:
-            socket.answer(call, await self._do(socket, call))
-        except Refused as error:
-            self.counts.refused[error.kind] += 1
-            if error.status in REFUSED:
-                self._refused(socket, call.method, str(error))
-            socket.refuse(call, error)
-        except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
-            logger.exception("the call %r failed", call.method)
-            socket.refuse(call, Refused("internal server error"))
-        finally:
-            self._call_is_over()
-
-    def _call_is_over(self) -> None:
-        self._calls -= 1
-        self._finished.set()
-        self._finished = anyio.Event()
+    def _call_refused(self, socket: Socket, call: Call, error: Refused) -> None:
+        self.counts.refused[error.kind] += 1
+        if error.status in REFUSED:
+            self._refused(socket, call.method, str(error))
 
     async def _do(self, socket: Socket, call: Call) -> Any:
         grant = socket.grant
@@ -343,13 +300,14 @@ class Relay:
 
     async def run(self) -> None:
         """Feed and tick until cancelled."""
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self.feed.run)
+        async with anyio.create_task_group() as group:
+            self._calls.group = group
+            group.start_soon(self.feed.run)
             if self.net is not None:
-                self._group.start_soon(self.net.run)
+                group.start_soon(self.net.run)
             if self._roster is not None:
-                self._group.start_soon(self._roster.run, self._reconsider)
-            self._group.start_soon(self._end_overdue)
+                group.start_soon(self._roster.run, self._reconsider)
+            group.start_soon(self._end_overdue)
             await self._tick()
 
     async def _reconsider(self) -> None:
@@ -399,8 +357,7 @@ class Relay:
         for waiting in self.hub.subscribers() - self._sockets:
             waiting.restart()  # a request that waits for a task is answered with what there is
         with anyio.move_on_after(_FINISH):
-            while self._calls:
-                await self._finished.wait()
+            await self._calls.finish()
         with anyio.move_on_after(_LEAVE):
             while leaving := list(self._sockets)[:_LEAVE_AT_ONCE]:
                 for client in leaving:

@@ -29,7 +29,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
 from watcher.relay.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
 from watcher.relay.hub import Hub
-from watcher.relay.limits import ACCOUNT, COMMAND, Account, Pace
+from watcher.relay.limits import ACCOUNT, COMMAND, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
@@ -269,16 +269,6 @@ class Socket(Paced):
         """Send the reply to a call that could not be carried out."""
         if self._session is not None and self._open:
             self._write_text(self._session.give_up(call, error))
-
-    @property
-    def account(self) -> Account | None:
-        """Of the address where the client is; None where that isn't known."""
-        return self._pace.account
-
-    @property
-    def address(self) -> str:
-        """Where the client is; empty where that isn't known."""
-        return "" if self._pace.account is None else self._pace.account.address
 
     @property
     def subscriptions(self) -> Subscriptions | None:
