@@ -175,7 +175,7 @@ STUDIES: dict[str, Study] = {
     **{
         f"flood-{kind}": Study(
             partial(flooded.measured, kind),
-            ("5 addresses", "1 address"),
+            ("1 address", "5 addresses"),
             f"a flood ({kind}), and submissions from elsewhere",
         )
         for kind in KINDS

@@ -306,7 +306,7 @@ async def test_what_is_wrong_with_a_revoke_is_said(
 
 
 async def told(gateway: Gateway, granted: Grant) -> Registry:
-    return msgspec.convert(msgspec.json.decode(await gateway.registry(granted)), Registry)
+    return msgspec.json.Decoder(Registry).decode(await gateway.registry(granted))
 
 
 async def test_registry_tells_what_may_be_submitted(app: Celery, valkey: Valkey) -> None:
