@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
 from watcher.relay.backlog import waiting
@@ -98,8 +98,8 @@ class _Flow(FlowControl):
     held = False
 
     def resume_reading(self) -> None:
-        """Read on, unless it is held up."""
-        if not self.held:
+        """Read on, unless it is held up, or there is nothing to read from any more."""
+        if not self.held and not self._transport.is_closing():
             super().resume_reading()
 
 
@@ -111,7 +111,7 @@ class Connection(HttpToolsProtocol):
     """
 
     # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
-    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_turn")
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_running", "_turn")
 
     def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
         super().__init__(**given)
@@ -124,6 +124,7 @@ class Connection(HttpToolsProtocol):
         self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
         self._held: bytes | None = None  # what waits until the client may go on
         self._turn: Turn | None = None  # where it waits until then
+        self._running: RequestResponseCycle | None = None  # the request that is being answered: cycle is the newest one
         self._left = 0  # bytes that a client had yet to take when it was last looked at
 
     # What asyncio calls.
@@ -145,6 +146,10 @@ class Connection(HttpToolsProtocol):
             self._turn.cancel()
         if self._account is not None:
             self._account.leave()
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells only the newest one
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
@@ -232,6 +237,8 @@ class Connection(HttpToolsProtocol):
 
     def _answer_next(self) -> bool:
         more = bool(self.pipeline)
+        if more:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
         if self._held is not None and self._turn is None:
             more = self._go_on() or more
@@ -263,6 +270,8 @@ class Connection(HttpToolsProtocol):
             if self._account is not None:
                 self._account.charge(REQUEST, now)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
 
     def on_message_complete(self) -> None:
         """The request is complete."""
