@@ -90,6 +90,24 @@ def test_who_is_in_debt_keeps_nobody_from_their_turn_and_goes_on_once_it_is_paid
     assert went == ["other", "mine"]
 
 
+def test_they_pause_for_as_long_as_they_took_while_somebody_else_is_served_and_whoever_joins_waits_too() -> None:
+    clock, turns, went, mine = Clock(), Turns(), list[str](), Free()
+    turns.join(mine, lambda: went.append("first"))
+    turns.served, turns.spent = clock.now, 0.01
+    assert turns.advance(clock) == pytest.approx(0.01)
+    turns.join(Free(), lambda: went.append("second"))
+    clock.now += 0.004
+    assert turns.advance(clock) == pytest.approx(0.006)
+    assert went == []
+    clock.now += 0.0061
+    assert turns.advance(clock) is None
+    assert went == ["first", "second"]
+    turns.join(mine, lambda: went.append("third"))
+    turns.spent = 0.01
+    clock.now += 1
+    assert turns.advance(clock) is None, "nobody else is there"
+
+
 def test_what_takes_its_time_later_is_waited_for() -> None:
     turns, went, mine = Turns(), list[str](), Free()
 

@@ -192,13 +192,13 @@ class Turns:
     anybody else. Whoever charges for it says so.
     """
 
-    __slots__ = ("_numbers", "_resting", "_waiting", "served", "soon", "spent", "timer")
+    __slots__ = ("_numbers", "_pauses", "_resting", "_waiting", "served", "soon", "spent", "timer")
 
     def __init__(self) -> None:
         self._waiting: Rota[Payer, Turn] = Rota()
         self._resting: list[tuple[float, int, Payer]] = []  # who is in debt, by when it is paid
         self._numbers = itertools.count()
-        self.spent = self.served = 0.0
+        self.spent = self.served = self._pauses = 0.0
         self.soon = False
         self.timer: Any = None
 
@@ -233,8 +233,10 @@ class Turns:
         if now - self.served > _LATELY:
             self.spent = 0.0
         elif self.spent >= _LEAST:
-            spent, self.spent = self.spent, 0.0
-            return min(spent, _PAUSE)
+            self._pauses = now + min(self.spent, _PAUSE)
+            self.spent = 0.0
+        if now < self._pauses:  # whoever joins meanwhile makes it no shorter
+            return self._pauses - now
         while self._resting and self._resting[0][0] <= now:
             self._waiting.wake(heapq.heappop(self._resting)[2])
         while (payer := self._waiting.whose()) is not None and now < end:
