@@ -53,7 +53,7 @@ class Lanes(Generic[T]):
     def __init__(self, carry: Callable[[list[T], float], Awaitable[None]], *, lanes: int, bound: int) -> None:
         self._carry = carry
         self._bound = bound
-        self._places: Places[_Waiting[T]] = Places(lanes, (lanes + 3) // 4)
+        self._places: Places[_Waiting[T]] = Places(lanes, max(1, lanes // 4))
 
     async def run(self, item: T, deadline: float) -> None:
         """Return when ``item`` has been carried, or at the deadline while it is.

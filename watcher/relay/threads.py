@@ -35,7 +35,7 @@ class Threads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._places: Places[_Place[Any]] = Places(limit, (limit + 3) // 4)
+        self._places: Places[_Place[Any]] = Places(limit, max(1, limit // 4))
         self._threads = anyio.CapacityLimiter(math.inf)  # the places are what limits
 
     @property
