@@ -68,6 +68,9 @@ _LANES: Final = 4
 _BOUND: Final = 10_000
 #: Result backend look-ups at a time.
 _LOOKUPS: Final = 8
+#: Results that are read whole at a time, which are up to 64 MiB, and how long each may take, in seconds.
+_READERS: Final = 4
+_READ: Final = 30.0
 #: Revocations at a time: each is told to all workers, and that takes ten times as long as to send a task.
 _REVOKES: Final = 2
 #: A submission that another request is just carrying out is looked at again after this time, in seconds.
@@ -101,6 +104,7 @@ class Gateway:
         self._stored = None if app is None else Stored(app)
         self._calls = Threads(_LANES + 1)
         self._revokes = Threads(_REVOKES)
+        self._readers = Threads(_READERS)
         self._stamps = Stamps()
         self._lookups = Threads(_LOOKUPS)
         self._guesses = Guesses()
@@ -262,7 +266,11 @@ class Gateway:
         payload = await self._read(identity)
         if payload is None or self._policy is None:
             return None
-        return await anyio.to_thread.run_sync(result_of, payload, self._policy.of(name))
+        read = functools.partial(result_of, payload, self._policy.of(name))
+        try:
+            return await self._readers.run(read, _READ)
+        except TimeoutError:
+            raise Unavailable("there is no time to read the result") from None
 
     async def _read(self, identity: str) -> bytes | None:
         if self._stored is None:
