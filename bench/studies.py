@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import quantiles
 from typing import Any
 
-from bench import turns
+from bench import flooded, turns
 from bench.building import HERE, Unavailable
 from bench.events import message
+from bench.floods import KINDS
 from bench.machine import SERVER_CORE, Usage, family, on_core, rss
 from bench.publish import ByJournal
 from bench.workloads import Result
@@ -170,4 +172,12 @@ STUDIES: dict[str, Study] = {
     ),
     "start": Study(start, ("empty", "full"), "start of the relay: an empty journal, and one with 100,000 events"),
     "page": Study(page, ("celery-watcher",), "the page in a real browser"),
+    **{
+        f"flood-{kind}": Study(
+            partial(flooded.measured, kind),
+            ("1 address", "5 addresses"),
+            f"a flood ({kind}), and submissions from elsewhere",
+        )
+        for kind in KINDS
+    },
 }

@@ -119,6 +119,10 @@ RULES = {
     "watcher.relay.fanout": rule(f"{PURE} watcher.relay.counts watcher.relay.frames", pure=True),
     "watcher.relay.turns": rule(pure=True),
     "watcher.relay.descriptors": rule(pure=True),
+    "watcher.relay.registries": rule("watcher.relay.shapes", pure=True),
+    "watcher.relay.metered": rule(
+        "watcher.relay.limits watcher.relay.paced watcher.relay.turns", never="redis celery websockets"
+    ),
     "watcher.relay.limits": rule("watcher.relay.counts watcher.relay.turns", pure=True),
     "watcher.relay.writing": rule(never="redis celery websockets"),
     "watcher.relay.paced": rule(

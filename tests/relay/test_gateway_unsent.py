@@ -159,7 +159,7 @@ async def test_one_that_was_taken_over_meanwhile_is_not_taken_back(
         with valkey.client(14) as locks:
             locks.delete("sends")
             locks.rpush("gate", 1)
-        await eventually(lambda: gateway._calls._places.borrowed_tokens == 0, what="the first one to end")
+        await eventually(lambda: gateway._calls.running == 0, what="the first one to end")
         assert (await other.submit(data, OPEN)).id == "one"
     assert told(valkey) == [("one", "PENDING", None)] * 2
 

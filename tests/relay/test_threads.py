@@ -62,7 +62,7 @@ async def test_cancellation_gives_up_on_a_call_and_no_place_is_lost() -> None:
     finally:
         release.set()
     assert await threads.run(lambda: 5, 5) == 5
-    assert threads._places.borrowed_tokens == 0
+    assert threads.running == 0
 
 
 async def test_many_callers_share_the_places() -> None:
@@ -84,4 +84,4 @@ async def test_many_callers_share_the_places() -> None:
         for _ in range(50):
             group.start_soon(threads.run, call, 10)
     assert 1 <= most <= 3
-    assert threads._places.borrowed_tokens == 0
+    assert threads.running == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
 from tests.relay.test_limits import Clock, limits
 from watcher.relay.limits import Account, Deadlines
 from watcher.relay.paced import await_turn
-from watcher.relay.turns import Turns
+from watcher.relay.turns import Places, Turns
 
 
 def account(clock: Clock, rate: int) -> Account:
@@ -19,57 +20,117 @@ def account(clock: Clock, rate: int) -> Account:
     return found
 
 
+class Free:
+    """Somebody who needn't wait but for their turn."""
+
+    def ahead(self, _now: float) -> float:
+        return 0.0
+
+
 def test_each_goes_on_when_those_before_it_are_paid_for() -> None:
     clock, went = Clock(), list[str]()
-    mine = account(clock, 100)
+    mine, turns = account(clock, 100), Turns()
 
     def go_on(name: str, commands: int) -> None:
         went.append(name)
         mine.charge(commands, clock.now)
 
-    mine.turns.join(lambda: go_on("first", 10))
-    gone = mine.turns.join(lambda: go_on("gone", 10))
-    mine.turns.join(lambda: go_on("second", 1))
+    turns.join(mine, lambda: go_on("first", 10))
+    gone = turns.join(mine, lambda: go_on("gone", 10))
+    turns.join(mine, lambda: go_on("second", 1))
     gone.cancel()
-    assert mine.turns.advance(mine.ahead, clock) == pytest.approx(0.1)
+    assert turns.advance(clock) == pytest.approx(0.1)
     assert went == ["first"]
     clock.now += 0.05
-    assert mine.turns.advance(mine.ahead, clock) == pytest.approx(0.05)
+    assert turns.advance(clock) == pytest.approx(0.05)
     clock.now += 0.0501
-    assert mine.turns.advance(mine.ahead, clock) is None
+    assert turns.advance(clock) is None
     assert went == ["first", "second"]
     gone.cancel()
 
 
 def test_who_joins_again_stands_at_the_end() -> None:
-    clock, turns, went = Clock(), Turns(), list[str]()
+    clock, turns, went, mine = Clock(), Turns(), list[str](), Free()
 
     def again() -> None:
         went.append("a")
-        clock.now += 0.001
+        clock.now += 0.0006
         if len(went) < 10:
-            turns.join(again)
+            turns.join(mine, again)
 
-    def other() -> None:
-        went.append("b")
-
-    turns.join(again)
-    turns.join(other)
-    assert turns.advance(lambda _: 0, clock) == 0, "others than this address's have their turn"
+    turns.join(mine, again)
+    turns.join(mine, lambda: went.append("b"))
+    assert turns.advance(clock) == 0, "those who needn't wait have their turn"
     assert went == ["a", "b", "a"]
 
 
+def test_between_two_of_a_flood_anothers_is_served_whatever_waits_before_it() -> None:
+    clock, turns, went = Clock(), Turns(), list[str]()
+    floods, other = [Free() for _ in range(5)], Free()
+    for flood, name in zip(floods, "abcde", strict=True):
+        for _ in range(1000):
+            turns.join(flood, functools.partial(went.append, name))
+    for _ in range(3):
+        turns.join(other, functools.partial(went.append, "other"))
+    assert turns.advance(clock) is None, "the clock stands still"
+    assert [index for index, name in enumerate(went) if name == "other"] == [5, 11, 17]
+    assert len(went) == 5003
+
+
+def test_who_is_in_debt_keeps_nobody_from_their_turn_and_goes_on_once_it_is_paid() -> None:
+    clock, turns, went = Clock(), Turns(), list[str]()
+    mine, other = account(clock, 100), Free()
+    mine.charge(50, clock.now)
+    turns.join(mine, lambda: went.append("mine"))
+    assert turns.advance(clock) == pytest.approx(0.5)
+    turns.join(other, lambda: went.append("other"))
+    assert turns.advance(clock) == pytest.approx(0.5)
+    clock.now += 0.51
+    assert turns.advance(clock) is None
+    assert went == ["other", "mine"]
+
+
+def test_they_pause_for_as_long_as_they_took_while_somebody_else_is_served_and_whoever_joins_waits_too() -> None:
+    clock, turns, went, mine = Clock(), Turns(), list[str](), Free()
+    turns.join(mine, lambda: went.append("first"))
+    turns.served, turns.spent = clock.now, 0.01
+    assert turns.advance(clock) == pytest.approx(0.01)
+    turns.join(Free(), lambda: went.append("second"))
+    clock.now += 0.004
+    assert turns.advance(clock) == pytest.approx(0.006)
+    assert went == []
+    clock.now += 0.0061
+    assert turns.advance(clock) is None
+    assert went == ["first", "second"]
+    turns.join(mine, lambda: went.append("third"))
+    turns.spent = 0.01
+    clock.now += 1
+    assert turns.advance(clock) is None, "nobody else is there"
+
+
 def test_what_takes_its_time_later_is_waited_for() -> None:
-    turns, went = Turns(), list[str]()
+    turns, went, mine = Turns(), list[str](), Free()
 
     def begin() -> bool:
         went.append("begun")
         return True
 
-    turns.join(begin)
-    turns.join(lambda: went.append("next"))
-    assert turns.advance(lambda _: 0, Clock()) == 0
+    turns.join(mine, begin)
+    turns.join(mine, lambda: went.append("next"))
+    assert turns.advance(Clock()) == 0
     assert went == ["begun"]
+
+
+def test_who_has_done_much_shares_some_places_in_turn_and_others_come_first() -> None:
+    places = Places[str](4, 2)
+    assert [places.enter(f"a{number}", "a") for number in range(5)] == [True, True, False, False, False]
+    assert not places.enter("b0", "b")
+    assert [places.enter(name, None) for name in ("one", "two", "three")] == [True, True, False]
+    assert places.leave("a") == "three", "who has done little comes first"
+    assert [places.leave(None), places.leave(None)] == ["a2", None], "the others have no more than their part"
+    assert [places.leave("a"), places.leave("a")] == ["b0", "a3"], "in turn"
+    assert places.along("a", 10) == ["a4"]
+    assert len(places) == 0
 
 
 def test_one_who_fails_holds_up_nobody() -> None:

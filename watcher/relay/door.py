@@ -17,7 +17,8 @@ from watcher.errors import TooMany, Unauthorized
 from watcher.relay.access import ambient_refusal, host_refusal, is_loopback_host, origin_of, origin_refusal, unbelieved
 from watcher.relay.asking import CLIENT, PERSON
 from watcher.relay.counts import Counts
-from watcher.relay.limits import Limits
+from watcher.relay.limits import COMMAND, REQUEST, Limits
+from watcher.relay.metered import Bill, metered, turn
 from watcher.relay.peers import Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.problems import problem, refused
@@ -98,12 +99,13 @@ class Door:
         scope = {**scope, "root_path": self._root, "path": self._root + path, PERSON: named, CLIENT: client}
         always = {**ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(sender.host) else ALWAYS
         send = _telling(send, allowed, self._counts, always)
+        paid = REQUEST * COMMAND
         if not sender.proxied:  # then the connection is the client's own, and counted
-            await answer(scope, receive, send)
+            await metered(Bill((self._limits.find(client),), paid), _answered, answer, scope, receive, send)
             return
         try:
-            with self._limits.request(client):
-                await answer(scope, receive, send)
+            with self._limits.request(client) as account:
+                await metered(Bill((account,), paid), _in_turn, answer, scope, receive, send)
         except TooMany as error:
             self._counts.refused[error.kind] += 1
             await refused(error)(scope, receive, send)
@@ -126,6 +128,16 @@ class Door:
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
         return path
+
+
+async def _answered(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(scope, receive, send)
+
+
+async def _in_turn(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, of a client of a proxy's: its requests come on connections that have no turns."""
+    await turn()
+    await answer(scope, receive, send)
 
 
 def _preflight() -> Response:

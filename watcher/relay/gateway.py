@@ -12,7 +12,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -41,7 +41,9 @@ from watcher.relay.claims import Busy, Claim, Claims, Known, subject_digest
 from watcher.relay.dispatch import Dispatch, Order, Submitted
 from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
+from watcher.relay.metered import bill
 from watcher.relay.payloads import Payloads, Results
+from watcher.relay.registries import Registries
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
 from watcher.relay.submission import Submission
@@ -65,6 +67,11 @@ _CALL: Final = 2.5
 #: So many submissions are carried at a time, in batches; and so many may wait.
 _LANES: Final = 4
 _BOUND: Final = 10_000
+#: Results that are read whole at a time, which are up to 64 MiB, and how long each may take, in seconds.
+_READERS: Final = 4
+_READ: Final = 30.0
+#: Revocations at a time: each is told to all workers, and that takes ten times as long as to send a task.
+_REVOKES: Final = 2
 #: A submission that another request is just carrying out is looked at again after this time, in seconds.
 _AGAIN: Final = 0.1
 #: The token that comes with a submission is valid for so long, in seconds, and no longer than the submitter's right.
@@ -95,12 +102,15 @@ class Gateway:
         if app is not None:
             app.finalize()  # what its tasks want hidden is known from here on
         self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
-        self._broker = None if app is None else Broker(app, _LANES + 1)
+        self._broker = None if app is None else Broker(app, _LANES + 1 + _REVOKES)
         self._payloads = None if app is None else Payloads(app, results)
         self._calls = Threads(_LANES + 1)
+        self._revokes = Threads(_REVOKES)
+        self._readers = Threads(_READERS)
         self._stamps = Stamps()
         self._guesses = Guesses()
         self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
+        self._registries = Registries()
         self._loading = anyio.Lock()
         self._loaded = False
         self._under_way = 0
@@ -151,6 +161,7 @@ class Gateway:
             signature.check(asked.args, asked.kwargs)
         self._check_queue(asked.options.queue)
         await self._check_unused(asked.options.task_id, grant)
+        bill().paced = False  # from here on they have a limit of their own
         with self._working():
             return await self._carry(asked, task, grant, key, deadline)
 
@@ -221,18 +232,22 @@ class Gateway:
         revoke = functools.partial(broker.revoke, asked.id, terminate=asked.terminate)
         with self._working():
             try:
-                await self._calls.run(revoke, _CALL)
+                await self._revokes.run(revoke, _CALL)
             except TimeoutError:
                 raise Unavailable("the broker doesn't answer") from None
         return {}
 
-    async def registry(self, grant: Grant) -> Registry:
-        """The tasks that the holder of ``grant`` may submit here, by name, and whether they may revoke."""
+    async def registry(self, grant: Grant) -> msgspec.Raw:
+        """The tasks that the holder of ``grant`` may submit here, by name, and whether they may revoke: as JSON."""
         broker = await self._open()
         if self._settings.read_only:
-            return Registry([], revoke=False)
-        named = [self._known(task)[2] for task in broker.tasks() if self._may_submit(str(task.name), grant)]
-        return Registry(named, revoke=grant.revoke)
+            return msgspec.Raw(msgspec.json.encode(Registry([], revoke=False)))
+
+        def made(tasks: Iterable[CeleryTask[Any, Any]]) -> Registry:
+            named = [self._known(task)[2] for task in tasks if self._may_submit(str(task.name), grant)]
+            return Registry(named, revoke=grant.revoke)
+
+        return self._registries.told((grant.submit, grant.revoke), broker.tasks(), made)
 
     async def get(self, identity: str) -> Task | None:
         """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.
@@ -252,7 +267,11 @@ class Gateway:
         payload = await self._read(identity)
         if payload is None or self._policy is None:
             return None
-        return await anyio.to_thread.run_sync(result_of, payload, self._policy.of(name))
+        read = functools.partial(result_of, payload, self._policy.of(name))
+        try:
+            return await self._readers.run(read, _READ)
+        except TimeoutError:
+            raise Unavailable("there is no time to read the result") from None
 
     async def _read(self, identity: str) -> bytes | None:
         return None if self._payloads is None else await self._payloads.read(identity)

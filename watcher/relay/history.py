@@ -187,10 +187,12 @@ class History:
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
         found: dict[str, None] = {}
-        for _, line in self.newest(channel):
-            found[decode(line).id] = None
-            if len(found) >= limit:
-                break
+        offsets = self._offsets(channel)
+        for index in range(len(offsets) - 1, -1, -1):
+            if (place := self._place_of(offsets[index])) is not None:
+                found[place.story.task] = None
+                if len(found) >= limit:
+                    break
         return [task for identity in found if (task := self.task(identity)) is not None]
 
     def walk(

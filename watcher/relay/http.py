@@ -7,14 +7,12 @@ Every route says who may use it by asking the token's grant, and every error is 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 import anyio
 import msgspec
-from anyio.lowlevel import checkpoint
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +30,7 @@ from watcher.relay.gateway import Gateway, Submitted
 from watcher.relay.handshake import NO_UPGRADE, PATH
 from watcher.relay.hub import Hub
 from watcher.relay.limits import Limits
+from watcher.relay.metered import turn
 from watcher.relay.metrics import Metrics
 from watcher.relay.openapi import document
 from watcher.relay.pages import Pages, folder
@@ -191,20 +190,14 @@ class _Api:
         """``GET /api/tasks``."""
         grant = self._admit(request)
         query = Query.read(request.query_params.multi_items())
-        return self._json(await self._in_turns(request, query.page(self._relay.hub.history, grant)))
-
-    async def _in_turns(self, request: Request, steps: Generator[None, None, TaskList]) -> TaskList:
-        """Take these steps, and let others have their turn between two of them."""
+        steps = query.page(self._relay.hub.history, grant)
         while True:
-            start = time.thread_time()
             try:
                 next(steps)
             except StopIteration as done:
                 found: TaskList = done.value
-                return found
-            finally:
-                self._relay.limits.charge(request.scope.get(asking.CLIENT, ""), time.thread_time() - start)
-            await checkpoint()
+                return self._json(found)
+            await turn()  # others, and events, have theirs
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""

@@ -2,33 +2,40 @@
 
 There are a few lanes. Whoever finds a free one takes it, and all that is waiting along with its own item; at the end
 the lane goes to whoever has waited longest. No task, no timer, no delay.
+
+Addresses that have done much lately share a quarter of the lanes, in turn, with short batches of their own: whoever
+else comes finds a lane, and waits for nobody's hundred.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
 import anyio
 
 from watcher.errors import TooMany, Unavailable
+from watcher.relay.metered import Bill, bill, on_bill
+from watcher.relay.turns import Places
 
 __all__ = ["Lanes"]
 
 T = TypeVar("T")
 
-#: Most items of a batch.
+#: Most items of a batch, and of one of an address that has done much.
 _MOST: Final = 100
+_MOST_HEAVY: Final = 10
 
 
 class _Waiting(Generic[T]):
     """An item, and whether it has a lane (``leads``) or somebody has taken it along (``taken``)."""
 
-    __slots__ = ("item", "leads", "taken", "woken")
+    __slots__ = ("bill", "item", "leads", "taken", "whose", "woken")
 
     def __init__(self, item: T) -> None:
         self.item = item
+        self.bill = bill()
+        self.whose: object | None = self.bill.heavy
         self.leads = False
         self.taken = False
         self.woken = anyio.Event()
@@ -40,14 +47,13 @@ class Lanes(Generic[T]):
     :param carry: carries some items, in order, until the moment (of the event loop's clock) that it is given; raises
         nothing, and writes into each item what has become of it. Nothing cancels it.
     :param lanes: how many batches are carried at a time.
-    :param bound: how many items may wait.
+    :param bound: how many items may wait; addresses that have done much have equal shares of it.
     """
 
     def __init__(self, carry: Callable[[list[T], float], Awaitable[None]], *, lanes: int, bound: int) -> None:
         self._carry = carry
-        self._free = lanes
         self._bound = bound
-        self._waiting: deque[_Waiting[T]] = deque()
+        self._places: Places[_Waiting[T]] = Places(lanes, max(1, lanes // 4))
 
     async def run(self, item: T, deadline: float) -> None:
         """Return when ``item`` has been carried, or at the deadline while it is.
@@ -59,13 +65,10 @@ class Lanes(Generic[T]):
         :raises Unavailable: nobody had time for it.
         """
         waiting = _Waiting(item)
-        if self._free:
-            self._free -= 1
-            waiting.leads = True
-        elif len(self._waiting) < self._bound:
-            self._waiting.append(waiting)
-        else:
+        wait, among = self._places.waiting(waiting.whose)
+        if wait >= self._bound // among:
             raise TooMany("too many submissions at a time")
+        waiting.leads = self._places.enter(waiting, waiting.whose)
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
                 if not waiting.leads:
@@ -74,29 +77,28 @@ class Lanes(Generic[T]):
                     await self._lead(waiting, deadline)
         finally:
             if waiting.leads:
-                self._pass_on()
+                self._pass_on(waiting.whose)
             elif not waiting.taken:
-                self._waiting.remove(waiting)
+                self._places.withdraw(waiting, waiting.whose)
         if not waiting.taken:
             raise Unavailable("the broker doesn't keep up", submitted="no")
 
     async def _lead(self, first: _Waiting[T], deadline: float) -> None:
-        more = min(len(self._waiting), _MOST - 1)
-        batch = [first, *(self._waiting.popleft() for _ in range(more))]
+        most = _MOST if first.whose is None else _MOST_HEAVY
+        batch = [first, *self._places.along(first.whose, most - 1)]
         for waiting in batch:
             waiting.taken = True
+        together = Bill((account for waiting in batch for account in waiting.bill.accounts), paced=False)
         try:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), on_bill(together):
                 await self._carry([waiting.item for waiting in batch], deadline)
         finally:
             for waiting in batch:
                 waiting.woken.set()
 
-    def _pass_on(self) -> None:
-        """Give the lane to whoever has waited longest."""
-        if not self._waiting:
-            self._free += 1
-            return
-        following = self._waiting.popleft()
-        following.leads = True
-        following.woken.set()
+    def _pass_on(self, whose: object | None) -> None:
+        """Give the lane to whoever is next."""
+        following = self._places.leave(whose)
+        if following is not None:
+            following.leads = True
+            following.woken.set()

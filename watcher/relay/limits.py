@@ -19,7 +19,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.turns import Turns
 from watcher.settings import Settings
 
-__all__ = ["ACCOUNT", "REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
+__all__ = ["ACCOUNT", "COMMAND", "REQUEST", "Account", "Deadlines", "Limits", "Pace", "network"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,14 @@ T = TypeVar("T")
 ACCOUNT: Final = "watcher.account"
 #: So many commands a request over HTTP counts as: it takes about as long.
 REQUEST: Final = 20
-#: What takes longer counts as a command for each so many seconds.
-_COMMAND: Final = 25e-6
+#: What takes longer counts as a command for each so many seconds of the processor.
+COMMAND: Final = 25e-6
+#: Whoever has this share of a processor or less is served at once, others in turn with all who have more …
+_SHARE: Final = 0.05
+#: … and so is what comes at once and takes no longer than so many seconds.
+_AT_ONCE_SECONDS: Final = 0.025
+#: Who has done much is served at once again after so many seconds at most.
+_FORGIVEN: Final = 2.0
 #: Seconds between two lines in the log about the same limit.
 _LOG_AGAIN: Final = 10.0
 #: Times are added up: as exact as this, in seconds.
@@ -61,21 +67,48 @@ class Account:
     :param trusted: whether it is a proxy's, which has the connections of many.
     """
 
-    __slots__ = ("_full", "_limits", "address", "connections", "subscriptions", "trusted", "turns")
+    __slots__ = ("_full", "_limits", "_used", "address", "connections", "subscriptions", "trusted", "turns")
 
     def __init__(self, address: str, limits: Limits, *, trusted: bool) -> None:
         self._limits = limits
         self._full = 0.0
+        self._used = 0.0  # when what it has taken beyond its share will be made up for
         self.address = address
         self.connections = 0
         self.subscriptions = 0
-        self.turns = Turns()
+        self.turns = limits.turns
         self.trusted = trusted
 
     def charge(self, commands: float, now: float) -> None:
         """Put down what was done for it."""
-        if not self.trusted:
-            self._full = (max(now, self._full)) + commands / self._limits.commands_per_address
+        if self.trusted:
+            return
+        self._full = max(now, self._full) + commands / self._limits.commands_per_address
+        used = max(now, self._used) + commands * (COMMAND / _SHARE)
+        self._used = min(used, now + _FORGIVEN)
+        if used - now > _AT_ONCE_SECONDS / _SHARE:
+            self.turns.spent += commands * COMMAND
+        else:
+            self.turns.served = now
+
+    def spend(self, seconds: float, *, paced: bool = True) -> None:
+        """Put down time of the processor that was spent for it.
+
+        :param paced: whether it counts as commands, too: else it says only that it has to wait for its turn.
+        """
+        now, full = self._limits.now(), self._full
+        self.charge(seconds / COMMAND, now)
+        if not paced:
+            self._full = full
+
+    def is_heavy(self, now: float) -> bool:
+        """Whether it has done so much lately that it has to wait for its turn among others that have."""
+        return self._used - now > _AT_ONCE_SECONDS / _SHARE
+
+    @property
+    def heavy(self) -> bool:
+        """The same, now."""
+        return self.is_heavy(self._limits.now())
 
     def ahead(self, now: float) -> float:
         """For how many seconds it is to wait before the next; 0 or less where it needn't."""
@@ -151,6 +184,7 @@ class Limits:
         self.settings = settings
         self._counts = counts
         self._clock = clock
+        self.turns = Turns()
         self._accounts: dict[str, Account] = {}
         self._left: set[Account] = set()
         self._connections = 0
@@ -221,18 +255,19 @@ class Limits:
 
     # Requests and submissions.
 
+    def now(self) -> float:
+        """The time, in seconds."""
+        return self._clock()
+
     def find(self, address: str) -> Account | None:
         """The account of an address, where it has one."""
         return self._accounts.get(network(address))
 
-    def charge(self, address: str, seconds: float) -> None:
-        """A request of this address took so much of the relay's own time."""
-        if (account := self.find(address)) is not None:
-            account.charge(seconds / _COMMAND, self._clock())
-
     @contextlib.contextmanager
-    def request(self, address: str) -> Iterator[None]:
+    def request(self, address: str) -> Iterator[Account]:
         """A request that a proxy handed on, for as long as it is being answered: counted as a connection.
+
+        Whose it is, is the account that comes of it.
 
         :raises TooMany: its client has too many, or asks too often.
         """
@@ -243,7 +278,7 @@ class Limits:
         self._join(account)
         account.charge(REQUEST, now)
         try:
-            yield
+            yield account
         finally:
             self._quit(account)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from watcher.relay.limits import Account, Pace
-from watcher.relay.turns import Turn
+from watcher.relay.turns import Turn, Turns
 from watcher.relay.writing import Writing
 
 __all__ = ["Paced", "await_turn"]
@@ -23,20 +23,30 @@ _BITE: Final = 4 * 1024
 
 
 def await_turn(account: Account, go_on: Callable[[], bool | None]) -> Turn:
-    """Have ``go_on`` called once the address may go on, and those who came before have gone on."""
-    turn = account.turns.join(go_on)
-    if account.turns.lead():
-        asyncio.get_running_loop().call_soon(_advance, account)
+    """Have ``go_on`` called once the address may go on, and it is its turn among others."""
+    turns = account.turns
+    turn = turns.join(account, go_on)
+    if not turns.soon:
+        if turns.timer is not None:
+            turns.timer.cancel()
+        _advance_after(0.0, turns)
     return turn
 
 
-def _advance(account: Account) -> None:
+def _advance_after(seconds: float, turns: Turns) -> None:
+    turns.soon = seconds == 0.0
+    turns.timer = asyncio.get_running_loop().call_later(seconds, _advance, turns)
+
+
+def _advance(turns: Turns) -> None:
     again: float | None = 0.0  # also where one of them failed: the others go on
+    turns.soon = True  # who joins meanwhile is seen
     try:
-        again = account.turns.advance(account.ahead, time.monotonic)
+        again = turns.advance(time.monotonic)
     finally:
+        turns.soon, turns.timer = False, None
         if again is not None:
-            asyncio.get_running_loop().call_later(again, _advance, account)
+            _advance_after(again, turns)
 
 
 class Paced(Writing):
@@ -54,6 +64,16 @@ class Paced(Writing):
         self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
         self._timer: asyncio.Handle | Turn | None = None  # … and what ends the wait
         self._paused = False  # whether the client doesn't take what it is sent: then it isn't heard either
+
+    @property
+    def account(self) -> Account | None:
+        """Of the address where the client is; None where that isn't known."""
+        return self._pace.account
+
+    @property
+    def address(self) -> str:
+        """Where the client is; empty where that isn't known."""
+        return "" if self._pace.account is None else self._pace.account.address
 
     # For subclasses.
 
@@ -85,10 +105,12 @@ class Paced(Writing):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self._held is None:
-            self._take(data)
-        else:
+        if self._held is not None:
             self._held += data  # it was on its way already when reading was paused
+        elif self._pace.account is not None and self._pace.account.is_heavy(time.monotonic()):
+            self._hold(data)
+        else:
+            self._take(data)
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
@@ -98,8 +120,12 @@ class Paced(Writing):
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
         self._paused = False
-        if self._timer is None:
-            self._go_on()
+        if self._timer is not None:
+            return
+        if self._held is None:
+            self._read_on()
+        else:
+            self._hold(self._held)
 
     # How it goes on.
 
@@ -126,20 +152,23 @@ class Paced(Writing):
         if account is None or account.trusted or self._pace.alone(now) > 0:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, self._pace.alone(now)), self._waited)
         else:
-            self._timer = await_turn(account, self._waited)
+            self._timer = await_turn(account, self._go_on)
 
     def _waited(self) -> None:
+        """Its own pace allows it, and now it has to wait for its turn where it has one."""
         self._timer = None
-        self._go_on()
+        account = self._pace.account
+        if account is None or account.trusted or self._held is None:
+            self._go_on()
+        else:
+            self._hold(self._held)
 
     def _go_on(self) -> None:
         """Look at what waits, unless the client doesn't take its replies, and then read again."""
+        self._timer = None
         if self._paused or self._transport.is_closing():
             return
         texts, data = self._texts, self._held
-        if (texts or data) and self._pace.ahead(time.monotonic()) > 0:
-            self._hold(data or b"")  # others of its address have gone on meanwhile
-            return
         self._texts, self._held = (), None
         for text in texts:
             self._message(text)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
 from watcher.relay.backlog import waiting
@@ -100,8 +100,8 @@ class _Flow(FlowControl):
     held = False
 
     def resume_reading(self) -> None:
-        """Read on, unless it is held up."""
-        if not self.held:
+        """Read on, unless it is held up, or there is nothing to read from any more."""
+        if not self.held and not self._transport.is_closing():
             super().resume_reading()
 
 
@@ -113,7 +113,7 @@ class Connection(HttpToolsProtocol):
     """
 
     # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
-    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_turn")
+    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_running", "_turn")
 
     def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
         super().__init__(**given)
@@ -126,6 +126,7 @@ class Connection(HttpToolsProtocol):
         self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
         self._held: bytes | None = None  # what waits until the client may go on
         self._turn: Turn | None = None  # where it waits until then
+        self._running: RequestResponseCycle | None = None  # the request that is being answered: cycle is the newest one
         self._left = 0  # bytes that a client had yet to take when it was last looked at
 
     # What asyncio calls.
@@ -147,6 +148,10 @@ class Connection(HttpToolsProtocol):
             self._turn.cancel()
         if self._account is not None:
             self._account.leave()
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells only the newest one
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
@@ -154,10 +159,12 @@ class Connection(HttpToolsProtocol):
         """Bytes have come."""
         if self._refused:
             return
-        if self._held is None:
-            self._take(data)
-        else:
+        if self._held is not None:
             self._held += data  # it was on its way already when reading was paused
+        elif self._must_wait:
+            self._hold(data, wait=True)
+        else:
+            self._take(data)
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
@@ -173,11 +180,13 @@ class Connection(HttpToolsProtocol):
     # Bytes in, a bite at a time.
 
     def _take(self, data: bytes) -> None:
+        first = True
         while data and not self._refused:
-            ahead = self._ahead
-            if ahead or len(self.pipeline) > 1:
-                self._hold(data, ahead=ahead)
+            wait = self._must_wait and not first  # whoever calls this has seen to it that it was its turn
+            if wait or len(self.pipeline) > 1:
+                self._hold(data, wait=wait)
                 return
+            first = False
             bite, data = data[:_BITE], data[_BITE:]
             if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
                 self._heading = 0
@@ -201,12 +210,13 @@ class Connection(HttpToolsProtocol):
         self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
         self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
 
-    def _hold(self, data: bytes, *, ahead: bool) -> None:
+    def _hold(self, data: bytes, *, wait: bool) -> None:
         self._held = data
         self.flow.pause_reading()
         self.flow.held = True
-        if ahead and self._account is not None:
-            self._desk.limits.reached("max_commands_per_address", self._account.address)
+        if wait and self._account is not None:
+            if self._account.ahead(time.monotonic()) > 0:
+                self._desk.limits.reached("max_commands_per_address", self._account.address)
             self._turn = await_turn(self._account, self._go_on)
 
     def _go_on(self) -> bool:
@@ -229,6 +239,8 @@ class Connection(HttpToolsProtocol):
 
     def _answer_next(self) -> bool:
         more = bool(self.pipeline)
+        if more:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
         if self._held is not None and self._turn is None:
             more = self._go_on() or more
@@ -260,6 +272,8 @@ class Connection(HttpToolsProtocol):
             if self._account is not None:
                 self._account.charge(REQUEST, now)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -277,9 +291,10 @@ class Connection(HttpToolsProtocol):
     # What is refused.
 
     @property
-    def _ahead(self) -> bool:
-        """Whether its address has to wait."""
-        return self._account is not None and self._account.ahead(time.monotonic()) > 0
+    def _must_wait(self) -> bool:
+        """Whether its address has to wait for its turn."""
+        account, now = self._account, time.monotonic()
+        return account is not None and (account.is_heavy(now) or account.ahead(now) > 0)
 
     @property
     def _address(self) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
@@ -25,6 +24,7 @@ from watcher.permissions import OPEN, Grant, grant, keyring_of
 from watcher.relay.access import refusal, unbelieved
 from watcher.relay.appender import Appender
 from watcher.relay.backend import SafetyNet
+from watcher.relay.calls import Calls
 from watcher.relay.counts import Counts, Load
 from watcher.relay.expiries import Expiries
 from watcher.relay.fanout import fan_out, pieces
@@ -119,9 +119,7 @@ class Relay:
         self._next_slot = itertools.cycle(self._slots)
         self._fresh = Deadlines[Socket](settings.connect_timeout)
         self._expiries = Expiries[Socket]()
-        self._calls = 0
-        self._finished = anyio.Event()
-        self._group: TaskGroup | None = None
+        self._calls = Calls(self._do, self._call_refused)
 
     # For everyone.
 
@@ -288,30 +286,16 @@ class Relay:
 
     def call(self, socket: Socket, call: Call) -> None:
         """Carry out a client's call beside everything else."""
-        if self._group is None:
-            raise RuntimeError("the relay is not running")
-        self._calls += 1
-        self._group.start_soon(self._carry_out, socket, call)
+        self._calls.begin(socket, call)
 
     def _refused(self, socket: Socket, what: str, why: str) -> None:
         """A client asked for what it may not have."""
         self.refusals.tell(socket.address or None, what, why, subject=socket.grant.subject)
 
-    async def _carry_out(self, socket: Socket, call: Call) -> None:
-        try:
-            socket.answer(call, await self._do(socket, call))
-        except Refused as error:
-            self.counts.refused[error.kind] += 1
-            if error.status in REFUSED:
-                self._refused(socket, call.method, str(error))
-            socket.refuse(call, error)
-        except Exception:  # the relay serves many: one call's unforeseen error is that call's alone
-            logger.exception("the call %r failed", call.method)
-            socket.refuse(call, Refused("internal server error"))
-        finally:
-            self._calls -= 1
-            self._finished.set()
-            self._finished = anyio.Event()
+    def _call_refused(self, socket: Socket, call: Call, error: Refused) -> None:
+        self.counts.refused[error.kind] += 1
+        if error.status in REFUSED:
+            self._refused(socket, call.method, str(error))
 
     async def _do(self, socket: Socket, call: Call) -> Any:
         grant = socket.grant
@@ -338,13 +322,14 @@ class Relay:
 
     async def run(self) -> None:
         """Feed and tick until cancelled."""
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self.feed.run)
+        async with anyio.create_task_group() as group:
+            self._calls.group = group
+            group.start_soon(self.feed.run)
             if self.net is not None:
-                self._group.start_soon(self.net.run)
+                group.start_soon(self.net.run)
             if self._roster is not None:
-                self._group.start_soon(self._roster.run, self._reconsider)
-            self._group.start_soon(self._end_overdue)
+                group.start_soon(self._roster.run, self._reconsider)
+            group.start_soon(self._end_overdue)
             await self._tick()
 
     async def _reconsider(self) -> None:
@@ -394,8 +379,7 @@ class Relay:
         for waiting in self.hub.subscribers() - self._sockets:
             waiting.restart()  # a request that waits for a task is answered with what there is
         with anyio.move_on_after(_FINISH):
-            while self._calls:
-                await self._finished.wait()
+            await self._calls.finish()
         with anyio.move_on_after(_LEAVE):
             while leaving := list(self._sockets)[:_LEAVE_AT_ONCE]:
                 for client in leaving:

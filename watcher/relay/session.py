@@ -29,6 +29,8 @@ __all__ = ["Session"]
 
 #: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
 _REPLY_BYTES: Final = 256 * 1024
+#: So many commands of one frame are taken before others have their turn; it is a millisecond or two.
+_AT_ONCE: Final = 100
 #: What the commands of one frame are given before the next has to wait, for them to leave and for others to have their
 #: turn. In bytes of replies; a subscription counts for more than its reply, as it takes so much longer.
 _GIVEN: Final = 512 * 1024
@@ -113,14 +115,17 @@ class Session:
     def receive(self, text: bytes) -> Outcome:
         """Take one text frame, or the rest of one."""
         outcome = Outcome()
-        lines = text.split(b"\n")
+        lines = text.split(b"\n", _AT_ONCE)
+        if len(lines) > _AT_ONCE:
+            outcome.rest = lines.pop()
         try:
             for at, command in messages.commands(lines):
                 self._command(command, outcome)
                 if outcome.disconnect:
                     break
                 if outcome.given > _GIVEN and at + 1 < len(lines):
-                    outcome.rest = b"\n".join(lines[at + 1 :])
+                    rest = lines[at + 1 :]
+                    outcome.rest = b"\n".join([*rest, outcome.rest] if outcome.rest else rest)
                     break
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             outcome.disconnect = messages.BAD_PROTOCOL

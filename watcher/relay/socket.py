@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -28,7 +29,7 @@ from watcher.relay.counts import Counts
 from watcher.relay.frames import PIECE, PING, frames
 from watcher.relay.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
 from watcher.relay.hub import Hub
-from watcher.relay.limits import ACCOUNT, Pace
+from watcher.relay.limits import ACCOUNT, COMMAND, Pace
 from watcher.relay.messages import Disconnect
 from watcher.relay.paced import Paced
 from watcher.relay.peers import Lines, Peer
@@ -234,8 +235,10 @@ class Socket(Paced):
             self._texts = (*self._texts, text)
             return
         self._pinged = False  # whoever talks is there
+        start = time.thread_time()
         outcome = self._session.receive(text)
-        self._cost += text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        self._cost += max(counted, int((time.thread_time() - start) / COMMAND))
         if outcome.rest:
             self._texts = (outcome.rest,)
         self._write_text(outcome.replies)
@@ -268,11 +271,6 @@ class Socket(Paced):
         """Send the reply to a call that could not be carried out."""
         if self._session is not None and self._open:
             self._write_text(self._session.give_up(call, error))
-
-    @property
-    def address(self) -> str:
-        """Where the client is; empty where that isn't known."""
-        return "" if self._pace.account is None else self._pace.account.address
 
     @property
     def subscriptions(self) -> Subscriptions | None:

@@ -62,17 +62,23 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request to submit a task.
-
-    ``digest`` is the same for two requests that ask for the same, whatever their white space and order of keys, and
-    whatever id they ask for.
-    """
+    """One request to submit a task; ``said`` is what it says of the options."""
 
     task: str
     args: list[Any]
     kwargs: dict[str, Any]
     options: Options
-    digest: str
+    said: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The same for two requests that ask for the same, whatever their white space and order of keys, or their id.
+
+        It takes longer than all the rest: of what is refused it isn't asked.
+        """
+        options = {name: value for name, value in self.said.items() if name != "task_id"}
+        text = json.dumps([self.task, self.args, self.kwargs, options], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def parse(data: bytes, now: datetime, zone: tzinfo) -> Submission:
@@ -93,7 +99,7 @@ def parse(data: bytes, now: datetime, zone: tzinfo) -> Submission:
     if not request.task:
         raise BadRequest("the task's name is empty")
     options = _options(request.options, now, zone)
-    return Submission(request.task, request.args, request.kwargs, options, _digest(request))
+    return Submission(request.task, request.args, request.kwargs, options, request.options)
 
 
 def check_key(key: str) -> str:
@@ -104,12 +110,6 @@ def check_key(key: str) -> str:
     if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
         raise BadRequest(f"an idempotency key has 1 to {MAX_KEY} printable ASCII characters")
     return key
-
-
-def _digest(request: SubmissionRequest) -> str:
-    options = {name: value for name, value in request.options.items() if name != "task_id"}
-    text = json.dumps([request.task, request.args, request.kwargs, options], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _options(given: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
