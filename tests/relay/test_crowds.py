@@ -88,8 +88,8 @@ async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valke
         assert not [answer["error"] for answer in answers if "error" in answer]
         tasks = [answer["subscribe"].get("data", {}).get("task") for answer in answers]
         assert [number for number, task in enumerate(tasks) if task] == [7, 900]
-        assert asked["cmdstat_evalsha"] <= 20
-        assert asked["cmdstat_mget"] + asked.get("cmdstat_get", 0) <= 100
+        assert asked["cmdstat_evalsha"] <= MANY / 4, "others have their turn between two parts of the frame"
+        assert asked["cmdstat_mget"] + asked.get("cmdstat_get", 0) <= MANY / 4
         assert asked["connections"] <= 20, "of them, two are the test's"
 
 
