@@ -30,6 +30,7 @@ class Grant:
 
     :param subject: the token's ``sub``; empty where there is none.
     :param watch: globs of channels; ``submit``: globs of task names; ``revoke``: whether tasks may be revoked.
+    :param queues: globs of queues that a submission may name although nobody knows them.
     :param expires: its ``exp``, Unix seconds; None for an open relay.
     """
 
@@ -38,6 +39,7 @@ class Grant:
     submit: tuple[str, ...] = ()
     revoke: bool = False
     expires: float | None = None
+    queues: tuple[str, ...] = ()
 
     @property
     def ends(self) -> float | None:
@@ -89,6 +91,7 @@ def grant(token: str | None, keyring: Keyring | None) -> Grant:
         submit=_globs(claims, "submit"),
         revoke=claims.get("revoke") is True,
         expires=float(claims["exp"]),
+        queues=_globs(claims, "queues"),
     )
 
 
