@@ -103,6 +103,7 @@ def issue(
     watch: Iterable[str] = (),
     submit: Iterable[str] = (),
     revoke: bool = False,
+    queues: Iterable[str] = (),
     audience: str = "",
     issuer: str = "",
 ) -> str:
@@ -114,7 +115,7 @@ def issue(
 
     claims: dict[str, Any] = {"exp": int(time.time() + ttl)}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
-    claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit)) if globs}
+    claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit), ("queues", queues)) if globs}
     if revoke:
         claims["revoke"] = True
     return signed(claims, secret)

@@ -19,6 +19,7 @@ __all__ = ["token"]
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
 @click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
 @click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
+@click.option("--queue", multiple=True, metavar="GLOB", help="Queues that may be named, known or not; may be repeated.")
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
 @click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
@@ -31,8 +32,8 @@ __all__ = ["token"]
     "line: rather set the variable.  [WATCHER_SECRET, WATCHER_SECRET_FILE]",
 )
 def token(
-    *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
-    aud: str, iss: str, secret: str | None,
+    *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], queue: tuple[str, ...], revoke: bool,
+    ttl: float, sub: str, aud: str, iss: str, secret: str | None,
 ) -> None:  # fmt: skip
     """Print a token that lets its holder watch these channels; a bare ID means task:ID.
 
@@ -50,4 +51,4 @@ def token(
     if not (watch or submit or revoke):
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
     claims = {"audience": aud or asked("audience"), "issuer": iss or asked("issuer")}
-    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, **claims))
+    click.echo(issue(key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, queues=queue, **claims))

@@ -21,7 +21,7 @@ from celery import Celery, Task
 from celery.app.control import Control
 from celery.exceptions import QueueNotFound
 from celery.result import EagerResult
-from kombu.exceptions import OperationalError, SerializationError
+from kombu.exceptions import KombuError, OperationalError, SerializationError
 
 from watcher.errors import BadArguments, NotSent, Refused, Unavailable
 from watcher.relay import decodable
@@ -269,16 +269,20 @@ class Broker:
         :param seconds: what they are given to say it.
         :raises Unavailable: the broker is away.
         """
+        replies: Any = None
         try:
             with self._connections.line() as line:
                 control: Any = Control(self.app)
                 control.mailbox.producer_pool = self._connections.producers
-                replies = control.inspect(timeout=seconds, connection=line.connection).active_queues()
+                try:
+                    replies = control.inspect(timeout=seconds, connection=line.connection).active_queues()
+                except (OperationalError, KombuError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - not each transport knows how, or may; each says it otherwise
+                    logger.info("workers can't be asked for their queues: %s", error)
+                    line.give_up()
         except Away as away:
             raise away.refusal("no") from None
-        except Exception:  # not every transport knows how, and each says so in its own way
-            logger.info("workers can't be asked for their queues", exc_info=True)
-            return set()
         queues = [queue for told in (replies or {}).values() for queue in told or ()]
         return {str(queue["name"]) for queue in queues if isinstance(queue, dict) and "name" in queue}
 

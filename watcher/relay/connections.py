@@ -72,6 +72,10 @@ class Line(NamedTuple):
         """Whether several messages can be handed over in one write: kombu 5.7 can over Redis, twice as fast."""
         return bool(getattr(self.producer, "supports_batch_publish", False))
 
+    def give_up(self) -> None:
+        """Close the connection: whoever has the line next gets another one."""
+        _close(self.connection)
+
     @contextlib.contextmanager
     def together(self, most: int) -> Iterator[None]:
         """Hand over what is published in this block at its end.

@@ -68,10 +68,14 @@ _AT_ONCE: Final = 100
 
 
 class Results(NamedTuple):
-    """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
+    """Where Celery's result backend keeps results: a client of its Redis, the prefix of its keys, and how long.
+
+    :param expires: in seconds; None: for ever.
+    """
 
     redis: Redis
     prefix: str
+    expires: float | None = None
 
 
 class Relay:
@@ -90,8 +94,8 @@ class Relay:
         self.gateway = Gateway(app, settings, journal, redis)
         self.feed = Feed(redis, journal, self)
         self.net = None if results is None else SafetyNet(
-            results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
-            read=self.gateway.read_stored, append=Appender(redis, journal).append,
+            results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
+            history=self.hub.history, read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
         self.counts = Counts()
         self.refusals = Refusals()
