@@ -18,7 +18,8 @@ from watcher.journal import Journal
 
 __all__ = ["Page", "Scan", "literally"]
 
-#: So many keys are looked at at once, which takes Redis a millisecond at most, and so often a second: 50,000 keys.
+#: So many keys are looked at at once, which takes Redis two milliseconds, and then others have their turn, for so long
+#: in seconds.
 _AT_ONCE: Final = 1000
 _PAUSE: Final = 0.02
 #: A relay that listens notes down when it did, this often, in seconds …
