@@ -66,6 +66,7 @@ RULES = {
         never="websockets starlette uvicorn anyio asyncio",
     ),
     "watcher.worker.signals": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
+    "watcher.worker.dropped": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.gathered": rule("watcher.worker", never="redis websockets starlette uvicorn anyio asyncio"),
     "watcher.worker.concurrency": rule(
         "watcher.worker.bell", never="celery redis gevent eventlet websockets starlette uvicorn anyio asyncio"
@@ -135,6 +136,9 @@ RULES = {
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),
     "watcher.relay.broker": rule(f"{RELAY} watcher.worker", never="redis websockets"),
     "watcher.relay.published": rule(never="redis websockets"),
+    "watcher.relay.queues": rule(RELAY, never="redis websockets"),
+    "watcher.relay.decodable": rule(never="celery redis websockets anyio asyncio"),
+    "watcher.relay.scan": rule("watcher.journal", never="celery websockets"),
     "watcher.relay.connections": rule(RELAY, never="redis websockets"),
     "watcher.relay.claims": rule(RELAY, never="celery websockets"),
     "watcher.relay.door": rule(RELAY, never="redis celery"),

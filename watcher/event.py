@@ -44,7 +44,17 @@ REPR_LIMIT: Final = 1024
 #: A traceback keeps this many of its last characters: the end names the error.
 TRACEBACK_LIMIT: Final = 16384
 
-Reason: TypeAlias = Literal["expired", "revoked", "terminated", "worker_lost", "time_limit", "not_sent", "backend_lost"]
+Reason: TypeAlias = Literal[
+    "expired",
+    "revoked",
+    "terminated",
+    "worker_lost",
+    "time_limit",
+    "not_sent",
+    "backend_lost",
+    "undecodable",
+    "invalid",
+]
 
 FINAL_STATES: Final = frozenset(state for state, value in RANKS.items() if value > RANKS["RETRY"])
 

@@ -156,6 +156,11 @@ class Journal:
         return self._key("lease")
 
     @property
+    def heard(self) -> str:
+        """String: when a relay last listened to the result backend, in Unix seconds by Redis' clock."""
+        return self._key("heard")
+
+    @property
     def workers(self) -> str:
         """Hash: ``HOSTNAME INCARNATION`` of a worker → ``STARTED LAST``, Unix seconds: by its clock, by Redis'."""
         return self._key("workers")

@@ -34,6 +34,7 @@ class Grant:
 
     :param subject: the token's ``sub``; empty where there is none.
     :param watch: globs of channels; ``submit``: globs of task names; ``revoke``: whether tasks may be revoked.
+    :param queues: globs of queues that a submission may name although nobody knows them.
     :param expires: its ``exp``, Unix seconds; None for an open relay.
     """
 
@@ -42,6 +43,7 @@ class Grant:
     submit: tuple[str, ...] = ()
     revoke: bool = False
     expires: float | None = None
+    queues: tuple[str, ...] = ()
 
     @property
     def ends(self) -> float | None:
@@ -93,6 +95,7 @@ def grant(token: str | None, keyring: Keyring | None) -> Grant:
         submit=_globs(claims, "submit"),
         revoke=claims.get("revoke") is True,
         expires=float(claims["exp"]),
+        queues=_globs(claims, "queues"),
     )
 
 
@@ -104,6 +107,7 @@ def issue(
     watch: Iterable[str] = (),
     submit: Iterable[str] = (),
     revoke: bool = False,
+    queues: Iterable[str] = (),
     audience: str = "",
     issuer: str = "",
     until: float | None = None,
@@ -121,7 +125,7 @@ def issue(
         raise ValueError(f"ttl={ttl!r}: takes seconds up to the year 285 million, not more")
     claims: dict[str, Any] = {"exp": math.floor(end if until is None else min(end, until))}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
-    claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit)) if globs}
+    claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit), ("queues", queues)) if globs}
     if revoke:
         claims["revoke"] = True
     return signed(claims, secret)

@@ -13,7 +13,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from celery import Celery
 from celery.app import backends
@@ -31,7 +31,7 @@ from watcher.worker.policy import Policy
 from watcher.worker.reprs import clean
 from watcher.worker.values import Rendering
 
-__all__ = ["READERS", "Stored", "decompressed", "done_at", "event_of", "redis_of", "result_of", "value_of"]
+__all__ = ["READERS", "InRedis", "Stored", "decompressed", "done_at", "event_of", "redis_of", "result_of", "value_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +148,19 @@ def decompressed(payload: bytes) -> bytes:
     return plain
 
 
-def redis_of(app: Celery) -> tuple[Target, str] | None:
-    """Where an app's result backend is and its keys' prefix, where that is one Redis and keeps JSON; else None.
+class InRedis(NamedTuple):
+    """A result backend in Redis: where it is, how its keys begin, and how long a result stays; None: for ever.
+
+    :param expires: in seconds.
+    """
+
+    target: Target
+    prefix: str
+    expires: float | None
+
+
+def redis_of(app: Celery) -> InRedis | None:
+    """An app's result backend, where that is one Redis and keeps JSON; else None.
 
     :raises SettingError: nothing can be made of what is said of that Redis.
     """
@@ -157,7 +168,7 @@ def redis_of(app: Celery) -> tuple[Target, str] | None:
     backend: Any = app.backend if target is not None else None
     if target is None or backend.serializer != "json":
         return None
-    return target, bytes(backend.task_keyprefix).decode()
+    return InRedis(target, bytes(backend.task_keyprefix).decode(), float(backend.expires or 0) or None)
 
 
 def event_of(identity: str, payload: bytes, policy: Policy, now: float, name: str | None = None) -> Event | None:

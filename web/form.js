@@ -26,11 +26,14 @@
  * @typedef {{values: Record<string, any>, errors: Record<string, string>}} Read
  */
 
+import { dictionary } from "./dictionary.js";
 import { parse, stringify } from "./json.js";
 
 /** @type {Record<string, Input>} */
 // prettier-ignore
 const INPUTS = {
+  // @ts-expect-error: __proto__ is no entry
+  __proto__: null,
   str: "text", int: "integer", float: "number", complex: "any", bool: "boolean",
   list: "list", tuple: "list", set: "list", frozenset: "list", sequence: "list", iterable: "list", collection: "list",
   dict: "object", mapping: "object", typeddict: "object",
@@ -99,6 +102,10 @@ function inputOf(/** @type {string} */ type, /** @type {any} */ value) {
   return INPUTS[type.replace(/\[.*$/, "").replace(/^.*\./, "").toLowerCase()] ?? "any";
 }
 
+/** Python's names in JSON. @type {Record<string, string>} */
+// @ts-expect-error: __proto__ is no entry
+const CONSTANTS = { __proto__: null, True: "true", False: "false", None: "null" };
+
 /** The values of a `Literal[...]`, as JSON. @returns {string[]} */
 function choicesOf(/** @type {string} */ type) {
   const [, inside] = type.match(/^Literal\[(.*)\]$/) ?? [];
@@ -106,7 +113,7 @@ function choicesOf(/** @type {string} */ type) {
   const items = inside.match(/'[^']*'|"[^"]*"|[^,\s]+/g) ?? [];
   return items.map((item) => {
     if (/^['"]/.test(item)) return stringify(item.slice(1, -1));
-    return { True: "true", False: "false", None: "null" }[item] ?? item;
+    return CONSTANTS[item] ?? item;
   });
 }
 
@@ -183,9 +190,10 @@ function readJSON(/** @type {string} */ text) {
  */
 export function read(fields, texts) {
   /** @type {Read} */
-  const found = { values: {}, errors: {} };
+  const found = { values: dictionary(), errors: dictionary() };
+  const typed = dictionary(texts);
   for (const field of fields) {
-    const text = texts[field.name] ?? "";
+    const text = typed[field.name] ?? "";
     try {
       if (text.trim()) found.values[field.name] = valueOf(text, field);
       else if (field.required) throw new Mistake(emptyMistake(field));
@@ -215,10 +223,10 @@ function emptyMistake(/** @type {Field} */ { input }) {
  */
 export function arrange(fields, values) {
   /** @type {{args: any[], kwargs: Record<string, any>, errors: Record<string, string>}} */
-  const laid = { args: [], kwargs: {}, errors: {} };
+  const laid = { args: [], kwargs: dictionary(), errors: dictionary() };
   let missing = "";
   for (const { name, kind } of fields) {
-    const given = name in values;
+    const given = Object.hasOwn(values, name);
     if (kind === "var_keyword") Object.assign(laid.kwargs, values[name]);
     else if (!given) missing ||= kind.startsWith("positional") ? name : "";
     else if (kind === "keyword_only" || (kind === "positional_or_keyword" && missing)) laid.kwargs[name] = values[name];
@@ -238,8 +246,8 @@ export function arrange(fields, values) {
  */
 export function textsFor(fields, args, kwargs) {
   /** @type {Record<string, string>} */
-  const texts = {};
-  const rest = { ...kwargs };
+  const texts = dictionary();
+  const rest = dictionary(kwargs);
   const positional = fields.filter(({ kind }) => kind.startsWith("positional"));
   for (const [index, { name, input }] of positional.entries()) {
     texts[name] = index < args.length ? textOf(args[index], input) : textOf(rest[name], input);

@@ -15,6 +15,7 @@
  */
 
 import { optionsAgain, optionsOf } from "./again.js";
+import { dictionary } from "./dictionary.js";
 import { argumentIn, arrange, fieldsOf, OPTIONS, optionTextsFor, read, readOptions, textsFor } from "./form.js";
 import { newId } from "./watcher.js";
 
@@ -35,7 +36,8 @@ export class Composer {
   /** Begin to fill in the arguments of a task. */
   choose(/** @type {Registered} */ task, texts = {}, optionTexts = {}) {
     const fields = fieldsOf(task.parameters);
-    this.draft = { task, fields, texts, optionTexts, errors: {}, error: "", sending: false, sentId: "" };
+    const typed = dictionary(texts);
+    this.draft = { task, fields, texts: typed, optionTexts, errors: dictionary(), error: "", sending: false, sentId: "" };
     this.#page.draw();
   }
 
@@ -69,7 +71,7 @@ export class Composer {
     const given = read(draft.fields, texts);
     const options = readOptions(optionTexts);
     const { args, kwargs, errors } = arrange(draft.fields, given.values);
-    draft.errors = { ...errors, ...given.errors };
+    draft.errors = dictionary(errors, given.errors);
     for (const [name, message] of Object.entries(options.errors)) draft.errors[`option:${name}`] = message;
     draft.error = "";
     draft.sentId = "";

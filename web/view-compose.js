@@ -219,7 +219,7 @@ export class FormView {
     const control = createControl(field, boolean, text);
     const { input } = control;
     setAttribute(input, "id", id);
-    setAttribute(input, "name", key);
+    setAttribute(input, "name", id); // not as it is called: `form.NAME` would be it, in place of what a form has itself
     setAttribute(input, "aria-describedby", described);
     setAttribute(input, "aria-required", field.required && !boolean ? "true" : null);
     const error = el("span", { class: "error", id: `${id}-error` });

@@ -40,7 +40,8 @@ export interface Event {
   meta_size?: number;
   /** It stands behind the task's state: for a timeline, never to be shown as the state. */
   late?: true;
-  /** Why it is in this state: `expired`, `revoked`, `terminated`, `worker_lost`, `time_limit`, `backend_lost`, `not_sent`. */
+  /** Why it is in this state: `expired`, `revoked`, `terminated`, `worker_lost`, `time_limit`, `backend_lost`, `not_sent`,
+   * `undecodable`, `invalid`. */
   reason?: string;
   [field: string]: any;
 }

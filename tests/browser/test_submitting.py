@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import calls, choose, details, follows, rows, submit
+from tests.browser.pages import calls, choose, details, follows, parameter, rows, submit
 from tests.browser.stage import Refusal, Stage
 
 
@@ -59,6 +61,58 @@ def test_what_the_relay_refuses_is_shown_where_it_belongs(open_page: OpenPage, p
     expect(form.get_by_label("y", exact=True)).to_be_focused()
     submit(form)
     expect(form.get_by_role("alert")).to_have_text("the broker is away")
+
+
+#: Names that objects, and forms, of a browser have something under already.
+TAKEN = ("__proto__", "constructor", "toString", "hasOwnProperty", "hidden", "replaceChildren", "contains", "elements")
+
+
+def test_a_parameter_may_have_any_name(open_page: OpenPage, play: Stage) -> None:
+    """What was typed is submitted under it, what was not is left out, and a refusal is shown at its field."""
+    values: dict[str, Any] = {name: name.upper() for name in TAKEN}
+    named = [{**parameter(name, "str"), "kind": "keyword_only"} for name in TAKEN]
+    for each, kind in (("rest", "var_keyword"), ("valueOf", "keyword_only")):
+        named.append({**parameter(each), "kind": kind, "required": False})
+    odd = {"name": "tasks.odd", "signature": "(…)", "doc": "", "parameters": [parameter("isPrototypeOf"), *named]}
+    play.registry.append(odd)
+    page = open_page(play.url)
+    form = choose(page, "tasks.odd")
+    for field in form.get_by_role("textbox").all():
+        expect(field).to_have_value("")
+    submit(form)
+    for name in TAKEN:
+        expect(form.get_by_label(name, exact=True)).to_have_accessible_description(re.compile("This is required"))
+        form.get_by_label(name, exact=True).fill(values[name])
+    form.get_by_label("isPrototypeOf", exact=True).fill('{"__proto__": [1], "constructor": 9007199254740993}')
+    form.get_by_label("**rest", exact=True).fill('{"__defineGetter__": {"__proto__": 1}}')
+    submit(form)
+    expect(form.get_by_role("button", name=re.compile("-.*-"))).to_be_visible()
+    [sent] = calls(play, "submit")
+    assert sent["args"] == [{"__proto__": [1], "constructor": 9007199254740993}]
+    assert sent["kwargs"] == {**values, "__defineGetter__": {"__proto__": 1}}
+    rows(page).first.click()
+    details(page).get_by_role("button", name="Edit").click()
+    for name in TAKEN:
+        expect(form.get_by_label(name, exact=True)).to_have_value(values[name])
+    play.methods["submit"] = refuse_of("__proto__")
+    submit(form)
+    field = form.get_by_label("__proto__", exact=True)
+    expect(field).to_have_accessible_description("argument '__proto__': no")
+    expect(form.get_by_label("constructor", exact=True)).not_to_have_attribute("aria-invalid", "true")
+    assert calls(play, "submit")[1]["args"] == sent["args"]
+    assert calls(play, "submit")[1]["kwargs"] == sent["kwargs"]
+    form.get_by_role("button", name="Back to all tasks").click()
+    expect(form).to_be_hidden()
+    choose(page, "tasks.add")
+
+
+def refuse_of(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A relay's refusal of an argument."""
+
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise Refusal(107, f"argument {name!r}: no")
+
+    return refuse
 
 
 def test_the_task_that_stands_for_it_is_the_one_that_is_shown(open_page: OpenPage, play: Stage) -> None:

@@ -124,6 +124,9 @@ def test_a_task_runs_through_with_the_rights_that_are_documented(guarded: Guarde
             assert awaiting.wait(30) == 0, awaiting.output
             assert awaiting.stdout.strip() == "[7, 10]"
         assert guarded.refused() == [], guarded.refused()
+        with pytest.raises(urllib.error.HTTPError, match="422"):  # it may not ask the workers
+            answer(f"{serving.url}/api/tasks", task="tasks.add", args=[2, 3], options={"queue": "nowhere"})
+        assert answer(f"{serving.url}/api/tasks", task="tasks.add", args=[2, 3])["state"] == "SUCCESS"
         assert PASSWORD not in working.output + serving.output
 
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from importlib import import_module
 
 from kombu.exceptions import OperationalError
 
-from tests.faults.app import app
+app = import_module(os.environ.get("SENDER_APP", "tests.faults.app")).app
 
 _PAUSE = 0.1
 _TRIES = 600

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -36,6 +38,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Call to deprecated setex"),  # Celery 5.7 does
 ]
 
+#: How long results are stored, in seconds: Celery's default.
+EXPIRES = 86400.0
 POLICY = Policy(Celery(set_as_current=False), Rendering(max_result=1000, max_args=1000))
 
 
@@ -53,6 +57,7 @@ class Watched:
         self.net = SafetyNet(
             results=self.results,
             prefix="celery-task-meta-",
+            expires=EXPIRES,
             redis=self.redis,
             journal=self.journal,
             history=self.history,
@@ -206,6 +211,83 @@ async def test_what_ended_while_nobody_listened_is_found(valkey: Valkey) -> None
         await eventually(lambda: watched.net.completed == 700, what="700 ends to be found")
         await watched.has("t699", "SUCCESS")
         assert await watched.redis.hlen(watched.journal.open) == 0
+
+
+async def store_many(watched: Watched, count: int, age: float, kind: str, *, lives: bool = True) -> None:
+    """Store results that were stored so many seconds ago, by the time that they have left, or by their own word."""
+    done = datetime.fromtimestamp(time.time() - age, UTC).isoformat()
+    meta = {"status": "SUCCESS", "result": 1, "traceback": None, "date_done": done}
+    async with watched.results.pipeline(transaction=False) as pipeline:
+        for number in range(count):
+            left = round((EXPIRES - age) * 1000) if lives else None
+            _ = pipeline.set(f"celery-task-meta-{kind}-{number}", json.dumps(meta), px=left)
+        await pipeline.execute()
+
+
+async def reads(valkey: Valkey) -> int:
+    """How often values were read so far."""
+    async with Redis.from_url(valkey.url(14), protocol=2) as redis:
+        stats: Any = await redis.info("commandstats")
+    return sum(int(stats.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in ("mget", "get"))
+
+
+async def test_what_was_stored_while_nobody_listened_is_told_where_it_is_young(valkey: Valkey) -> None:
+    """At the first start, and after that what was stored since; what is old isn't read, however much it is."""
+    async with watching(valkey, net=False) as watched:
+        await store_many(watched, 20_000, 7200, "old")
+        await store_many(watched, 5, 30, "young")
+        await store_many(watched, 5, 7200, "old for ever", lives=False)
+        await store_many(watched, 5, 30, "for ever", lives=False)
+        await watched.results.set("celery-task-meta-none", b"nonsense", ex=int(EXPIRES) - 5)
+    before = await reads(valkey)
+    async with watching(valkey) as watched:
+        await eventually(lambda: watched.redis.exists(watched.journal.heard), what="the look to be over")
+        await eventually(lambda: watched.history.last >= 10, what="what is young to be told")
+        ids = {f"{kind}-{number}" for kind in ("young", "for ever") for number in range(5)}
+        assert {task.id for task in watched.history.tasks("tasks", 100) if task.state == "SUCCESS"} == ids
+    assert await reads(valkey) - before < 60, "each reads up to 200"
+    async with watching(valkey, net=False) as watched:
+        await store_many(watched, 1, 300, "before")  # a relay listened then
+        await store_many(watched, 1, 5, "since")
+        await watched.redis.set(watched.journal.heard, int((await watched.redis.time())[0]) - 10)
+    async with watching(valkey) as watched:
+        await watched.has("since-0", "SUCCESS")
+        assert watched.net.completed == 1
+        assert watched.history.task("before-0") is None
+
+
+async def test_a_redis_that_does_not_let_its_keys_be_looked_through_is_listened_to(
+    valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(valkey, net=False) as watched:
+        await watched.redis.acl_setuser("default", enabled=True, commands=["-scan"])
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(watched.net.run)
+                await eventually(lambda: "can't be looked for" in caplog.text, what="the log to say so")
+                await watched.store("a", 1)
+                await watched.has("a", "SUCCESS")
+                group.cancel_scope.cancel()
+        finally:
+            await watched.redis.acl_setuser(
+                "default", enabled=True, nopass=True, keys=["*"], channels=["*"], categories=["+@all"]
+            )
+
+
+async def test_what_left_the_history_is_not_told_again(valkey: Valkey) -> None:
+    """Of what ended before the oldest event that is there, nobody knows whether it was told."""
+    now = time.time()
+    told = [event(f"t{number}", "SUCCESS", now - 60 + number / 100) for number in range(1500)]
+    async with watching(valkey, *told, net=False) as watched:
+        await eventually(lambda: watched.history.last == 1500, what="the history to have it all")
+        assert watched.history.first > 1
+        await store_many(watched, 1, 90, "gone")
+        await store_many(watched, 1, 1, "new")
+        async with anyio.create_task_group() as group:
+            group.start_soon(watched.net.run)
+            await watched.has("new-0", "SUCCESS")
+            assert watched.net.completed == 1
+            group.cancel_scope.cancel()
 
 
 async def test_another_database_is_another_app(valkey: Valkey) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -83,7 +84,7 @@ async def test_options_reach_the_message_and_the_event(gateway: Gateway, valkey:
         "priority": 3,
         "tags": ["b"],
     }
-    submitted = await gateway.submit(request("tasks.add", 1, 2, options=options), OPEN)
+    submitted = await gateway.submit(request("tasks.add", 1, 2, options=options), replace(OPEN, queues=("slow",)))
     assert submitted.id == "my.task:1_x-y"
     (event,) = journal(valkey)
     with valkey.client(15) as redis:  # the broker keeps a list for each priority

@@ -42,7 +42,7 @@ async def test_the_same_id_with_other_arguments_is_a_conflict(gateway: Gateway, 
     with pytest.raises(Conflict, match="'once' was used for another request"):
         await gateway.submit(request("tasks.add", 1, 3, options={"task_id": "once"}), OPEN)
     with pytest.raises(Conflict):
-        await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "once", "queue": "x"}), OPEN)
+        await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "once", "queue": "celery"}), OPEN)
     assert len(queued(valkey)) == 1
 
 

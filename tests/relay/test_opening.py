@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
 from anyio.lowlevel import checkpoint
 
 from tests.relay.serving import listening
@@ -43,7 +44,7 @@ async def turned() -> None:
         await checkpoint()
 
 
-async def answer(stream: SocketStream, *pieces: bytes, until: bytes = b"\r\n\r\n") -> bytes:
+async def answer(stream: ByteStream, *pieces: bytes, until: bytes = b"\r\n\r\n") -> bytes:
     """What comes back, until it holds ``until``, for what is sent in these pieces."""
     for piece in pieces:
         await stream.send(piece)
@@ -152,10 +153,68 @@ async def test_who_speaks_protobuf_all_the_same_is_told_why_it_ends(running: tup
     assert (3501).to_bytes(2) + b"binary frame: only the JSON protocol" in told
 
 
-async def test_what_follows_the_handshake_at_once_is_not_lost(running: tuple[httpx.AsyncClient, Relay]) -> None:
-    masked = b"\x81\x95" + bytes(4) + b'{"id":1,"connect":{}}'
+def text(command: bytes, *, fin: bool = True, opcode: int = 1) -> bytes:
+    """A frame of at most 125 bytes, as a client sends it."""
+    return bytes((fin << 7 | opcode, 0x80 | len(command))) + bytes(4) + command
+
+
+CONNECT = text(b'{"id":1,"connect":{}}')
+PROTOCOLS = HANDSHAKE.replace(KEY, KEY + b"Sec-WebSocket-Protocol: centrifuge-json\r\n")
+LONG = HANDSHAKE.replace(KEY, KEY + b"X-Long: " + b"x" * 5000 + b"\r\n")
+HEADS = {
+    "as most send it": [HANDSHAKE],
+    "that names a protocol": [PROTOCOLS],
+    "that is long": [LONG],
+    "in pieces": [HANDSHAKE[:20], HANDSHAKE[20:]],
+    "behind a request": [READY + HANDSHAKE],
+    "behind requests": [READY, READY + READY + READY + HANDSHAKE],
+}
+FRAMES = {
+    "one": [CONNECT],
+    "its begin": [CONNECT[:9], CONNECT[9:]],
+    "its first byte": [CONNECT[:1], CONNECT[1:]],
+    "fragments": [text(b'{"id":1,', fin=False) + text(b'"connect":{}}', opcode=0)],
+    "several": [CONNECT + text(b'{"id":2,"rpc":{"method":"nothing"}}')],
+}
+
+
+async def test_what_follows_the_handshake_at_once_is_heard(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    for (name, head), (what, frames) in itertools.product(HEADS.items(), FRAMES.items()):
+        last = b'"id":2' if what == "several" else b'"connect":{"client":'
+        sent = [*head[:-1], head[-1] + frames[0], *frames[1:]]
+        async with await opened(running[0]) as stream:
+            told = await answer(stream, *sent, until=last)
+        answers = [int(each) for each in re.findall(rb"HTTP/1.1 (\d+) ", told)]
+        asked = [200] * b"".join(head).count(b"/readyz") + [101]
+        assert answers == asked, (name, what)  # in the order in which they were asked
+        assert told.index(b" 101 ") < told.index(b'"connect":{')
+
+
+async def test_a_ping_with_the_handshake_is_answered_behind_it(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    for head in (HANDSHAKE, PROTOCOLS):
+        async with await opened(running[0]) as stream:
+            told = await answer(stream, head + text(b"here", opcode=9), until=b"\x8a\x04here")
+        assert told.startswith(b"HTTP/1.1 101 ")
+
+
+async def test_many_frames_with_the_handshake_are_all_answered(running: tuple[httpx.AsyncClient, Relay]) -> None:
+    many = b"".join(text(b'{"id":%d,"rpc":{"method":"nothing"}}' % number) for number in range(2, 500))
     async with await opened(running[0]) as stream:
-        await answer(stream, HANDSHAKE, masked, until=b'"connect":{"client":')
+        told = await answer(stream, HANDSHAKE + CONNECT + many, until=b'"id":499,')
+    assert [int(each) for each in re.findall(rb'"id":(\d+),', told)] == list(range(1, 500))
+
+
+async def test_what_comes_with_a_handshake_that_is_refused_is_not_heard(
+    running: tuple[httpx.AsyncClient, Relay],
+) -> None:
+    for head in (HANDSHAKE, PROTOCOLS, LONG):
+        async with await opened(running[0]) as stream:
+            told = await answer(stream, head.replace(b"localhost", b"evil.example") + CONNECT, until=b"allows it")
+            with anyio.fail_after(5), suppress(anyio.EndOfStream):
+                while True:
+                    told += await stream.receive()
+        assert told.startswith(b"HTTP/1.1 403 ")
+        assert b"connect" not in told.partition(b"\r\n\r\n")[2]
 
 
 async def test_who_was_refused_is_told_nothing_more_when_the_relay_stops(valkey: Valkey) -> None:

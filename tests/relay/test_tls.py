@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.relay.serving import listening
+from tests.relay.test_opening import CONNECT, HANDSHAKE, READY, answer
 from tests.relay.test_sse import fill, routes
 from tests.support.certificates import Authority
 from tests.support.client import client as talking
@@ -136,6 +137,18 @@ async def test_browsers_are_told_to_come_by_https_only(valkey: Valkey, authority
         assert "strict-transport-security" not in (await client.get("/", headers={"Host": "localhost:1"})).headers
     async with listening(valkey.url()) as (client, _):
         assert "strict-transport-security" not in (await client.get("/")).headers
+
+
+async def test_what_comes_with_the_handshake_is_heard(valkey: Valkey, authority: Authority) -> None:
+    """One record of TLS holds both: with the request before it, or without."""
+    async with listening(valkey.url(), settings=authority.settings()) as (client, _):
+        for before in (b"", READY):
+            raw = await anyio.connect_tcp(
+                *address(client), ssl_context=authority.trusted(), tls_standard_compatible=False
+            )
+            async with raw as stream:
+                told = await answer(stream, before + HANDSHAKE + CONNECT, until=b'"connect":{"client":')
+            assert told.count(b"HTTP/1.1 ") == 1 + bool(before)
 
 
 # Clients that dawdle, and the end.

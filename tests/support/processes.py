@@ -201,6 +201,10 @@ class Relay(Program):
             return False
 
 
+#: Where tasks of tests wait for nobody; a relay takes no other queue that it doesn't know.
+QUEUES = "* nobody*"
+
+
 @contextmanager
 def relay(
     app: str | None = "tasks",
@@ -222,7 +226,7 @@ def relay(
         command += ["-A", app]
     if files is not None:
         command = limited(files, *command)
-    running = Relay(command, env=env, cwd=cwd)
+    running = Relay(command, env={"WATCHER_SUBMIT_QUEUES": QUEUES, **(env or {})}, cwd=cwd)
     running.tls = tls
     try:
         running.url = running.wait_for_output(r"(?m)^https?://[^\s/]+").group()

@@ -174,7 +174,42 @@ def test_a_message_that_is_no_task_is_rejected(scene: Scene) -> None:
         headers = {"id": task_id, "task": "add", "lang": "py", "eta": "no time", "retries": 0, "root_id": task_id}
         publish.publish(((1, 2), {}, {}), headers=headers, routing_key="celery", serializer="json")
     events = scene.journal.wait(task_id, "REJECTED")
-    assert (events[0].name, events[0].hostname) == ("add", "box@here")
+    assert (events[0].name, events[0].hostname, events[0].reason) == ("add", "box@here", "invalid")
+    assert events[0].exception is not None
+    assert "ETA" in events[0].exception.message
+
+
+#: What a message may have that no worker can decode, or doesn't accept: properties, and the body.
+UNDECODABLE: dict[str, tuple[dict[str, Any], bytes]] = {
+    "garbage": ({"content_type": "application/json"}, b"[[1, 2], {"),
+    "a tag": ({"content_type": "application/json"}, b'[[{"__type__": "date", "__value__": "x"}, 2], {}, {}]'),
+    "pickle": ({"content_type": "application/x-python-serialize"}, b"[[1, 2], {}, {}]"),
+    "a type that nobody knows": ({"content_type": "application/x-nothing"}, b"[[1, 2], {}, {}]"),
+    "compressed otherwise": ({"content_type": "application/json", "headers": {"compression": "gzip"}}, b"[]"),
+    "protocol 1": ({"content_type": "application/json", "headers": {}, "correlation_id": "protocol 1"}, b"{"),
+}
+
+
+def test_a_message_that_can_not_be_decoded_is_rejected(scene: Scene) -> None:
+    app, hidden = Celery(broker=scene.server.url(1)), "hunter2"
+    with app.connection_for_write() as connection, connection.Producer() as publish:
+        for name, (properties, body) in UNDECODABLE.items():
+            whose = {"id": name, "task": "add", "lang": "py", "root_id": name, "watcher_tags": ["mine"]}
+            headers = {**({} if name == "protocol 1" else whose), **properties.get("headers", {})}
+            publish.publish(body, content_encoding="utf-8", routing_key="celery", **{**properties, "headers": headers})
+        secret = {"id": "no task", "args": [hidden]}
+        publish.publish(secret, serializer="json", routing_key="celery", content_encoding="utf-8")
+    for name in UNDECODABLE:
+        [event] = scene.journal.wait(name, "REJECTED")
+        assert (event.reason, event.hostname, event.queue) == ("undecodable", "box@here", "celery"), name
+        assert event.exception is not None
+        assert event.exception.traceback is None
+        if name != "protocol 1":
+            assert (event.name, event.root_id, event.tags) == ("add", name, ("mine",))
+    [event] = scene.journal.wait("no task", "REJECTED")
+    assert (event.reason, event.name) == ("invalid", None)
+    assert hidden not in str(event)
+    scene.run("add", 1, 2, expect=("PENDING", "RECEIVED", "STARTED", "SUCCESS"))
 
 
 def test_a_task_that_expires_in_its_queue(scene: Scene) -> None:

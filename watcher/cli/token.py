@@ -22,6 +22,7 @@ __all__ = ["token"]
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
 @click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
 @click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
+@click.option("--queue", multiple=True, metavar="GLOB", help="Queues that may be named, known or not; may be repeated.")
 @click.option("--revoke", is_flag=True, help="May revoke any task.")
 @click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Valid so long.")
 @click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
@@ -34,8 +35,8 @@ __all__ = ["token"]
     "line: rather set the variable.  [WATCHER_SECRET, WATCHER_SECRET_FILE]",
 )
 def token(
-    *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], revoke: bool, ttl: float, sub: str,
-    aud: str, iss: str, secret: str | None,
+    *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], queue: tuple[str, ...], revoke: bool,
+    ttl: float, sub: str, aud: str, iss: str, secret: str | None,
 ) -> None:  # fmt: skip
     """Print a token that lets its holder watch these channels; a bare ID means task:ID.
 
@@ -57,6 +58,7 @@ def token(
         raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
     audience, issuer = aud or asked("audience"), iss or asked("issuer")
     signed = issue(
-        key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, audience=audience, issuer=issuer
-    )
+        key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, queues=queue, audience=audience,
+        issuer=issuer,
+    )  # fmt: skip
     click.echo(signed)

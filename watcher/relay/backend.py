@@ -11,9 +11,9 @@ our own database. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
@@ -21,14 +21,15 @@ from typing import Any, Final
 import anyio
 from msgspec.structs import replace
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from watcher.event import Event
+from watcher.event import Event, decode
 from watcher.journal import Journal
 from watcher.listening import confirmed, listen
 from watcher.relay.following import following, is_settled
 from watcher.relay.history import History
 from watcher.relay.lease import Lease, LeaseLost
+from watcher.relay.scan import Scan, literally
 from watcher.relay.sweep import Workers, may_be_stranded, stranded
 
 __all__ = ["SafetyNet"]
@@ -43,6 +44,8 @@ _NO_PLUGIN: Final = 0.2
 #: Tasks are looked at this often, in seconds, and so many at a time.
 _TURN: Final = 0.1
 _AT_ONCE: Final = 200
+#: Between two of those that were stored while nobody listened, in seconds.
+_REST: Final = 0.05
 #: So many changes may wait to be looked at; what comes on top is found by the sweep of unfinished tasks.
 _WAITING: Final = 200_000
 #: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
@@ -54,7 +57,7 @@ class SafetyNet:
     """Completes the journal from the result backend, while this relay holds the lease.
 
     :param results: the result backend's Redis, ``redis`` the journal's; clients that don't decode.
-    :param prefix: of the keys that results are stored under.
+    :param prefix: of the keys that results are stored under; ``expires``: how long that is, in seconds, None: for ever.
     :param read: makes an event of what is stored under a task's id, given its name where that is known; None where it
         can't be told.
     :param append: appends events to the journal.
@@ -65,6 +68,7 @@ class SafetyNet:
         *,
         results: Redis,
         prefix: str,
+        expires: float | None = None,
         redis: Redis,
         journal: Journal,
         history: History,
@@ -79,6 +83,7 @@ class SafetyNet:
         self._read = read
         self._append = append
         self._lease = Lease(redis, journal.lease)
+        self._scan = Scan(results=results, prefix=prefix, expires=expires, redis=redis, journal=journal)
         # Task → when to look it up, by the event loop's clock. Two queues, each in order of time.
         self._soon: dict[str, float] = {}
         self._later: dict[str, float] = {}
@@ -109,7 +114,7 @@ class SafetyNet:
 
     async def _work(self) -> None:
         async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:
-            await pubsub.psubscribe(f"{_literally(self._prefix)}*")
+            await pubsub.psubscribe(f"{literally(self._prefix)}*")
             await confirmed(pubsub)
             if self._unsettled == math.inf:
                 self._unsettled = anyio.current_time() + _PATIENCE
@@ -117,6 +122,7 @@ class SafetyNet:
                 self._later = dict.fromkeys([*self._soon, *self._later], self._unsettled)
                 self._soon = {}
             group.start_soon(self._sweep)
+            group.start_soon(self._catch_up)
             group.start_soon(self._complete)
             await listen(pubsub, self._hear)
 
@@ -169,6 +175,45 @@ class SafetyNet:
             if not first_round:
                 await anyio.sleep(_SWEEP)
 
+    async def _catch_up(self) -> None:
+        """Look for what was stored while nobody listened, and then note down that somebody does."""
+        age = min(await self._scan.age(), self._remembered())
+        since, most = time.time() - age, self._journal.history // 2
+        try:
+            async with contextlib.aclosing(self._scan.pages(age)) as pages:
+                async for page in pages:
+                    for identities, oldest in ((page.young, 0.0), (page.doubtful, since)):
+                        most -= await self._expect(identities, oldest, most)
+                    if most <= 0:
+                        logger.warning("more results were stored while no relay listened than the journal is to hold")
+                        break
+        except ResponseError as error:
+            logger.warning("what was stored while no relay listened can't be looked for: %s", error)
+        await self._scan.note()
+
+    async def _expect(self, identities: Sequence[str], oldest: float, most: int) -> int:
+        """Look these up once more when the plugin has had its time, at most so many; how many that are.
+
+        :param oldest: a moment, in Unix seconds: what is stored with one before it is left alone.
+        """
+        expected = 0
+        for start in range(0, len(identities), _AT_ONCE):
+            found = await self._missing_of(identities[start : start + _AT_ONCE])
+            due = anyio.current_time() + _PATIENCE
+            for event in found:
+                if event.timestamp >= oldest and expected < most:
+                    self._later.setdefault(event.id, due)
+                    expected += 1
+            await anyio.sleep(_REST)
+        return expected
+
+    def _remembered(self) -> float:
+        """How far back the history reaches, in seconds: what ended before may have been told, and have left it."""
+        if self._history.first <= 1:
+            return math.inf
+        line = self._history.line(self._history.first)
+        return math.inf if line is None else max(0.0, time.time() - decode(line).timestamp)
+
     async def _look_after(self, identities: Sequence[str]) -> None:
         """Say of tasks that are not going to end by themselves what has become of them."""
         beats: Any = await self._redis.hgetall(self._journal.workers)
@@ -220,8 +265,3 @@ def _due(waiting: dict[str, float], now: float) -> list[str]:
     for identity in due:
         del waiting[identity]
     return due
-
-
-def _literally(text: str) -> str:
-    """``text`` as a pattern of Redis that matches nothing else."""
-    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)

@@ -21,12 +21,13 @@ from celery import Celery, Task
 from celery.app.control import Control
 from celery.exceptions import QueueNotFound
 from celery.result import EagerResult
-from kombu.exceptions import OperationalError, SerializationError
+from kombu.exceptions import KombuError, OperationalError, SerializationError
 
 from watcher.errors import BadArguments, NotSent, Refused, Unavailable
-from watcher.relay import outage
+from watcher.relay import decodable, outage
 from watcher.relay.connections import Away, Connections, Line
 from watcher.relay.published import Published, listen, overheard, standing_for
+from watcher.relay.signature import positional
 from watcher.worker.lives import SENT
 from watcher.worker.routing import queue_to
 from watcher.worker.tagging import HEADER as TAGS
@@ -64,6 +65,7 @@ class Message:
     :meth:`leave` and :attr:`left` who puts on record how it ended.
 
     :param sent: Unix seconds; its worker's events say it, too.
+    :param queue: that the client asked for.
     :param route: where it goes, as options of ``apply_async``; see :meth:`Broker.route`.
     :param instead: what stands for it, where it was not sent.
     """
@@ -76,6 +78,7 @@ class Message:
     eta: datetime | None = None
     expires: datetime | None = None
     priority: int | None = None
+    queue: str | None = None
     tags: tuple[str, ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
     why: Refused | None = None
@@ -149,18 +152,17 @@ class Broker:
         """Their names, in order."""
         return [name for name in sorted(self.app.tasks) if not name.startswith("celery.")]
 
-    def route(self, message: Message, queue: str | None) -> str | None:
+    def route(self, message: Message) -> str | None:
         """Find out where ``message`` goes, and return the name of the queue, where that is known.
 
         Routers are the app's code, so this may block.
 
-        :param queue: the one that the client asked for.
         :raises BadArguments: there is no such queue.
         """
         router: Any = self.app.amqp.router
         task = message.task
         own = {name: value for name in ("queue", "exchange", "routing_key") if (value := getattr(task, name, None))}
-        asked = {"queue": queue} if queue else own
+        asked = {"queue": message.queue} if message.queue else own
         try:
             route = router.route(dict(asked), task.name, message.args, message.kwargs, task)
         except QueueNotFound as error:
@@ -171,6 +173,15 @@ class Broker:
         if route.get("exchange"):  # then the queue may be but the default one, which Celery adds
             name = queue_to(route["exchange"], route.get("routing_key"), route.get("queue"), self.app)
         return name if isinstance(name, str) else None
+
+    def check(self, message: Message) -> None:
+        """Check that a worker can decode the arguments of a message that has its route.
+
+        :raises BadArguments: it can't; names the argument.
+        """
+        task = message.task
+        serializer = message.route.get("serializer") or task.serializer or self.app.conf.task_serializer
+        decodable.check(message.args, message.kwargs, str(serializer), lambda: positional(task))
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send these in order, and say in each what has become of it.
@@ -194,7 +205,9 @@ class Broker:
             failed = [message for message in begun if together or message is current]
             unsent = away.absent or (away.refused and not together)
             for message in failed:
-                message.end(Fate.NOT_SENT if unsent else Fate.SENDING, away.refusal("no" if unsent else "unknown"))
+                no_queue = _no_such_queue(message, away) if unsent and away.of_queue else None
+                why = no_queue or away.refusal("no" if unsent else "unknown")
+                message.end(Fate.NOT_SENT if unsent else Fate.SENDING, why)
                 begun.remove(message)
             for message in messages:
                 if message.settle() is Fate.NOT_SENT and message.why is None and message.instead is None:
@@ -250,9 +263,39 @@ class Broker:
         except Away as away:
             raise away.refusal(None) from None
 
+    def served(self, seconds: float) -> set[str]:
+        """The queues that workers serve now, as they say themselves; none where this broker has no way to ask them.
+
+        :param seconds: what they are given to say it.
+        :raises Unavailable: the broker is away.
+        """
+        replies: Any = None
+        try:
+            with self._connections.line() as line:
+                control: Any = Control(self.app)
+                control.mailbox.producer_pool = self._connections.producers
+                try:
+                    replies = control.inspect(timeout=seconds, connection=line.connection).active_queues()
+                except (OperationalError, KombuError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - not each transport knows how, or may; each says it otherwise
+                    logger.info("workers can't be asked for their queues: %s", error)
+                    line.give_up()
+        except Away as away:
+            raise away.refusal("no") from None
+        queues = [queue for told in (replies or {}).values() for queue in told or ()]
+        return {str(queue["name"]) for queue in queues if isinstance(queue, dict) and "name" in queue}
+
     def close(self) -> None:
         """Close all connections."""
         self._connections.close()
+
+
+def _no_such_queue(message: Message, away: Away) -> BadArguments | None:
+    """What is said of a queue that the client has named, and that the broker doesn't take; None where it has not."""
+    if message.queue is None:
+        return None
+    return BadArguments(f"option 'queue': {message.queue!r} can't be sent to, {away}", argument="queue")
 
 
 def _sends_itself(message: Message) -> bool:

@@ -32,20 +32,24 @@ _NOBODY_THERE: Final = frozenset(
     (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOENT)
 )
 
+#: What AMQP 0-9-1 answers of a queue that can't be declared or published to.
+_QUEUE_CODES: Final = frozenset((403, 404, 405, 406))
+
 
 class Away(Exception):
     """The broker can't be reached, or doesn't take what it is given.
 
     :param absent: whether there was no connection, so that nothing can have been sent.
-    :param refused: whether the broker answered that it doesn't take the message.
+    :param refused: whether the broker answered that it doesn't take the message; ``of_queue``: because of its queue.
     """
 
-    def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False) -> None:
+    def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False, of_queue: bool = False) -> None:
         super().__init__(f"the broker {'refuses' if refused else 'does not answer'}: {reason}")
         self._reason = reason
         self._told: dict[str | None, Unavailable] = {}
         self.absent = absent
         self.refused = refused
+        self.of_queue = of_queue
 
     def refusal(self, submitted: Literal["no", "unknown"] | None) -> Unavailable:
         """The same for the client."""
@@ -72,6 +76,10 @@ class Line(NamedTuple):
     def takes_batches(self) -> bool:
         """Whether several messages can be handed over in one write: kombu 5.7 can over Redis, twice as fast."""
         return bool(getattr(self.producer, "supports_batch_publish", False))
+
+    def give_up(self) -> None:
+        """Close the connection: whoever has the line next gets another one."""
+        _close(self.connection)
 
     @contextlib.contextmanager
     def together(self, most: int) -> Iterator[None]:
@@ -172,4 +180,9 @@ def _away(error: BaseException, connection: Any) -> Away:
     )
     refusals = tuple(connection.channel_errors)
     refused = any(isinstance(cause, refusals) and not isinstance(cause, KombuError) for cause in chain)
-    return Away(error, absent=absent, refused=refused)
+    return Away(error, absent=absent, refused=refused, of_queue=refused and any(map(_is_about_a_queue, chain)))
+
+
+def _is_about_a_queue(cause: BaseException) -> bool:
+    """Whether the broker refuses a queue, and not what is in the message; on a Redis, for it is another's key."""
+    return getattr(cause, "reply_code", None) in _QUEUE_CODES or "WRONGTYPE " in str(cause)

@@ -63,14 +63,12 @@ Outcome: TypeAlias = Known | Busy | Refused
 class Order:
     """One submission.
 
-    :param queue: that the client asked for.
     :param outcome: what became of it; None as long as nobody knows.
     :param at: where PENDING stands. ``taken``: when it was claimed, by the monotonic clock.
     """
 
     claim: Claim
     message: Message
-    queue: str | None
     outcome: Outcome | None = None
     described: dict[str, Any] = field(default_factory=dict)
     at: Appended | None = None
@@ -197,7 +195,8 @@ class Dispatch:
         for order in orders:
             message = order.message
             try:
-                queue = self._broker.route(message, order.queue)
+                queue = self._broker.route(message)
+                self._broker.check(message)
             except BadArguments as error:
                 order.outcome = error
                 continue

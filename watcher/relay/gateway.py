@@ -43,6 +43,7 @@ from watcher.relay.guess import Guesses
 from watcher.relay.lanes import Lanes
 from watcher.relay.metered import bill
 from watcher.relay.payloads import Payloads, Results
+from watcher.relay.queues import Queues
 from watcher.relay.registries import Registries
 from watcher.relay.shapes import Registry
 from watcher.relay.signature import Registered, Signature, describe
@@ -119,6 +120,7 @@ class Gateway:
         self._exits = contextlib.ExitStack()
         if self._broker is None or self._policy is None:
             return
+        self._queues = Queues(self._broker.app, settings.submit_queues, self._broker.served)
         self._claims = Claims(redis, journal, guarded=settings.guarded)
         dispatch = Dispatch(self._broker, self._claims, Appender(redis, journal), self._policy, self._calls)
         self._lanes = Lanes(dispatch.carry, lanes=_LANES, bound=_BOUND)
@@ -159,15 +161,12 @@ class Gateway:
         signature = self._known(task)[1]
         if signature is not None:
             signature.check(asked.args, asked.kwargs)
-        self._check_queue(asked.options.queue)
+        if asked.options.queue is not None:
+            await self._queues.check(asked.options.queue, grant.queues)
         await self._check_unused(asked.options.task_id, grant)
         bill().paced = False  # from here on they have a limit of their own
         with self._working():
             return await self._carry(asked, task, grant, key, deadline)
-
-    def _check_queue(self, queue: str | None) -> None:
-        if queue is not None and not any(fnmatchcase(queue, glob) for glob in self._settings.submit_queues):
-            raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {queue!r}")
 
     async def _check_unused(self, identity: str | None, grant: Grant) -> None:
         """Refuse an id whose result is still stored: whoever submits may watch, and would be shown that one.
@@ -360,9 +359,8 @@ def _order(asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str
         claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
         message=Message(
             task, identity, asked.args, asked.kwargs,
-            sent=sent, eta=eta, expires=expires, priority=options.priority, tags=options.tags,
+            sent=sent, eta=eta, expires=expires, priority=options.priority, queue=options.queue, tags=options.tags,
         ),
-        queue=options.queue,
     )  # fmt: skip
 
 

@@ -49,8 +49,8 @@ class Lease:
         :raises redis.RedisError: Redis is away, likewise.
         """
         while True:
-            if await self._redis.set(self._key, self._holder, nx=True, px=_TTL):
-                break
+            if await self._redis.set(self._key, self._holder, nx=True, px=_TTL) or await self._renewed():
+                break  # it may be held still, from before Redis was away
             await anyio.sleep(_EVERY)
         try:
             async with anyio.create_task_group() as group:
@@ -64,5 +64,8 @@ class Lease:
     async def _keep(self) -> None:
         while True:
             await anyio.sleep(_EVERY)
-            if not await self._renew(keys=[self._key], args=[self._holder, _TTL]):
+            if not await self._renewed():
                 raise LeaseLost(f"the lease {self._key} is another's")
+
+    async def _renewed(self) -> bool:
+        return bool(await self._renew(keys=[self._key], args=[self._holder, _TTL]))

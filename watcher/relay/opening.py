@@ -32,8 +32,9 @@ class _Successor(Protocol):
 class Opening(asyncio.Protocol):
     """Stands in for a connection's protocol until something has come; uvicorn makes one for each.
 
-    A handshake that comes whole, as practically all do, goes straight to the WebSocket. All else is HTTP's, and so is a
-    handshake that comes in pieces. Connections are counted here, and one that says nothing has its time.
+    A handshake that comes whole, as practically all do, goes straight to the WebSocket, with what follows it. All else
+    is HTTP's, and so is a handshake that comes in pieces, or behind a request. Connections are counted here, and one
+    that says nothing has its time.
 
     :param desk: what it needs of the relay.
     :param given: uvicorn's, for whichever protocol follows.
@@ -63,13 +64,19 @@ class Opening(asyncio.Protocol):
         """The first bytes have come: from now on the connection is another protocol's."""
         self._desk.waits.headers.stop(self)
         self._connections.discard(self)
-        handshake = read(data)
-        if handshake is not None:
-            self._as_websocket(handshake).welcome(handshake)
-        elif data.startswith(b"GET ") and data.find(_END) == len(data) - len(_END) and _UPGRADE in data.lower():
-            self._as_websocket(None).data_received(data)
+        end = data.find(_END) + len(_END)
+        head, rest = data[:end], data[end:]  # who knows that it will be let in may speak at once
+        if (handshake := read(head)) is not None:
+            socket = self._as_websocket(handshake)
+            socket.welcome(handshake)
+        elif head.startswith(b"GET ") and head.endswith(_END) and _UPGRADE in head.lower():
+            socket = self._as_websocket(None)
+            socket.data_received(head)
         else:
             self._as_http().data_received(data)
+            return
+        if rest:
+            socket.data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before anything came."""

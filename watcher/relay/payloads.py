@@ -31,10 +31,14 @@ _AT_ONCE: Final = 32
 
 
 class Results(NamedTuple):
-    """Where Celery's result backend keeps results: a client of its Redis, and the prefix of its keys."""
+    """Where Celery's result backend keeps results: a client of its Redis, the prefix of its keys, and how long.
+
+    :param expires: in seconds; None: for ever.
+    """
 
     redis: Redis
     prefix: str
+    expires: float | None = None
 
 
 class Payloads:

@@ -19,7 +19,7 @@ from watcher.settings import Settings, setting
 
 __all__ = ["People", "Person", "check", "person"]
 
-_GLOBS: Final = {"watch": "globs of channels", "submit": "globs of task names"}
+_GLOBS: Final = {"watch": "globs of channels", "submit": "globs of task names", "queues": "globs of queues"}
 _TABLES: Final = ("users", "groups")
 _SHOWN: Final = 80
 #: White space around a header's value (RFC 9110, 5.6.3). Any other is a part of the name: "alice" with a space of
@@ -113,6 +113,7 @@ class People:
             watch=tuple(dict.fromkeys(glob for each in found for glob in each.watch)),
             submit=tuple(dict.fromkeys(glob for each in found for glob in each.submit)),
             revoke=any(each.revoke for each in found),
+            queues=tuple(dict.fromkeys(glob for each in found for glob in each.queues)),
         )
 
 
@@ -143,18 +144,19 @@ def _named(kind: str, table: object) -> dict[str, Grant]:
 
 def _rights(where: str, entry: object) -> Grant:
     if not isinstance(entry, dict):
-        raise _Misread(f"{where} is to be a table of watch, submit and revoke, not {_shown(entry)}")
+        raise _Misread(f"{where} is to be a table of watch, submit, queues and revoke, not {_shown(entry)}")
     for claim, value in entry.items():
         if claim in _GLOBS:
             if not isinstance(value, list) or not all(isinstance(glob, str) for glob in value):
                 raise _Misread(f"{where}.{claim} is to be a list of {_GLOBS[claim]}, not {_shown(value)}")
         elif claim != "revoke":
-            raise _Misread(f"{where}.{_shown(claim)} is no claim: watch, submit and revoke are")
+            raise _Misread(f"{where}.{_shown(claim)} is no claim: watch, submit, queues and revoke are")
         elif not isinstance(value, bool):
             raise _Misread(f"{where}.revoke is to be true or false, not {_shown(value)}")
     return Grant(
-        watch=tuple(entry.get("watch", ())), submit=tuple(entry.get("submit", ())), revoke=entry.get("revoke", False)
-    )
+        watch=tuple(entry.get("watch", ())), submit=tuple(entry.get("submit", ())), revoke=entry.get("revoke", False),
+        queues=tuple(entry.get("queues", ())),
+    )  # fmt: skip
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ import time
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -113,7 +114,18 @@ class Connection(HttpToolsProtocol):
     """
 
     # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
-    __slots__ = ("_account", "_desk", "_heading", "_held", "_left", "_refusal", "_refused", "_running", "_turn")
+    __slots__ = (
+        "_account",
+        "_desk",
+        "_heading",
+        "_held",
+        "_left",
+        "_refusal",
+        "_refused",
+        "_running",
+        "_turn",
+        "_upgrading",
+    )
 
     def __init__(self, desk: Desk, account: Account | None, refusal: Refused | None = None, **given: Any) -> None:
         super().__init__(**given)
@@ -128,6 +140,7 @@ class Connection(HttpToolsProtocol):
         self._turn: Turn | None = None  # where it waits until then
         self._running: RequestResponseCycle | None = None  # the request that is being answered: cycle is the newest one
         self._left = 0  # bytes that a client had yet to take when it was last looked at
+        self._upgrading = False  # whether it is to be a WebSocket once all that was asked before is answered
 
     # What asyncio calls.
 
@@ -180,6 +193,9 @@ class Connection(HttpToolsProtocol):
     # Bytes in, a bite at a time.
 
     def _take(self, data: bytes) -> None:
+        if self._upgrading:
+            self._upgrade(data)
+            return
         first = True
         while data and not self._refused:
             wait = self._must_wait and not first  # whoever calls this has seen to it that it was its turn
@@ -193,13 +209,40 @@ class Connection(HttpToolsProtocol):
                 self._desk.waits.headers.start(self, self.loop.time())
             if self._heading is not None:
                 self._heading += len(bite)
-            super().data_received(bite)
-            self._check_heading()
-            successor: Any = self.transport.get_protocol()
-            if successor is not self:  # it is a WebSocket now
-                if data:
-                    successor.data_received(data)
+            following = self._parse(bite)
+            if following is not None:
+                self._upgrade(following + data)
                 return
+            self._check_heading()
+
+    def _parse(self, data: bytes) -> bytes | None:
+        """Have ``data`` parsed; what follows the request to become a WebSocket, where there is one.
+
+        uvicorn drops it, and whoever knows that it will be let in may speak at once.
+        """
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                return data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        return None
+
+    def _upgrade(self, following: bytes) -> None:
+        """Become a WebSocket, when all that was asked before it is answered."""
+        self._upgrading = self._answering or bool(self.pipeline)
+        if self._upgrading:
+            self._wait_with(following)
+            return
+        self._unset_keepalive_if_required()
+        self._desk.waits.drop(self)
+        self.flow.resume_reading()
+        self.handle_websocket_upgrade()
+        if following:
+            successor: Any = self.transport.get_protocol()
+            successor.data_received(following)
 
     def _check_heading(self) -> None:
         """The parser tells of a header when it is complete: one that never is has a bound too."""
@@ -210,10 +253,13 @@ class Connection(HttpToolsProtocol):
         self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
         self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
 
-    def _hold(self, data: bytes, *, wait: bool) -> None:
+    def _wait_with(self, data: bytes) -> None:
         self._held = data
         self.flow.pause_reading()
         self.flow.held = True
+
+    def _hold(self, data: bytes, *, wait: bool) -> None:
+        self._wait_with(data)
         if wait and self._account is not None:
             if self._account.ahead(time.monotonic()) > 0:
                 self._desk.limits.reached("max_commands_per_address", self._account.address)

@@ -99,8 +99,8 @@ class Relay:
         self.positions = Positions(redis, journal)
         self.feed = Feed(redis, journal, self.positions, self)
         self.net = None if results is None else SafetyNet(
-            results=results.redis, prefix=results.prefix, redis=redis, journal=journal, history=self.hub.history,
-            read=self.gateway.read_stored, append=Appender(redis, journal).append,
+            results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
+            history=self.hub.history, read=self.gateway.read_stored, append=Appender(redis, journal).append,
         )  # fmt: skip
         self.counts = Counts()
         self.refusals = Refusals()

@@ -123,8 +123,8 @@ async def serve(
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            backend = await exits.enter_async_context(soon_failing(stored[0], socket_read_size=_READ))
-            results = Results(backend, stored[1])
+            backend = await exits.enter_async_context(soon_failing(stored.target, socket_read_size=_READ))
+            results = Results(backend, stored.prefix, stored.expires)
         relay = Relay(settings, journal, client, app, results, submitting=submitting)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)

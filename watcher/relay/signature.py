@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from watcher.errors import BadArguments
 
-__all__ = ["Parameter", "Registered", "Signature", "Signed", "describe"]
+__all__ = ["Parameter", "Registered", "Signature", "Signed", "describe", "positional"]
 
 Formal: TypeAlias = inspect.Parameter
 
@@ -159,6 +159,12 @@ def _read(body: Callable[..., Any], *, follow: bool) -> inspect.Signature:
         except Exception:  # noqa: BLE001, S112 - evaluating annotations runs users' code, which may raise anything
             continue
     return inspect.Signature([Formal("args", Formal.VAR_POSITIONAL), Formal("kwargs", Formal.VAR_KEYWORD)])
+
+
+def positional(task: Signed) -> list[str]:
+    """The names of the parameters that positional arguments fill, in order; empty where that isn't known."""
+    signature = Signature.of(task)
+    return [parameter.name for parameter in signature.positional] if signature is not None else []
 
 
 @dataclass(frozen=True, slots=True)

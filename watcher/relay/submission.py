@@ -35,7 +35,12 @@ MAX_KEY: Final = 255
 #: Most tags of a task, and the longest one in characters: ``tag:`` and it make a channel's name.
 MAX_TAGS: Final = 64
 _LONGEST_TAG: Final = 251
-_RESERVED: Final = ("_kombu.", "unacked", "celery-task", "chord-", "{")
+#: How names begin, and end, that are none of a queue for tasks: of kombu's, Celery's and watcher's own keys, of the
+#: queues of events, of native delayed delivery and of remote control, and what AMQP keeps for brokers.
+_RESERVED: Final = ("_kombu.", "unacked", "celery-task", "chord-", "{", "celeryev", "celery_delayed_", "amq.")
+_RESERVED_END: Final = ".pidbox"
+#: The longest name of a queue in AMQP 0-9-1, in bytes.
+_LONGEST_QUEUE: Final = 255
 _TASK_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
@@ -146,10 +151,13 @@ def _task_id(name: str, value: Any) -> str:
 
 def _queue(name: str, value: Any) -> str:
     # On a Redis a queue is a key of its name, beside those of kombu, Celery and watcher.
-    if isinstance(value, str) and value.startswith(_RESERVED):
-        raise _refuse(name, "takes the name of a queue, and this is one that Celery keeps for itself")
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY or not value.isprintable():
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise _refuse(name, "takes the name of a queue")
+    if len(value.encode()) > _LONGEST_QUEUE:
+        raise _refuse(name, f"takes the name of a queue, and no broker has one of more than {_LONGEST_QUEUE} bytes")
+    if value.startswith(_RESERVED) or value.endswith(_RESERVED_END):
+        owner = "the broker" if value.startswith("amq.") else "Celery"
+        raise _refuse(name, f"takes the name of a queue, and {value!r} is one that {owner} keeps for itself")
     return value
 
 

@@ -4,7 +4,7 @@ Where a signal fires depends on the pool. In prefork, ``task_received``, ``task_
 ``task_rejected`` fire in the worker's main process; ``task_prerun``, ``task_success`` and ``task_retry`` in the child;
 ``task_failure`` in the child, but in the main process for a lost worker and for the hard time limit. In the other pools
 all fire in one process. Sources: celery/worker/request.py and celery/app/trace.py. What fires none is heard of by
-:mod:`watcher.worker.unsignalled`.
+:mod:`watcher.worker.unsignalled`; messages of which no task is made are told by :mod:`watcher.worker.dropped`.
 
 Every handler is guarded: nothing that it does, or that users' values do in it, can harm a task.
 """
@@ -18,20 +18,20 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from celery import signals
-from celery.exceptions import NotRegistered, Reject, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
 from celery.result import ResultBase
 from celery.states import EXCEPTION_STATES
 from msgspec.structs import replace
 
 from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import gathered, lives, tagging
+from watcher.worker.dropped import Dropped
 from watcher.worker.ends import Ends
 from watcher.worker.fields import about, identity, next_schedule, schedule
 from watcher.worker.gathered import Call
 from watcher.worker.guarding import guarded as _guarded
 from watcher.worker.policy import Policy
 from watcher.worker.raised import carried, cause_of, is_lost_retry, raised, reason_of, reported
-from watcher.worker.reprs import clean
 from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
 from watcher.worker.weakly import Weakly
@@ -81,6 +81,7 @@ class Reporter:
         self._stamps = lives.Stamps()
         self.runs = lives.Runs()
         self._ends = Ends(app, publish, policy, self.on_failure)
+        self._dropped = Dropped(publish, policy, self._ends)
 
     def connect(self) -> None:
         """Listen to Celery, in this process and in those that it forks; to be called once in a process."""
@@ -93,8 +94,6 @@ class Reporter:
             ("task_retry", self.on_retry, "retries"),
             ("task_failure", self.on_failure, "tasks that fail"),
             ("task_revoked", self.on_revoked, "tasks that are revoked"),
-            ("task_rejected", self.on_rejected, "messages that workers reject"),
-            ("task_unknown", self.on_unknown, "tasks that workers don't know"),
             ("worker_ready", self.on_ready, "calls that are run together and lost"),
         )
         for name, handler, what in handlers:
@@ -105,6 +104,7 @@ class Reporter:
                 signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
         hear_update_state(self.on_update_state)
         hear_drops(self.on_drop)
+        self._dropped.connect()
         self._ends.connect()
 
     @_guarded
@@ -278,22 +278,6 @@ class Reporter:
         self._ends.on_revoked(request, "revoked" if terminated else reason)
 
     @_guarded
-    def on_rejected(self, *, sender: Any, message: Any, exc: Any = None, **_: Any) -> None:
-        """REJECTED: a worker can't make a task of the message, and Celery stores nothing of it."""
-        headers = _received_headers(sender, message)
-        if headers.get("id") and headers.get("task"):
-            self._tell(headers["id"], headers, headers["task"], "REJECTED")
-            self._ends.on_dropped(message, headers, exc or Reject("not a task"))
-
-    @_guarded
-    def on_unknown(self, *, sender: Any, message: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
-        """FAILURE: the worker knows no task of this name; Celery stores NotRegistered, which ``get()`` raises."""
-        error = ExceptionInfo(type="NotRegistered", message=clean(repr(name)))
-        headers = _received_headers(sender, message)
-        self._tell(id, headers, name, "FAILURE", exception=error)
-        self._ends.on_dropped(message, headers, NotRegistered(name))
-
-    @_guarded
     def on_update_state(self, task: Task[Any, Any], task_id: str | None, state: str | None, meta: Any) -> None:
         """PROGRESS, or whatever name the task gives.
 
@@ -384,8 +368,3 @@ class Reporter:
 
     def _exception(self, task: Task[Any, Any], error: BaseException, einfo: Any) -> ExceptionInfo:
         return raised(self._policy.of(task.name), error, einfo)
-
-
-def _received_headers(consumer: Any, message: Any) -> dict[str, Any]:
-    """The headers of a message that a worker took but made no request of, with what a request would add."""
-    return {**(message.headers or {}), "delivery_info": message.delivery_info, "hostname": consumer.hostname}
