@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.relay.serving import listening
+from tests.relay.test_files import no_descriptor_left
 from tests.relay.test_opening import CONNECT, HANDSHAKE, READY, answer
 from tests.relay.test_sse import fill, routes
 from tests.support.certificates import Authority
@@ -285,4 +286,12 @@ async def test_a_renewed_certificate_is_taken_once_it_is_whole(authority: Author
         shutil.copy(new_key, tmp_path / "moving")
         (tmp_path / "moving").replace(key)
         await eventually(lambda: serial() != first, what="the new certificate")
+        second = serial()
+        newer = [shutil.copy(file, tmp_path / file.name) for file in authority.issue("newer", "127.0.0.1", "localhost")]
+        with no_descriptor_left():
+            for file, name in zip(newer, (cert, key), strict=True):
+                shutil.move(file, name)
+            await eventually(lambda: made.followed.stale, what="it to have tried")
+        assert serial() == second
+        await eventually(lambda: serial() not in (first, second), what="the certificate after that")
         group.cancel_scope.cancel()
