@@ -402,6 +402,7 @@ async def test_a_flood_of_messages_costs_few_looks_and_none_of_the_events(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with feeding(valkey) as running:
+        await running.ready()
         await running.append(event("a"))
         await running.has(1)
         before = (await running.redis.info("commandstats"))["cmdstat_xrange"]["calls"]
@@ -421,6 +422,7 @@ async def test_a_flood_of_messages_costs_few_looks_and_none_of_the_events(
 async def test_events_that_follow_are_taken_from_what_is_published(valkey: Valkey) -> None:
     """Not one command more for a reader, whoever has read what from the stream at its start."""
     async with feeding(valkey) as running:
+        await running.ready()
         await running.append(event("a"))
         await running.has(1)
 
@@ -438,6 +440,7 @@ async def test_events_that_follow_are_taken_from_what_is_published(valkey: Valke
 
 async def test_a_journal_that_lost_its_secret_gets_another(valkey: Valkey) -> None:
     async with feeding(valkey) as running:
+        await running.ready()
         await running.append(event("a"))
         await running.has(1)
         secret = await running.redis.get(running.journal.live_secret)
