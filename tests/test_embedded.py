@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_forgets_without_data_and_keeps_with_it(tmp_path: Path) -> None:
         with Embedded(data=folder) as server, Redis.from_url(server.url()) as redis:
             assert redis.get("key") == kept
             redis.set("key", "1")
+
+
+def test_what_somebody_left_for_it_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody may write where temporary files are."""
+    with Embedded(data=tmp_path / "data", restricted=False) as server, Redis.from_url(server.url()) as redis:
+        redis.set("planted", "1")
+        redis.save()
+    (saved,) = (tmp_path / "data").glob("*.rdb")
+    saved.rename(tmp_path / "dump.rdb")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Embedded() as server, Redis.from_url(server.url()) as redis:
+        assert redis.keys() == []
 
 
 @pytest.mark.parametrize("username", [None, "somebody"])

@@ -133,6 +133,8 @@ class Embedded:
             "bind": bind,
             "databases": [str(self._databases)],
             "dir": [directory],
+            # One that nobody has put there: what lies under this name is loaded.
+            "dbfilename": [f"watcher-{secrets.token_hex(8)}.rdb"],
             "save": [""],
             "appendonly": ["yes" if self._data else "no"],
             "loglevel": ["warning"],

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError
 
+from tests.relay.feeding import Running, feeding
 from tests.support.events import event, life, line, record
 from tests.support.processes import free_port
 from tests.support.valkey import Valkey, valkey_server
@@ -23,71 +19,9 @@ from watcher.event import Event
 from watcher.journal import Journal
 from watcher.relay.feed import Feed
 from watcher.relay.positions import Positions
-from watcher.relay.snapshot import Snapshot
 from watcher.scripts import APPEND
 
 pytestmark = pytest.mark.anyio
-
-
-class Follower:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.snapshots: list[Snapshot] = []
-        self.lines: list[bytes] = []
-        self.handed: list[int] = []
-        self.troubles: list[str | None] = []
-        self.sends: Callable[[], None] | None = None
-
-    def restart(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
-        self.lines = list(snapshot.lines)
-
-    def extend(self, lines: Sequence[bytes]) -> None:
-        self.lines += lines
-        self.handed.append(len(lines))
-        if self.sends is not None:
-            self.sends()
-
-    def disturb(self, trouble: str | None) -> None:
-        self.troubles.append(trouble)
-
-
-class Running:
-    """A feed at work, and a writer beside it."""
-
-    def __init__(self, valkey: Valkey, journal: Journal) -> None:
-        self.redis = Redis.from_url(
-            valkey.url(), protocol=2, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-        self.journal = journal
-        self.sink = Follower()
-        self.feed = Feed(self.redis, journal, Positions(self.redis, journal), self.sink)
-        self.number = 0
-
-    async def append(self, *told: Event) -> None:
-        self.number += 1
-        keys, arguments = self.journal.append("w", self.number, [record(each) for each in told])
-        await self.redis.register_script(APPEND)(keys=keys, args=arguments)
-
-    async def has(self, count: int, timeout: float = 10) -> None:
-        what = f"the feed to hand on {count} events; it has {len(self.sink.lines)}"
-        await eventually(lambda: len(self.sink.lines) == count, timeout=timeout, what=what)
-
-    async def ready(self) -> None:
-        await eventually(lambda: self.feed.trouble is None, what="the feed to be caught up")
-
-    async def break_connections(self) -> None:
-        await self.redis.client_kill_filter(_type="pubsub")
-
-
-@asynccontextmanager
-async def feeding(valkey: Valkey, **bounds: Any) -> AsyncIterator[Running]:
-    running = Running(valkey, Journal(**bounds))
-    async with running.redis, anyio.create_task_group() as group:
-        group.start_soon(running.feed.run)
-        yield running
-        group.cancel_scope.cancel()
 
 
 async def test_what_was_there_comes_as_a_whole_and_then_each_batch(valkey: Valkey) -> None:
@@ -117,7 +51,7 @@ async def test_an_empty_journal_has_an_epoch_at_once(valkey: Valkey) -> None:
         await running.append(event("a"))
         await running.has(1)
         assert len(running.sink.snapshots) == 1, "the first event is in the epoch that was announced"
-        assert await Positions(running.redis, running.journal).newest() == (snapshot.epoch, 1)
+        assert await running.positions.newest() == (snapshot.epoch, 1)
 
 
 async def test_what_comes_together_is_handed_on_together(valkey: Valkey) -> None:
@@ -332,130 +266,6 @@ async def test_what_is_published_of_another_journal_is_not_believed(valkey: Valk
         await running.append(event("b"))
         await running.has(2)
         assert running.sink.snapshots[-1] is before, "nobody was told to start anew"
-
-
-async def forged(running: Running, *told: str, **head: Any) -> None:
-    """Publish on the journal's channel as somebody who has no right but that."""
-    epoch, offset = await Positions(running.redis, running.journal).newest()
-    first = head.get("first", offset + 1)
-    words = [head.get("epoch", epoch), str(first), *([head["code"]] if "code" in head else [])]
-    publisher: Any
-    await running.redis.acl_setuser(
-        "publisher", enabled=True, nopass=True, reset_channels=True, channels=[running.journal.live],
-        categories=["-@all"], commands=["+publish"], reset=True,
-    )  # fmt: skip
-    async with running.redis.client() as publisher:
-        await publisher.execute_command("AUTH", "publisher", "any")
-        with pytest.raises(NoPermissionError):
-            await publisher.get(running.journal.live_secret)
-        await publisher.publish(running.journal.live, "\n".join((" ".join(words), *told)))
-        await publisher.execute_command("AUTH", "default", "any")
-
-
-@pytest.mark.parametrize("code", [None, "f" * 40])
-async def test_who_may_only_publish_adds_no_event_and_ends_no_epoch(valkey: Valkey, code: str | None) -> None:
-    """Neither by an end that never was, nor by one that the next event contradicts, nor by another epoch."""
-    end = line("a", "SUCCESS", 9.0).decode()
-    head = {} if code is None else {"code": code}
-    async with feeding(valkey) as running:
-        await running.ready()
-        await running.append(event("a"))
-        await running.has(1)
-        epoch, _ = await Positions(running.redis, running.journal).newest()
-        for told in ({}, {"first": 1}, {"first": 50}, {"epoch": str(int(epoch) + 1)}, {"epoch": "1"}):
-            await forged(running, end, **told, **head)
-        await running.append(event("b"))
-        await running.has(2)
-        await forged(running, end, **head)
-        await running.append(event("c"))
-        await running.has(3)
-        assert running.sink.lines == [line("a"), line("b"), line("c")]
-        assert sum(running.sink.handed) == 3, "nothing else was ever handed on"
-        assert len(running.sink.snapshots) == 1, "nobody was told to start anew"
-        assert await Positions(running.redis, running.journal).newest() == (epoch, 3), (
-            "and the journal is the one that it was"
-        )
-
-
-async def test_what_was_published_is_no_event_again_and_nothing_can_be_put_behind_it(valkey: Valkey) -> None:
-    """By somebody who hears the channel too, and so has messages with a code that is right."""
-    async with feeding(valkey) as running:
-        await running.ready()
-        async with running.redis.pubsub() as hearing:
-            await hearing.subscribe(running.journal.live)
-            await running.append(event("a"))
-            await running.has(1)
-            heard = await anext(each["data"] async for each in hearing.listen() if each["type"] == "message")
-        head, told = heard.split(b"\n", 1)
-        epoch, _, code = head.split(b" ")
-        forged = line("a", "SUCCESS", 9.0)
-        for message in (
-            heard,
-            b"%b\n%b" % (head, forged),
-            b"%b\n%b\n%b" % (head, told, forged),
-            b"%b 2 %b\n%b" % (epoch, code, forged),
-            b"%b  1 %b\n%b" % (epoch, code, forged),
-        ):
-            await running.redis.publish(running.journal.live, message)
-        await running.append(event("b"))
-        await running.has(2)
-        assert (running.sink.lines, len(running.sink.snapshots)) == ([line("a"), line("b")], 1)
-
-
-async def test_a_flood_of_messages_costs_few_looks_and_none_of_the_events(
-    valkey: Valkey, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with feeding(valkey) as running:
-        await running.append(event("a"))
-        await running.has(1)
-        before = (await running.redis.info("commandstats"))["cmdstat_xrange"]["calls"]
-        for number in range(50):
-            async with running.redis.pipeline(transaction=False) as pipeline:
-                for _ in range(40):
-                    _ = pipeline.publish(running.journal.live, "1 1\nx")
-                await pipeline.execute()
-            await running.append(event(f"t{number}"))
-        await running.has(51)
-        looks = (await running.redis.info("commandstats"))["cmdstat_xrange"]["calls"] - before
-        assert looks <= 200, "2,000 messages"
-    said = [each for each in caplog.messages if "without a code" in each]
-    assert len(said) == 1, "one line in ten seconds"
-
-
-async def test_events_that_follow_are_taken_from_what_is_published(valkey: Valkey) -> None:
-    """Not one command more for a reader, whoever has read what from the stream at its start."""
-    async with feeding(valkey) as running:
-        await running.append(event("a"))
-        await running.has(1)
-
-        async def asked() -> dict[str, int]:
-            stats = await running.redis.info("commandstats")
-            return {name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("xrange", "evalsha", "get")}
-
-        before = await asked()
-        for number in range(200):
-            await running.append(event(f"t{number}"))
-        await running.has(201)
-        after = await asked()
-        assert after == before | {"evalsha": before["evalsha"] + 200}
-
-
-async def test_a_journal_that_lost_its_secret_gets_another(valkey: Valkey) -> None:
-    async with feeding(valkey) as running:
-        await running.append(event("a"))
-        await running.has(1)
-        secret = await running.redis.get(running.journal.live_secret)
-        for spoil in (
-            running.redis.delete,
-            lambda key: running.redis.lpush(key, "x"),
-            lambda key: running.redis.set(key, "x"),
-        ):
-            await running.redis.delete(running.journal.live_secret)
-            await spoil(running.journal.live_secret)
-            await running.append(event(f"t{len(running.sink.lines)}"))
-            await running.has(len(running.sink.lines) + 1)
-            assert await running.redis.get(running.journal.live_secret) == secret
-        assert len(running.sink.snapshots) == 1
 
 
 async def test_strange_entries_are_passed_over(valkey: Valkey) -> None:

@@ -259,7 +259,8 @@ class Feed:
         else:
             if is_authentic(message, batch, self._secret):
                 return batch
-            # No line has what tells of a new epoch, and what is appended before there is a secret has no code.
+            if not batch.lines and batch.epoch == self._epoch:
+                return None  # that the journal was begun, which is known
             self._foreign += bool(batch.lines)
         self._doubts.set()
         return None
