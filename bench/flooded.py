@@ -25,7 +25,7 @@ from watcher.permissions import issue
 SECRET = "s" * 32
 #: Seconds of each turn, and how often each of the two has its turn.
 SECONDS = 6.0
-TURNS = 1
+TURNS = 2
 #: Events in the history, and of them those of one task.
 EVENTS = 100_000
 ONE_TASKS = 20_000

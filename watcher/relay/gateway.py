@@ -12,10 +12,10 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -59,6 +59,8 @@ __all__ = ["Gateway", "Registered", "Submitted"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: A submission is answered within this time, in seconds: 0.2 more where it failed, and 3 are promised.
 _LIMIT: Final = 2.6
 #: Of which the result backend has so long to say whether it knows a chosen id.
@@ -68,9 +70,8 @@ _CALL: Final = 2.5
 #: So many submissions are carried at a time, in batches; and so many may wait.
 _LANES: Final = 4
 _BOUND: Final = 10_000
-#: Results that are read whole at a time, which are up to 64 MiB, and how long each may take, in seconds.
-_READERS: Final = 4
-_READ: Final = 30.0
+#: What is larger, in bytes, is read in a thread: so many at a time, each within so many seconds.
+_LARGE, _READERS, _READ = 64 * 1024, 4, 30.0
 #: Revocations at a time: each is told to all workers, and that takes ten times as long as to send a task.
 _REVOKES: Final = 2
 #: A submission that another request is just carrying out is looked at again after this time, in seconds.
@@ -241,12 +242,12 @@ class Gateway:
         broker = await self._open()
         if self._settings.read_only:
             return msgspec.Raw(msgspec.json.encode(Registry([], revoke=False)))
+        make = functools.partial(self._registry, grant)
+        return self._registries.told((grant.submit, grant.revoke), broker.tasks(), make)
 
-        def made(tasks: Iterable[CeleryTask[Any, Any]]) -> Registry:
-            named = [self._known(task)[2] for task in tasks if self._may_submit(str(task.name), grant)]
-            return Registry(named, revoke=grant.revoke)
-
-        return self._registries.told((grant.submit, grant.revoke), broker.tasks(), made)
+    def _registry(self, grant: Grant, tasks: Iterable[CeleryTask[Any, Any]]) -> Registry:
+        named = [self._known(task)[2] for task in tasks if self._may_submit(str(task.name), grant)]
+        return Registry(named, revoke=grant.revoke)
 
     async def get(self, identity: str) -> Task | None:
         """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.
@@ -254,7 +255,8 @@ class Gateway:
         :raises Unavailable: the backend doesn't answer.
         """
         payload = await self._read(identity)
-        event = self.read_stored(identity, payload) if payload else None
+        read = functools.partial(self.read_stored, identity, payload or b"")
+        event = await self._in_thread(read) if len(payload or b"") > _LARGE else read()
         return None if event is None else fold(None, event, 0)
 
     async def result(self, identity: str, name: str | None) -> bytes | None:
@@ -266,7 +268,9 @@ class Gateway:
         payload = await self._read(identity)
         if payload is None or self._policy is None:
             return None
-        read = functools.partial(result_of, payload, self._policy.of(name))
+        return await self._in_thread(functools.partial(result_of, payload, self._policy.of(name)))
+
+    async def _in_thread(self, read: Callable[[], T]) -> T:
         try:
             return await self._readers.run(read, _READ)
         except TimeoutError:

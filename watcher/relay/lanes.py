@@ -3,8 +3,8 @@
 There are a few lanes. Whoever finds a free one takes it, and all that is waiting along with its own item; at the end
 the lane goes to whoever has waited longest. No task, no timer, no delay.
 
-Addresses that have done much lately share a quarter of the lanes, in turn, with short batches of their own: whoever
-else comes finds a lane, and waits for nobody's hundred.
+Addresses that have done much lately share a quarter of the lanes, in turn, with batches of their own, and short ones
+while anybody else is there: who finds a lane, and waits for nobody's hundred.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Waiting(Generic[T]):
     def __init__(self, item: T) -> None:
         self.item = item
         self.bill = bill()
-        self.whose: object | None = self.bill.heavy
+        self.whose = self.bill.heavy
         self.leads = False
         self.taken = False
         self.woken = anyio.Event()
@@ -84,7 +84,7 @@ class Lanes(Generic[T]):
             raise Unavailable("the broker doesn't keep up", submitted="no")
 
     async def _lead(self, first: _Waiting[T], deadline: float) -> None:
-        most = _MOST if first.whose is None else _MOST_HEAVY
+        most = _MOST if first.whose is None or first.whose.alone else _MOST_HEAVY
         batch = [first, *self._places.along(first.whose, most - 1)]
         for waiting in batch:
             waiting.taken = True

@@ -35,6 +35,8 @@ COMMAND: Final = 25e-6
 _SHARE: Final = 0.05
 #: … and so is what comes at once and takes no longer than so many seconds.
 _AT_ONCE_SECONDS: Final = 0.025
+#: Whoever has done little is expected to come again within so many seconds.
+_ALONE: Final = 2.0
 #: Who has done much is served at once again after so many seconds at most.
 _FORGIVEN: Final = 2.0
 #: Seconds between two lines in the log about the same limit.
@@ -109,6 +111,11 @@ class Account:
     def heavy(self) -> bool:
         """The same, now."""
         return self.is_heavy(self._limits.now())
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody who has done little was there lately, who could be held up by it."""
+        return self._limits.now() - self.turns.served > _ALONE
 
     def ahead(self, now: float) -> float:
         """For how many seconds it is to wait before the next; 0 or less where it needn't."""

@@ -3,7 +3,8 @@
 A call that is given up on goes on in its thread: nothing can end it. anyio frees its place at once, so that calls into
 something that hangs would pile up one thread each. Here the place is free again when the call has returned.
 
-Addresses that have done much lately have a quarter of the places, in turn: whoever else comes finds one.
+Addresses that have done much lately have a quarter of the places, in turn: whoever else comes finds one. And while
+anybody else is there, they rest in between: what is calculated in a thread keeps the event loop from going on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -25,6 +26,10 @@ from watcher.relay.turns import Places
 __all__ = ["Threads"]
 
 T = TypeVar("T")
+
+#: After each call of an address that has done much its place rests for as long as that took, and no longer than this,
+#: in seconds.
+_PAUSE: Final = 0.2
 
 
 class Threads:
@@ -82,7 +87,7 @@ class _Place(Generic[T]):
         self._lock = threading.Lock()
         self._begun = False
         self._left = False
-        self.whose: object | None = of.heavy
+        self.whose = of.heavy
         self.given = anyio.Event()
 
     def use(self) -> T:
@@ -99,7 +104,10 @@ class _Place(Generic[T]):
 
     def _done(self, seconds: float) -> None:
         self._bill.spend(seconds)
-        self._free(self.whose)
+        if self.whose is None or self.whose.alone:
+            self._free(self.whose)
+        else:  # the others have the interpreter for as long
+            self._loop.call_later(min(seconds, _PAUSE), self._free, self.whose)
 
     def leave(self) -> None:
         with self._lock:
