@@ -56,6 +56,7 @@ SHAPES: Final = (
     Fake("header", "Authorization: Basic ", filler(24) + "=="),
     Fake("URL", "redis://me:", filler(30), "@db.example:6379/0"),
     Fake("URL, slash and at", "amqp://me:", "p/" + filler(12) + "@x/" + filler(12), "@mq.example//"),
+    Fake("URL, digits and slash", "amqp://me:", "1234/" + filler(20), "@mq.example//"),
     Fake("URL, mail address", "https://ann@example.com:", filler(30), "@git.example/r.git"),
     Fake("URL, no user", "redis://:", filler(30), "@db.example"),
     Fake("URL, token only", "https://", filler(40), "@git.example/r.git"),

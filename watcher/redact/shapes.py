@@ -75,10 +75,10 @@ _PEM: Final = re.compile(
     re.DOTALL,
 )
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-#: Up to the last ``@`` of what could be a URL. What looks like a port and a path is none of a password.
-_PASSWORD: Final = re.compile(
-    r"(://[^\s/?#'\"<>:\\]*+):(?!(?<!//:)\d{1,5}[/?#])(?=[^\s'\"<>\\])(?:(?!://)[^\s'\"<>\\])+@"
-)
+#: Up to the last ``@`` of what could be a URL.
+_PASSWORD: Final = re.compile(r"(://)([^\s/?#'\"<>:\\]*+):((?:(?!://)[^\s'\"<>\\])+)@")
+_PORT: Final = re.compile(r"\d{1,5}[/?#]")
+_WEB: Final = ("http", "https", "ws", "wss")
 _USER: Final = re.compile(r"(https?://)[^\s/?#'\"<>@:\\]++@", re.IGNORECASE)
 _BEARER: Final = re.compile(r"(bearer) {1,8}[\w.~+/=-]{8,}", re.IGNORECASE)
 _BASIC: Final = re.compile(r"(basic) {1,8}([A-Za-z0-9+/_-]{8,}={0,2})", re.IGNORECASE)
@@ -98,7 +98,7 @@ _WEBHOOK: Final = re.compile(r"(hooks\.slack\.com/(?:services|workflows|triggers
 def mask(text: str) -> str:
     """``text`` without what has the shape of a secret."""
     shown = _PEM.sub(rf"\1{HIDDEN}\2", text)
-    shown = _PASSWORD.sub(rf"\1:{HIDDEN}@", shown)
+    shown = _PASSWORD.sub(_password, shown)
     shown = _USER.sub(rf"\1{HIDDEN}@", shown)
     shown = _SIGNED.sub(rf"\1{HIDDEN}", shown)
     shown = _WEBHOOK.sub(rf"\1{HIDDEN}", shown)
@@ -106,6 +106,18 @@ def mask(text: str) -> str:
     shown = _BASIC.sub(_basic, shown)
     shown = _JWT.sub(HIDDEN, shown)
     return _VENDOR.sub(HIDDEN, shown)
+
+
+def _is_web(text: str, scheme: int) -> bool:
+    """Whether the ``://`` that is at ``scheme`` is one of the Web."""
+    return text[max(0, scheme - 5) : scheme].lower().endswith(_WEB)
+
+
+def _password(found: re.Match[str]) -> str:
+    """Masked, but for what looks like the port and the path of a page."""
+    if found[2] and _PORT.match(found[3]) and _is_web(found.string, found.start()):
+        return found[0]
+    return f"{found[1]}{found[2]}:{HIDDEN}@"
 
 
 def _basic(found: re.Match[str]) -> str:
@@ -154,10 +166,11 @@ def _half_from(text: str, start: int, end: int) -> int | None:
         return start
     scheme = text.rfind("://", start, end)
     if scheme >= 0:
+        is_web = _is_web(text, scheme)
         user, colon, password = text[scheme + 3 : end].partition(":")
-        if colon and not re.search(r"[/?#]", user) and not (user and re.match(r"\d{1,5}[/?#]", password)):
+        if colon and not re.search(r"[/?#]", user) and not (is_web and user and _PORT.match(password)):
             return end - len(password)
-        if not colon and user and not re.search(r"[/?#]", user) and text[:scheme].endswith(("http", "https")):
+        if not colon and user and not re.search(r"[/?#]", user) and is_web:
             return end - len(user)
     words = list(_WORD.finditer(text, start, end))
     if not words or words[-1].end() != end:
