@@ -202,7 +202,7 @@ class Relay(Program):
 
 
 #: Where tasks of tests wait for nobody; a relay takes no other queue that it doesn't know.
-QUEUES = "* nobody*"
+QUEUES = "* nobody* pool-*"
 
 
 @contextmanager

@@ -280,7 +280,8 @@ class Broker:
                     raise
                 except Exception as error:  # noqa: BLE001 - not each transport knows how, or may; each says it otherwise
                     logger.info("workers can't be asked for their queues: %s", error)
-                    line.give_up()
+                finally:
+                    line.give_up()  # who asks twice over one connection may hear nothing the second time
         except Away as away:
             raise away.refusal("no") from None
         queues = [queue for told in (replies or {}).values() for queue in told or ()]

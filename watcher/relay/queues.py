@@ -19,7 +19,9 @@ from watcher.relay.threads import Threads
 __all__ = ["Queues", "routed"]
 
 #: What workers have said is believed for so long, in seconds: each time they are asked costs all of them a message.
+#: A worker that has come since, or was busy, is to be heard sooner.
 _FRESH: Final = 5.0
+_SILENT: Final = 1.0
 #: They have so long to say it, in seconds; beside what the connection may take.
 _ANSWER: Final = 1.0
 _LIMIT: Final = 2.0
@@ -43,7 +45,7 @@ class Queues:
         self._threads = Threads(1)
         self._asking = anyio.Lock()
         self._served: set[str] = set()
-        self._until = 0.0  # by the event loop's clock
+        self._asked = -_FRESH  # when they were, by the event loop's clock
 
     async def check(self, name: str, granted: Iterable[str]) -> None:
         """Check that a task may be sent to the queue that a client has named.
@@ -57,7 +59,7 @@ class Queues:
             raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {name!r}")
         if self._is_reserved(name):
             raise BadArguments(f"option 'queue': {name!r} is one that Celery keeps for itself", argument="queue")
-        if _matches(name, (*self._named, *granted)) or self._is_known(name) or name in await self._now_served():
+        if _matches(name, (*self._named, *granted)) or self._is_known(name) or await self._is_served(name):
             return
         why = (
             "neither task_queues nor task_routes know it, nor does a worker serve it; WATCHER_SUBMIT_QUEUES may name it"
@@ -84,16 +86,17 @@ class Queues:
         results = [f"{prefix}{between}{kind}" for between in ("", "_") for kind in ("celery-task", "chord-")]
         return name.startswith((str(conf.event_queue_prefix or "celeryev"), *results))
 
-    async def _now_served(self) -> set[str]:
-        """The queues that workers say they serve; all who want to know meanwhile have the same answer."""
+    async def _is_served(self, name: str) -> bool:
+        """Whether a worker says that it serves a queue; all who want to know meanwhile have the same answer."""
         async with self._asking:
-            if anyio.current_time() >= self._until:
+            age = anyio.current_time() - self._asked
+            if age > (_FRESH if name in self._served else _SILENT):
                 try:
                     self._served = await self._threads.run(lambda: self._ask(_ANSWER), _LIMIT)
                 except TimeoutError:
                     raise Unavailable("the broker doesn't answer", submitted="no") from None
-                self._until = anyio.current_time() + _FRESH
-            return self._served
+                self._asked = anyio.current_time()
+            return name in self._served
 
 
 def routed(routes: Any) -> set[str]:
