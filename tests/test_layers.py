@@ -131,6 +131,7 @@ RULES = {
         never="redis celery websockets",
     ),
     "watcher.relay.protocol": rule(RELAY, never="redis celery"),
+    "watcher.relay.timeouts": rule("watcher.relay.descriptors watcher.relay.limits watcher.settings", pure=True),
     # What a relay tells of arguments and results is rendered, and masked, by the very code that workers run.
     "watcher.relay.gateway": rule(f"{RELAY} watcher.worker", never="websockets"),
     "watcher.relay.dispatch": rule(f"{RELAY} watcher.worker", never="websockets celery"),

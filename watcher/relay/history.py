@@ -187,9 +187,8 @@ class History:
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
         found: dict[str, None] = {}
-        offsets = self._offsets(channel)
-        for index in range(len(offsets) - 1, -1, -1):
-            if (place := self._place_of(offsets[index])) is not None:
+        for offset in reversed(self._offsets(channel)):
+            if (place := self._place_of(offset)) is not None:
                 found[place.story.task] = None
                 if len(found) >= limit:
                     break

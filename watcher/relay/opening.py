@@ -58,11 +58,11 @@ class Opening(asyncio.Protocol):
             self._as_http(error)
             return
         self._connections.add(self)
-        self._desk.waits.headers.start(self, time.monotonic())
+        self._desk.timeouts.headers.start(self, time.monotonic())
 
     def data_received(self, data: bytes) -> None:
         """The first bytes have come: from now on the connection is another protocol's."""
-        self._desk.waits.headers.stop(self)
+        self._desk.timeouts.headers.stop(self)
         self._connections.discard(self)
         end = data.find(_END) + len(_END)
         head, rest = data[:end], data[end:]  # who knows that it will be let in may speak at once
@@ -80,7 +80,7 @@ class Opening(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before anything came."""
-        self._desk.waits.headers.stop(self)
+        self._desk.timeouts.headers.stop(self)
         self._connections.discard(self)
         if self._account is not None:
             self._account.leave()

@@ -19,16 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from watcher.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
 from watcher.relay.backlog import waiting
 from watcher.relay.counts import Counts
-from watcher.relay.descriptors import lingering
 from watcher.relay.door import ALWAYS
-from watcher.relay.limits import ACCOUNT, REQUEST, Account, Deadlines, Limits
+from watcher.relay.limits import ACCOUNT, REQUEST, Account, Limits
 from watcher.relay.paced import await_turn
 from watcher.relay.problems import refused
+from watcher.relay.timeouts import Timeouts
 from watcher.relay.turns import Turn
 from watcher.relay.writing import half_close
 from watcher.settings import Settings
 
-__all__ = ["TRANSPORT", "Connection", "Waits"]
+__all__ = ["TRANSPORT", "Connection"]
 
 #: uvicorn's words about what a client sent: the metrics count it, and each line would be the client's to write.
 _quiet = logging.getLogger(f"{__name__}.uvicorn")
@@ -38,52 +38,6 @@ _quiet.setLevel(logging.ERROR)
 TRANSPORT: Final = "watcher.transport"
 #: So much of what a client sent is looked at before others have their turn, in bytes.
 _BITE: Final = 4 * 1024
-#: Whoever is refused has this long to read why, in seconds; a bounded number at a time, and others none.
-_LINGER: Final = 1.0
-#: A client that takes no byte of an answer for this long is dropped, in seconds.
-_STALLED: Final = 60.0
-#: A body has so many seconds more than whoever reads it waits: it is the one who can say so.
-_GRACE: Final = 2.0
-
-
-class Waiting(Protocol):
-    """Somebody who is waited for."""
-
-    def too_slow(self, limit: str) -> None:
-        """Their time is over; the setting's name."""
-
-
-class Waits:
-    """Connections that are waited for, by what for."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.headers: Deadlines[Waiting] = Deadlines(settings.header_timeout)
-        self.bodies: Deadlines[Connection] = Deadlines(settings.body_timeout + _GRACE)
-        self.readers: Deadlines[Connection] = Deadlines(_STALLED)
-        self.lingering: Deadlines[Connection] = Deadlines(_LINGER)
-        self.most_lingering = lingering(settings.max_connections)
-
-    def drop(self, connection: Connection) -> None:
-        """It is gone."""
-        for each in (self.headers, self.bodies, self.readers, self.lingering):
-            each.stop(connection)
-
-    def end(self, now: float) -> bool:
-        """End some of those whose time is over; whether there were any, and may be more.
-
-        :param now: the event loop's time, in seconds.
-        """
-        headers, bodies = self.headers.due(now), self.bodies.due(now)
-        readers, lingering = self.readers.due(now), self.lingering.due(now)
-        for each in headers:
-            each.too_slow("header_timeout")
-        for connection in bodies:
-            connection.too_slow("body_timeout")
-        for connection in readers:
-            connection.drop_if_stalled(now)
-        for connection in lingering:
-            connection.transport.abort()
-        return bool(headers or bodies or readers or lingering)
 
 
 class Desk(Protocol):
@@ -92,7 +46,7 @@ class Desk(Protocol):
     settings: Settings
     counts: Counts
     limits: Limits
-    waits: Waits
+    timeouts: Timeouts
 
 
 class _Flow(FlowControl):
@@ -152,11 +106,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(self._refusal)
             return
         self.app_state = {**self.app_state, TRANSPORT: transport, ACCOUNT: self._account}
-        self._desk.waits.headers.start(self, self.loop.time())
+        self._desk.timeouts.headers.start(self, self.loop.time())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
-        self._desk.waits.drop(self)
+        self._desk.timeouts.drop(self)
         if self._turn is not None:
             self._turn.cancel()
         if self._account is not None:
@@ -183,11 +137,11 @@ class Connection(HttpToolsProtocol):
         """The client takes less than it is sent."""
         super().pause_writing()
         self._left = 0
-        self._desk.waits.readers.start(self, self.loop.time())
+        self._desk.timeouts.readers.start(self, self.loop.time())
 
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
-        self._desk.waits.readers.stop(self)
+        self._desk.timeouts.readers.stop(self)
         super().resume_writing()
 
     # Bytes in, a bite at a time.
@@ -206,7 +160,7 @@ class Connection(HttpToolsProtocol):
             bite, data = data[:_BITE], data[_BITE:]
             if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
                 self._heading = 0
-                self._desk.waits.headers.start(self, self.loop.time())
+                self._desk.timeouts.headers.start(self, self.loop.time())
             if self._heading is not None:
                 self._heading += len(bite)
             following = self._parse(bite)
@@ -237,7 +191,7 @@ class Connection(HttpToolsProtocol):
             self._wait_with(following)
             return
         self._unset_keepalive_if_required()
-        self._desk.waits.drop(self)
+        self._desk.timeouts.drop(self)
         self.flow.resume_reading()
         self.handle_websocket_upgrade()
         if following:
@@ -298,13 +252,13 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         if self._heading is None:  # it follows another at once
-            self._desk.waits.headers.start(self, self.loop.time())
+            self._desk.timeouts.headers.start(self, self.loop.time())
         self._heading = _BITE  # which it is in
 
     def on_headers_complete(self) -> None:
         """All headers have come; the body may follow."""
-        settings, waits = self._desk.settings, self._desk.waits
-        waits.headers.stop(self)
+        settings, timeouts = self._desk.settings, self._desk.timeouts
+        timeouts.headers.stop(self)
         if len(self.url) > settings.max_path:
             self._give_up("max_path", PathTooLong(f"a path has at most {settings.max_path} bytes"))
         if len(self.headers) > settings.max_headers:
@@ -314,7 +268,7 @@ class Connection(HttpToolsProtocol):
         self._heading = None
         if not self.parser.should_upgrade():
             now = self.loop.time()
-            waits.bodies.start(self, now)
+            timeouts.bodies.start(self, now)
             if self._account is not None:
                 self._account.charge(REQUEST, now)
         super().on_headers_complete()
@@ -323,7 +277,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
-        self._desk.waits.bodies.stop(self)
+        self._desk.timeouts.bodies.stop(self)
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
@@ -375,7 +329,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._left = left
-            self._desk.waits.readers.start(self, now)
+            self._desk.timeouts.readers.start(self, now)
 
     def _refuse(self, error: Refused) -> None:
         """Answer with a problem, and close once the client has had time to read it.
@@ -388,12 +342,12 @@ class Connection(HttpToolsProtocol):
         answered = self._answering
         if not answered:  # else it would land in the midst of another answer
             self.transport.write(_answer(error))
-        if answered or len(self._desk.waits.lingering) >= self._desk.waits.most_lingering:
+        if answered or len(self._desk.timeouts.lingering) >= self._desk.timeouts.most_lingering:
             self.transport.close()
             return
-        self._desk.waits.headers.stop(self)
-        self._desk.waits.bodies.stop(self)
-        self._desk.waits.lingering.start(self, self.loop.time())
+        self._desk.timeouts.headers.stop(self)
+        self._desk.timeouts.bodies.stop(self)
+        self._desk.timeouts.lingering.start(self, self.loop.time())
         half_close(self.transport)
 
 

@@ -40,12 +40,12 @@ from watcher.relay.payloads import Results
 from watcher.relay.peers import Lines, Peer, peer
 from watcher.relay.people import Person, person
 from watcher.relay.positions import Positions, Size
-from watcher.relay.protocol import Waits
 from watcher.relay.refusals import REFUSED, Refusals
 from watcher.relay.roster import Roster
 from watcher.relay.snapshot import Snapshot
 from watcher.relay.socket import Socket
 from watcher.relay.terms import Call, Terms
+from watcher.relay.timeouts import Timeouts
 from watcher.settings import Settings
 
 __all__ = ["Relay"]
@@ -105,7 +105,7 @@ class Relay:
         self.counts = Counts()
         self.refusals = Refusals()
         self.limits = Limits(settings, self.counts, time.monotonic)
-        self.waits = Waits(settings)
+        self.timeouts = Timeouts(settings)
         self.terms = Terms(
             settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble,
             subscriptions=settings.max_subscriptions, calls=settings.max_calls, message=settings.max_message,
@@ -370,7 +370,7 @@ class Relay:
             silent = self._fresh.due(now)
             for client in silent:
                 client.close_if_silent()
-            more = self.waits.end(now) or silent
+            more = self.timeouts.end(now) or silent
             await anyio.sleep(_BREATH if more else _LOOK)
 
     async def drain(self) -> None:
