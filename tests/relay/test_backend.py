@@ -29,10 +29,7 @@ from watcher.stored import event_of
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Call to deprecated setex"),  # Celery 5.7 does
-]
+pytestmark = pytest.mark.anyio
 
 POLICY = Policy(Celery(set_as_current=False), Rendering(max_result=1000, max_args=1000))
 
