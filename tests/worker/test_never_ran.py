@@ -42,6 +42,7 @@ def workflow(app: Celery, kind: str) -> Any:
         "chord, the last succeeds": lambda: chord([bad(), chain(n(), n())], n()),
         "chain in a chord": lambda: chord([chain(bad(), n()), n()], n()),
         "chord, then a chain": lambda: chord([bad(), n()], chain(n(), n())),
+        "chord, the last fails, then a chain": lambda: chord([n(), chain(n(), bad())], chain(n(), n())),
         "chord, then a group": lambda: chord([bad(), n()], group(n(), n())),
         "chord in a chain": lambda: chain(n(), group(bad(), n()), n(), n()),
         "chain, then a group": lambda: chain(bad(), group(n(), n())),
@@ -69,9 +70,9 @@ def unknown(stage: Scene) -> set[str]:
 
 KINDS = [
     "chain", "chain whose link lacks an argument", "chord, the last link lacks an argument", "chord",
-    "chord, the last succeeds", "chain in a chord",
-    "chord, then a chain", "chord, then a group", "chord in a chain", "chain, then a group", "chain, then a chord",
-    "chain in a chain", "chord of chords", "chord, then a chord", "chord, then a group of a chord",
+    "chord, the last succeeds", "chain in a chord", "chord, then a chain", "chord, the last fails, then a chain",
+    "chord, then a group", "chord in a chain", "chain, then a group", "chain, then a chord", "chain in a chain",
+    "chord of chords", "chord, then a chord", "chord, then a group of a chord",
     "chord, then a group of a chain", "chord in a group, then a group", "chord of what is replaced",
     "chain of 42, then chords", "a lost worker", "nobody knows it",
 ]  # fmt: skip
@@ -96,6 +97,7 @@ def test_each_task_of_a_workflow_has_an_end(stage: Scene, kind: str) -> None:
         if task.state == "FAILURE":
             assert task.exception is not None
             assert task.source == "signal"
+            assert task.reason in (None, "worker_lost")
             assert stored is None or task.exception.type == stored["result"]["exc_type"]
         assert task.tags == TAGS, task
         if "chord" not in kind:

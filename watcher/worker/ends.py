@@ -97,7 +97,7 @@ class Ends:
             replace(
                 event,
                 exception=raised(self._policy.of(name), error, None),
-                reason=reason_of(error) or ("backend_lost" if in_backend(why) else None),
+                reason=reason_of(error) or ("backend_lost" if in_backend(why) and not in_chord(why) else None),
                 runtime=ran_for(known),
             )
         )
