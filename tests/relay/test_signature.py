@@ -42,7 +42,7 @@ def bound(self: Task[Any, Any], count: int, extra: Optional[str] = None) -> None
 
 
 @app.task(bind=True, autoretry_for=(ValueError,))
-def retrying(self: Task[Any, Any], x: int) -> None: ...
+def retrying(self: Task, x: int) -> None: ...  # type: ignore[type-arg]
 
 
 @app.task(typing=False)
