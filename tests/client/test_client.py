@@ -287,6 +287,7 @@ async def test_where_nothing_names_a_relay_it_is_the_one_on_this_machine(monkeyp
     assert watcher.connect()._url == "wss://relay.example/below/connection/websocket"
 
 
+@pytest.mark.usefixtures("running")  # its worker runs the task
 async def test_tokens(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHER_TOKEN", raising=False)
     with relay("tasks", env={**env, "WATCHER_SECRET": SECRET}) as guarded:
