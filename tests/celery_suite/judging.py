@@ -15,7 +15,7 @@ __all__ = ["ALLOWED", "DEMANDED", "Outcome", "Wrong", "differing", "outcomes", "
 #: What must not be …
 DEMANDED = ("another last word", "late RETRY", "end without root")
 #: … and what is only told of: tests send an id again that has ended, leave tasks behind that never end, and revoke ids
-#: that nobody has sent, for which Celery 5.7 stores REVOKED, and of which no task is made. So it is with a group whose
+#: that nobody has sent, for which Celery stores REVOKED, and of which no task is made. So it is with a group whose
 #: tasks never run: Celery stores FAILURE under its own id, too.
 ALLOWED = ("more after an end", "no end", "revoked but never sent", "a group's own id")
 

@@ -287,7 +287,8 @@ async def test_where_nothing_names_a_relay_it_is_the_one_on_this_machine(monkeyp
     assert watcher.connect()._url == "wss://relay.example/below/connection/websocket"
 
 
-async def test_tokens(env: dict[str, str], running: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("running")  # its worker runs the task
+async def test_tokens(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHER_TOKEN", raising=False)
     with relay("tasks", env={**env, "WATCHER_SECRET": SECRET}) as guarded:
         for token in (None, "nonsense"):

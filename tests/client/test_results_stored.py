@@ -23,8 +23,7 @@ from watcher.direct import ResultUnreadable
 from watcher.journal import Journal
 from watcher.scripts import APPEND
 
-# Celery's backend calls a method of redis-py's that is older than it should be.
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Call to deprecated setex")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ async def test_values_are_what_the_app_makes_of_them(server: Valkey) -> None:
 
 
 async def test_a_rejection_is_the_same_whoever_tells_it_first(server: Valkey) -> None:
-    """Celery stores it as a failure, since 5.6; the plugin tells what it is."""
+    """Celery stores it as a failure, since 5.7; the plugin tells what it is."""
     app = made(server)
     store(app, "refused", Reject("not mine", requeue=False), "FAILURE")
     for source in (app, server.url(2)):

@@ -13,7 +13,7 @@ import anyio
 import celery.exceptions
 import msgspec
 import pytest
-from celery import Celery
+from celery import VERSION, Celery
 from redis.asyncio import Redis
 
 import watcher
@@ -75,7 +75,8 @@ async def test_what_the_result_backend_never_hears_of_ends_too(app: Celery, resu
     identity = app.send_task("add", (1, 2), ignore_result=True).id
     assert await results.wait(identity, timeout=10) == 3
     identity = app.send_task("fail", ("unstored",), ignore_result=True).id
-    with pytest.raises(watcher.TaskFailed, match="unstored"):
+    # Celery before 5.6.3 heeds what the task itself ignores, and not what the message says: it stores this failure.
+    with pytest.raises(watcher.TaskFailed if VERSION >= (5, 6, 3) else ValueError, match="unstored"):
         await results.wait(identity, timeout=10)
 
 

@@ -33,10 +33,7 @@ from watcher.stored import event_of
 from watcher.worker.policy import Policy
 from watcher.worker.values import Rendering
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Call to deprecated setex"),  # Celery 5.7 does
-]
+pytestmark = pytest.mark.anyio
 
 #: How long results are stored, in seconds: Celery's default.
 EXPIRES = 86400.0

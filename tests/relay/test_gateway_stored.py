@@ -35,7 +35,6 @@ def storing(app: Celery) -> Iterator[Callable[..., None]]:
     app.backend.client.connection_pool.disconnect()  # type: ignore[attr-defined]  # of the Redis backend
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's Redis backend calls it
 async def test_look_up_in_the_result_backend(gateway: Gateway, storing: Callable[..., None]) -> None:
     storing("ok", {"when": datetime(2020, 1, 2, tzinfo=UTC)}, "SUCCESS")
     storing("bad", ValueError("no", 1), "FAILURE", traceback="Traceback …")

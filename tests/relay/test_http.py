@@ -354,7 +354,6 @@ async def test_values_of_tasks_are_passed_on_as_they_are(valkey: Valkey) -> None
     assert response.json()["result"] == {"markup": "<script>alert(1)</script>", "big": 2**60}
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery 5.7 does
 async def test_a_result_is_had_bare_and_whole(valkey: Valkey, app: Celery) -> None:
     async with serving(valkey.url(), app) as (client, relay):
         append(valkey, event("small", "SUCCESS", 1.0, result=Raw(b'{"a":[1]}')))

@@ -149,7 +149,6 @@ async def fuzzed(client: httpx.AsyncClient, folder: Path, *options: str, checks:
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery 5.7 does
 async def test_whatever_is_sent_is_answered_as_documented(valkey: Valkey, app: Celery, tmp_path: Path) -> None:
     async with listening(valkey.url(), app) as (client, relay):
         append(valkey, event("done", "SUCCESS", result=Raw(b"5")), event("failed", "FAILURE"))

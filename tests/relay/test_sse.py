@@ -86,7 +86,6 @@ async def test_a_journal_that_begins_anew_is_a_gap(valkey: Valkey) -> None:
             assert (newest.id, newest.json["state"]) == (f"{relay.hub.history.epoch}:1", "STARTED")
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery 5.7 does
 async def test_a_task_that_only_the_backend_knows_is_told(valkey: Valkey, app: Celery) -> None:
     async with listening(valkey.url(), app) as (client, _):
         await anyio.to_thread.run_sync(app.backend.store_result, "old", 5, "SUCCESS")

@@ -18,7 +18,7 @@ class AlreadyQueued(Exception):
     """As celery-once has it."""
 
 
-class Singleton(Task[Any, Any]):
+class Singleton(Task):  # type: ignore[type-arg]
     """One at a time: who comes second is given the result of the first, or (``refuses``) an error that names it."""
 
     abstract = True
@@ -42,7 +42,7 @@ class Refusing(Singleton):
     refuses = True
 
 
-class Returning(Task[Any, Any]):
+class Returning(Task):  # type: ignore[type-arg]
     """Sends nothing, and returns what its ``answer`` makes of the id."""
 
     abstract = True
@@ -80,7 +80,7 @@ class Later(Returning):
         return self.AsyncResult(task_id)
 
 
-class Renaming(Task[Any, Any]):
+class Renaming(Task):  # type: ignore[type-arg]
     """Sends it under an id of its own."""
 
     abstract = True
@@ -106,7 +106,7 @@ class Mislabelled(Silent):
         return self.AsyncResult(options["task_id"])
 
 
-class Parted(Task[Any, Any]):
+class Parted(Task):  # type: ignore[type-arg]
     """Sends other tasks in its place, and returns their group."""
 
     abstract = True
@@ -119,7 +119,7 @@ class Parted(Task[Any, Any]):
         return ResultSet(sent)
 
 
-class Afterwards(Task[Any, Any]):
+class Afterwards(Task):  # type: ignore[type-arg]
     """Sends it, and then fails."""
 
     abstract = True
@@ -129,7 +129,7 @@ class Afterwards(Task[Any, Any]):
         raise RuntimeError("too late")
 
 
-class Noisy(Task[Any, Any]):
+class Noisy(Task):  # type: ignore[type-arg]
     """Sends it, and then something else to a broker that isn't there."""
 
     abstract = True
@@ -166,7 +166,7 @@ class Raising(Hostile):
     raises = True
 
 
-class Slow(Task[Any, Any]):
+class Slow(Task):  # type: ignore[type-arg]
     """Waits for its lock, longer than anybody who submits does, and then sends nothing, unless it may at once."""
 
     abstract = True
@@ -179,7 +179,7 @@ class Slow(Task[Any, Any]):
         return None
 
 
-class Locked(Task[Any, Any]):
+class Locked(Task):  # type: ignore[type-arg]
     """Asks a server for its lock that isn't there."""
 
     abstract = True

@@ -11,6 +11,7 @@ from celery import Celery
 from celery.result import AsyncResult, GroupResult
 from redis import Redis
 
+from tests.support.apps import let_go
 from tests.support.processes import Program, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
@@ -77,9 +78,7 @@ def scene(pool: str, *arguments: str, env: dict[str, str] | None = None) -> Iter
             made = Scene(pool, server, running)
             yield made
             made.journal.close()
-            backend: Any = made.app.backend
-            backend.result_consumer.stop()
-            backend.result_consumer.subscribed_to.clear()  # a result that is let go of later looks for the server
+            let_go(made.app)
             made.app.close()
             assert "watcher: events are missing" not in running.output, running.output
 

@@ -176,8 +176,8 @@ def tells(self: Task[Any, Any]) -> None:
 
 
 @app.task(name="rejects")
-def rejects() -> None:
-    raise Reject("not mine", requeue=False)
+def rejects(requeue: bool = False) -> None:
+    raise Reject("not mine", requeue=requeue)
 
 
 @app.task(name="replaced", bind=True)

@@ -31,7 +31,7 @@ class Call:
         self.chord = None
 
 
-class Batches(Task[Any, Any]):
+class Batches(Task):  # type: ignore[type-arg]
     """Collects calls in the worker's main process, and runs so many at once in a child."""
 
     abstract = True

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from celery import VERSION
 
 from tests.support.gate import gate
 from tests.support.valkey import valkey_server
@@ -55,8 +56,11 @@ def test_a_task_that_ends_its_thread_or_process_has_an_end(stage: Scene, how: st
     end = stage.run("exits", how)[-1]
     stored = stage.stored(end.id)  # by prefork alone, which tells that the process goes on after some of them
     lost = stored is None or stored["result"]["exc_type"] == "WorkerLostError"
+    reason = "worker_lost" if lost else None
+    if how in ("generator", "base") and stage.pool == "prefork" and VERSION < (5, 7):
+        reason = "backend_lost"  # Celery tries to store it, and can't encode what is no Exception
     assert (end.state, end.hostname, end.tags) == ("FAILURE", WORKER, TAGS)
-    assert end.reason == ("worker_lost" if lost else None)
+    assert end.reason == reason
     assert states(stage.run("add", 1, 1))[-1] == "SUCCESS", "the worker goes on"
 
 

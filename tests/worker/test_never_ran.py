@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, chain, chord, group
+from celery import VERSION, Celery, chain, chord, group
 
 from tests.support.waiting import wait_for
 from tests.worker.ends import HEADERS, TAGS, Scene, ids_of, scene
+
+#: Celery 5.6.2 and 5.6.3 fail and revoke each task of a group that won't run: which is stored last is chance.
+REVOKES_TOO = (5, 6, 2) <= VERSION < (5, 7)
 
 
 @pytest.fixture(scope="module", params=["prefork", "threads"])
@@ -34,10 +37,12 @@ def workflow(app: Celery, kind: str) -> Any:
     kinds: dict[str, Callable[[], Any]] = {
         "chain": lambda: chain(bad(), n(), n()),
         "chain whose link lacks an argument": lambda: chain(s("add", 1, 2), s("add"), n()),
+        "chord, the last link lacks an argument": lambda: chord([chain(s("add", 1, 2), s("add")), n()], n()),
         "chord": lambda: chord([bad(), bad()], n()),
         "chord, the last succeeds": lambda: chord([bad(), chain(n(), n())], n()),
         "chain in a chord": lambda: chord([chain(bad(), n()), n()], n()),
         "chord, then a chain": lambda: chord([bad(), n()], chain(n(), n())),
+        "chord, the last fails, then a chain": lambda: chord([n(), chain(n(), bad())], chain(n(), n())),
         "chord, then a group": lambda: chord([bad(), n()], group(n(), n())),
         "chord in a chain": lambda: chain(n(), group(bad(), n()), n(), n()),
         "chain, then a group": lambda: chain(bad(), group(n(), n())),
@@ -48,7 +53,7 @@ def workflow(app: Celery, kind: str) -> Any:
         "chord, then a group of a chord": lambda: chord([bad(), n()], group(chord([n()], n()), n())),
         "chord, then a group of a chain": lambda: chord([bad(), n()], group(chain(n(), n()), n())),
         "chord in a group, then a group": lambda: group(chord([n(), bad()], group(n(), n())), n()),
-        "chord of what is replaced": lambda: chord([chain(n(), s("replaced"), n()), n()], group(n(), n())),
+        "chord of what is replaced": lambda: chord([chain(n(), s("replaced"), n()), n()], group(n(), n()), app=app),
         "chain of 42, then chords": lambda: chain(*[bad() for _ in range(42)], group(n(), n()), n(), group(n(), n())),
         "a lost worker": lambda: chain(s("exits", "os"), s("add", 1)),
         "nobody knows it": lambda: chain(s("no.such.task"), n()),
@@ -64,9 +69,10 @@ def unknown(stage: Scene) -> set[str]:
 
 
 KINDS = [
-    "chain", "chain whose link lacks an argument", "chord", "chord, the last succeeds", "chain in a chord",
-    "chord, then a chain", "chord, then a group", "chord in a chain", "chain, then a group", "chain, then a chord",
-    "chain in a chain", "chord of chords", "chord, then a chord", "chord, then a group of a chord",
+    "chain", "chain whose link lacks an argument", "chord, the last link lacks an argument", "chord",
+    "chord, the last succeeds", "chain in a chord", "chord, then a chain", "chord, the last fails, then a chain",
+    "chord, then a group", "chord in a chain", "chain, then a group", "chain, then a chord", "chain in a chain",
+    "chord of chords", "chord, then a chord", "chord, then a group of a chord",
     "chord, then a group of a chain", "chord in a group, then a group", "chord of what is replaced",
     "chain of 42, then chords", "a lost worker", "nobody knows it",
 ]  # fmt: skip
@@ -82,6 +88,8 @@ def test_each_task_of_a_workflow_has_an_end(stage: Scene, kind: str) -> None:
     tasks = {task_id: stage.task(task_id) for task_id in ids}
     for task_id, task in tasks.items():
         stored = stage.stored(task_id)
+        if REVOKES_TOO and stored is not None and stored["status"] == "REVOKED":
+            stored = None
         assert task.name in ("n", "bad", "add", "exits", "no.such.task", "replaced"), task
         assert task.root_id is not None
         if stored is not None:
@@ -89,6 +97,7 @@ def test_each_task_of_a_workflow_has_an_end(stage: Scene, kind: str) -> None:
         if task.state == "FAILURE":
             assert task.exception is not None
             assert task.source == "signal"
+            assert task.reason in (None, "worker_lost")
             assert stored is None or task.exception.type == stored["result"]["exc_type"]
         assert task.tags == TAGS, task
         if "chord" not in kind:
@@ -137,7 +146,8 @@ def test_the_rest_of_a_chain_whose_task_gave_up_has_failed(stage: Scene, head: s
 @pytest.mark.parametrize(
     ("header", "state"),
     [
-        (["expired", "n"], "REVOKED"), (["rejects", "n"], "FAILURE"),
+        (["expired", "n"], "REVOKED"), (["rejects", "n"], "FAILURE"), (["rejects"], "FAILURE"),
+        (["requeues", "n"], "FAILURE"),
         (["tells", "n"], "FAILURE"), (["tells"], "FAILURE"),
         (["no.such.task", "n"], "FAILURE"), (["bad", "group"], "FAILURE"),
     ],
@@ -146,6 +156,7 @@ def test_the_body_of_a_chord_that_never_ends_has_an_end(stage: Scene, header: li
     """Celery doesn't count such a part of the header, or fewer parts than it waits for."""
     signatures: dict[str, Any] = {name: stage.app.signature(name) for name in ("n", "rejects", "tells", "bad")}
     signatures["no.such.task"] = stage.app.signature("no.such.task")
+    signatures["requeues"] = stage.app.signature("rejects", (True,))  # whose message has been acknowledged
     signatures["expired"] = stage.app.signature("n", expires=-1)
     signatures["group"] = group(stage.app.signature("n"), stage.app.signature("n"))
     part = chain(*[signatures[name] for name in header]) if len(header) > 1 else signatures[header[0]]

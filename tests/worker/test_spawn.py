@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import celery
 import pytest
+from celery import VERSION
 
 from tests.support.processes import worker
 from tests.support.valkey import Valkey
 from tests.worker.support import Reader, producer, states
 
-pytestmark = pytest.mark.skipif(
-    tuple(map(int, celery.__version__.split(".")[:2])) < (5, 7), reason="Celery 5.7 has the setting"
-)
+pytestmark = pytest.mark.skipif(VERSION < (5, 7), reason="Celery 5.7 has the setting")
 
 
 @pytest.mark.parametrize("how", ["installed", "included", "both"])

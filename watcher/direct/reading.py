@@ -141,7 +141,7 @@ class AppReader(JsonReader):
 
 
 def _rejected(identity: str, name: str | None, message: object) -> Outcome:
-    """What Celery stores as a failure since 5.6, and the plugin tells as what it is."""
+    """What Celery stores as a failure since 5.7, and the plugin tells as what it is."""
     return Outcome(identity, "REJECTED", error=TaskRejected(identity, name, "Rejected", str(message), None))
 
 

@@ -73,7 +73,7 @@ class Results:
         :raises Exception: what the task raised. Given an app, the exception itself as ``get()`` raises it, and
             celery.exceptions.TaskRevokedError; the worker's traceback is in its ``__notes__``. Given a URL,
             watcher.TaskFailed or watcher.TaskRevoked.
-        :raises TaskRejected: a worker refused it. Before Celery 5.6 only the plugin tells so.
+        :raises TaskRejected: a worker refused it. Before Celery 5.7 only the plugin tells so.
         :raises ResultUnavailable: it succeeded, and nothing is stored (any more) of a value that was too large for an
             event. ResultUnreadable: given a URL, and what is stored isn't JSON.
         :raises RedisRefused: Redis lets nobody read. ResultsClosed: the ``results`` block was left.

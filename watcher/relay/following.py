@@ -36,7 +36,7 @@ def following(event: Event, task: Task | None, told: Sequence[Event], workers: W
     :param told: its events so far, those of earlier runs and lives too.
     """
     if task is None:
-        # Celery 5.7 stores REVOKED for whatever id somebody revokes: that makes no task.
+        # Celery 5.6.2 and later store REVOKED for whatever id somebody revokes: that makes no task.
         return None if event.state == "REVOKED" and event.reason == "revoked" else event
     if event.state == "STARTED" and workers.knows(event.hostname):
         # Its worker has told of it; what is stored has no time, so it may be of an earlier life or run.
@@ -94,8 +94,8 @@ def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
 def _is_somebody_elses_word(event: Event, task: Task, workers: Workers) -> bool:
     """Whether a worker runs the task, and what is stored is not its end, but from another worker or an earlier run.
 
-    Another worker stores that it was revoked (Celery 5.7). ``RETRY`` of the run before is stored until this one has
-    reported or ended, and without its time; and a task may give itself that name while it runs.
+    Another worker stores that it was revoked (Celery 5.6.2 and later). ``RETRY`` of the run before is stored until this
+    one has reported or ended, and without its time; and a task may give itself that name while it runs.
     """
     if not rank("STARTED") <= rank(task.state) <= rank("PROGRESS"):
         return False

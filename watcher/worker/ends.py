@@ -19,11 +19,11 @@ from msgspec.structs import replace
 
 from watcher.event import Event, Reason
 from watcher.worker import tagging
-from watcher.worker.fields import about
+from watcher.worker.fields import about, ran_for
 from watcher.worker.guarding import guarded
 from watcher.worker.never_ran import ends_of, rest_of
 from watcher.worker.policy import Policy
-from watcher.worker.raised import in_backend, raised, reason_of
+from watcher.worker.raised import in_backend, in_chord, raised, reason_of
 from watcher.worker.unsignalled import hear_chords, hear_exits, hear_failures, hear_retries, hear_revokes
 from watcher.worker.wrapping import untold
 
@@ -93,13 +93,12 @@ class Ends:
             self._publish(replace(event, state="REVOKED", reason=reason))
             self.on_revoked(request, "revoked" if reason == "terminated" else reason)
             return
-        since = known.get("watcher_since")
         self._publish(
             replace(
                 event,
                 exception=raised(self._policy.of(name), error, None),
-                reason=reason_of(error) or ("backend_lost" if in_backend(why) else None),
-                runtime=time.monotonic() - since if since is not None else None,
+                reason=reason_of(error) or ("backend_lost" if in_backend(why) and not in_chord(why) else None),
+                runtime=ran_for(known),
             )
         )
 
@@ -166,16 +165,20 @@ class Ends:
         if not request.called_directly and not request.is_eager:
             request.headers = {**(request.headers or {}), "watcher_again": True}
 
-    def kept(self, task: Task[Any, Any], request: tagging.Headers) -> Any:
+    def kept(self, task: Task[Any, Any], request: tagging.Headers, error: BaseException | None = None) -> Any:
         """The meta that the backend keeps of a success that was there before, if there can be one; else None.
 
         What is stored as a key's value (Redis and others) stays the first success, whatever is stored later (celery/
         backends/base.py, ``BaseKeyValueStoreBackend._store_result``): that of an earlier try which has sent another and
-        went on, of an earlier delivery, or one that the task reported itself. The backend is asked only then.
+        went on, of an earlier delivery, or one that the task reported itself; or its own, where Celery failed when it
+        then counted the task in its chord. The backend is asked only then.
+
+        :param error: what Celery says that the task ended with; None where it succeeded.
         """
         told = request.get("watcher_told")
         again = request.get("watcher_again") or (request.get("delivery_info") or {}).get("redelivered")
-        if not again and (told is None or told.state != SUCCESS):
+        counted = error is not None and request.get("chord") is not None and in_chord(error)
+        if not again and not counted and (told is None or told.state != SUCCESS):
             return None
         if not isinstance(task.backend, _KEEPING):
             return None

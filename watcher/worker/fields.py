@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from numbers import Real
@@ -14,7 +15,7 @@ from watcher.event import Event
 from watcher.worker import lives, tagging
 from watcher.worker.routing import queue_of
 
-__all__ = ["about", "identity", "next_schedule", "schedule"]
+__all__ = ["about", "identity", "next_schedule", "ran_for", "schedule"]
 
 
 def identity(headers: dict[str, Any], body: Any) -> Mapping[str, Any]:
@@ -45,6 +46,12 @@ def about(
         timestamp=timestamp,
         source="signal",
     )
+
+
+def ran_for(request: tagging.Headers) -> float | None:
+    """For how many seconds the task of a request has run by now; None where it has not begun in this process."""
+    since = request.get("watcher_since")
+    return time.monotonic() - since if since is not None else None
 
 
 def schedule(headers: tagging.Headers) -> dict[str, Any]:

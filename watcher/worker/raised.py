@@ -13,10 +13,11 @@ from celery.states import EXCEPTION_STATES
 from watcher.event import ExceptionInfo, Reason
 from watcher.worker.values import Rendering
 
-__all__ = ["carried", "cause_of", "in_backend", "is_lost_retry", "raised", "reason_of", "reported"]
+__all__ = ["carried", "cause_of", "in_backend", "in_chord", "is_lost_retry", "raised", "reason_of", "reported"]
 
-#: What backends store with, and tell chords with (celery/backends/base.py).
-_STORING = frozenset({"store_result", "on_chord_part_return"})
+#: What backends tell chords with, and what they store with (celery/backends/base.py).
+_COUNTING = frozenset({"on_chord_part_return"})
+_STORING = _COUNTING | {"store_result"}
 
 
 def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseException | None = None) -> ExceptionInfo:
@@ -77,9 +78,18 @@ def reason_of(error: BaseException | None) -> Reason | None:
 
 def in_backend(error: BaseException) -> bool:
     """Whether an error came from storing in the result backend, whose kinds are as many as there are backends."""
+    return _comes_from(_STORING, error)
+
+
+def in_chord(error: BaseException) -> bool:
+    """Whether an error came from counting a task in its chord, which Celery does when it has stored the result."""
+    return _comes_from(_COUNTING, error)
+
+
+def _comes_from(functions: frozenset[str], error: BaseException) -> bool:
     traceback = error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_name in _STORING:
+        if traceback.tb_frame.f_code.co_name in functions:
             return True
         traceback = traceback.tb_next
     return False

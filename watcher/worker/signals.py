@@ -27,13 +27,15 @@ from watcher.event import Event, ExceptionInfo, Reason, is_final
 from watcher.worker import gathered, lives, tagging
 from watcher.worker.dropped import Dropped
 from watcher.worker.ends import Ends
-from watcher.worker.fields import about, identity, next_schedule, schedule
+from watcher.worker.fields import about, identity, next_schedule, ran_for, schedule
 from watcher.worker.gathered import Call
 from watcher.worker.guarding import guarded as _guarded
+from watcher.worker.never_ran import rest_of
 from watcher.worker.policy import Policy
 from watcher.worker.raised import carried, cause_of, is_lost_retry, raised, reason_of, reported
 from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
+from watcher.worker.versions import REJECTED_ARE_STORED, TAKES_LINKS_OUT
 from watcher.worker.weakly import Weakly
 from watcher.worker.wrapping import untold
 
@@ -165,6 +167,8 @@ class Reporter:
         known = vars(request)
         known["watcher_since"] = time.monotonic()
         known["watcher_started"] = event = about(task_id, known, task.name, "STARTED", time.time())
+        if TAKES_LINKS_OUT and known.get("chain"):
+            known["watcher_chain"] = tuple(known["chain"])
         self._publish(event)
 
     @_guarded
@@ -174,6 +178,8 @@ class Reporter:
         if request.get("is_eager") or request.get("id") is None:  # of a run for many messages each call is told
             return
         kept = self._ends.kept(sender, request)
+        if runtime is None:  # Celery says it since 5.7
+            runtime = ran_for(request)
         self._succeed(sender, request, kept["result"] if kept else result, runtime)
 
     def _succeed(self, task: Task[Any, Any], request: dict[str, Any], result: Any, runtime: float | None) -> None:
@@ -211,7 +217,7 @@ class Reporter:
     ) -> None:
         """FAILURE: the task raised, was lost with its process, or took too long."""
         if isinstance(exception, Reject):
-            return  # REJECTED was told where it was raised; Celery >= 5.6 stores it as a failure besides
+            return  # REJECTED was told where it was raised; Celery >= 5.7 stores it as a failure besides
         request: Any = sender.request
         seen, runtime = exception, None
         received, told = self._received.get(task_id), failing(task_id)
@@ -220,9 +226,8 @@ class Reporter:
         if request.get("id") == task_id:
             if request.get("is_eager"):
                 return
-            started = request.get("watcher_since")
-            runtime = time.monotonic() - started if started is not None else None
-            kept = self._ends.kept(sender, request)
+            runtime = ran_for(request)
+            kept = self._ends.kept(sender, request, exception)
             if kept:
                 self._succeed(sender, vars(request), kept["result"], runtime)
                 return
@@ -256,7 +261,10 @@ class Reporter:
             error = cause_of(self._policy.of(task.name), why)
             end = "FAILURE" if is_lost_retry(why) else "REJECTED"
             self._tell(request.id, request, task.name, end, exception=error)
-            self._ends.on_never_ran(request.chain or (), request, why)
+            # Celery fails them all by itself where it stores the task's own end, and counts it in its chord.
+            stored = REJECTED_ARE_STORED and not getattr(why, "requeue", False)
+            left = request.chain or () if stored else rest_of(request.chain, request.chord)
+            self._ends.on_never_ran(left, request, why)
 
     def _on_replaced(self, task: Task[Any, Any], request: Context) -> None:
         """PENDING: what has replaced the task will be sent under its id when others have run, wherever that is.

@@ -193,9 +193,10 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
                     unsaved(task_id, request, exc, error)
                 raise
             finally:  # what was to run after it doesn't, whether or not this could be stored
-                chain = getattr(request, "chain", None)
-                if chain:
-                    never_ran(rest_of(chain, counted=True), request, told.error if told and told.error else exc)
+                left = getattr(request, "chain", None)
+                chain = getattr(request, "watcher_chain", None) or left
+                if chain:  # its last link is counted where Celery still has it
+                    never_ran(rest_of(chain, counted=bool(left)), request, told.error if told and told.error else exc)
 
     wrap(f"{_TRACE}.handle_failure", handle, "failures that can't be stored")
     wrap(f"{_BACKEND}.mark_as_failure", mark, "tasks that never run in a chain that failed")
