@@ -164,12 +164,12 @@ def test_what_is_not_known_by_name_is_shown_as_the_strictest_task_would_be() -> 
 
 def test_a_process_that_has_not_used_its_tasks_yet_hides_what_they_say() -> None:
     """An app is finalized late, and never in a program that only sends: the task that is sent is known all the same."""
-    app = Celery(set_as_current=False)
+    app: Any = Celery(set_as_current=False)
 
-    @app.task(name="login")  # type: ignore[untyped-decorator]
+    @app.task(name="login")
     def login(user: str, password: str) -> None: ...
 
-    @app.task(name="silent", watcher={"args": False, "redact": ["iban"]})  # type: ignore[untyped-decorator]
+    @app.task(name="silent", watcher={"args": False, "redact": ["iban"]})
     def silent(iban: str) -> None: ...
 
     policy = Policy(app, Rendering())
