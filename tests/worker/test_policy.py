@@ -38,6 +38,9 @@ def named(iban: str) -> str:
     return iban
 
 
+def log_in(user: str, password: str) -> None: ...
+
+
 def send(env: dict[str, str]) -> dict[str, str]:
     """Send each task from a process that has the plugin; their ids by their names."""
     script = (
@@ -166,12 +169,8 @@ def test_a_process_that_has_not_used_its_tasks_yet_hides_what_they_say() -> None
     """An app is finalized late, and never in a program that only sends: the task that is sent is known all the same."""
     app: Any = Celery(set_as_current=False)
 
-    @app.task(name="login")
-    def login(user: str, password: str) -> None: ...
-
-    @app.task(name="silent", watcher={"args": False, "redact": ["iban"]})
-    def silent(iban: str) -> None: ...
-
+    login = app.task(name="login", shared=False)(log_in)
+    silent = app.task(name="silent", shared=False, watcher={"args": False})(named)
     policy = Policy(app, Rendering())
     assert (login.name, silent.name) == ("login", "silent")  # so does whoever calls its `delay`
     assert not app.finalized

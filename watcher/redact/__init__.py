@@ -121,8 +121,8 @@ class Redactor:
         if isinstance(container, dict):
             hidden = {key for key, value in container.items() if self.hides(key, value)}
             hidden |= self._valued(container)
-            made = {key: HIDDEN if key in hidden else self._pair_at(key, each) for key, each in container.items()}
-            return made if any(made[key] is not each for key, each in container.items()) else container
+            seen = {key: HIDDEN if key in hidden else self._pair_at(key, each) for key, each in container.items()}
+            return seen if any(seen[key] is not each for key, each in container.items()) else container
         if not isinstance(container, list | tuple):
             return container
         made = [self.pair(each) for each in container]
