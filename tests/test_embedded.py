@@ -216,3 +216,18 @@ def test_ends_when_the_program_that_started_it_is_killed() -> None:
         assert len(pids) == 2, "a guard and the server"
         parent.kill()
         wait_until_gone(pids)
+
+
+def test_two_do_not_keep_their_data_in_one_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Embedded(data=data) as server, Redis.from_url(server.url()) as redis:
+        redis.set("x", 1)
+        with pytest.raises(EmbeddedError, match="another embedded Valkey keeps its own there"):
+            Embedded(data=data)
+        with pytest.raises(EmbeddedError, match="doesn't start"):
+            Embedded(port=server.port, data=tmp_path / "other")
+    for _ in range(2):
+        with Embedded(data=data) as server, Redis.from_url(server.url()) as redis:
+            assert redis.get("x") == b"1"
+    with Embedded(data=tmp_path / "other"):  # one that could not start has let go of it
+        pass

@@ -35,7 +35,8 @@ OTP totp otp_code otpCode pin pin_code pincode cvv CVV cvc cvv2 card_cvc ssn SSN
 jwtHash csrf xsrf psk wifi_psk pw db_pw mnemonic seed_phrase recovery_codes backup_code backupCodes verification_code
 security_code security_answer card_number cardNumber bearer X-Amz-Signature X-Goog-Signature X-Amz-Security-Token
 npm_config__auth PASSWORD_EMAIL API_KEY_CLIENT_A TOKEN_USER DB_PASSWORD_SERVER1 PASSWORD_ON_HOST next_password
-credential_details secret_second mask_secret
+credential_details secret_second mask_secret credit_card creditCard credit_card_number recovery_phrase licenceKey
+mfa_code access_code loginCode
 """
 
 #: Of arguments, keys and settings of ordinary programs.
@@ -57,7 +58,8 @@ min_tokens num_tokens n_tokens total_tokens prompt_tokens_details completion_tok
 pad_token unk_token stop_tokens next_token next_page_token page_token pageToken continuation_token has_token
 tokens_per_second token_ids token_index password_reset_at password_changed_at password_expires password_policy
 password_length password_min_length password_field password_strength password_validators password_reset_url
-has_password is_password_set requires_password password_reset_timeout last_password_change password_hasher
+has_password is_password_set cookies_accepted first_token_latency credit_card_type credits
+requires_password password_reset_timeout last_password_change password_hasher
 password_file password_attempts password_required cookie_policy cookie_consent cookie_name cookie_domain cookie_path
 cookie_secure cookie_samesite cookie_age cookie_banner secret_name secret_arn secret_version secret_path
 secrets_manager secrets_manager_arn credential_type credentials_file credentials_path credential_provider
@@ -110,6 +112,7 @@ def told_of(name: str, value: str) -> list[str]:
 def objects_of(name: str, value: str) -> list[Any]:
     return [
         {name: value}, [{"a": {name: [value]}}], [[name, value], ["b", 1]], ["run", f"--{name}", value, "-v"],
+        {"pair": [name, value]}, {"a": {"given": [name, value]}}, {"cmd": [f"--{name}", value]},
         {"name": name, "value": value}, {"Value": value, "Name": name}, {"key": name, "value": value},
         {"field": name, "old": None, "new": value}, {"k": name, "v": value}, {"option": f"--{name}", "value": value},
         {"ParameterKey": name, "ParameterValue": value}, [{"name": "A", "value": "b"}, {"name": name, "value": value}],
@@ -144,7 +147,9 @@ def test_what_ordinary_names_have_is_shown() -> None:
     "value",
     [
         {"pass": 12, "fail": 3}, {"pin": 17}, {"password": None, "auth": True}, {"fields": ["password", "email"]},
-        {"columns": ["token", "kind", "value"]}, ["Your password was changed", "Dear Ann, it was."],
+        {"columns": ["token", "kind", "value"]}, {"only": ["password", "email"]}, {"cmd": ["--token", "--verbose"]},
+        {"missing": ["api_key", "region"]}, {"order_by": ["token", "id"]},
+        ["Your password was changed", "Dear Ann, it was."],
         ["reset your password", "https://example.com/help"], {"name": "password", "label": "Your password"},
         {"key": "password", "value": None}, ["ls", "-l", "--author", "ann"], ["psql", "--no-password", "--host", "h"],
         {"name": "ann", "value": "token"}, [["tokens", 3], ["words", 5]],

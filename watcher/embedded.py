@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import logging
+import os
 import secrets
 import socket
 import tempfile
@@ -66,7 +68,8 @@ class Embedded:
         It is made, and closed to other users; the log says where it can't be. None forgets at the end.
     :param databases: how many there are.
     :param restricted: False lets clients do everything.
-    :raises EmbeddedError: the wheel is not installed, or the server doesn't start, for example on a taken port.
+    :raises EmbeddedError: the wheel is not installed, another one keeps its data in that directory, or the server
+        doesn't start, for example on a taken port.
     """
 
     def __init__(
@@ -85,10 +88,19 @@ class Embedded:
         self._databases = databases
         self._own = secrets.token_hex(16)  # the supervisor's password
         self._users = _users(username, password, self._own, _RIGHTS if restricted else _ALL_RIGHTS)
+        self._held: int | None = None
         if data is not None:
             self._close_to_others(data)
+            self._held = _hold(data)
+        try:
+            self._start_somewhere(port)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _start_somewhere(self, port: int) -> None:
         for tries_left in reversed(range(_PORT_TRIES if port == 0 else 1)):
-            self.port = port or _free_port(host)
+            self.port = port or _free_port(self.host)
             try:
                 self._guarded = self._start()
                 break
@@ -180,6 +192,12 @@ class Embedded:
     def close(self) -> None:
         """Stop the server, and wait until it has. Idempotent."""
         self._guarded.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +206,25 @@ class Embedded:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _hold(data: Path) -> int:
+    """Have a directory for oneself until what is returned is closed: two servers would write into the same files.
+
+    :raises EmbeddedError: another one has it, or it can't be opened.
+    """
+    try:
+        held = os.open(data, os.O_RDONLY)
+    except OSError as error:
+        raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise EmbeddedError(f"no data can be kept in {data}: another embedded Valkey keeps its own there") from None
+    except OSError:
+        pass  # a file system that has no locks
+    return held
 
 
 def _users(username: str | None, password: str | None, own: str, rights: str) -> list[str]:

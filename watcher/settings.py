@@ -215,7 +215,7 @@ SETTINGS: Final = (
             "file that says what people and groups may do"),
     _limit("max_connections", 10_000, 1, 1_000_000, "connections of all kinds that the relay takes"),
     _limit("max_connections_per_address", 2000, 1, 1_000_000, "connections that it takes from one address"),
-    _limit("max_message", 64 * 1024, 1024, 1 << 24, "bytes of a WebSocket message from a client"),
+    _limit("max_message", 256 * 1024, 1024, 1 << 24, "bytes of a WebSocket message from a client"),
     _limit("max_subscriptions", 1000, 1, 100_000, "subscriptions of one WebSocket connection"),
     _limit("max_subscriptions_per_address", 50_000, 1, 10_000_000,
            "subscriptions of all connections from one address, channels of streams of events included"),
@@ -279,7 +279,7 @@ class Settings:
     claims: str | None = None
     max_connections: int = 10_000
     max_connections_per_address: int = 2000
-    max_message: int = 64 * 1024
+    max_message: int = 256 * 1024
     max_subscriptions: int = 1000
     max_subscriptions_per_address: int = 50_000
     max_calls: int = 1000

@@ -77,11 +77,10 @@ def addressed(url: object) -> str:
 @pytest.mark.parametrize("threads", [False, True])
 async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valkey, app: Celery, threads: bool) -> None:
     store(app, "task-7", "task-900")
-    settings = Settings(max_message=1 << 20)
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(soon_failing(valkey.url(14)))
         results = None if threads else Results(backend, "celery-task-meta-")
-        http, _ = await stack.enter_async_context(listening(valkey.url(), app, settings, results=results))
+        http, _ = await stack.enter_async_context(listening(valkey.url(), app, results=results))
         one = await stack.enter_async_context(websocket(addressed(http.base_url)))
         with counting(valkey) as asked:
             answers = await ask(one, [{"subscribe": {"channel": f"task:task-{number}"}} for number in range(MANY)])
@@ -96,10 +95,19 @@ async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valke
 
 async def test_a_thousand_gets_of_tasks_that_nobody_knows(valkey: Valkey) -> None:
     app = celery_app(valkey.url(15), valkey.url(14), redis_max_connections=1)
-    settings = Settings(max_message=1 << 20)
-    async with listening(valkey.url(), app, settings) as (http, _), websocket(addressed(http.base_url)) as one:
+    async with listening(valkey.url(), app) as (http, _), websocket(addressed(http.base_url)) as one:
         calls = [{"rpc": {"method": "get", "data": {"id": f"task-{number}"}}} for number in range(MANY)]
         assert [answer["rpc"]["data"]["task"] for answer in await ask(one, calls)] == [None] * MANY
+
+
+async def test_a_client_that_comes_back_may_say_all_of_its_subscriptions_at_once(valkey: Valkey, app: Celery) -> None:
+    """As SDKs do, in one message: all that a connection may have, with their positions."""
+    old = {"recover": True, "offset": 123456, "epoch": "1796075584593081"}
+    most = Settings().max_subscriptions
+    async with listening(valkey.url(), app) as (http, _), websocket(addressed(http.base_url)) as one:
+        ids = [f"8617c9dc-0000-4000-8000-{number:012}" for number in range(most)]
+        answers = await ask(one, [{"subscribe": {"channel": f"task:{identity}", **old}} for identity in ids])
+        assert not [answer["error"] for answer in answers if "error" in answer]
 
 
 async def test_many_come_back_at_once(valkey: Valkey, app: Celery) -> None:

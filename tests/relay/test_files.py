@@ -119,6 +119,22 @@ async def test_a_file_whose_rights_are_put_right_is_read(tmp_path: Path) -> None
         await eventually(lambda: reader.taken == ["one", "two"], what="the file to be read")
 
 
+async def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    reader = Reader(path)
+    with caplog.at_level(logging.WARNING, "watcher"):
+        async with reader.running():
+            path.unlink()
+            os.mkfifo(path)
+            await eventually(lambda: reader.followed.stale, what="it to be told")
+            path.unlink()
+            path.write_text("after")
+            await eventually(lambda: reader.taken[-1] == "after", what="the file to be read")
+    assert "no regular file" in caplog.text
+    assert reader.is_fresh()
+
+
 def by_rename(path: Path, text: str) -> None:
     fresh = path.with_name("fresh")
     fresh.write_text(text)

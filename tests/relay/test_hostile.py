@@ -170,7 +170,7 @@ def test_a_body_is_bounded(serving: Relay, framing: str, reaches: Callable[[str]
 def test_a_message_is_bounded(serving: Relay, reaches: Callable[[str], None]) -> None:
     reaches("max_message")
     with Raw(serving).upgraded() as raw:
-        raw.send(text(b" " * 40_000, fin=False) + text(b" " * 40_000, opcode=Opcode.CONT))
+        raw.send(text(b" " * 140_000, fin=False) + text(b" " * 140_000, opcode=Opcode.CONT))
         assert raw.code() == 1009
 
 

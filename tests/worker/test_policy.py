@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from celery import Celery
+from msgspec import UNSET
 
 from tests.support.processes import ROOT, environment, relay, worker
 from tests.support.valkey import Valkey
@@ -35,6 +36,9 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 def named(iban: str) -> str:
     return iban
+
+
+def log_in(user: str, password: str) -> None: ...
 
 
 def send(env: dict[str, str]) -> dict[str, str]:
@@ -159,3 +163,18 @@ def test_what_is_not_known_by_name_is_shown_as_the_strictest_task_would_be() -> 
     assert (nameless.send_args, nameless.send_results) == (False, True)
     assert nameless.redactor.is_secret("iban")
     assert policy.of("elsewhere").send_args
+
+
+def test_a_process_that_has_not_used_its_tasks_yet_hides_what_they_say() -> None:
+    """An app is finalized late, and never in a program that only sends: the task that is sent is known all the same."""
+    app: Any = Celery(set_as_current=False)
+
+    login = app.task(name="login", shared=False)(log_in)
+    silent = app.task(name="silent", shared=False, watcher={"args": False})(named)
+    policy = Policy(app, Rendering())
+    assert (login.name, silent.name) == ("login", "silent")  # so does whoever calls its `delay`
+    assert not app.finalized
+    shown = policy.of("login").arguments(("ann", SECRET), {}, None, None)
+    assert (shown.argsrepr, shown.args) == ("('ann', '***')", UNSET)
+    assert policy.of("silent").arguments((IBAN,), {}, None, None) == (None, None, UNSET, UNSET)
+    assert policy.of("login") is policy.of("login")  # found once

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PATH: Final = "/connection/websocket"
-#: Largest frame that is sent, in bytes: the relay takes 64 KiB.
+#: Largest frame that is sent, in bytes: a relay takes four times that, and may take less.
 FRAME_BYTES: Final = 60 * 1024
 PONG: Final = b"{}"
 _BASE_WAIT: Final = 0.2

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from watcher.redact import names as rules
 from watcher.redact import suspects
 from watcher.redact.shapes import HIDDEN, halves, headless, mask
-from watcher.redact.texts import NAMING, VALUED, hide_after_names, last_word
+from watcher.redact.texts import NAMING, VALUED, hide_after_names, is_of_names, last_word
 
 __all__ = ["HIDDEN", "NAMES", "Hook", "Redactor", "halves"]
 
@@ -121,7 +121,8 @@ class Redactor:
         if isinstance(container, dict):
             hidden = {key for key, value in container.items() if self.hides(key, value)}
             hidden |= self._valued(container)
-            return {key: HIDDEN if key in hidden else each for key, each in container.items()} if hidden else container
+            seen = {key: HIDDEN if key in hidden else self._pair_at(key, each) for key, each in container.items()}
+            return seen if any(seen[key] is not each for key, each in container.items()) else container
         if not isinstance(container, list | tuple):
             return container
         made = [self.pair(each) for each in container]
@@ -137,6 +138,8 @@ class Redactor:
             return value
         name, second = value
         if not isinstance(second, str | bytes) or not second or not self._is_name(name) or second == HIDDEN:
+            return value
+        if self._is_option(name) and second[:1] in ("-", b"-"):  # two options
             return value
         return [name, HIDDEN]
 
@@ -161,12 +164,16 @@ class Redactor:
             shown = halves(shown)
         return shown if shown != text else text
 
+    def _pair_at(self, key: object, value: Any) -> Any:
+        """What stands below a key: the same as :meth:`pair`, but where the key says that there are names in it."""
+        return value if isinstance(key, str) and is_of_names(last_word(key)) else self.pair(value)
+
     def _is_name(self, name: object) -> bool:
         text = name.decode("latin-1") if isinstance(name, bytes) else name
         return isinstance(text, str) and _NAME.fullmatch(text) is not None and self.is_secret(text)
 
-    def _is_option(self, text: str) -> bool:
-        return text.startswith("-") and self._is_name(text)
+    def _is_option(self, text: object) -> bool:
+        return isinstance(text, str) and text.startswith("-") and self._is_name(text)
 
     def _valued(self, mapping: Mapping[Any, Any]) -> set[Any]:
         """The keys of the values of a name-value object whose name looks secret."""

@@ -40,8 +40,9 @@ ENDING: Final = (
     "jwt key", "license key", "master key", "private key", "priv key", "rsa key", "session key", "shared key",
     "secret key", "signing key", "ssh key", "subscription key", "connection string", "conn string", "conn str",
     "secret id", "session id", "sess id", "pass word", "pass phrase", "pass code", "pin code", "recovery code",
-    "backup code", "verification code", "security code", "security answer", "seed phrase", "card number",
-    "amz signature", "goog signature", "social security number",
+    "backup code", "access code", "login code", "mfa code", "verification code", "security code",
+    "security answer", "seed phrase", "recovery phrase", "credit card", "licence key",
+    "card number", "amz signature", "goog signature", "social security number",
 )  # fmt: skip
 #: Whole words, and only the name's last one: much begins with these that is no secret, such as ``auth_backend``.
 LAST: Final = words_of("pass auth oauth creds cred otp totp hotp cvv cvc ssn pin jwt csrf xsrf psk pw mnemonic bearer")
@@ -82,6 +83,7 @@ ABOUT: Final = frozenset(words_of(
     # what became of it
     "error errors warning status state valid invalid validation validated verified required optional enabled disabled "
     "allowed supported present exists missing ok failed failures attempts tries retries reset resets change "
+    "accepted rejected latency "
     "forgot forgotten requested sent scope scopes audience fingerprint "
     # of texts and coins
     "embedding embeddings logprobs frequency frequencies vocab bucket position positions index indices offset "

@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 from watcher.redact.names import is_number_of, words_of
 from watcher.redact.shapes import HIDDEN
 
-__all__ = ["NAMING", "VALUED", "hide_after_names", "last_word"]
+__all__ = ["NAMING", "VALUED", "hide_after_names", "is_of_names", "last_word"]
 
 #: What a name-value object calls the name, and what it calls the value: the last words of its keys.
 NAMING: Final = words_of(
     "name key field header param parameter variable var option setting property attribute attr id label k n"
 )
 VALUED: Final = words_of("value values val v content default old new")
+#: What is said of some names, ``{"only": ["password", "email"]}``; besides these all plurals are.
+_OF_NAMES: Final = frozenset(words_of("only exclude include select defer by order schema header missing except"))
 _GIVEN_NAME: Final = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)")
 #: Name and value are not further from each other than so many characters.
 _NEAR: Final = 300
@@ -83,6 +85,11 @@ def last_word(name: str) -> str:
     """The last word of a name, in lower case: ``key`` of ``ParameterKey``."""
     found = _LAST_WORD.search(name)
     return found[0].lower() if found is not None else ""
+
+
+def is_of_names(word: str) -> bool:
+    """Whether a list below a key that ends with this word may be one of names, and so no pair of a name and a text."""
+    return word.endswith("s") or word in _OF_NAMES
 
 
 def hide_after_names(text: str, is_secret: Callable[[str], bool], *, headers: bool) -> str:

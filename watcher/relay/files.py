@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
@@ -63,6 +64,7 @@ class Followed:
             if not settled or (found == self._taken and not self.stale):
                 continue
             try:
+                await to_thread.run_sync(self._see_to_files)
                 await take()
             except SettingError as error:
                 self.stale = True
@@ -73,6 +75,19 @@ class Followed:
                     logger.info("%s could be read again", setting(self.field).variable)
                 self.stale = False
                 self._told = ("", 0.0)
+
+    def _see_to_files(self) -> None:
+        """See that none has become a pipe or a device: to read one may never end, and nothing would be followed then.
+
+        :raises SettingError: one has.
+        """
+        for path in self._paths:
+            try:
+                mode = os.stat(path).st_mode  # noqa: PTH116 - a Path would say the same
+            except (OSError, ValueError):
+                continue  # whoever reads it says why it can't be read
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise SettingError(setting(self.field).variable, path, "it is no regular file any more")
 
     def _tell(self, why: str) -> None:
         told, moment = self._told

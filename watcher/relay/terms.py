@@ -48,7 +48,7 @@ class Terms:
     trouble: Callable[[], str | None] = lambda: None
     subscriptions: int = 1000
     calls: int = 1000
-    message: int = 64 * 1024
+    message: int = 256 * 1024
     commands: int = 5000
     reached: Callable[[str, str], None] = lambda limit, who: None
     refused: Callable[[Any, str, str], None] = lambda outlet, what, why: None

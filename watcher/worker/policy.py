@@ -45,11 +45,13 @@ class Policy:
         known = self._known.get(name or "")
         if known is not None:
             return known
-        if self._app is None or not self._app.finalized:
+        if self._app is None or (name is None and not self._app.finalized):
             return self._hooked(self._base, name or "")
         if name is None:
             return self._remember("", self._strictest())
-        task = self._app.tasks.get(name)
+        # `tasks` would finalize the app. A program that only sends may never do that, and a task that is being sent
+        # is in this table all the same.
+        task = (self._app.tasks if self._app.finalized else getattr(self._app, "_tasks", {})).get(name)
         if task is None:
             return self._hooked(self._base, name)
         return self._remember(name, _rendering(task, self._base))
