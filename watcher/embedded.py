@@ -94,9 +94,9 @@ class Embedded:
             self._held = _hold(data)
         try:
             self._start_somewhere(port)
-        except BaseException:
-            self._let_go()
-            raise
+        finally:  # the server has it, for as long as it lives
+            if self._held is not None:
+                os.close(self._held)
 
     def _start_somewhere(self, port: int) -> None:
         for tries_left in reversed(range(_PORT_TRIES if port == 0 else 1)):
@@ -122,7 +122,8 @@ class Embedded:
         with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile("w", prefix="watcher-valkey-") as users:
             users.write("\n".join(self._users))
             users.flush()
-            guarded = Guarded(self._command(users.name), steps=_STOP, output=log, umask=UMASK)
+            kept = [] if self._held is None else [self._held]
+            guarded = Guarded(self._command(users.name), steps=_STOP, output=log, umask=UMASK, descriptors=kept)
             try:
                 self._wait_until_ready(guarded)
             except BaseException as error:
@@ -192,12 +193,6 @@ class Embedded:
     def close(self) -> None:
         """Stop the server, and wait until it has. Idempotent."""
         self._guarded.close()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +204,7 @@ class Embedded:
 
 
 def _hold(data: Path) -> int:
-    """Have a directory for oneself until what is returned is closed: two servers would write into the same files.
+    """Have a directory for oneself until all have closed what is returned: two servers would write into the same files.
 
     :raises EmbeddedError: another one has it, or it can't be opened.
     """
