@@ -55,10 +55,11 @@ class Paced(Writing):
     :param pace: how fast the client may go.
     """
 
-    __slots__ = ("_cost", "_held", "_pace", "_paused", "_texts", "_timer")
+    __slots__ = ("_begun", "_cost", "_held", "_pace", "_paused", "_texts", "_timer")
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
+        self._begun = False  # whether anything has come: a handshake is answered at once, however it came
         self._cost = 0  # commands that it has yet to be charged
         self._held: bytes | None = None  # bytes that wait until it may go on …
         self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
@@ -107,9 +108,10 @@ class Paced(Writing):
         """Bytes have come."""
         if self._held is not None:
             self._held += data  # it was on its way already when reading was paused
-        elif self._pace.account is not None and self._pace.account.is_heavy(time.monotonic()):
+        elif self._begun and self._pace.account is not None and self._pace.account.is_heavy(time.monotonic()):
             self._hold(data)
         else:
+            self._begun = True
             self._take(data)
 
     def pause_writing(self) -> None:
