@@ -101,7 +101,7 @@ def ticks(self: Task[Any, Any], gates: list[str]) -> None:
         pass_through(results, gate)
 
 
-class Lingering(Task):  # type: ignore[type-arg] # it takes no parameters at run time
+class Lingering(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Its hook takes longer than it may."""
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:

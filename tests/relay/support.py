@@ -45,7 +45,7 @@ def celery_app(broker: str, backend: str | None = None, **conf: Any) -> Celery:
     def text(text: str) -> None:
         raise NotImplementedError
 
-    class Stubborn(Task):  # type: ignore[type-arg]
+    class Stubborn(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
         name = "tasks.stubborn"
 
         def run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -14,6 +14,7 @@ from celery import Celery
 from tests.relay.serving import listening
 from tests.relay.support import SECRET
 from tests.relay.test_limits import Clock, limits
+from tests.relay.test_query import step
 from tests.support.client import Client, client
 from tests.support.valkey import Valkey
 from watcher.errors import TooMany
@@ -26,7 +27,7 @@ from watcher.relay.limits import COMMAND, Account
 from watcher.relay.metered import Bill, metered, on_bill, turn
 from watcher.relay.query import Query
 from watcher.relay.registries import Registries
-from watcher.relay.shapes import Registry, TaskList
+from watcher.relay.shapes import Registry
 from watcher.relay.threads import Threads
 from watcher.settings import Settings
 
@@ -62,7 +63,7 @@ def heavy(clock: Clock | None = None, address: str = "192.0.2.1") -> Account:
 async def test_work_is_charged_what_the_processor_did_for_it_and_not_for_waiting() -> None:
     async def work() -> str:
         burn(0.01)
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.1)  # waiting is what must cost nothing
         await Threads(1).run(lambda: burn(0.01), 5)
         return "done"
 
@@ -158,7 +159,7 @@ def test_a_list_is_made_in_pieces_and_is_as_of_its_beginning() -> None:
     for number in range(350):
         tell(f"t{number}", "PENDING")
     steps, pieces = Query.read([("limit", "1000")]).page(history, OPEN), 1
-    while (found := _next(steps)) is None:
+    while (found := step(steps)) is None:
         pieces += 1
         tell("t5", "STARTED")  # it moves to the front, and is in the list all the same
         tell(f"new{pieces}", "PENDING")
@@ -167,21 +168,12 @@ def test_a_list_is_made_in_pieces_and_is_as_of_its_beginning() -> None:
     assert (found.offset, found.next) == (350, None)
     assert next(task for task in found.tasks if task.id == "t5").state == "STARTED"
     nothing = Query.read([("state", "NOSUCH")]).page(history, OPEN)
-    assert _next(nothing) is None
+    assert step(nothing) is None
     history.reset("2", 1)
     tell("other", "NOSUCH")
-    found = _next(nothing)
+    found = step(nothing)
     assert found is not None
     assert (found.epoch, [task.id for task in found.tasks]) == ("2", ["other"])
-
-
-def _next(steps: Generator[None, None, TaskList]) -> TaskList | None:
-    try:
-        next(steps)
-    except StopIteration as done:
-        found: TaskList = done.value
-        return found
-    return None
 
 
 def test_a_registry_is_made_once_for_all_who_may_submit_the_same() -> None:

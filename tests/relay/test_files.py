@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -59,7 +59,7 @@ class Reader:
         self.taken.append(text)
 
     @contextlib.asynccontextmanager
-    async def running(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - an async context manager of nothing
+    async def running(self) -> AsyncIterator[None]:
         async with anyio.create_task_group() as group:
             group.start_soon(self.followed.run, self.take)
             yield

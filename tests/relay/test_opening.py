@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from tests.relay.serving import listening
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 from watcher.relay.relay import Relay
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +86,41 @@ async def test_a_handshake_is_the_websockets_and_all_else_is_http(
         assert head.split()[1] == status, head
 
 
+def text(command: bytes, *, fin: bool = True, opcode: int = 1) -> bytes:
+    """A frame of at most 125 bytes, as a client sends it."""
+    return bytes((fin << 7 | opcode, 0x80 | len(command))) + bytes(4) + command
+
+
+CONNECT = text(b'{"id":1,"connect":{}}')
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (HANDSHAKE.replace(b"/connection/websocket", b"/elsewhere") + READY, b"HTTP/1.1 404 "),
+        (HANDSHAKE.replace(KEY, b"") + READY, b"HTTP/1.1 400 "),
+        (HANDSHAKE.replace(KEY, KEY + KEY) + HANDSHAKE, b"HTTP/1.1 400 "),
+        (HANDSHAKE.replace(b"Upgrade: web", b"Upgrade:  web") + CONNECT, b'"connect":{"client":'),
+        (READY + HANDSHAKE + CONNECT, b'"connect":{"client":'),
+        (READY + HANDSHAKE.replace(KEY, b"") + READY, b"HTTP/1.1 400 "),
+    ],
+)
+async def test_who_has_done_much_and_says_all_at_once_is_answered(
+    running: tuple[httpx.AsyncClient, Relay], sent: bytes, told: bytes
+) -> None:
+    """They wait for a turn; a handshake is read alone all the same, and their end is heard after what they said."""
+    client, relay = running
+    async with await opened(client) as stream:
+        await eventually(lambda: relay.limits.find("127.0.0.1") is not None, what="the connection to be there")
+        account = relay.limits.find("127.0.0.1")
+        assert account is not None
+        account.spend(1.0, paced=False)
+        assert account.heavy
+        await stream.send(sent)
+        await stream.send_eof()
+        assert told in await answer(stream, until=told)
+
+
 DROPPED = {
     "all": HANDSHAKE.replace(b"Upgrade: websocket\r\nConnection: Upgrade\r\n", b""),
     "Upgrade": HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
@@ -125,7 +161,7 @@ async def test_the_sub_protocol_is_json_where_it_is_offered(
         head = (await answer(stream, HANDSHAKE[:-2] + line)).decode()
         assert head.startswith("HTTP/1.1 101 ")
         assert re.findall(r"(?im)^sec-websocket-protocol: (\S+)\r$", head) == ([selected] if selected else [])
-        await answer(stream, b"\x81\x95" + bytes(4) + b'{"id":1,"connect":{}}', until=b'"connect":{"client":')
+        await answer(stream, CONNECT, until=b'"connect":{"client":')
 
 
 @pytest.mark.parametrize(
@@ -153,12 +189,6 @@ async def test_who_speaks_protobuf_all_the_same_is_told_why_it_ends(running: tup
     assert (3501).to_bytes(2) + b"binary frame: only the JSON protocol" in told
 
 
-def text(command: bytes, *, fin: bool = True, opcode: int = 1) -> bytes:
-    """A frame of at most 125 bytes, as a client sends it."""
-    return bytes((fin << 7 | opcode, 0x80 | len(command))) + bytes(4) + command
-
-
-CONNECT = text(b'{"id":1,"connect":{}}')
 PROTOCOLS = HANDSHAKE.replace(KEY, KEY + b"Sec-WebSocket-Protocol: centrifuge-json\r\n")
 LONG = HANDSHAKE.replace(KEY, KEY + b"X-Long: " + b"x" * 5000 + b"\r\n")
 HEADS = {

@@ -34,7 +34,7 @@ def told(page: TaskList) -> tuple[list[str], int | None]:
     return [f"{task.id} {task.state} {task.offset}" for task in page.tasks], page.next
 
 
-def turn(steps: Generator[None, None, TaskList]) -> TaskList | None:
+def step(steps: Generator[None, None, TaskList]) -> TaskList | None:
     """One step; the list, once it is there."""
     try:
         next(steps)
@@ -47,7 +47,7 @@ def turn(steps: Generator[None, None, TaskList]) -> TaskList | None:
 def page(history: History, grant: Grant, **asked: Any) -> TaskList:
     """A page, all steps at once."""
     steps = Query.read([(name, str(value)) for name, value in asked.items()]).page(history, grant)
-    while (found := turn(steps)) is None:
+    while (found := step(steps)) is None:
         pass
     return found
 
@@ -105,16 +105,16 @@ def test_what_comes_while_others_have_their_turn_is_not_in_it_and_takes_nothing_
         expected = page(history, grant)
         steps = Query.read([]).page(history, grant)
         turns = 0
-        while (found := turn(steps)) is None:
+        while (found := step(steps)) is None:
             turns += 1
             history.append(encode(event("mine-1", "SUCCESS", 99.0, name="mine", tags=("mine",))))
         assert [task.id for task in found.tasks] == [task.id for task in expected.tasks]
         assert (found.offset, found.next) == (expected.offset, expected.next)
         assert turns or grant == Grant(watch=("tag:mine",))
     steps = Query.read([]).page(history, OPEN)
-    assert turn(steps) is None
+    assert step(steps) is None
     history.reset("another", 1)
-    assert turn(steps) == TaskList([], "another", 0, None)
+    assert step(steps) == TaskList([], "another", 0, None)
 
 
 def test_a_page_looks_at_a_bounded_number_of_what_may_be_seen_and_hands_on_where_it_stopped() -> None:

@@ -18,7 +18,7 @@ class AlreadyQueued(Exception):
     """As celery-once has it."""
 
 
-class Singleton(Task):  # type: ignore[type-arg]
+class Singleton(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """One at a time: who comes second is given the result of the first, or (``refuses``) an error that names it."""
 
     abstract = True
@@ -42,7 +42,7 @@ class Refusing(Singleton):
     refuses = True
 
 
-class Returning(Task):  # type: ignore[type-arg]
+class Returning(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Sends nothing, and returns what its ``answer`` makes of the id."""
 
     abstract = True
@@ -80,7 +80,7 @@ class Later(Returning):
         return self.AsyncResult(task_id)
 
 
-class Renaming(Task):  # type: ignore[type-arg]
+class Renaming(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Sends it under an id of its own."""
 
     abstract = True
@@ -106,7 +106,7 @@ class Mislabelled(Silent):
         return self.AsyncResult(options["task_id"])
 
 
-class Parted(Task):  # type: ignore[type-arg]
+class Parted(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Sends other tasks in its place, and returns their group."""
 
     abstract = True
@@ -119,7 +119,7 @@ class Parted(Task):  # type: ignore[type-arg]
         return ResultSet(sent)
 
 
-class Afterwards(Task):  # type: ignore[type-arg]
+class Afterwards(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Sends it, and then fails."""
 
     abstract = True
@@ -129,7 +129,7 @@ class Afterwards(Task):  # type: ignore[type-arg]
         raise RuntimeError("too late")
 
 
-class Noisy(Task):  # type: ignore[type-arg]
+class Noisy(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Sends it, and then something else to a broker that isn't there."""
 
     abstract = True
@@ -166,7 +166,7 @@ class Raising(Hostile):
     raises = True
 
 
-class Slow(Task):  # type: ignore[type-arg]
+class Slow(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Waits for its lock, longer than anybody who submits does, and then sends nothing, unless it may at once."""
 
     abstract = True
@@ -179,7 +179,7 @@ class Slow(Task):  # type: ignore[type-arg]
         return None
 
 
-class Locked(Task):  # type: ignore[type-arg]
+class Locked(Task):  # type: ignore[type-arg] # up to Celery 5.6 it takes none at run time
     """Asks a server for its lock that isn't there."""
 
     abstract = True

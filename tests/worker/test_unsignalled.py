@@ -37,7 +37,7 @@ MISSING = {
     "celery.signals:task_revoked": "tasks that are revoked",
     "celery.signals:task_rejected": "messages that workers reject",
     "celery.signals:task_unknown": "tasks that workers don't know",
-    "celery.signals:celeryd_after_setup": "",
+    "celery.signals:celeryd_after_setup": "undecodable messages",
     "celery.signals:worker_ready": "calls that are run together and lost",
     "celery.signals:worker_process_init": "",
     "celery.utils.serialization:UnpickleableExceptionWrapper": "",

@@ -59,7 +59,7 @@ class Paced(Writing):
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._begun = False  # whether anything has come: a handshake is answered at once, however it came
+        self._begun = False  # whether anything has come
         self._cost = 0  # commands that it has yet to be charged
         self._held: bytes | None = None  # bytes that wait until it may go on …
         self._texts: Sequence[bytes] = ()  # … and messages, which come before them …
@@ -108,6 +108,8 @@ class Paced(Writing):
         """Bytes have come."""
         if self._held is not None:
             self._held += data  # it was on its way already when reading was paused
+        # What comes first is a handshake. If that were held, what follows would be put behind it, and websockets, which
+        # would read both in one go, would end its side for what isn't a frame before it has answered.
         elif self._begun and self._pace.account is not None and self._pace.account.is_heavy(time.monotonic()):
             self._hold(data)
         else:

@@ -226,8 +226,7 @@ class Connection(HttpToolsProtocol):
             data, self._held = self._held or b"", None
             self.flow.held = False
             self._take(data)
-            # What is a WebSocket by now may wait for a turn of its own; its end must not be heard before what it said.
-            if self.transport.get_protocol() is self and self._held is None:
+            if self._held is None:
                 self.flow.resume_reading()
         return self.cycle is not before
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from celery import signals
 from celery.exceptions import NotRegistered, Reject
 from kombu.exceptions import ContentDisallowed, KombuError
 from msgspec.structs import replace
@@ -22,10 +21,7 @@ from watcher.worker.guarding import guarded
 from watcher.worker.policy import Policy
 from watcher.worker.raised import raised
 from watcher.worker.reprs import clean
-from watcher.worker.wrapping import follow, untold
-
-if TYPE_CHECKING:
-    from celery.utils.dispatch import Signal
+from watcher.worker.wrapping import follow, hear
 
 __all__ = ["Dropped"]
 
@@ -49,19 +45,9 @@ class Dropped:
 
     def connect(self) -> None:
         """Listen to Celery in this process; to be called once in a process."""
-        handlers: tuple[tuple[str, Callable[..., None], str], ...] = (
-            ("task_rejected", self.on_rejected, "messages that workers reject"),
-            ("task_unknown", self.on_unknown, "tasks that workers don't know"),
-        )
-        for name, handler, what in handlers:
-            signal: Signal | None = getattr(signals, name, None)
-            if signal is None:
-                untold(what, f"signal {name}")
-            else:
-                signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
-        setup: Signal | None = getattr(signals, "celeryd_after_setup", None)
-        if setup is not None:
-            setup.connect(self.on_setup, weak=False, dispatch_uid="watcher:undecodable")
+        hear("task_rejected", self.on_rejected, "messages that workers reject")
+        hear("task_unknown", self.on_unknown, "tasks that workers don't know")
+        hear("celeryd_after_setup", self.on_setup, "undecodable messages")
 
     def on_setup(self, **_: Any) -> None:
         """A worker is about to start: what fires no signal is only there, and no sooner looked for.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from celery import signals
 from celery.app.task import Context
 from celery.backends import base as backends
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
@@ -25,7 +24,7 @@ from watcher.worker.never_ran import ends_of, rest_of
 from watcher.worker.policy import Policy
 from watcher.worker.raised import in_backend, in_chord, raised, reason_of
 from watcher.worker.unsignalled import hear_chords, hear_exits, hear_failures, hear_retries, hear_revokes
-from watcher.worker.wrapping import untold
+from watcher.worker.wrapping import hear
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -70,11 +69,7 @@ class Ends:
 
     def connect(self) -> None:
         """Listen, in this process and in those that it forks; to be called once in a process."""
-        signal: Any = getattr(signals, "task_internal_error", None)
-        if signal is None:
-            untold("tasks that Celery itself fails at", "signal task_internal_error")
-        else:
-            signal.connect(self.on_internal_error, weak=False, dispatch_uid="watcher:internal_error")
+        hear("task_internal_error", self.on_internal_error, "tasks that Celery itself fails at")
         hear_failures(self.on_unsaved, self.on_never_ran)
         hear_revokes(self.on_unsaved)
         hear_chords(self.on_never_ran)

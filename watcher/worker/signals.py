@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from celery import signals
 from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
 from celery.result import ResultBase
 from celery.states import EXCEPTION_STATES
@@ -37,12 +36,11 @@ from watcher.worker.routing import queue_to
 from watcher.worker.unsignalled import failing, hear_drops, hear_update_state, running
 from watcher.worker.versions import REJECTED_ARE_STORED, TAKES_LINKS_OUT
 from watcher.worker.weakly import Weakly
-from watcher.worker.wrapping import untold
+from watcher.worker.wrapping import hear
 
 if TYPE_CHECKING:
     from celery import Celery
     from celery.app.task import Context, Task
-    from celery.utils.dispatch import Signal
     from celery.worker.request import Request
 
 __all__ = ["Reporter"]
@@ -99,11 +97,7 @@ class Reporter:
             ("worker_ready", self.on_ready, "calls that are run together and lost"),
         )
         for name, handler, what in handlers:
-            signal: Signal | None = getattr(signals, name, None)
-            if signal is None:
-                untold(what, f"signal {name}")
-            else:
-                signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
+            hear(name, handler, what)
         hear_update_state(self.on_update_state)
         hear_drops(self.on_drop)
         self._dropped.connect()

@@ -1,7 +1,7 @@
-"""Puts functions of ours in the place of Celery's, which call those: carefully, since Celery promises none of them.
+"""Has functions of ours called by Celery: by its signals, and in the place of functions of its own, which call those.
 
-Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do, it stays as it is, and one line in the log says
-what is not told.
+Carefully, since Celery promises none of these. Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do,
+it stays as it is, and one line in the log says what is not told.
 """
 
 from __future__ import annotations
@@ -13,15 +13,29 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["follow", "untold", "wrap"]
+from celery import signals
+
+__all__ = ["follow", "hear", "wrap"]
 
 logger = logging.getLogger("watcher")
 
 
-def untold(what: str, missing: str) -> None:
+def _untold(what: str, missing: str) -> None:
     """Log that this version of Celery has something else where ``missing`` was, and what isn't told therefore."""
     version = getattr(import_module("celery"), "__version__", "?")
     logger.warning("watcher: %s are not told: Celery %s has no %s", what, version, missing)
+
+
+def hear(name: str, handler: Callable[..., None], what: str) -> None:
+    """Have ``handler`` called by the signal of that name; however often this is called, once.
+
+    :param what: what isn't told without it, as the beginning of "… are not told".
+    """
+    signal: Any = getattr(signals, name, None)
+    if signal is None:
+        _untold(what, f"signal {name}")
+    else:
+        signal.connect(handler, weak=False, dispatch_uid=f"watcher:{handler.__name__}")
 
 
 def wrap(path: str, wrapper: Callable[..., Any], what: str) -> None:
@@ -78,7 +92,7 @@ def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> N
     if callable(original):
         setattr(owner, name, make(original, _Doubt(what)))
     else:
-        untold(what, path.replace(":", "."))
+        _untold(what, path.replace(":", "."))
 
 
 class _Doubt:
