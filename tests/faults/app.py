@@ -20,6 +20,7 @@ app.conf.update(
         "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
         "unacked_restore_interval": 1,  # seconds between two looks at what was not acknowledged …
         "unacked_restore_throttle": 1,  # … of which by default only each tenth is one
+        "unacked_mutex_expire": 5,  # who dies while it looks keeps all others from it for so long; by default 300
     },
     result_extended=False,
     task_track_started=False,

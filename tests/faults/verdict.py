@@ -155,9 +155,10 @@ async def forget_what_celery_lost(stage: Stage) -> set[str]:
             known, quiet_since = found, anyio.current_time()
         await anyio.sleep(0.2)
     lost = set(stage.sent) - known
-    assert len(lost) <= LOST_BY_CELERY * stage.size.times
     held = await _held_by_the_broker(stage)
     assert not [identity for identity in lost if identity in held], "the broker has them still"
+    bound = LOST_BY_CELERY * stage.size.times
+    assert len(lost) <= bound, f"{len(lost)} were lost, {bound} at most are: {await stored(stage, lost)}"
     for identity in lost:
         del stage.sent[identity]
         assert not any(watcher.has_ended(identity) for watcher in stage.watchers)
