@@ -20,7 +20,7 @@ help:
 	@echo "make celery-suite   Celery's own integration tests, with the plugin and without, a quarter of an hour  (ARGS='-k chord')"
 	@echo "make soak     half an hour at 200 tasks a second: relay, worker and page stay as large as they are  (SOAK_SECONDS=300)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
-	@echo "make lint     ruff and mypy only          make format   put the code into shape"
+	@echo "make lint     ruff, mypy, imports         make format   put the code into shape"
 	@echo "make module   make web/watcher.js of web/module/, after a change to it"
 	@echo "make lock     lock the newest versions that pyproject.toml allows     make audit    known holes in locked versions"
 	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
@@ -71,6 +71,7 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix .

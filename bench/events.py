@@ -14,7 +14,7 @@ _STATES = (("RECEIVED", 1), ("STARTED", 2), ("PROGRESS", 3), ("PROGRESS", 3), ("
 
 
 class Message(NamedTuple):
-    """One event on its way: whom it is for, its task, its standing (see :func:`watcher.order.standing`), its line."""
+    """One event on its way: whom it is for, its task, its standing (as ``core.order.standing`` makes it), its line."""
 
     channel: str
     id: str

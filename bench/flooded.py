@@ -20,7 +20,7 @@ from bench.publish import ByJournal
 from bench.workloads import Result
 from tests.support.processes import ROOT, environment, relay
 from tests.support.valkey import Valkey
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 SECRET = "s" * 32
 #: Seconds of each turn, and how often each of the two has its turn.

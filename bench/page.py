@@ -30,9 +30,9 @@ from tests.support.chromium import bring
 from tests.support.events import record
 from tests.support.processes import relay
 from tests.support.valkey import Valkey, valkey_server
-from watcher.event import Event
-from watcher.journal import BATCH_EVENTS, Journal
-from watcher.scripts import APPEND
+from watcher.core.event import Event
+from watcher.journal.layout import BATCH_EVENTS, Journal
+from watcher.journal.scripts import APPEND
 
 #: Events of half as many tasks again as the page keeps (web/state.js).
 _FILL = 75_000

@@ -45,9 +45,9 @@ class ByJournal:
     batch = 500
 
     def __init__(self, address: str) -> None:
-        from watcher.journal import Journal, Record
-        from watcher.target import Target
-        from watcher.worker.appender import Appender
+        from watcher.journal.connect import Target
+        from watcher.journal.layout import Journal, Record
+        from watcher.worker.publish.appender import Appender
 
         target = Target.of(address)
         self._appender, self._record = Appender(target, Journal(database=target.database)), Record

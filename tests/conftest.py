@@ -13,15 +13,16 @@ from tests.support.valkey import Valkey, valkey_server
 
 #: The files that take longest, in that order: begun first, so that no process is left alone with one at the end.
 _SLOW = (
-    "end_to_end/test_stress.py", "worker/test_processes.py", "cli/test_up.py", "cli/test_streams.py",
-    "faults/test_http.py", "worker/test_blocking.py", "worker/test_greenlets.py", "worker/test_unsignalled.py",
-    "faults/test_worker.py", "faults/test_redis.py", "browser/test_hostile.py", "relay/test_openapi.py",
-    "lives/test_lives.py",
-    "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py", "fuzz/test_requests.py",
-    "documents/test_commands.py", "browser/test_with_relay.py", "faults/test_waiting.py", "faults/test_attack.py",
-    "faults/test_journal.py", "faults/test_relay.py", "faults/test_recovery.py", "cli/test_submit.py",
-    "end_to_end/test_configured_redis.py", "end_to_end/test_redis_guarded.py", "relay/test_readiness.py",
-    "cli/test_serve.py", "cli/test_terminal.py", "end_to_end/test_roads.py", "client/test_results_faults.py",
+    "lives/test_lives.py", "worker/test_processes.py", "cli/test_up.py", "end_to_end/test_stress.py",
+    "faults/test_worker.py", "browser/test_hostile.py", "browser/test_limited.py", "cli/terminal/test_streams.py",
+    "browser/test_looks.py", "faults/test_redis.py", "browser/test_log_in.py", "relay/safety_net/test_safety_net.py",
+    "worker/test_greenlets.py", "relay/test_readiness.py", "browser/test_lost.py", "worker/hooks/test_ends.py",
+    "worker/test_blocking.py", "relay/http/test_openapi.py", "browser/test_page.py", "browser/test_with_relay.py",
+    "cli/test_submit.py", "direct/test_results_faults.py", "end_to_end/test_redis_guarded.py", "browser/test_again.py",
+    "documents/test_commands.py", "browser/test_watcher.py", "relay/test_hostile.py", "worker/test_pools.py",
+    "browser/test_examples.py", "cli/test_watch.py", "end_to_end/test_configured_redis.py", "cli/test_serve.py",
+    "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py", "fuzz/test_requests.py", "cli/test_hostile.py",
+    "faults/test_waiting.py", "faults/test_attack.py", "faults/test_journal.py", "faults/test_http.py",
 )  # fmt: skip
 _TESTS = Path(__file__).parent
 

@@ -30,16 +30,16 @@ from tests.support.events import event, line, record, stored
 from tests.support.processes import relay
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.relay import service
-from watcher.relay.handshake import PATH
-from watcher.relay.opening import Opening
-from watcher.relay.relay import Relay
-from watcher.relay.snapshot import Snapshot
-from watcher.relay.socket import Socket
-from watcher.scripts import APPEND
-from watcher.settings import Settings
-from watcher.target import Target
-from watcher.worker.publisher import Publisher
+from watcher.core.settings import Settings
+from watcher.journal.connect import Target
+from watcher.journal.scripts import APPEND
+from watcher.relay import server
+from watcher.relay.accept import ProtocolSniffer
+from watcher.relay.node import Node
+from watcher.relay.stream.snapshot import JournalSnapshot
+from watcher.relay.websocket.connection import WebSocketConnection
+from watcher.relay.websocket.handshake import PATH
+from watcher.worker.publish.publisher import Publisher
 
 pytestmark = pytest.mark.anyio
 
@@ -105,13 +105,13 @@ class Inside:
 
     def __init__(self, tasks: int, settings: Settings | None = None) -> None:
         settings = settings or Settings()
-        self.relay = Relay(settings, JOURNAL, Redis(), None)
-        self.relay.restart(Snapshot("1", 1, (), ()))
+        self.relay = Node(settings, JOURNAL, Redis(), None)
+        self.relay.restart(JournalSnapshot("1", 1, (), ()))
         self.relay.limits.enter("").trusted = True  # all come at one moment, but stand for many addresses
         self.tasks = [f"task-{number}" for number in range(tasks)]
         self.relay.extend(news(self.tasks, "STARTED"))
         self._given = {
-            "config": SimpleNamespace(ws_protocol_class=functools.partial(Socket, self.relay)),
+            "config": SimpleNamespace(ws_protocol_class=functools.partial(WebSocketConnection, self.relay)),
             "server_state": State(),
         }
 
@@ -136,7 +136,7 @@ class Inside:
             assert wire.writes == 0, "all went straight to the kernel"
 
     def _join(self, wire: Wire, channels: Sequence[str]) -> asyncio.Protocol:
-        opening = Opening(self.relay, **self._given)
+        opening = ProtocolSniffer(self.relay, **self._given)
         opening.connection_made(wire)
         opening.data_received(HANDSHAKE)
         commands = ['{"id":1,"connect":{}}']
@@ -300,7 +300,7 @@ async def test_an_idle_connection_has_no_task_of_asyncio(valkey: Valkey) -> None
         assert '"id":2,"subscribe"' in str(socket.recv(timeout=5))
 
     serve = functools.partial(
-        service.serve, Settings(), app=None, redis=Target.of(valkey.url()), sock=sock, started=started.set, stop=stop
+        server.serve, Settings(), app=None, redis=Target.of(valkey.url()), sock=sock, started=started.set, stop=stop
     )
     async with anyio.create_task_group() as group:
         group.start_soon(serve)

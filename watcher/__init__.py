@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from watcher.client import TaskFailed, TaskRevoked, connect, connect_sync
+    from watcher.core.tokens import token
     from watcher.direct import results
-    from watcher.tokens import token
     from watcher.worker import install, tags
 
 __version__ = "0.1.0"
@@ -35,7 +35,7 @@ _HOMES = {
     "install": "watcher.worker",
     "results": "watcher.direct",
     "tags": "watcher.worker",
-    "token": "watcher.tokens",
+    "token": "watcher.core.tokens",
 }
 
 

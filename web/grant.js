@@ -40,7 +40,7 @@ export class Grant {
   }
 }
 
-/** The channels that carry a task, as watcher/event.py has them. @returns {string[]} */
+/** The channels that carry a task, as watcher/core/event.py has them. @returns {string[]} */
 export function channelsOf(/** @type {Task} */ { id, root_id: root, group_id: group, name, tags }) {
   const one = (/** @type {string} */ kind, /** @type {string | undefined} */ value) => (value ? [`${kind}:${value}`] : []);
   const tagged = (tags ?? []).map((/** @type {string} */ tag) => `tag:${tag}`);

@@ -15,10 +15,10 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.events import FIRST, SIZE, message
 from bench.generator import Generator, Subscription
-from watcher.event import decode
-from watcher.journal import BATCH_EVENTS
-from watcher.order import rank
-from watcher.relay.frames import frame, frames
+from watcher.centrifuge.frames import frame, frames
+from watcher.core.event import decode
+from watcher.core.order import rank
+from watcher.journal.layout import BATCH_EVENTS
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 

@@ -24,7 +24,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from tests.support.processes import ROOT
-from watcher.event import Task, decode, fold
+from watcher.core.event import Task, decode, fold
 
 Json: TypeAlias = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tests.browser.foreign import site as open_site
 from tests.support.gate import gate
 from tests.support.processes import ROOT, Relay, relay
 from tests.support.waiting import wait_for
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 _SECRET = "s" * 32
 

@@ -20,8 +20,8 @@ from tests.relay.support import JOURNAL
 from tests.support.processes import Relay, relay, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
-from watcher.journal import Record
-from watcher.scripts import APPEND
+from watcher.journal.layout import Record
+from watcher.journal.scripts import APPEND
 
 _APP = "tests.browser.hostile"
 _MUCH = "<b>\u202e" * 1_250_000  # 5 million characters

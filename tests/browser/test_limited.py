@@ -16,7 +16,7 @@ from tests.browser.test_log_in import connected, enter
 from tests.support.gate import gate
 from tests.support.processes import Relay, relay
 from tests.support.tokens import lasting
-from watcher.permissions import Grant, issue
+from watcher.core.permissions import Grant, issue
 
 _SECRET = "s" * 32
 _ALL = lasting(_SECRET, watch=["*"], submit=["*"])

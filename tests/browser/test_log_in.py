@@ -20,7 +20,7 @@ from tests.browser.pages import choose, rows, submit
 from tests.support.processes import Relay, relay
 from tests.support.tokens import lasting
 from tests.support.waiting import wait_for
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 _SECRET = "s" * 32
 _TOKEN = lasting(_SECRET, sub="me", watch=["*"], submit=["*"])

@@ -1,4 +1,4 @@
-"""task.js says of a task what watcher/event.py says of it."""
+"""task.js says of a task what watcher/core/event.py says of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from tests.support.events import event as told
 from tests.support.order import Referee
-from watcher.event import Task, decode, fold
+from watcher.core.event import Task, decode, fold
 
 _STATES = (
     "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RENDERING", "RETRY",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from watcher.event import Event, is_final, task_of
+from watcher.core.event import Event, is_final, task_of
 
 __all__ = ["ALLOWED", "DEMANDED", "Outcome", "Wrong", "differing", "outcomes", "state_of", "wrongs"]
 

@@ -18,8 +18,8 @@ from tests.celery_suite.judging import Outcome, outcomes
 from tests.support.events import stored as told
 from tests.support.processes import ROOT, environment, relay
 from tests.support.valkey import Valkey, valkey_server
-from watcher.event import Event
-from watcher.journal import Journal
+from watcher.core.event import Event
+from watcher.journal.layout import Journal
 
 __all__ = ["Broken", "Part", "Run", "at_once"]
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.celery_suite.judging import Outcome, differing, outcomes, wrongs
 from tests.support.events import event
-from watcher.event import Event
+from watcher.core.event import Event
 
 TESTS = {"test_a": Outcome("passed", start=0.0, stop=10.0)}
 

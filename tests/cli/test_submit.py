@@ -19,8 +19,8 @@ from tests.cli.calls import WATCHER, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program, relay, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-from watcher.journal import Journal, entry
-from watcher.permissions import issue
+from watcher.core.permissions import issue
+from watcher.journal.layout import Journal, entry
 
 #: More than a parser of JSON takes.
 DEEP = "[" * 50_000

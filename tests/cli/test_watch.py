@@ -14,8 +14,8 @@ import pytest
 
 from tests.cli.calls import WATCHER, run
 from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
-from watcher.keys import Key, Keyring
-from watcher.permissions import grant
+from watcher.core.keyring import Key, Keyring
+from watcher.core.permissions import grant
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

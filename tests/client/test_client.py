@@ -25,7 +25,7 @@ from watcher.client import (
     TaskLost,
     TokenRefused,
 )
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 pytestmark = pytest.mark.anyio
 

@@ -27,8 +27,8 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tests.support.ways import by_the_end
 from watcher.client import EventsLost, Task
-from watcher.journal import Journal
-from watcher.relay.appender import Appender
+from watcher.journal.layout import Journal
+from watcher.relay.submit.announcer import Announcer
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +36,10 @@ WAITERS = 200
 
 
 @asynccontextmanager
-async def appender(server: Valkey) -> AsyncIterator[Appender]:
+async def appender(server: Valkey) -> AsyncIterator[Announcer]:
     redis = Redis.from_url(server.url(14))
     try:
-        yield Appender(redis, Journal("watcher", 14))
+        yield Announcer(redis, Journal("watcher", 14))
     finally:
         await redis.aclose()
 
@@ -178,7 +178,7 @@ async def test_a_gap_is_told(env: dict[str, str], server: Valkey) -> None:
     port = free_port()
     settings = {**env, "WATCHER_HISTORY": "1000", "WATCHER_NAMESPACE": "gaps"}
     redis = Redis.from_url(server.url(14))
-    journal = Appender(redis, Journal("gaps", 14, 1000, 1 << 20))
+    journal = Announcer(redis, Journal("gaps", 14, 1000, 1 << 20))
     told: list[EventsLost] = []
     with relay("tasks", port=port, env=settings) as first:
         async with watcher.connect(first.url) as client:

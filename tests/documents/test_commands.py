@@ -19,8 +19,8 @@ import yaml
 from tests.documents.shown import blocks, documents, indented, with_commands
 from tests.support.processes import ROOT, Relay, free_port, program
 from tests.support.valkey import Valkey
-from watcher.keys import Key, Keyring
-from watcher.permissions import grant
+from watcher.core.keyring import Key, Keyring
+from watcher.core.permissions import grant
 
 
 def commands(word: str) -> Iterator[str]:
@@ -60,7 +60,7 @@ def test_make_knows_what_is_shown() -> None:
         "make dev": "`make run`, started again by watchfiles",
         "make lint": "is part of `make test`",
         "make format": "would change the files that other tests read",
-        "make module": "so would this; tests/test_module.py holds the module against its sources",
+        "make module": "so would this; tests/project/test_module.py holds the module against its sources",
         "make fuzz": "is the long form of tests/fuzz, which are a part of `make test`",
         "make celery-suite": "takes a quarter of an hour",
         "make soak": "takes half an hour",
@@ -86,7 +86,7 @@ def test_make_run() -> None:
 
 def test_make_test_of_some_of_it() -> None:
     """Linters and types, the browser, and one file of tests in place of all: this is one of them."""
-    with program("make", "test", "ARGS=tests/test_permissions.py -n 0") as running:
+    with program("make", "test", "ARGS=tests/core/test_permissions.py -n 0") as running:
         assert running.wait(110) == 0, running.output
         assert re.search(r"=== \d+ passed", running.stdout), running.output
         assert "All checks passed!" in running.stdout

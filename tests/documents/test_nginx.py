@@ -34,7 +34,7 @@ from tests.support.nginx import Nginx
 from tests.support.processes import Relay, relay
 from tests.support.tokens import lasting
 from tests.support.valkey import Valkey
-from watcher.relay.shapes import LONGEST_WAIT
+from watcher.relay.api.schemas import LONGEST_WAIT
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.documents.shown import SOCKET, blocks
 from tests.support.processes import Relay, program
-from watcher.keys import Key, Keyring
-from watcher.permissions import grant
+from watcher.core.keyring import Key, Keyring
+from watcher.core.permissions import grant
 
 
 def test_the_python_client_in_the_readme_works(running: Relay, tmp_path: Path) -> None:

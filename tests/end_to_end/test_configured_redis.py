@@ -18,7 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.processes import ROOT, program, relay, worker
 from tests.support.redises import running
 from tests.support.waiting import wait_for
-from watcher.journal import Journal
+from watcher.journal.layout import Journal
 
 PASSWORD = secrets.token_hex(16)
 AWAITING = """

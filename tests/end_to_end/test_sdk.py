@@ -25,7 +25,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.processes import Relay, free_port, relay
 from tests.support.waiting import eventually
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 pytestmark = pytest.mark.anyio
 

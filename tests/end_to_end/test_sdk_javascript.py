@@ -18,7 +18,7 @@ from tests.support.javascript import modules, node
 from tests.support.processes import ROOT, Program, Relay, free_port, relay
 from tests.support.processes import program as program_of
 from tests.support.waiting import wait_for
-from watcher.permissions import issue
+from watcher.core.permissions import issue
 
 _PROGRAM = str(Path(__file__).with_name("sdk.mjs"))
 _SECRET = "s" * 32

@@ -27,7 +27,7 @@ from tests.support.tokens import lasting
 from tests.support.trees import descendants
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
-from watcher.relay.refusals import Refusals
+from watcher.relay.common.audit_log import AuditLog
 
 SECRET, OTHER, PASSWORD = (secrets.token_hex(20) for _ in range(3))
 TOKEN = lasting(SECRET, watch=["name:nothing"], sub="alice")
@@ -218,7 +218,7 @@ def test_a_secret_may_be_in_a_file(redis_url: str, tmp_path: Path) -> None:
 
 def test_refusals_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    refusals = Refusals(lambda: now)
+    refusals = AuditLog(lambda: now)
     for _ in range(1000):
         refusals.tell("192.0.2.1", "GET /a\n2026 forged\x1b[2J\u202e", "because\r\nof this", subject="bob\n")
     assert len(caplog.messages) == 20

@@ -13,7 +13,7 @@ from tests.faults.stage import Stage, staged
 from tests.faults.verdict import nothing_lost
 from tests.support.valkey import valkey_server
 from tests.support.waiting import eventually
-from watcher.journal import Journal
+from watcher.journal.layout import Journal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 

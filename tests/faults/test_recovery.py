@@ -18,8 +18,8 @@ from tests.support.events import event, record
 from tests.support.processes import Program, Relay, free_port, relay
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.journal import Journal, batches
-from watcher.scripts import APPEND
+from watcher.journal.layout import Journal, batches
+from watcher.journal.scripts import APPEND
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from tests.faults.test_redis import Mortal
 from tests.support.processes import Program, relay, worker
 from tests.support.waiting import eventually
 from tests.worker.support import Reader
-from watcher.event import is_final
+from watcher.core.event import is_final
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 

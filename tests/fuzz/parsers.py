@@ -13,21 +13,21 @@ from celery import Celery
 from tests.relay.conversation import Client, relay
 from tests.relay.support import SECRET
 from tests.support.tokens import lasting
-from watcher.errors import BadRequest, Unauthorized
-from watcher.event import InvalidEvent, decode, encode, fold
-from watcher.journal import entry, is_authentic, open_line, parse_live
-from watcher.keys import Keyring
-from watcher.order import standing
-from watcher.permissions import grant
-from watcher.relay import messages
-from watcher.relay.access import host_refusal, origin_refusal
-from watcher.relay.asking import preferred_wait
-from watcher.relay.query import Query
-from watcher.relay.stream import Position
-from watcher.settings import Settings
-from watcher.stored import event_of, result_of
-from watcher.worker.policy import Policy
-from watcher.worker.values import Rendering
+from watcher.centrifuge import messages
+from watcher.core.errors import BadRequest, Unauthorized
+from watcher.core.event import InvalidEvent, decode, encode, fold
+from watcher.core.keyring import Keyring
+from watcher.core.order import standing
+from watcher.core.permissions import grant
+from watcher.core.settings import Settings
+from watcher.journal.layout import entry, is_authentic, open_line, parse_live
+from watcher.relay.http.event_stream import StreamCursor
+from watcher.relay.http.query import Query
+from watcher.relay.http.request_parts import preferred_wait
+from watcher.relay.security.origins import host_refusal, origin_refusal
+from watcher.rendering.policy import Policy
+from watcher.rendering.result_backend import event_of, result_of
+from watcher.rendering.values import Rendering
 
 _LINE: Final = (
     b'{"id":"t","state":"SUCCESS","timestamp":1.5,"source":"signal","name":"tasks.add","retries":1,"root_id":"r",'
@@ -84,7 +84,7 @@ def channel(data: bytes) -> None:
 def cursor(data: bytes) -> None:
     """A place to go on from, and the query of a list."""
     with suppress(BadRequest):
-        assert Position.read(_text(data), "since").offset >= 0
+        assert StreamCursor.read(_text(data), "since").offset >= 0
     with suppress(BadRequest):
         Query.read([("before", _text(data))])
     wait = preferred_wait(_text(data))

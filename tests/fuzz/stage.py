@@ -25,7 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.processes import Program, Relay, relay, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
-from watcher.journal import Journal
+from watcher.journal.layout import Journal
 
 #: Small, so that what was written is soon forgotten, and memory tells of what is not.
 JOURNAL = Journal(history=20_000, history_bytes=16 * 2**20)

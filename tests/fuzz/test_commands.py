@@ -18,7 +18,7 @@ from tests.fuzz import garbage
 from tests.fuzz.budget import CASE, SEED, cases, seconds, told
 from tests.fuzz.stage import Caller, Stage
 from tests.fuzz.test_port import HANDSHAKE, handshake
-from watcher.relay.messages import Command
+from watcher.centrifuge.messages import Command
 
 #: Why a relay may end such a connection: RFC 6455 (7.4.1) for frames, the protocol's own for what is in them.
 _ENDS = {1000, 1002, 1007, 1009, 3500, 3501, 3508}

@@ -21,7 +21,7 @@ from tests.fuzz import garbage
 from tests.fuzz.budget import cases, seconds, told
 from tests.fuzz.stage import JOURNAL, Stage
 from tests.support.waiting import wait_for
-from watcher.scripts import APPEND
+from watcher.journal.scripts import APPEND
 
 EXPECTED = ("passed over", "the connection to Redis broke", "was rewound")
 _GOOD = {

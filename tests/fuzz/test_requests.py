@@ -1,4 +1,4 @@
-"""Requests that no HTTP library would send, to each route. What one sends is tried in tests/relay/test_openapi.py.
+"""Requests that no HTTP library would send, to each route. What one sends is tried in tests/relay/http/test_openapi.py.
 
 The stream of events, which has no end for schemathesis to wait for, is asked here too.
 """

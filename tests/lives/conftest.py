@@ -18,8 +18,8 @@ from tests.support.events import event, record
 from tests.support.processes import Relay, relay
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-from watcher.journal import Journal
-from watcher.scripts import APPEND
+from watcher.journal.layout import Journal
+from watcher.journal.scripts import APPEND
 
 #: Seconds after which the broker delivers again what was not acknowledged.
 VISIBILITY = 1

@@ -11,7 +11,7 @@ from tests.relay.raw import SETTINGS, counted
 from tests.relay.support import celery_app, gateway_to
 from tests.support.processes import Relay, relay
 from tests.support.valkey import Valkey
-from watcher.relay.gateway import Gateway
+from watcher.relay.submit.gateway import Gateway
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from watcher.permissions import OPEN, Grant
-from watcher.relay import messages
-from watcher.relay.history import ALL, History
-from watcher.relay.hub import Hub
-from watcher.relay.session import Session
-from watcher.relay.terms import Call, Outcome, Terms
+from watcher.centrifuge import messages
+from watcher.core.permissions import OPEN, Grant
+from watcher.relay.stream.history import ALL, History
+from watcher.relay.stream.hub import Hub
+from watcher.relay.websocket.records import Call, FrameOutcome, SessionConfig
+from watcher.relay.websocket.session import Session
 
 Reply = dict[str, Any]
 
@@ -19,13 +19,15 @@ Reply = dict[str, Any]
 class Client:
     """Talks to a session and keeps what a real client would keep."""
 
-    def __init__(self, hub: Hub[Any], terms: Terms | None = None, named: Callable[[], Grant] | None = None) -> None:
+    def __init__(
+        self, hub: Hub[Any], terms: SessionConfig | None = None, named: Callable[[], Grant] | None = None
+    ) -> None:
         self.hub = hub
-        self.session = Session(hub, self, terms or Terms("watcher", "1", 25, lambda token: OPEN), named)
+        self.session = Session(hub, self, terms or SessionConfig("watcher", "1", 25, lambda token: OPEN), named)
         self.number = 0
         self.pushed: list[tuple[str, int]] = []
 
-    def say(self, **command: Any) -> Outcome:
+    def say(self, **command: Any) -> FrameOutcome:
         self.number += 1
         return self.session.receive(json.dumps({"id": self.number, **command}).encode())
 

@@ -14,25 +14,25 @@ from redis.backoff import NoBackoff
 from tests.support.events import record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.event import Event
-from watcher.journal import Journal
-from watcher.relay.feed import Feed
-from watcher.relay.positions import Positions
-from watcher.relay.snapshot import Snapshot
-from watcher.scripts import APPEND
+from watcher.core.event import Event
+from watcher.journal.layout import Journal
+from watcher.journal.scripts import APPEND
+from watcher.relay.stream.feed import Feed
+from watcher.relay.stream.positions import Positions
+from watcher.relay.stream.snapshot import JournalSnapshot
 
 
 class Follower:
     """A sink that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.snapshots: list[Snapshot] = []
+        self.snapshots: list[JournalSnapshot] = []
         self.lines: list[bytes] = []
         self.handed: list[int] = []
         self.troubles: list[str | None] = []
         self.sends: Callable[[], None] | None = None
 
-    def restart(self, snapshot: Snapshot) -> None:
+    def restart(self, snapshot: JournalSnapshot) -> None:
         self.snapshots.append(snapshot)
         self.lines = list(snapshot.lines)
 

@@ -19,14 +19,14 @@ from tests.relay.support import JOURNAL
 from tests.support.events import record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.listening import soon_failing
-from watcher.relay.http import application
-from watcher.relay.payloads import Results
-from watcher.relay.relay import Relay
-from watcher.relay.service import _Server, _until, _uvicorn_config
-from watcher.relay.tls import Certificate
-from watcher.scripts import APPEND
-from watcher.settings import Settings
+from watcher.core.settings import Settings
+from watcher.journal.pubsub import soon_failing
+from watcher.journal.scripts import APPEND
+from watcher.relay.http.routes import application
+from watcher.relay.node import Node
+from watcher.relay.security.tls import Certificate
+from watcher.relay.server import _Server, _until, _uvicorn_config
+from watcher.relay.submit.stored_results import ResultLocation
 
 BASE = "http://localhost:5556"
 
@@ -37,15 +37,15 @@ async def serving(
     app: Celery | None = None,
     settings: Settings | None = None,
     submitting: Redis | None = None,
-    results: Results | None = None,
-) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    results: ResultLocation | None = None,
+) -> AsyncIterator[tuple[httpx.AsyncClient, Node]]:
     """A running relay, and a client to it that needs no socket.
 
     :param submitting: what it submits with, in place of what it uses for all else.
     :param results: where the app keeps its results; None: it is read in threads, and there is no safety net.
     """
     redis = soon_failing(redis_url)
-    relay = Relay(settings or Settings(), JOURNAL, redis, app, results, submitting=submitting)
+    relay = Node(settings or Settings(), JOURNAL, redis, app, results, submitting=submitting)
     transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
     async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         group.start_soon(relay.run)
@@ -64,12 +64,12 @@ async def listening(
     redis_url: str,
     app: Celery | None = None,
     settings: Settings | None = None,
-    routes: Callable[[Relay], ASGIApp] | None = None,
+    routes: Callable[[Node], ASGIApp] | None = None,
     *,
     handshake: float = 10.0,
     submitting: Redis | None = None,
-    results: Results | None = None,
-) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    results: ResultLocation | None = None,
+) -> AsyncIterator[tuple[httpx.AsyncClient, Node]]:
     """The same at a port of its own, drained at the end as `serve` does it.
 
     :param routes: what is served instead of everything.
@@ -105,7 +105,7 @@ def append(valkey: Valkey, *events: Any) -> None:
         redis.register_script(APPEND)(keys, arguments)
 
 
-async def known(relay: Relay, identity: str, state: str) -> None:
+async def known(relay: Node, identity: str, state: str) -> None:
     def is_so() -> bool:
         task = relay.hub.history.task(identity)
         return task is not None and task.state == state

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 
 from tests.support.events import stored
 from tests.support.valkey import Valkey
-from watcher.errors import Refused
-from watcher.event import Event
-from watcher.journal import Journal
-from watcher.relay.gateway import Gateway
-from watcher.settings import Settings
+from watcher.core.errors import Refused
+from watcher.core.event import Event
+from watcher.core.settings import Settings
+from watcher.journal.layout import Journal
+from watcher.relay.submit.gateway import Gateway
 
 SECRET = "s" * 32
 JOURNAL = Journal()

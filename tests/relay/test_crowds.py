@@ -19,12 +19,12 @@ from tests.support.client import Client
 from tests.support.client import client as websocket
 from tests.support.sse import reading
 from tests.support.valkey import Valkey, valkey_server
-from watcher.listening import PoolFull, soon_failing
-from watcher.permissions import OPEN, issue
-from watcher.relay.handshake import PATH
-from watcher.relay.outage import unavailable
-from watcher.relay.payloads import Results
-from watcher.settings import Settings
+from watcher.core.permissions import OPEN, issue
+from watcher.core.settings import Settings
+from watcher.journal.pubsub import PoolFull, soon_failing
+from watcher.relay.common.outage import unavailable
+from watcher.relay.submit.stored_results import ResultLocation
+from watcher.relay.websocket.handshake import PATH
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valke
     store(app, "task-7", "task-900")
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(soon_failing(valkey.url(14)))
-        results = None if threads else Results(backend, "celery-task-meta-")
+        results = None if threads else ResultLocation(backend, "celery-task-meta-")
         http, _ = await stack.enter_async_context(listening(valkey.url(), app, results=results))
         one = await stack.enter_async_context(websocket(addressed(http.base_url)))
         with counting(valkey) as asked:
@@ -184,7 +184,7 @@ async def test_a_client_whose_connections_are_all_in_use_waits_for_one(valkey: V
 
 
 async def test_a_full_pool_is_never_called_a_silent_redis(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watcher.listening._WAIT", 0.05)
+    monkeypatch.setattr("watcher.journal.pubsub._WAIT", 0.05)
     async with soon_failing(valkey.url(), connections=1) as redis:
         held = await taken(redis.connection_pool)
         with pytest.raises(RedisError) as error:

@@ -17,8 +17,8 @@ from tests.support.processes import free_port, program
 from tests.support.redises import running
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually, wait_for
-from watcher.journal import Journal
-from watcher.settings import Settings
+from watcher.core.settings import Settings
+from watcher.journal.layout import Journal
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import trustme
 
-from watcher.settings import Settings
+from watcher.core.settings import Settings
 
 
 class Authority:

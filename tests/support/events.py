@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from watcher.event import Event, decode, encode
-from watcher.journal import Record, entry
-from watcher.order import standing
+from watcher.core.event import Event, decode, encode
+from watcher.core.order import standing
+from watcher.journal.layout import Record, entry
 
 _STATES = (
     "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RENDERING", "RETRY",

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from tests.support.events import event
-from watcher.event import Event
+from watcher.core.event import Event
 
 TRIES = 3
 

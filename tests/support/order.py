@@ -1,4 +1,4 @@
-"""The rules of watcher/order.py written down a second time, plainly: what the journal's script is held against."""
+"""The rules of watcher/core/order.py written down a second time, plainly: what the journal's script is held against."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from watcher.event import Event, is_final
-from watcher.order import rank
+from watcher.core.event import Event, is_final
+from watcher.core.order import rank
 
 STARTED, RETRY = rank("STARTED"), rank("RETRY")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tests.support.fakes import SHAPES
-from watcher.redact import Redactor
-from watcher.redact.names import ABOUT, ANYWHERE, BEFORE, BEFORE_TOKEN, CARRIERS, ENDING, LAST
-from watcher.redact.shapes import HIDDEN, VENDORS
+from watcher.core.redact import Redactor
+from watcher.core.redact.names import ABOUT, ANYWHERE, BEFORE, BEFORE_TOKEN, CARRIERS, ENDING, LAST
+from watcher.core.redact.shapes import HIDDEN, VENDORS
 
 __all__ = ["BEGIN", "END", "table"]
 

@@ -26,7 +26,7 @@ from tests.support import apt
 from tests.support.certificates import Authority
 from tests.support.processes import free_port, program
 from tests.support.waiting import wait_for
-from watcher.embedded import _binary
+from watcher.dev.valkey import _binary
 
 __all__ = ["VERSIONS", "Server", "running"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from redis import Redis
 
-from watcher.embedded import Embedded
+from watcher.dev.valkey import EmbeddedValkey
 
 
 class Valkey:
     """A running server."""
 
-    def __init__(self, embedded: Embedded) -> None:
+    def __init__(self, embedded: EmbeddedValkey) -> None:
         self._embedded = embedded
         self.host, self.port = embedded.address, embedded.port
         with self.client() as redis:
@@ -64,5 +64,5 @@ def valkey_server(*, port: int = 0, data: Path | None = None) -> Iterator[Valkey
     :param port: 0 takes a free one; a fixed one is for a server that comes back at the same address.
     :param data: directory of its append-only file; None keeps nothing.
     """
-    with Embedded(port=port, data=data, restricted=False) as embedded:
+    with EmbeddedValkey(port=port, data=data, restricted=False) as embedded:
         yield Valkey(embedded)

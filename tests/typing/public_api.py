@@ -1,4 +1,4 @@
-"""The whole public API as its users write it: checked by mypy and pyright in `tests/test_typing.py`, never run."""
+"""The whole public API as its users write it: checked by mypy and pyright (project/test_typing.py), never run."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.support.processes import Program, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 from tests.worker.support import Reader
-from watcher.event import Event, Task
+from watcher.core.event import Event, Task
 
 #: The tags that tasks are sent with, and the worker's name.
 TAGS = ("mine",)

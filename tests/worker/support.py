@@ -15,9 +15,9 @@ from redis import Redis
 from tests.support.events import stored
 from tests.support.processes import ROOT, environment
 from tests.support.waiting import wait_for
-from watcher.event import Event, Task, is_final, task_of
-from watcher.journal import Journal
-from watcher.order import standing
+from watcher.core.event import Event, Task, is_final, task_of
+from watcher.core.order import standing
+from watcher.journal.layout import Journal
 
 JOURNAL = Journal()
 

@@ -11,8 +11,8 @@ from celery.utils.saferepr import saferepr
 from msgspec import UNSET, Raw
 
 from tests.support.fakes import SHAPES, Fake
-from watcher.event import REPR_LIMIT, TRACEBACK_LIMIT
-from watcher.worker.values import Rendering
+from watcher.core.event import REPR_LIMIT, TRACEBACK_LIMIT
+from watcher.rendering.values import Rendering
 
 RENDERING = Rendering()
 #: Every position in a text that is cut after 1,024 characters, and some beyond.

@@ -68,7 +68,7 @@ def run(text: str, env: dict[str, str], *, first: str = "") -> subprocess.Comple
     """Run a program of its own, which has `send(id)`; what is ``first`` runs before anything is imported."""
     prelude = """
         import sys, time
-        import watcher.worker.publisher
+        import watcher.worker.publish.publisher
         from tests.worker.app import app
         def send(task_id):
             app.tasks["add"].apply_async((1, 2), task_id=task_id)
@@ -175,7 +175,7 @@ def test_a_frozen_journal_holds_up_no_greenlet(env: dict[str, str], how: str, be
 def test_a_worker_whose_app_is_imported_before_the_patch_tells_everything(env: dict[str, str], reader: Reader) -> None:
     """As a script does that has an app and calls its ``worker_main``."""
     text = """
-        import watcher.worker.publisher
+        import watcher.worker.publish.publisher
         from tests.worker.app import app
         from gevent import monkey
         monkey.patch_all()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import ROOT, environment, free_port, worker
 from tests.support.valkey import Valkey
 from tests.worker.support import Reader, producer, states
-from watcher.event import encode
+from watcher.core.event import encode
 
 
 def run(text: str, env: dict[str, str], *, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from redis import Redis
 from tests.support.processes import Program, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.worker.support import Producer, Reader, producer, states
-from watcher.event import Event
+from watcher.core.event import Event
 
 POOLS = ("prefork", "threads", "solo", "gevent")
 

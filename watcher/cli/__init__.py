@@ -1,8 +1,8 @@
 """The command line: `watcher up`, `serve`, `submit`, `watch` and `token`.
 
 Exit codes of `up` and `serve`: 0 after a clean stop, 2 a wrong setting, app or taken port, 3 Redis can't be reached at
-start; `up` also 1 where its worker ends by itself. Those of the others stand in :mod:`watcher.cli.calling`. Data goes
-to standard output, all else to standard error.
+start; `up` also 1 where its worker ends by itself. Those of the others stand in :mod:`watcher.cli.relay_call`.
+Data goes to standard output, all else to standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 import watcher
-from watcher.cli.streams import lost, steady
+from watcher.cli.terminal.streams import lost, steady
 
 __all__ = ["main"]
 

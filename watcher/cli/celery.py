@@ -12,7 +12,7 @@ import click
 from watcher.cli.options import configure_logging, ending, import_tasks, load_settings, relay_options
 from watcher.cli.running import leave_quietly
 from watcher.cli.serve import serve_app
-from watcher.cli.streams import lost, steady
+from watcher.cli.terminal.streams import lost, steady
 
 __all__ = ["command"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from watcher.private import exposure
-from watcher.settings import Settings, setting
+from watcher.core.private_files import exposure
+from watcher.core.settings import Settings, setting
 
 if TYPE_CHECKING:  # a script that signs a token doesn't wait for redis-py
-    from watcher.target import Target
+    from watcher.journal.connect import Target
 
 __all__ = ["exposed", "exposed_by_settings", "exposed_by_target"]
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from watcher.settings import masked
+from watcher.core.settings import masked
 
 __all__ = ["hide", "without"]
 

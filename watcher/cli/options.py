@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import ipaddress
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -18,19 +17,19 @@ from celery.app.utils import find_app
 
 from watcher.cli.exposed import exposed_by_settings
 from watcher.cli.hiding import hide
-from watcher.errors import AppError, RedisUnreachable, SettingError, WatcherError
-from watcher.permissions import keyring_of
-from watcher.relay.roster import Roster
-from watcher.relay.tls import Certificate
-from watcher.settings import SETTINGS, Setting, Settings, setting
-from watcher.tokens import secret_in
+from watcher.core.errors import AppError, RedisUnreachable, SettingError, WatcherError
+from watcher.core.permissions import keyring_of
+from watcher.core.settings import SETTINGS, Setting, Settings, setting
+from watcher.core.tokens import secret_in
+from watcher.relay.security.claims_file import ClaimsFile
+from watcher.relay.security.origins import insecure_bind_refused
+from watcher.relay.security.tls import Certificate
 
 __all__ = [
     "app_option",
     "configure_logging",
     "ending",
     "import_tasks",
-    "is_loopback",
     "load_app",
     "load_settings",
     "relay_options",
@@ -84,9 +83,9 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     settings = _with_keys(given)
     hide({setting(name).variable: (setting(name).option, options.get(name)) for name in _SECRETS})
     Certificate.of(settings)
-    Roster.of(settings)
-    if not settings.guarded and not insecure and not is_loopback(settings.host):
-        accepted = "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
+    ClaimsFile.of(settings)
+    accepted = insecure_bind_refused(settings)
+    if accepted is not None and not insecure:
         name = setting("host")
         raise SettingError(name.variable if options.get("host") is None else name.option, settings.host, accepted)
     for line in exposed_by_settings(given):
@@ -110,16 +109,6 @@ def _with_keys(settings: Settings) -> Settings:
             raise SettingError(setting("public_key").variable, given, f"the file can't be read: {why}") from None
     keyring_of(settings)  # for what it raises
     return settings
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or host name reaches this machine only."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def load_app(name: str) -> Celery:

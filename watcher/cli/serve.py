@@ -8,7 +8,6 @@ import click
 from celery import Celery
 
 from watcher.cli.exposed import exposed_by_target
-from watcher.cli.listening import address_of, listen
 from watcher.cli.options import (
     app_option,
     configure_logging,
@@ -19,11 +18,12 @@ from watcher.cli.options import (
     say,
     say_once,
 )
+from watcher.cli.port import address_of, listen
 from watcher.cli.running import leave_quietly, run, until_signalled
-from watcher.cli.streams import OutputLost
-from watcher.configured import journal_target
-from watcher.errors import AppError
-from watcher.settings import Settings
+from watcher.cli.terminal.streams import OutputLost
+from watcher.core.errors import AppError
+from watcher.core.settings import Settings
+from watcher.journal.configured import journal_target
 
 __all__ = ["announce", "serve", "serve_app"]
 
@@ -64,7 +64,7 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
     for line in exposed_by_target(target):
         say_once(line)
     with listen(settings.host, settings.port) as sock:
-        from watcher.relay import service  # noqa: PLC0415 - `celery` loads this module with every one of its commands
+        from watcher.relay import server  # noqa: PLC0415 - `celery` loads this module with every one of its commands
 
         async def main() -> None:
             def started() -> None:
@@ -73,7 +73,7 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
                 announce(address_of(sock, settings))
 
             async with until_signalled() as end:
-                await service.serve(settings, app=app, redis=target, sock=sock, started=started, stop=end.asked)
+                await server.serve(settings, app=app, redis=target, sock=sock, started=started, stop=end.asked)
 
         run(main)
 

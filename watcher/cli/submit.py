@@ -14,12 +14,12 @@ from typing import Any, Final
 import anyio
 import click
 
-from watcher.cli import calling
-from watcher.cli.calling import Call, End, calling_options, seconds
-from watcher.cli.live import Board
-from watcher.cli.stdin import lines
-from watcher.cli.streams import is_closed
-from watcher.cli.terminal import json_line, json_text, plain, say, write
+from watcher.cli import relay_call
+from watcher.cli.relay_call import ExitWithMessage, RelayCall, calling_options, seconds
+from watcher.cli.terminal.live import Board
+from watcher.cli.terminal.rendering import json_line, json_text, plain, say, write
+from watcher.cli.terminal.stdin import lines
+from watcher.cli.terminal.streams import is_closed
 from watcher.client import (
     Relay,
     RelayError,
@@ -32,8 +32,8 @@ from watcher.client import (
     TaskFailed,
     TaskRevoked,
 )
-from watcher.client.mapping import Job, pipeline
-from watcher.client.told import place, standing, value_of
+from watcher.client.models import place, standing, value_of
+from watcher.client.pipeline import Job, pipeline
 
 __all__ = ["submit"]
 
@@ -101,17 +101,17 @@ def submit(
     kwargs = _json("--kwargs", kwargs_json, dict) or {}
     order = _Order(name, kwargs, wait, as_json, unordered, limit, revoke)
     options["expires"] = _number(expires)
-    where = Call(url, token, timeout)
+    where = RelayCall(url, token, timeout)
     if arguments == ("-",):
         if args_json is not None or options["task_id"] is not None:
             raise click.UsageError("--args and --task-id are for one task, not for the lines of standard input")
         if is_closed(0):
             raise click.UsageError("standard input, which was to have the arguments, is closed")
-        calling.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
+        relay_call.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
     if arguments and args_json is not None:
         raise click.UsageError("give arguments as ARG… or by --args, not both")
     given = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
-    calling.call(where, lambda relay: _one(relay, relay.options(**options), given, order, where))
+    relay_call.call(where, lambda relay: _one(relay, relay.options(**options), given, order, where))
 
 
 def _json(option: str, text: str | None, kind: type) -> Any:
@@ -156,7 +156,7 @@ def _number(text: str | None) -> float | str | None:
 # One task.
 
 
-async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _Order, where: Call) -> int:
+async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _Order, where: RelayCall) -> int:
     task = await submitter.submit(order.name, *args, **order.kwargs)
     if not order.wait:
         epoch, offset = task.sent or ("", 0)
@@ -199,13 +199,13 @@ def _finish(last: TaskEvent, order: _Order) -> int:
         if isinstance(error, TaskFailed) and error.traceback and not order.as_json:
             for line in error.traceback.rstrip().splitlines():
                 click.echo(plain(line), err=True)
-        return calling.FAILED
+        return relay_call.FAILED
     if not order.as_json:
         write(json_text(value))
     return 0
 
 
-async def _interrupted(tasks: list[Task], order: _Order, where: Call, told: str = "") -> None:
+async def _interrupted(tasks: list[Task], order: _Order, where: RelayCall, told: str = "") -> None:
     """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on.
 
     :param told: where they are, for a person.
@@ -246,7 +246,7 @@ async def _places(relay: Relay, tasks: list[Task]) -> str:
 class _Many:
     """A task for each line of standard input."""
 
-    def __init__(self, relay: Relay, submitter: Submitter, order: _Order, where: Call) -> None:
+    def __init__(self, relay: Relay, submitter: Submitter, order: _Order, where: RelayCall) -> None:
         self._relay = relay
         self._submitter = submitter
         self._order = order
@@ -271,7 +271,7 @@ class _Many:
             told = await _places(self._relay, tasks) if self._where.interrupted is None else ""
             await _interrupted(tasks, self._order, self._where, told)
             raise
-        return calling.REFUSED if self._refused else calling.FAILED if self._failed else 0
+        return relay_call.REFUSED if self._refused else relay_call.FAILED if self._failed else 0
 
     def _total(self) -> str:
         return f"{self._done} done, {self._failed} failed, {len(self._under_way)} in flight"
@@ -331,7 +331,7 @@ class _Many:
             self._refused += 1
             why = str(error)
         except ValueError as error:
-            raise End(f"line {job.index + 1}: {plain(str(error))}", calling.MISUSED) from None
+            raise ExitWithMessage(f"line {job.index + 1}: {plain(str(error))}", relay_call.MISUSED) from None
         if why:
             self._board.say(f"line {job.index + 1}: {plain(why)}")
         if line or not self._order.unordered:
@@ -353,7 +353,7 @@ async def _arguments() -> AsyncIterator[list[Any]]:
         try:
             args = _read(line)
         except ValueError as error:
-            raise End(f"line {number} is not JSON: {error}", calling.MISUSED) from None
+            raise ExitWithMessage(f"line {number} is not JSON: {error}", relay_call.MISUSED) from None
         if not isinstance(args, list):
-            raise End(f"line {number} is not a JSON array of arguments", calling.MISUSED)
+            raise ExitWithMessage(f"line {number} is not a JSON array of arguments", relay_call.MISUSED)
         yield args

@@ -7,13 +7,13 @@ import sys
 
 import click
 
-from watcher.cli.calling import MISUSED, channel_of, leave, seconds
 from watcher.cli.exposed import exposed
-from watcher.cli.streams import is_closed
-from watcher.cli.terminal import plain, say
-from watcher.errors import SettingError
-from watcher.permissions import issue, literally
-from watcher.tokens import asked, signing_secret
+from watcher.cli.relay_call import MISUSED, channel_of, leave, seconds
+from watcher.cli.terminal.rendering import plain, say
+from watcher.cli.terminal.streams import is_closed
+from watcher.core.errors import SettingError
+from watcher.core.permissions import issue, literally
+from watcher.core.tokens import asked, signing_secret
 
 __all__ = ["token"]
 

@@ -15,7 +15,6 @@ from anyio import to_thread
 from celery import Celery
 
 from watcher.cli.exposed import exposed_by_target
-from watcher.cli.listening import address_of, listen_nearby
 from watcher.cli.options import (
     app_option,
     configure_logging,
@@ -26,15 +25,16 @@ from watcher.cli.options import (
     say,
     say_once,
 )
-from watcher.cli.provide import provide_redis
+from watcher.cli.port import address_of, listen_nearby
 from watcher.cli.running import Ending, leave_quietly, run, until_signalled
 from watcher.cli.serve import announce
-from watcher.cli.worker import Worker, WorkerOptions
-from watcher.configured import journal_target
-from watcher.errors import WatcherError
-from watcher.guarded import Guarded
-from watcher.settings import Settings, setting
-from watcher.target import Target
+from watcher.core.errors import WatcherError
+from watcher.core.settings import Settings, setting
+from watcher.dev.child import ChildProcess
+from watcher.dev.provide import provide_redis
+from watcher.dev.worker import Worker, WorkerOptions
+from watcher.journal.configured import journal_target
+from watcher.journal.connect import Target
 
 __all__ = ["up"]
 
@@ -80,7 +80,7 @@ def up(
         settings = load_settings(options, insecure=insecure)
         celery = load_app(app)
         sock = stack.enter_context(_listen(settings))
-        servers = provide_redis(settings, celery, data, stack)
+        servers = provide_redis(settings, celery, data, stack, say)
         settings = load_settings(options, insecure=insecure)  # again: the journal may be in an embedded server now
         target = journal_target(settings, celery)
         for line in exposed_by_target(target):
@@ -111,20 +111,20 @@ async def _supervise(
     *,
     sock: socket.socket,
     worker: Worker,
-    servers: Sequence[Guarded],
+    servers: Sequence[ChildProcess],
 ) -> None:
     """Run the relay beside the worker until a signal, or until one of them fails.
 
     :raises ChildEnded: worker or embedded server has left by itself.
     :raises RedisUnreachable: the relay finds no Redis at its start.
     """
-    from watcher.relay import service  # noqa: PLC0415 - only now is it needed, and it takes a while
+    from watcher.relay import server  # noqa: PLC0415 - only now is it needed, and it takes a while
 
     failures: list[str] = []
     relay_ready = anyio.Event()
     relay = anyio.CancelScope()
 
-    async def watch(child: Guarded, name: str) -> None:
+    async def watch(child: ChildProcess, name: str) -> None:
         code = await to_thread.run_sync(child.wait, abandon_on_cancel=True)
         if not end.asked.is_set():
             failures.append(f"the {name} has ended by itself, with exit code {code}; what it said last is above")
@@ -132,12 +132,12 @@ async def _supervise(
 
     async with until_signalled() as end, anyio.create_task_group() as group:
         group.start_soon(watch, worker, "worker")
-        for server in servers:
-            group.start_soon(watch, server, "embedded Valkey")
+        for valkey in servers:
+            group.start_soon(watch, valkey, "embedded Valkey")
         group.start_soon(_announce, relay_ready, worker, address_of(sock, settings))
         group.start_soon(_stop, end, worker, relay)
         with relay:
-            await service.serve(settings, app=app, redis=target, sock=sock, started=relay_ready.set, stop=end.asked)
+            await server.serve(settings, app=app, redis=target, sock=sock, started=relay_ready.set, stop=end.asked)
         await to_thread.run_sync(worker.close)
         group.cancel_scope.cancel()
     if failures:

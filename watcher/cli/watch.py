@@ -11,13 +11,13 @@ import sys
 import anyio
 import click
 
-from watcher.cli import calling
-from watcher.cli.calling import Call, calling_options, channel_of
-from watcher.cli.live import Board
-from watcher.cli.streams import OutputLost
-from watcher.cli.terminal import json_line, one_line, plain, say
+from watcher.cli import relay_call
+from watcher.cli.relay_call import RelayCall, calling_options, channel_of
+from watcher.cli.terminal.live import Board
+from watcher.cli.terminal.rendering import json_line, one_line, plain, say
+from watcher.cli.terminal.streams import OutputLost
 from watcher.client import EventsLost, Relay, TaskEvent
-from watcher.client.told import standing
+from watcher.client.models import standing
 
 __all__ = ["watch"]
 
@@ -45,8 +45,8 @@ def watch(
     """
     names = [channel_of(name) for name in channels] or ["tasks"]
     position = _position(since)
-    where = Call(url, token, timeout)
-    calling.call(where, lambda relay: _watch(relay, names, position, where, as_json=as_json))
+    where = RelayCall(url, token, timeout)
+    relay_call.call(where, lambda relay: _watch(relay, names, position, where, as_json=as_json))
 
 
 def _position(text: str | None) -> tuple[str, int] | None:
@@ -58,7 +58,9 @@ def _position(text: str | None) -> tuple[str, int] | None:
     return epoch, int(offset)
 
 
-async def _watch(relay: Relay, names: list[str], since: tuple[str, int] | None, where: Call, *, as_json: bool) -> int:
+async def _watch(
+    relay: Relay, names: list[str], since: tuple[str, int] | None, where: RelayCall, *, as_json: bool
+) -> int:
     seen: dict[str, TaskEvent] = {}
     try:
         return await _follow(relay, names, since, seen, as_json=as_json)
@@ -89,7 +91,7 @@ async def _follow(
                 if event.channel in names and event.channel.startswith("task:") and not event.data.get("late"):
                     seen[event.channel] = event
                 if event.ends and event.state not in _WELL:
-                    code = calling.FAILED
+                    code = relay_call.FAILED
                 reports = event.state == "PROGRESS" and event.reason is None
                 if as_json:
                     board.write(json_line(event))

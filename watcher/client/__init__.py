@@ -16,11 +16,11 @@ from watcher.client.errors import (
     TaskRevoked,
     TokenRefused,
 )
+from watcher.client.models import Snapshot, TaskEvent
 from watcher.client.relay import Relay, Submitter, connect
 from watcher.client.sync import SyncRelay, SyncTask, connect_sync
-from watcher.client.tasks import Options, Task
-from watcher.client.told import Snapshot, TaskEvent
-from watcher.client.watching import Watch
+from watcher.client.task import Options, Task
+from watcher.client.watch import Watch
 
 __all__ = [
     "EventsLost",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from watcher.errors import WatcherError
+from watcher.core.errors import WatcherError
 
 __all__ = [
     "EventsLost",

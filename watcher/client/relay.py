@@ -17,16 +17,16 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from watcher.centrifuge.client_messages import ALL_KEPT, ChannelPosition, backoff, socket_url
 from watcher.client import tls
-from watcher.client.channels import Channels
+from watcher.client.connection import RelayConnection, Token
 from watcher.client.errors import EventsLost, RelayClosed, RelayUnavailable
-from watcher.client.link import Link, Token
-from watcher.client.mapping import pipeline
-from watcher.client.protocol import ALL_KEPT, Position, backoff, socket_url
-from watcher.client.tasks import Options, Task, submission
-from watcher.client.told import Snapshot
-from watcher.client.waiting import Known
-from watcher.client.watching import Watch
+from watcher.client.models import Snapshot
+from watcher.client.pipeline import pipeline
+from watcher.client.subscriptions import ClientSubscriptions
+from watcher.client.task import Options, Task, submission
+from watcher.client.wait import KnownTask
+from watcher.client.watch import Watch
 
 __all__ = ["DEFAULT_URL", "Connecting", "Relay", "Submitter", "connect"]
 
@@ -143,8 +143,8 @@ class Relay(Submitter):
     def __init__(self, url: str, token: Token, group: TaskGroup, tls: SSLContext | None = None) -> None:
         super().__init__(self, Options())
         self.group = group
-        self._link = Link(url, token, self, tls)
-        self.channels = Channels(self._link, self._later)
+        self._link = RelayConnection(url, token, self, tls)
+        self.channels = ClientSubscriptions(self._link, self._later)
         self.connected, self.lost = self.channels.connected, self.channels.lost
         self.pushed, self.over = self.channels.pushed, self.channels.over
 
@@ -154,7 +154,7 @@ class Relay(Submitter):
         body = submission(name, args, kwargs, {**options.as_json(), "task_id": identity})
         answer = msgspec.json.decode(await self._submit(body), type=_Submitted)
         # Of a task that was there before, events may stand before that place.
-        sent = None if answer.existing else Position(answer.epoch, answer.offset)
+        sent = None if answer.existing else ChannelPosition(answer.epoch, answer.offset)
         return Task(self, answer.id, name, sent=sent, token=answer.token)
 
     async def _submit(self, body: bytes) -> bytes:
@@ -189,7 +189,7 @@ class Relay(Submitter):
         if not channels:
             raise ValueError("watch() takes at least one channel, for example 'tasks'")
         if since is not None or not all(name.startswith("task:") for name in channels):
-            return Watch(self.channels, channels, Position(*since) if since else None, on_gap=on_gap)
+            return Watch(self.channels, channels, ChannelPosition(*since) if since else None, on_gap=on_gap)
         return Watch(self.channels, channels, ALL_KEPT, on_gap=on_gap)
 
     async def get(self, identity: str, /) -> Snapshot | None:
@@ -198,7 +198,7 @@ class Relay(Submitter):
         :raises RelayError: the relay can't tell.
         """
         answer = await self._link.call("get", msgspec.json.encode({"id": identity}))
-        task = bytes(msgspec.json.decode(answer, type=Known).task)
+        task = bytes(msgspec.json.decode(answer, type=KnownTask).task)
         return None if task == b"null" else Snapshot(task)
 
     async def revoke(self, identity: str, /, *, terminate: bool = False) -> None:

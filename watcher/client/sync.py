@@ -12,11 +12,11 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from watcher.client.connection import Token
 from watcher.client.errors import EventsLost, RelayClosed
-from watcher.client.link import Token
+from watcher.client.models import Snapshot, TaskEvent
 from watcher.client.relay import Connecting, Relay, Submitter, connect
-from watcher.client.tasks import Task
-from watcher.client.told import Snapshot, TaskEvent
+from watcher.client.task import Task
 
 __all__ = ["SyncRelay", "SyncSubmitter", "SyncTask", "connect_sync"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from watcher.client.errors import ResultUnavailable
-from watcher.errors import WatcherError
+from watcher.core.errors import WatcherError
 
 __all__ = ["RedisRefused", "ResultUnreadable", "ResultsClosed"]
 

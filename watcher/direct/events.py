@@ -14,15 +14,15 @@ from typing import Final, Self
 
 import anyio
 
-from watcher.client.told import TaskEvent
-from watcher.direct.lookup import Look, Peek, peek
-from watcher.direct.reading import of_this_life
-from watcher.direct.tasks import Tasks
+from watcher.client.models import TaskEvent
+from watcher.core.errors import WatcherError
+from watcher.core.event import Event, InvalidEvent, decode, encode, is_final
+from watcher.direct.lookup import JournalPeek, LookupResult, peek
+from watcher.direct.outcome import of_this_life
+from watcher.direct.registry import WaitRegistry
 from watcher.direct.waits import ending
-from watcher.errors import WatcherError
-from watcher.event import Event, InvalidEvent, decode, encode, is_final
-from watcher.stored import event_of
-from watcher.worker.policy import Policy
+from watcher.rendering.policy import Policy
+from watcher.rendering.result_backend import event_of
 
 __all__ = ["Events"]
 
@@ -39,7 +39,7 @@ class _Inbox:
 
     wants_lines = True
 
-    def __init__(self, identity: str, tasks: Tasks, policy: Policy, since: tuple[str, int] | None) -> None:
+    def __init__(self, identity: str, tasks: WaitRegistry, policy: Policy, since: tuple[str, int] | None) -> None:
         self.id = identity
         self._tasks = tasks
         self._policy = policy
@@ -58,7 +58,7 @@ class _Inbox:
 
     # From the tasks.
 
-    def on_event(self, epoch: str, offset: int, line: bytes, told: Peek) -> bool:
+    def on_event(self, epoch: str, offset: int, line: bytes, told: JournalPeek) -> bool:
         self._turn(epoch)
         self._note(told)
         if len(self._items) >= _WAITING:
@@ -68,7 +68,7 @@ class _Inbox:
             self.stirred.set()
         return False
 
-    def on_look(self, identity: str, look: Look) -> bool:
+    def on_look(self, identity: str, look: LookupResult) -> bool:
         self._keep(of_this_life(look))
         if look.ended:
             self._standing = look.standing
@@ -100,7 +100,7 @@ class _Inbox:
             self._items.clear()
             self._epoch, self._floor = epoch, 0
 
-    def _note(self, told: Peek) -> None:
+    def _note(self, told: JournalPeek) -> None:
         if told.source == "signal" and told.state != "PENDING":
             self._worker_tells = True
 
@@ -124,7 +124,7 @@ class _Inbox:
             self._due = anyio.current_time() + (_PATIENCE if self._worker_tells else _NO_PLUGIN)
             self.stirred.set()
 
-    def _is_double(self, line: bytes, told: Peek) -> bool:
+    def _is_double(self, line: bytes, told: JournalPeek) -> bool:
         """Whether a relay tells of what was told from the backend here."""
         return told.source == "backend" and self._said is not None and self._said == _shown_line(line)
 
@@ -174,7 +174,9 @@ class Events:
     :param since: ``(epoch, offset)`` of an event that was seen: go on after it.
     """
 
-    def __init__(self, identity: str, tasks: Tasks, policy: Policy, since: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, identity: str, tasks: WaitRegistry, policy: Policy, since: tuple[str, int] | None = None
+    ) -> None:
         self._inbox = _Inbox(identity, tasks, policy, since)
         self._tasks = tasks
         self._ended = False

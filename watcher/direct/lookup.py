@@ -15,14 +15,14 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from watcher.direct.line import REFUSALS, backoff
-from watcher.entries import entries
-from watcher.event import is_final
-from watcher.journal import SECRET_LENGTH, Journal, entry, open_lines
-from watcher.order import rank
-from watcher.scripts import KNOWN
+from watcher.core.event import is_final
+from watcher.core.order import rank
+from watcher.direct.pubsub_connection import REFUSALS, backoff
+from watcher.journal.layout import SECRET_LENGTH, Journal, entry, open_lines
+from watcher.journal.reader import entries
+from watcher.journal.scripts import KNOWN
 
-__all__ = ["NOTHING", "Batches", "Live", "Look", "Lookup", "Past", "Peek", "peek"]
+__all__ = ["NOTHING", "JournalPeek", "JournalSearch", "LiveFilter", "Lookup", "LookupBatches", "LookupResult", "peek"]
 
 logger = logging.getLogger("watcher.direct")
 
@@ -31,7 +31,7 @@ _KNOWN: Final = hashlib.sha1(KNOWN.encode(), usedforsecurity=False).hexdigest()
 _RANKS: Final = range(rank("RETRY") + 1)
 
 
-class Peek(msgspec.Struct, frozen=True):
+class JournalPeek(msgspec.Struct, frozen=True):
     """As much of an event as says whose it is, whether it ends its task, and where that is if not."""
 
     id: str
@@ -49,11 +49,11 @@ class Peek(msgspec.Struct, frozen=True):
         return is_final(self.state) and not self.late
 
 
-class Look(NamedTuple):
+class LookupResult(NamedTuple):
     """What was found of one task.
 
     :param stored: what the result backend has, as it is; None where there is nothing.
-    :param standing: of its current state in the journal, as :func:`watcher.order.standing` has it; empty where the
+    :param standing: of its current state in the journal, as :func:`watcher.core.order.standing` has it; empty where the
         journal doesn't know it.
     :param epoch: of the journal, and ``lines``, with their offsets: its newest events of each rank, while it has not
         ended. Only where they were asked for.
@@ -75,7 +75,7 @@ class Look(NamedTuple):
         return is_final(self.state)
 
 
-class Live(NamedTuple):
+class LiveFilter(NamedTuple):
     """What is believed on the live channel: what has a code by ``secret``, of ``epoch`` and beyond ``offset``.
 
     Whoever listens there may say again what he has heard, with other lines: of a place that is in the stream already.
@@ -87,10 +87,10 @@ class Live(NamedTuple):
 
 
 #: Nothing is: each event is a reason to look its task up.
-NOTHING: Final = Live(b"", "", 0)
+NOTHING: Final = LiveFilter(b"", "", 0)
 
 
-class Batches:
+class LookupBatches:
     """Names that are to be carried somewhere: one batch at a time, which grows while there is much to do.
 
     :param carry: carries some; what it raises for reasons of Redis is tried again, with the same names.
@@ -157,7 +157,7 @@ class Lookup:
         found: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
         return list(found)
 
-    async def live(self) -> Live:
+    async def live(self) -> LiveFilter:
         """By what the journal's live channel is believed from now on; its secret is made where there is none."""
         key = self._journal.live_secret
         for _ in range(2):
@@ -169,12 +169,12 @@ class Lookup:
                 break
             if values[0] is not None:
                 last = entry(newest[0]) if newest else None
-                return Live(values[0], last.epoch if last else "", last.last if last else 0)
+                return LiveFilter(values[0], last.epoch if last else "", last.last if last else 0)
             with suppress(ResponseError):  # full, a replica, no right to
                 await self._redis.set(key, secrets.token_hex(SECRET_LENGTH // 2), nx=True)
         return NOTHING
 
-    async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, Look]:
+    async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, LookupResult]:
         """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""
         fields = [f"{each}:{identity}" for identity in with_lines for each in _RANKS]
         try:
@@ -183,13 +183,13 @@ class Lookup:
             await self._redis.script_load(KNOWN)
             found = await self._ask(identities, fields)
         epoch, values = found[3] if fields else (b"", [])
-        looks: dict[str, Look] = {}
+        looks: dict[str, LookupResult] = {}
         for each in found[:3]:
             for identity, standing in zip(identities, each, strict=True):
                 if standing is not None:
-                    looks[identity] = Look(None, standing.decode("ascii", "replace"))
+                    looks[identity] = LookupResult(None, standing.decode("ascii", "replace"))
         for index, identity in enumerate(with_lines):
-            look = looks.get(identity, Look(None))
+            look = looks.get(identity, LookupResult(None))
             lines = open_lines(values[len(_RANKS) * index : len(_RANKS) * (index + 1)])
             looks[identity] = look._replace(epoch=epoch.decode("ascii"), lines=lines)
         return looks
@@ -206,7 +206,7 @@ class Lookup:
         return found
 
 
-class Past:
+class JournalSearch:
     """Searches the journal for the events of tasks that have ended, from the newest one backwards."""
 
     def __init__(self, redis: Redis, journal: Journal) -> None:
@@ -237,9 +237,9 @@ class Past:
         return newest, {identity: lines[::-1] for identity, lines in found.items()}
 
 
-def peek(line: bytes) -> Peek | None:
+def peek(line: bytes) -> JournalPeek | None:
     """A look into an event; None where it is none."""
     try:
-        return msgspec.json.decode(line, type=Peek)
+        return msgspec.json.decode(line, type=JournalPeek)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

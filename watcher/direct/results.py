@@ -14,24 +14,24 @@ import anyio
 from celery import Celery
 from celery.result import AsyncResult, ResultSet
 
-from watcher.configured import backend_target, journal_target
+from watcher.core.errors import SettingError
+from watcher.core.settings import Settings
+from watcher.core.tokens import identity_of
 from watcher.direct.errors import ResultsClosed
 from watcher.direct.events import Events
-from watcher.direct.given import Many, One, leaves
-from watcher.direct.reading import AppReader, JsonReader, Outcome, Reader
-from watcher.direct.tasks import Tasks
+from watcher.direct.outcome import AppReader, JsonReader, Outcome, Reader
+from watcher.direct.registry import WaitRegistry
+from watcher.direct.targets import Many, One, leaves
 from watcher.direct.waits import Waits
-from watcher.errors import SettingError
-from watcher.journal import Journal
-from watcher.listening import reach, soon_failing
-from watcher.settings import Settings
-from watcher.target import Target
-from watcher.tokens import identity_of
+from watcher.journal.configured import backend_target, journal_target
+from watcher.journal.connect import Target
+from watcher.journal.layout import Journal
+from watcher.journal.pubsub import reach, soon_failing
+from watcher.rendering.policy import Policy
+from watcher.rendering.values import Rendering
 from watcher.worker import redact_hook
-from watcher.worker.policy import Policy
-from watcher.worker.values import Rendering
 
-__all__ = ["Opening", "Results", "results"]
+__all__ = ["OpeningResults", "Results", "results"]
 
 logger = logging.getLogger("watcher.direct")
 
@@ -49,7 +49,7 @@ class Results:
     It belongs to the event loop that it was made in.
     """
 
-    def __init__(self, tasks: Tasks, reader: Reader, policy: Policy) -> None:
+    def __init__(self, tasks: WaitRegistry, reader: Reader, policy: Policy) -> None:
         self._tasks = tasks
         self._reader = reader
         self._policy = policy
@@ -165,7 +165,7 @@ class Results:
         self._tasks.close(ResultsClosed("the results block was left"))
 
 
-class Opening:
+class OpeningResults:
     """What :func:`results` returns: an async context manager, to be used once."""
 
     def __init__(
@@ -197,7 +197,7 @@ class Opening:
             if self._redis != self._stored:
                 redis = await exits.enter_async_context(soon_failing(self._redis))
                 apart = self._redis.server != self._stored.server
-            tasks = Tasks(stored, self._prefix, redis, self._journal, apart=apart)
+            tasks = WaitRegistry(stored, self._prefix, redis, self._journal, apart=apart)
             self._group = await anyio.create_task_group().__aenter__()
             tasks.start(self._group)
             self._exits = exits.pop_all()
@@ -218,7 +218,7 @@ class Opening:
                 await self._group.__aexit__(None, None, None)
 
 
-def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Opening:
+def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> OpeningResults:
     """Results and events straight from Redis, without a relay: ``async with watcher.results(app) as results``.
 
     It takes one subscriber connection, and up to three for looking up, whatever the number of waits, and no thread; a
@@ -237,7 +237,7 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
     if isinstance(app_or_url, str):
         stored = Target.of(app_or_url, "results(url)")
         redis = Target.of(settings.redis_url, "WATCHER_REDIS_URL") if settings.redis_url else stored
-        return Opening(
+        return OpeningResults(
             stored=stored,
             prefix=f"{_global(global_keyprefix)}{_PREFIX}",
             redis=redis,
@@ -254,7 +254,7 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
         raise SettingError("result_backend", shown, "watcher.results() needs one Redis: redis://…")
     backend: Any = app_or_url.backend
     redis = journal_target(settings, app_or_url)
-    return Opening(
+    return OpeningResults(
         stored=found,
         prefix=bytes(backend.task_keyprefix).decode(),
         redis=redis,

@@ -10,15 +10,15 @@ from typing import Any
 import anyio
 from celery.result import AsyncResult, EagerResult
 
-from watcher.client.told import TaskEvent, standing
-from watcher.direct.given import One, ancestors
-from watcher.direct.lookup import Look, Peek, peek
-from watcher.direct.reading import Outcome, Reader, of_this_life
-from watcher.direct.tasks import Tasks
-from watcher.errors import WatcherError
-from watcher.event import Event, encode
-from watcher.order import parse
-from watcher.tokens import identity_of
+from watcher.client.models import TaskEvent, standing
+from watcher.core.errors import WatcherError
+from watcher.core.event import Event, encode
+from watcher.core.order import parse
+from watcher.core.tokens import identity_of
+from watcher.direct.lookup import JournalPeek, LookupResult, peek
+from watcher.direct.outcome import Outcome, Reader, of_this_life
+from watcher.direct.registry import WaitRegistry
+from watcher.direct.targets import One, ancestors
 
 __all__ = ["Waits", "ending"]
 
@@ -26,7 +26,7 @@ __all__ = ["Waits", "ending"]
 class Waits:
     """The ends of some tasks, as they come. Whoever makes it has to :meth:`leave`."""
 
-    def __init__(self, tasks: Tasks, reader: Reader, given: Iterable[One]) -> None:
+    def __init__(self, tasks: WaitRegistry, reader: Reader, given: Iterable[One]) -> None:
         self._done: deque[tuple[int, Outcome]] = deque()
         self._stirred = anyio.Event()
         self._waiting: dict[_Wait, None] = {}
@@ -87,7 +87,7 @@ class _Wait:
 
     wants_lines = False
 
-    def __init__(self, waits: Waits, tasks: Tasks, reader: Reader, index: int, given: One) -> None:
+    def __init__(self, waits: Waits, tasks: WaitRegistry, reader: Reader, index: int, given: One) -> None:
         self._waits = waits
         self._tasks = tasks
         self._reader = reader
@@ -97,7 +97,7 @@ class _Wait:
         self._ancestors = ancestors(given)
         self.index = index
         self.id = identity_of(given)
-        self.last: Peek | None = None  # the plugin's, where it tells
+        self.last: JournalPeek | None = None  # the plugin's, where it tells
 
     def join(self) -> None:
         for identity in (self.id, *self._ancestors):
@@ -107,7 +107,7 @@ class _Wait:
         for identity in (self.id, *self._ancestors):
             self._tasks.leave(identity, self)
 
-    def on_event(self, epoch: str, offset: int, line: bytes, told: Peek) -> bool:
+    def on_event(self, epoch: str, offset: int, line: bytes, told: JournalPeek) -> bool:
         if told.id == self.id and not told.late:
             self.last = told
         if told.ends:
@@ -115,9 +115,9 @@ class _Wait:
             self._told = {**(self._told or {}), told.id: TaskEvent(f"task:{told.id}", epoch, offset, line)}
         return told.ends
 
-    def on_look(self, identity: str, look: Look) -> bool:
+    def on_look(self, identity: str, look: LookupResult) -> bool:
         if look.state and self.last is None and identity == self.id:
-            self.last = Peek(identity, look.state)
+            self.last = JournalPeek(identity, look.state)
         stored = of_this_life(look)
         outcome = self._reader.stored(identity, stored) if stored is not None else None
         if outcome is not None:

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 from celery import signals as celery_signals  # our own module of that name becomes an attribute of this package
 from celery.app import app_or_default
 
-from watcher.configured import journal_target
-from watcher.errors import SettingError
-from watcher.journal import Journal
-from watcher.settings import Settings
-from watcher.worker.concurrency import threads_run
-from watcher.worker.policy import Policy
-from watcher.worker.presence import Presence
-from watcher.worker.publisher import Publisher, ends_orderly
-from watcher.worker.signals import Reporter
-from watcher.worker.tagging import put_by_plugin, tags
-from watcher.worker.values import Rendering
+from watcher.core.errors import SettingError
+from watcher.core.settings import Settings
+from watcher.journal.configured import journal_target
+from watcher.journal.layout import Journal
+from watcher.rendering.policy import Policy
+from watcher.rendering.tagging import put_by_plugin, tags
+from watcher.rendering.values import Rendering
+from watcher.worker.heartbeat import Heartbeat
+from watcher.worker.hooks.signals import SignalHandlers
+from watcher.worker.publish.concurrency import threads_run
+from watcher.worker.publish.publisher import Publisher, ends_orderly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery
 
-    from watcher.event import Event
-    from watcher.redact import Hook
+    from watcher.core.event import Event
+    from watcher.core.redact import Hook
 
 __all__ = ["install", "redact_hook", "silence", "tags"]
 
@@ -47,9 +47,9 @@ class _Plugin:
         self._settings = settings
         self._publisher: Publisher | None = None
         self._made: dict[str, Publisher] = {}
-        self._presence: Presence | None = None
+        self._presence: Heartbeat | None = None
         self._off = False
-        self._reporter = Reporter(app, self.publish, Policy(app, Rendering.of(settings), _redact))
+        self._reporter = SignalHandlers(app, self.publish, Policy(app, Rendering.of(settings), _redact))
 
     def connect(self) -> None:
         self._reporter.connect()
@@ -97,7 +97,7 @@ class _Plugin:
         """The worker takes tasks now: from here on relays know whether it is there."""
         if self._publisher is not None and threads_run():
             incarnation = self._reporter.runs.incarnation
-            self._presence = Presence(self._target, self._journal, str(sender.hostname), incarnation)
+            self._presence = Heartbeat(self._target, self._journal, str(sender.hostname), incarnation)
 
     def finish(self, **_: Any) -> None:
         if self._presence is not None:

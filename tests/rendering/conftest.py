@@ -1,0 +1,5 @@
+"""Where processes of these tests find broker, result backend and journal."""
+
+from tests.worker.conftest import env
+
+__all__ = ["env"]

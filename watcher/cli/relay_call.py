@@ -1,0 +1,168 @@
+"""What the commands that call a relay share: where it is, how long to wait, and how they end."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn, ParamSpec, TypeVar
+
+import anyio
+import click
+
+from watcher.cli.exposed import exposed
+from watcher.cli.hiding import hide
+from watcher.cli.running import run
+from watcher.cli.terminal.rendering import plain, say
+from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
+from watcher.client.tls import CA, CERT, KEY
+
+__all__ = ["ExitWithMessage", "RelayCall", "call", "calling_options", "channel_of", "leave", "seconds"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILED: Final = 1
+MISUSED: Final = 2
+UNREACHABLE: Final = 3
+REFUSED: Final = 4
+TIMED_OUT: Final = 124
+#: Ten of them, in seconds.
+_YEARS: Final = 10 * 365 * 86400
+
+_NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
+
+
+class ExitWithMessage(Exception):
+    """Ends the program with a line on standard error and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def seconds(least: float) -> Callable[[str | float], float]:
+    """An option's type: a number of seconds, from ``least`` to ten years; click's own ranges take NaN for one."""
+
+    def convert(value: str | float) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= _YEARS:
+            raise click.BadParameter(f"{value!r} is not a number of seconds from {least:g} to {_YEARS}")
+        return number
+
+    return convert
+
+
+@dataclass(slots=True)
+class RelayCall:
+    """Where the relay is, and how long to wait; ``interrupted`` once a signal has asked for an end."""
+
+    url: str | None
+    token: str | None
+    timeout: float | None
+    interrupted: signal.Signals | None = None
+
+
+def calling_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--url``, ``--token``, ``--timeout``, and how a relay that speaks TLS is met."""
+    for option in (
+        _variable("--key", KEY, "Its key, where that is in a file of its own."),
+        _variable("--cert", CERT, "Certificate in PEM that is shown to a relay that wants one."),
+        _variable("--ca", CA, "Authorities in PEM that are trusted in place of the system's."),
+        click.option("--timeout", type=seconds(0.001), metavar="S",
+                     help="Give up after so many seconds, with exit code 124; tasks run on."),
+        click.option("--token", metavar="TOKEN", help="Token, where the relay wants one.  [WATCHER_TOKEN]"),
+        click.option("--url", metavar="URL", help="Where the relay is.  [WATCHER_URL; default: http://127.0.0.1:5556]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _variable(option: str, variable: str, text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """An option that stands for a variable, where :func:`watcher.connect` finds it."""
+
+    def put(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            os.environ[variable] = value
+
+    return click.option(option, metavar="FILE", expose_value=False, callback=put, help=f"{text}  [{variable}]")
+
+
+def channel_of(name: str) -> str:
+    """The channel that an argument means; a bare id is a task's.
+
+    :raises click.BadParameter: before its colon is no namespace: a misspelled one would be waited for as a task's id.
+    """
+    if name == "tasks" or name.startswith(_NAMESPACES):
+        return name
+    namespace, colon, _ = name.partition(":")
+    if colon:
+        accepted = ", ".join(f"{known}…" for known in _NAMESPACES)
+        told = f"{plain(name)!r}: there are no channels {plain(namespace)}:…; accepted are {accepted}, tasks"
+        raise click.BadParameter(f"{told}, and a task's id (if it has a colon, as task:{plain(name)})")
+    return f"task:{name}"
+
+
+def call(options: RelayCall, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
+    """Connect, carry out ``main``, and leave with the exit code that it returns.
+
+    A signal cancels ``main``; it finds ``options.interrupted`` set then.
+    """
+    hide({"WATCHER_TOKEN": ("--token", options.token)})
+    logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
+    key, cert = os.environ.get(KEY), os.environ.get(CERT)
+    for line in exposed(KEY if key else CERT, key or cert):  # without a key of its own, it is in the certificate's file
+        say(plain(line))
+    try:
+        code = run(functools.partial(_main, options, main))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except TimeoutError:
+        leave(f"not done within {options.timeout:g} s", TIMED_OUT)
+    except ExitWithMessage as end:
+        leave(str(end), end.code)
+    except (RelayUnreachable, RelayUnavailable) as error:
+        leave(str(error), UNREACHABLE)
+    except (RelayRefused, TaskLost) as error:
+        leave(str(error), REFUSED)
+    except ValueError as error:
+        leave(str(error), MISUSED)
+    sys.exit(code)
+
+
+async def _main(options: RelayCall, main: Callable[[Relay], Awaitable[int]]) -> int:
+    code = 0
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def listen() -> None:
+                async for number in signals:
+                    options.interrupted = number
+                    (working if relay is not None else group.cancel_scope).cancel()
+
+            # Within the connection, which outlives it: a task may yet have to be revoked, or asked for.
+            relay, working = None, anyio.CancelScope()
+            group.start_soon(listen)
+            with anyio.fail_after(options.timeout) as clock:
+                async with connect(options.url, token=options.token) as relay:
+                    working.deadline, clock.deadline = clock.deadline, math.inf
+                    with working:
+                        code = await main(relay)
+                    if working.cancelled_caught and options.interrupted is None:
+                        raise TimeoutError
+            group.cancel_scope.cancel()
+    return 128 + options.interrupted if options.interrupted else code
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """Say why, and end the program with this exit code."""
+    say(plain(message))
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The terminal: streams as they may be, lines, bars and the live view."""

@@ -1,0 +1,340 @@
+"""One change of one task's state: its fields, its JSON, its channels, and the fold of many of them to a task.
+
+This module is the project's vocabulary and does no I/O. An :class:`Event` is made once, in the process where the change
+happened, encoded to one line of JSON there, and from then on travels as those bytes. Whoever needs to know more than
+the bytes decodes the event (under a microsecond, values left alone), and folds events to a :class:`Task`.
+
+Which event tells a task's state is decided once, by the journal's script and the rules of :mod:`watcher.core.order`.
+The others are marked ``late``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from watcher.core.order import RANKS
+
+__all__ = [
+    "CHANNEL_LIMIT",
+    "FINAL_STATES",
+    "REPR_LIMIT",
+    "TRACEBACK_LIMIT",
+    "Event",
+    "ExceptionInfo",
+    "InvalidEvent",
+    "Reason",
+    "Reserved",
+    "Task",
+    "decode",
+    "encode",
+    "fold",
+    "is_final",
+    "task_of",
+    "weight",
+]
+
+#: Longest name of a channel that can be watched, in characters, as in Centrifugo.
+CHANNEL_LIMIT: Final = 255
+#: Texts that stand for values (argsrepr, result repr, exception message) are cut here, in characters.
+REPR_LIMIT: Final = 1024
+#: A traceback keeps this many of its last characters: the end names the error.
+TRACEBACK_LIMIT: Final = 16384
+
+Reason: TypeAlias = Literal[
+    "expired",
+    "revoked",
+    "terminated",
+    "worker_lost",
+    "time_limit",
+    "not_sent",
+    "backend_lost",
+    "undecodable",
+    "invalid",
+]
+
+FINAL_STATES: Final = frozenset(state for state, value in RANKS.items() if value > RANKS["RETRY"])
+
+
+# What can be a moment (Unix seconds up to the year 9999), a duration, a count of tries, a size in bytes. Whoever reads
+# an event, in whatever language, has numbers and a calendar that can hold it.
+_Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
+_Duration = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+_Tries = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Size = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+_Run = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class InvalidEvent(ValueError):
+    """Bytes that are not one line of JSON with the fields of an event."""
+
+
+class ExceptionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a task raised. ``traceback`` is absent where Celery has none, as for a lost worker."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an event tells of a task, and a task is known by; docs/protocol.md gives the meaning of each field.
+
+    ``args``, ``kwargs``, ``result`` and ``meta`` hold JSON text as it will be sent, because the process that made the
+    value is the only one that must look inside; they are ``UNSET`` where absent, since ``null`` is a value.
+    """
+
+    id: str
+    state: str
+    timestamp: _Moment
+    source: Literal["signal", "backend"]
+    name: str | None = None
+    hostname: str | None = None
+    queue: str | None = None
+    retries: _Tries | None = None
+    sent: _Moment | None = None
+    run: _Run | None = None
+    redelivered: _Tries | None = None
+    eta: str | None = None
+    expires: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    args: Raw | UnsetType = UNSET
+    kwargs: Raw | UnsetType = UNSET
+    tags: tuple[str, ...] | None = None
+    runtime: _Duration | None = None
+    result: Raw | UnsetType = UNSET
+    result_repr: bool = False
+    result_size: _Size | None = None
+    exception: ExceptionInfo | None = None
+    meta: Raw | UnsetType = UNSET
+    meta_size: _Size | None = None
+    reason: Reason | None = None
+
+    def channels(self) -> list[str]:
+        """The channels that carry it, ``tasks`` excepted, which carries all."""
+        names = [f"task:{self.id}"]
+        if self.root_id:
+            names.append(f"root:{self.root_id}")
+        if self.group_id:
+            names.append(f"group:{self.group_id}")
+        if self.name:
+            names.append(f"name:{self.name}")
+        if self.tags:
+            names.extend(dict.fromkeys(f"tag:{tag}" for tag in self.tags))
+        return names
+
+
+class Event(_Told, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one task's state. ``late``: it stood behind the task's state when it arrived."""
+
+    late: bool = False
+
+
+class Reserved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run that a worker has received and not started, of a task whose state is another run's still."""
+
+    timestamp: _Moment
+    hostname: str | None = None
+    retries: _Tries | None = None
+    run: _Run | None = None
+
+
+class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one task: each field's current value, and when the current run entered each state.
+
+    ``times`` maps a state to the timestamp of its first entry in the current run. ``offset`` is that of the last event
+    folded in. ``reserved``: who has the next run, where one waits.
+    """
+
+    final: bool
+    offset: int
+    times: dict[str, float]
+    reserved: Reserved | None = None
+
+
+#: Fields that describe the task whatever its state: a later event that lacks one does not take it away.
+_LASTING: Final = (
+    "name", "hostname", "queue", "retries", "sent", "run", "redelivered", "eta", "expires", "root_id", "parent_id",
+    "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
+)  # fmt: skip
+#: Those of one run: another one has its own, or they are not known of it.
+_OF_THE_RUN: Final = ("hostname", "run", "redelivered")
+#: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
+_OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
+
+#: States whose events say when the task may run, and until when: what they leave out does not hold any more.
+_SCHEDULED: Final = frozenset({"PENDING", "RECEIVED", "RETRY"})
+# RETRY says when the next try may run: what a message of this one said is over.
+_LASTING_BUT_SCHEDULE: Final = tuple(name for name in _LASTING if name not in ("eta", "expires"))
+_OF_ALL_RUNS: Final = tuple(name for name in _LASTING_BUT_SCHEDULE if name not in _OF_THE_RUN)
+
+#: What an event weighs beside what a task gives it, in bytes.
+_WEIGHT: Final = 450
+
+_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(Event)
+
+
+def is_final(state: str) -> bool:
+    """Whether a task in ``state`` has ended: SUCCESS, FAILURE, REVOKED, REJECTED or IGNORED."""
+    return state in FINAL_STATES
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line of JSON, without a newline inside or at its end."""
+    line = _encoder.encode(event)
+    # JSON strings hold no raw newline, so one can only be white space inside a value that was passed through.
+    return line.replace(b"\n", b" ") if b"\n" in line else line
+
+
+def weight(event: Event) -> int:
+    """About how many bytes an event takes, in memory and as a line, without making that."""
+    size = _WEIGHT + len(event.id) + len(event.state) + len(event.name or "")
+    for part in (event.argsrepr, event.kwargsrepr, event.args, event.kwargs, event.result, event.meta):
+        if part:
+            size += len(part)
+    if event.exception is not None:
+        size += len(event.exception.message) + len(event.exception.traceback or "")
+    return size
+
+
+def decode(line: bytes) -> Event:
+    """The event that ``line`` holds; unknown fields are passed over.
+
+    msgspec skips what it isn't asked for without looking at its encoding, and one frame of invalid UTF-8 disconnects
+    each client that it is sent to (RFC 6455, 8.1): so the whole line is checked.
+
+    :raises InvalidEvent: the line is not the JSON of an event, or not UTF-8, or has a newline inside, or is nested too
+        deeply to be read, or a number in it is none that there can be.
+    """
+    try:
+        event = _event_decoder.decode(line)
+        line.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent(str(error)) from None
+    if b"\n" in line or b"\r" in line:
+        raise InvalidEvent("an event is one line")
+    return event
+
+
+def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
+    """Fold ``(offset, event)`` pairs, oldest first, to the task that they tell of.
+
+    None where there are none, or only late ones: those stand behind a state that is not among them.
+    """
+    task: Task | None = None
+    late = []
+    for offset, event in events:
+        if event.late:
+            late.append((offset, event))
+        else:
+            task = fold(task, event, offset)
+    if task is not None:
+        for offset, event in late:
+            task = fold(task, event, offset)
+    return task
+
+
+def fold(task: Task | None, event: Event, offset: int) -> Task:
+    """What is known of a task after one more event.
+
+    :param task: what was known, or None for the first event.
+    :param offset: the event's offset in the journal.
+    """
+    if task is None:
+        return _first(event, offset)
+    if event.late or offset < task.offset:
+        changes = {} if _of_another_life(task, event) else _completing(task, event)
+    elif _of_another_life(task, event):
+        return _first(event, offset)
+    else:
+        changes = _superseding(task, event)
+    return msgspec.structs.replace(task, **changes, offset=max(task.offset, offset))
+
+
+def _first(event: Event, offset: int) -> Task:
+    told = {name: getattr(event, name) for name in _Told.__struct_fields__}
+    return Task(**told, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
+
+
+def _of_another_life(task: Task, event: Event) -> bool:
+    return task.sent is not None and event.sent is not None and task.sent != event.sent
+
+
+def _of_another_run(task: Task | Reserved, event: Event) -> bool:
+    if (task.retries or 0) != (event.retries or 0):
+        return True
+    return task.run is not None and event.run is not None and task.run != event.run
+
+
+def _superseding(task: Task, event: Event) -> dict[str, Any]:
+    """What changes where ``event`` is the task's state from now on."""
+    changes: dict[str, Any] = {
+        "state": event.state,
+        "timestamp": event.timestamp,
+        "source": event.source,
+        "final": is_final(event.state),
+    }
+    for name in _LASTING:
+        value = getattr(event, name)
+        if value is not None and value is not UNSET:
+            changes[name] = value
+    for name in _OF_THE_STATE:
+        changes[name] = getattr(event, name)
+    if event.state in _SCHEDULED:
+        changes |= {"eta": event.eta, "expires": event.expires}
+    times = task.times
+    another_run = _of_another_run(task, event)
+    if another_run:
+        times = _times_before(task, event)
+        changes |= {name: getattr(event, name) for name in _OF_THE_RUN}
+    if another_run or event.meta is not UNSET or event.meta_size is not None:
+        changes |= {"meta": event.meta, "meta_size": event.meta_size}
+    if task.state == "RECEIVED" and _place(event) < _place(task):
+        changes["reserved"] = _reserved(task)
+    elif task.reserved is not None and not _of_another_run(task.reserved, event):
+        changes["reserved"] = None
+    return {**changes, "times": _entered(times, event)}
+
+
+def _place(told: Task | Event) -> tuple[int, int]:
+    return told.retries or 0, told.redelivered or 0
+
+
+def _reserved(told: Task | Event) -> Reserved:
+    return Reserved(timestamp=told.timestamp, hostname=told.hostname, retries=told.retries, run=told.run)
+
+
+def _times_before(task: Task, event: Event) -> dict[str, float]:
+    """What the times of a run begin with: when its try was sent, and when it was received."""
+    times = {}
+    if (task.retries or 0) == (event.retries or 0) and "PENDING" in task.times:
+        times["PENDING"] = task.times["PENDING"]
+    if task.reserved is not None and not _of_another_run(task.reserved, event):
+        times["RECEIVED"] = task.reserved.timestamp
+    return times
+
+
+def _entered(times: dict[str, float], event: Event) -> dict[str, float]:
+    return {**times, event.state: min(event.timestamp, times.get(event.state, event.timestamp))}
+
+
+def _completing(task: Task, event: Event) -> dict[str, Any]:
+    """What ``event``, which stands behind the task's state, tells that is not known yet."""
+    another_run = _of_another_run(task, event)
+    names = _OF_ALL_RUNS if another_run else _LASTING_BUT_SCHEDULE if task.state == "RETRY" else _LASTING
+    changes: dict[str, Any] = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
+    if not another_run:
+        return {**changes, "times": _entered(task.times, event)}
+    if event.state == "RECEIVED" and _place(event) > _place(task):
+        changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}
+    elif event.state != "RECEIVED" and task.reserved is not None and not _of_another_run(task.reserved, event):
+        changes["reserved"] = None  # it has begun, and changes nothing any more
+    return changes

@@ -1,0 +1,211 @@
+"""The keys that tokens may be signed with, and the reading of a token (JWT, RFC 7519). Pure.
+
+A key is good for one algorithm, and a token is only ever held against keys of the algorithm that it names. So a public
+key can't be taken for a secret (algorithm confusion), and ``none`` finds no key.
+
+Only who has a key should import this: PyJWT loads cryptography where that is installed, which takes megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+
+from watcher.core.errors import SettingError, TokenExpired, Unauthorized
+from watcher.core.permissions import END_OF_TIME
+from watcher.core.settings import LEEWAY, Settings, setting
+
+if TYPE_CHECKING:
+    from jwt.types import Options
+
+__all__ = ["Key", "Keyring", "public_keys", "signed"]
+
+#: Claims that are moments, in Unix seconds.
+_TIMES: Final = frozenset(("exp", "nbf", "iat"))
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+#: RFC 7518, 3.3: a key for RS256 has at least so many bits.
+_RSA_BITS: Final = 2048
+#: PyJWT takes texts, booleans and numbers without a bound for times: :func:`_see_the_time` looks at them.
+_OPTIONS: Final[Options] = {"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
+_EXTRA: Final = "it needs the package cryptography: pip install 'celery-watcher[crypto]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: ``algorithm`` is JOSE's name of the only one that it is used for.
+
+    :param kid: the name by which tokens ask for it, where it has one.
+    """
+
+    algorithm: str
+    material: Any = field(repr=False)
+    kid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """All that a relay holds tokens against.
+
+    :param audience: tokens must be for one of these, if there are any.
+    :param issuer: tokens must be from one of these, if there are any.
+    """
+
+    keys: tuple[Key, ...]
+    audience: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keyring | None:
+        """The keys that settings name; None makes a relay open. One that knows people only has a keyring without keys.
+
+        :param settings: ``public_key`` holds the text itself, not a path.
+        :raises SettingError: the public key is none.
+        """
+        secrets = (settings.secret, *settings.more_secrets)
+        keys = [Key("HS256", secret) for secret in secrets if secret is not None]
+        if settings.public_key is not None:
+            try:
+                keys += public_keys(settings.public_key)
+            except ValueError as error:
+                raise SettingError(setting("public_key").variable, "…", str(error)) from None
+        return cls(tuple(keys), settings.audience, settings.issuer) if settings.guarded else None
+
+    def read(self, token: str) -> dict[str, Any]:
+        """The claims of ``token``, which was signed with one of the keys, is for this relay, and has not ended.
+
+        :raises TokenExpired: its time is over.
+        :raises Unauthorized: it isn't valid.
+        """
+        try:
+            header = jwt.get_unverified_header(token)
+            candidates = self._candidates(header)
+            if not candidates or "crit" in header:  # RFC 7515, 4.1.11: what isn't understood must be refused
+                raise jwt.InvalidTokenError("no key is known for how it is signed")
+            claims = self._verified(token, candidates)
+            _see_the_time(claims)
+        # What is in a token may be nested without end, or a number of a million digits.
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
+            raise Unauthorized(f"the token is not valid: {_why(error)}") from None
+        return claims
+
+    def _candidates(self, header: Mapping[str, Any]) -> list[Key]:
+        """The keys that a token with this header may be signed with."""
+        kid = header.get("kid")
+        keys = [key for key in self.keys if key.algorithm == header.get("alg")]
+        if kid is None:
+            return keys
+        return [key for key in keys if key.kid == kid] or [key for key in keys if key.kid is None]
+
+    def _verified(self, token: str, candidates: list[Key]) -> dict[str, Any]:
+        wrong: jwt.PyJWTError = jwt.InvalidSignatureError("Signature verification failed")
+        for key in candidates:
+            try:
+                return jwt.decode(
+                    token, key.material, algorithms=[key.algorithm],
+                    audience=self.audience or None, issuer=self.issuer or None, options=_OPTIONS,
+                )  # fmt: skip
+            except jwt.InvalidSignatureError as error:
+                wrong = error
+        raise wrong
+
+
+def _see_the_time(claims: Mapping[str, Any]) -> None:
+    """See that a token's times are numbers (RFC 7519, 2), and that now lies between them.
+
+    :raises TokenExpired: it has ended. Unauthorized: it has not begun, or a time is none.
+    """
+    for name in _TIMES.intersection(claims):
+        moment = claims[name]
+        if not isinstance(moment, int | float) or isinstance(moment, bool):
+            raise Unauthorized(f"the token is not valid: {name} is to be a number of seconds")
+        if not (isinstance(moment, int) or math.isfinite(moment)) or abs(moment) >= END_OF_TIME:
+            raise Unauthorized(f"the token is not valid: {name} is to be a finite number of seconds below 2^53")
+    now = time.time()
+    if claims["exp"] <= now - LEEWAY:
+        raise TokenExpired("the token has expired")
+    for name in ("nbf", "iat"):
+        if claims.get(name, now) > now + LEEWAY:
+            raise Unauthorized(f"the token is not valid yet, by its {name}")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, jwt.InvalidAudienceError):
+        return "it is for another audience than WATCHER_AUDIENCE"
+    if isinstance(error, jwt.InvalidIssuerError):
+        return "it is from another issuer than WATCHER_ISSUER"
+    return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be read"
+
+
+def signed(claims: Mapping[str, Any], secret: str) -> str:
+    """A token with these claims, signed with HS256."""
+    return jwt.encode(dict(claims), secret, algorithm="HS256")
+
+
+def public_keys(text: str) -> list[Key]:
+    """The public keys of a text: PEM, one or several after another, or a JWK Set (RFC 7517), whose keys have names.
+
+    :raises ValueError: there is none in it, or one of a kind that isn't accepted; says what is.
+    """
+    if not jwt.algorithms.has_crypto:
+        raise ValueError(_EXTRA)
+    found = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+    if not found:
+        raise ValueError("public keys in PEM or a JWK Set, or the path of a file that holds some")
+    return found
+
+
+def _from_pem(text: str) -> Iterator[Key]:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - an extra
+
+    # A variable that was written on one line has the two characters \n for each newline.
+    for block in _PEM.finditer(text.replace("\\n", "\n")):
+        if "PRIVATE" in block[1]:
+            raise ValueError("that is a private key: the relay is to have the public one only")
+        try:
+            material = load_pem_public_key(block[0].encode())
+        except Exception:  # noqa: BLE001 - of several libraries below; what it says is not for people
+            raise ValueError(f"the block {block[1]!r} holds no public key that can be read") from None
+        yield Key(_algorithm(material), material)
+
+
+def _from_jwks(text: str) -> Iterator[Key]:
+    try:
+        document = json.loads(text)
+        listed = document.get("keys", [document])
+    except (ValueError, RecursionError):
+        raise ValueError("that is no JSON") from None
+    for each in listed if isinstance(listed, list) else ():
+        if not isinstance(each, dict) or each.get("use", "sig") != "sig":
+            continue
+        if "d" in each or each.get("kty") == "oct":
+            raise ValueError("that is a private key: the relay is to have the public one only")
+        try:
+            material = jwt.PyJWK.from_dict(each, "EdDSA" if each.get("kty") == "OKP" else None).key
+            algorithm = _algorithm(material)
+        except (jwt.PyJWTError, ValueError):
+            continue  # a set may hold keys for others too
+        if each.get("alg", algorithm) in (algorithm, "Ed25519"):
+            yield Key(algorithm, material, str(each["kid"]) if "kid" in each else None)
+
+
+def _algorithm(material: Any) -> str:
+    """The algorithm that a public key is good for.
+
+    :raises ValueError: none that is accepted.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - an extra
+
+    if isinstance(material, rsa.RSAPublicKey) and material.key_size >= _RSA_BITS:
+        return "RS256"
+    if isinstance(material, ec.EllipticCurvePublicKey) and isinstance(material.curve, ec.SECP256R1):
+        return "ES256"
+    if isinstance(material, ed25519.Ed25519PublicKey):
+        return "EdDSA"
+    raise ValueError(f"RSA keys of {_RSA_BITS} bits or more (RS256), P-256 (ES256) and Ed25519 (EdDSA) are accepted")

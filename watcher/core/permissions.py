@@ -1,0 +1,143 @@
+"""Who may do what: the permissions that the claims of a token grant.
+
+Pure decisions. Every door (socket, HTTP) asks a :class:`Grant`, and what no claim grants is denied.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from watcher.core.errors import NoToken
+from watcher.core.settings import LEEWAY, Settings
+
+if TYPE_CHECKING:
+    from watcher.core.keyring import Keyring
+
+__all__ = ["END_OF_TIME", "OPEN", "Grant", "grant", "issue", "keyring_of", "literally"]
+
+#: Moments in tokens lie before this one, in Unix seconds: whole numbers below it are the same in every program (2^53).
+END_OF_TIME: Final = 2**53
+
+#: Globs that mean every channel.
+_ALL: Final = ("*", "tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the holder of one token may do.
+
+    :param subject: the token's ``sub``; empty where there is none.
+    :param watch: globs of channels; ``submit``: globs of task names; ``revoke``: whether tasks may be revoked.
+    :param queues: globs of queues that a submission may name although nobody knows them.
+    :param expires: its ``exp``, Unix seconds; None for an open relay.
+    """
+
+    subject: str = ""
+    watch: tuple[str, ...] = ()
+    submit: tuple[str, ...] = ()
+    revoke: bool = False
+    expires: float | None = None
+    queues: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> float | None:
+        """When no door takes it any more, Unix seconds: clocks may differ a little."""
+        return None if self.expires is None else self.expires + LEEWAY
+
+    def may_watch(self, channel: str) -> bool:
+        """Whether ``channel`` may be subscribed to. Whoever may watch ``tasks`` sees everything anyway."""
+        return any(glob in _ALL or fnmatchcase(channel, glob) for glob in self.watch)
+
+    def may_see(self, channels: Iterable[str]) -> bool:
+        """Whether an event or task that is carried by ``channels`` may be seen: one of them suffices."""
+        return any(self.may_watch(channel) for channel in channels)
+
+    def may_submit(self, name: str) -> bool:
+        """Whether tasks of this name may be submitted."""
+        return any(fnmatchcase(name, glob) for glob in self.submit)
+
+
+#: What everyone may do at a relay without a secret.
+OPEN: Final = Grant(watch=("*",), submit=("*",), revoke=True)
+
+
+def keyring_of(settings: Settings) -> Keyring | None:
+    """What a relay with these settings holds tokens against, as :meth:`watcher.core.keyring.Keyring.of`."""
+    if not settings.guarded:
+        return None
+    from watcher.core.keyring import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
+
+    return Keyring.of(settings)
+
+
+def grant(token: str | None, keyring: Keyring | None) -> Grant:
+    """The permissions that ``token`` grants.
+
+    :param keyring: the relay's; None means an open relay, where a token is not even looked at.
+    :raises watcher.core.errors.TokenExpired: its time is over.
+    :raises NoToken: there is none.
+    :raises watcher.core.errors.Unauthorized: it isn't valid.
+    """
+    if keyring is None:
+        return OPEN
+    if not token:
+        raise NoToken("a token is needed")
+    claims = keyring.read(token)
+    return Grant(
+        subject=str(claims.get("sub", "")),
+        watch=_globs(claims, "watch"),
+        submit=_globs(claims, "submit"),
+        revoke=claims.get("revoke") is True,
+        expires=float(claims["exp"]),
+        queues=_globs(claims, "queues"),
+    )
+
+
+def issue(
+    secret: str,
+    *,
+    ttl: float = 900,
+    subject: str = "",
+    watch: Iterable[str] = (),
+    submit: Iterable[str] = (),
+    revoke: bool = False,
+    queues: Iterable[str] = (),
+    audience: str = "",
+    issuer: str = "",
+    until: float | None = None,
+) -> str:
+    """A signed token.
+
+    :param ttl: how long it is valid, in seconds.
+    :param until: Unix seconds that it ends at in any case; None: after ``ttl``.
+    :raises ValueError: it would end too late for a number (2^53), or ``ttl`` is none.
+    """
+    from watcher.core.keyring import signed  # noqa: PLC0415 - it loads megabytes that only whoever has a key needs
+
+    end = time.time() + ttl
+    if not end < END_OF_TIME:
+        raise ValueError(f"ttl={ttl!r}: takes seconds up to the year 285 million, not more")
+    claims: dict[str, Any] = {"exp": math.floor(end if until is None else min(end, until))}
+    claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
+    claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit), ("queues", queues)) if globs}
+    if revoke:
+        claims["revoke"] = True
+    return signed(claims, secret)
+
+
+def literally(name: str) -> str:
+    """The glob that matches this channel or task and nothing else: an id may have any characters."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _globs(claims: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = claims.get(name, ())
+    if not isinstance(value, list) or not all(isinstance(glob, str) for glob in value):
+        return ()
+    return tuple(value)

@@ -1,0 +1,106 @@
+"""``watcher.token``: a token that lets a browser watch one task; and what signs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from watcher.core.errors import SettingError
+from watcher.core.permissions import END_OF_TIME, issue, literally
+from watcher.core.settings import setting
+
+__all__ = ["Identified", "asked", "identity_of", "secret_in", "signing_secret", "token"]
+
+
+class Identified(Protocol):
+    """What has a task's id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+
+
+def token(
+    result_or_id: Identified | str | UUID,
+    /,
+    *,
+    ttl: float = 900,
+    watch: Iterable[str] = (),
+    submit: Iterable[str] = (),
+    secret: str | None = None,
+) -> str:
+    """A signed token that lets its holder watch one task, and nothing else: for the browser of whoever started it.
+
+    It is signed here; no relay is asked.
+
+    :param result_or_id: the task: what ``delay()`` returned, or its id.
+    :param ttl: how long it is valid, in seconds.
+    :param watch: globs of channels that may be watched too, for example ``tag:user:42``.
+    :param submit: globs of names of tasks that may be submitted.
+    :param secret: the relay's; else ``WATCHER_SECRET``, else what the file has that ``WATCHER_SECRET_FILE`` names.
+    :raises SettingError: there is no secret, or it is too short.
+    :raises ValueError: ``ttl`` is not more than 0, or has no end, or the id is empty. TypeError: it is no task.
+    """
+    if not 0 < ttl < END_OF_TIME:
+        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0 and less than 2^53")
+    channel = literally(f"task:{identity_of(result_or_id)}")
+    key = signing_secret(secret, "secret")
+    channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")
+    return issue(key, ttl=ttl, watch=channels, submit=names, audience=asked("audience"), issuer=asked("issuer"))
+
+
+def signing_secret(given: str | None, name: str) -> str:
+    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET`` or its file.
+
+    :raises SettingError: there is none, or it is too short.
+    """
+    secret = setting("secret")
+    if given is not None:
+        return str(secret.read(given, name))
+    path = os.environ.get(setting("secret_file").variable, "").strip()
+    if path and not os.environ.get(secret.variable, "").strip():
+        return secret_in(path)
+    return str(secret.read(os.environ.get(secret.variable, ""), secret.variable))
+
+
+def secret_in(path: str) -> str:
+    """The secret that a file holds.
+
+    :raises SettingError: it can't be read, or the secret is too short.
+    """
+    name = setting("secret_file").variable
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise SettingError(name, path, f"the file can't be read: {why}") from None
+    return str(setting("secret").read(text, name))
+
+
+def asked(name: str) -> str:
+    """The ``audience`` or ``issuer`` that the relay asks for of tokens, by its own setting; empty where it doesn't."""
+    asked_for = setting(name)
+    names = asked_for.read(os.environ.get(asked_for.variable, ""), asked_for.variable) or ()
+    return str(names[0]) if names else ""
+
+
+def identity_of(given: object) -> str:
+    """The id of a task that is given by it, or by what has it.
+
+    :raises TypeError: it is neither. ValueError: the id is empty.
+    """
+    identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
+    if not isinstance(identity, str | UUID):
+        raise TypeError(f"takes a task's id, or what has one such as Celery's AsyncResult, not {given!r}")
+    if not str(identity):
+        raise ValueError("a task's id is not empty")
+    return str(identity)
+
+
+def _each(globs: Iterable[str], name: str) -> list[str]:
+    if isinstance(globs, str):
+        raise TypeError(f"{name}={globs!r}: takes several, for example [{globs!r}]")
+    return list(globs)

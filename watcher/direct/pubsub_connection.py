@@ -1,0 +1,149 @@
+"""The one connection that listens: it comes back by itself, and asks for what is wanted in few commands."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Protocol
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from watcher.direct.subscriptions import Interest
+from watcher.journal.pubsub import SILENCE, confirmed, listen, tell
+
+__all__ = ["REFUSALS", "PubSubConnection", "PubSubHandler", "backoff"]
+
+logger = logging.getLogger("watcher.direct")
+
+#: What Redis answers when asking again makes no difference.
+REFUSALS: Final = (ResponseError, AuthenticationError)
+#: So many names go into one command.
+_AT_ONCE: Final = 500
+_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+
+
+def backoff(attempt: int) -> float:
+    """How long to rest before trying for the ``attempt``-th time again, in seconds."""
+    return _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
+
+
+class PubSubHandler(Protocol):
+    """Who is told of what a line hears. Nothing here may wait."""
+
+    def opened(self) -> None:
+        """The line is there, for the first time or again: what was said in between was missed."""
+
+    def ready(self, name: str) -> None:
+        """From now on ``name`` is listened to."""
+
+    def rung(self, name: str) -> None:
+        """Something was published about ``name``."""
+
+    def told(self, data: bytes) -> None:
+        """Something was published on the line's home channel."""
+
+    def refused(self, error: Exception) -> None:
+        """Redis doesn't let us listen."""
+
+
+class PubSubConnection:
+    """One subscriber connection, kept for as long as :meth:`run` runs.
+
+    :param redis: a client that neither decodes nor retries.
+    :param home: a channel that it is always subscribed to.
+    :param prefix: of the channels of all other names.
+    :param interest: which these are; after a change to it :meth:`stir` is to be called.
+    """
+
+    def __init__(self, redis: Redis, home: str, prefix: str, interest: Interest[Any], ear: PubSubHandler) -> None:
+        self._redis = redis
+        self._home = home.encode()
+        self._prefix = prefix
+        self._interest = interest
+        self._ear = ear
+        self._stirred = anyio.Event()
+        #: Whether it listens just now.
+        self.open = False
+
+    def stir(self) -> None:
+        """What is wanted has changed."""
+        self._stirred.set()
+
+    async def run(self) -> None:
+        """Listen; returns never, ends by cancellation."""
+        attempt = 0
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await self._begin(pubsub)
+                    attempt = 0
+                    await self._work(pubsub)
+            except* REFUSALS as errors:
+                error = _first(errors)
+                logger.warning("Redis refuses to be listened to: %s", error)
+                self._ear.refused(error)
+            except* (RedisError, OSError, TimeoutError) as errors:
+                log = logger.warning if self.open else logger.debug
+                log("the connection to Redis broke (%s); trying again", _said(_first(errors)))
+            finally:
+                self.open = False
+            await anyio.sleep(backoff(attempt))
+            attempt += 1
+
+    async def _begin(self, pubsub: PubSub) -> None:
+        with anyio.fail_after(SILENCE):
+            await pubsub.subscribe(self._home)
+            await confirmed(pubsub)
+        self._interest.renew()
+        self.open = True
+        self._ear.opened()
+
+    async def _work(self, pubsub: PubSub) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._ask, pubsub)
+            await listen(pubsub, self._hear, self._confirm)
+
+    async def _ask(self, pubsub: PubSub) -> None:
+        """Tell Redis what is wanted, whenever that changes: much at once while there is much."""
+        while True:
+            subscribe, unsubscribe = self._interest.change(_AT_ONCE)
+            if unsubscribe:
+                await tell(pubsub, "UNSUBSCRIBE", *map(self._channel, unsubscribe))
+            if subscribe:
+                await tell(pubsub, "SUBSCRIBE", *map(self._channel, subscribe))
+            if not (subscribe or unsubscribe):
+                await self._stirred.wait()
+                self._stirred = anyio.Event()
+
+    def _channel(self, name: str) -> bytes:
+        return f"{self._prefix}{name}".encode()
+
+    def _name(self, channel: bytes) -> str:
+        return channel.decode(errors="replace").removeprefix(self._prefix)
+
+    def _confirm(self, channel: bytes) -> None:
+        if channel == self._home:
+            raise ConnectionError("the subscription was renewed unasked")
+        name = self._name(channel)
+        if self._interest.confirm(name):
+            self._ear.ready(name)
+
+    async def _hear(self, message: dict[str, Any]) -> None:
+        channel: bytes = message["channel"]
+        if channel == self._home:
+            self._ear.told(message["data"])
+        else:
+            self._ear.rung(self._name(channel))
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> Exception:
+    error: Any = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error  # type: ignore[no-any-return]  # a group holds exceptions
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,39 @@
+"""What may be waited for: Celery's results, and ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from celery.result import AsyncResult, ResultSet
+
+from watcher.core.tokens import identity_of
+
+__all__ = ["Many", "One", "ancestors", "leaves"]
+
+#: A task: Celery's AsyncResult, or its id.
+One: TypeAlias = "AsyncResult[Any] | str | UUID"
+#: Several of them: a GroupResult, or any iterable.
+Many: TypeAlias = "ResultSet | Iterable[One | ResultSet]"
+
+
+def leaves(given: Any) -> Iterator[One]:
+    """The tasks in ``given``, those in groups within groups too, in order."""
+    if isinstance(given, ResultSet):
+        given = given.results
+    elif isinstance(given, str | UUID | AsyncResult) or not isinstance(given, Iterable):
+        yield given
+        return
+    for each in given:
+        yield from leaves(each)
+
+
+def ancestors(given: One) -> list[str]:
+    """Ids of the tasks that had to succeed before this one is sent: the earlier links of its chain."""
+    found: list[str] = []
+    parent = getattr(given, "parent", None)
+    while parent is not None:
+        found += [identity_of(leaf) for leaf in leaves(parent)]
+        parent = parent.parent
+    return found

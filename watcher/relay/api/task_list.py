@@ -1,0 +1,50 @@
+"""What is told of the tasks that may be submitted: made once for all who may submit the same. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from watcher.relay.api.schemas import Registry
+
+__all__ = ["TaskListCache"]
+
+T = TypeVar("T")
+
+#: So many answers are kept, of those who asked last, and bytes of them in all.
+_KEPT: Final = 64
+_BYTES: Final = 16 * 1024 * 1024
+
+
+class TaskListCache:
+    """Registries as JSON, until the app has other tasks."""
+
+    def __init__(self) -> None:
+        self._tasks: Sequence[Any] = ()
+        self._told: dict[Hashable, msgspec.Raw] = {}
+        self._size = 0
+
+    def told(self, rights: Hashable, tasks: Sequence[T], make: Callable[[Sequence[T]], Registry]) -> msgspec.Raw:
+        """The registry of whoever has these rights.
+
+        :param rights: what it depends on besides the tasks.
+        :param tasks: that there are; they are told apart by what they are, not by their names.
+        :param make: makes it of them.
+        """
+        if len(tasks) != len(self._tasks) or any(map(_differ, tasks, self._tasks)):
+            self._tasks, self._size = list(tasks), 0
+            self._told.clear()
+        found = self._told.pop(rights, None)
+        if found is None:
+            found = msgspec.Raw(msgspec.json.encode(make(tasks)))
+            self._size += len(bytes(found))
+        self._told[rights] = found
+        while len(self._told) > _KEPT or (self._size > _BYTES and len(self._told) > 1):
+            self._size -= len(bytes(self._told.pop(next(iter(self._told)))))
+        return found
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not other

@@ -1,0 +1,1 @@
+"""What several parts of the relay use: figures, logs, outages, files that are followed."""

@@ -1,0 +1,138 @@
+"""``GET /metrics`` for Prometheus: what the relay has counted, and what there is at this moment.
+
+Nothing is kept here. The integers of :class:`watcher.relay.common.stats.Stats` are added to where things happen,
+everything else is looked at when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+import watcher
+from watcher.core.errors import NotPermitted
+from watcher.core.permissions import Grant
+from watcher.relay.common.stats import Load, Stats
+from watcher.relay.http.request_parts import admitted
+from watcher.relay.security.identity import Person
+from watcher.relay.stream.history import ALL
+from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.positions import Size
+
+__all__ = ["Metrics", "families"]
+
+
+class MetricsSource(Protocol):
+    """What the metrics need of the relay."""
+
+    hub: Hub[Any]
+    counts: Stats
+
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+
+    def load(self) -> Load:
+        """What there is at this moment."""
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+
+
+class Metrics:
+    """The route."""
+
+    def __init__(self, relay: MetricsSource) -> None:
+        self._relay = relay
+
+    async def get(self, request: Request) -> Response:
+        """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
+        if not admitted(request, self._relay.admit).may_watch(ALL):
+            raise NotPermitted(f"the token doesn't grant to watch {ALL!r}")
+        registry = CollectorRegistry()
+        registry.register(_Snapshot(self._relay, await self._relay.journal_size()))
+        ProcessCollector(registry=registry)
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"Content-Type": kind, "Cache-Control": "no-store"})
+
+
+class _Snapshot(Collector):
+    def __init__(self, relay: MetricsSource, journal: Size | None) -> None:
+        self._relay = relay
+        self._journal = journal
+
+    def collect(self) -> Iterator[Metric]:
+        yield from families(self._relay, self._journal)
+
+
+def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
+    """All metrics; docs/operating.md says what they are for."""
+    counts, load, history = relay.counts, relay.load(), relay.hub.history
+    yield InfoMetricFamily("watcher_build", "The relay's version.", {"version": watcher.__version__})
+    # Clients.
+    yield _gauge("websocket_connections", "Open WebSocket connections.", load.connections)
+    yield _gauge("websocket_subscriptions", "Subscriptions of all WebSocket clients.", load.subscriptions)
+    yield _gauge("websocket_clients_behind", "WebSocket clients that read slower than events come.", load.behind)
+    yield _gauge("sse_streams", "Open streams of server-sent events.", counts.streams)
+    yield _gauge("sse_streams_behind", "Streams whose reader reads slower than events come.", counts.streams_behind)
+    yield _gauge("http_requests_waiting", "Requests that wait for a task's end.", counts.waiting)
+    # Events.
+    yield _counter("events_received", "Events read from the journal.", counts.events)
+    yield _counter("events_invalid", "Entries of the journal that are no events.", counts.invalid)
+    delivered = [("websocket", counts.delivered), ("sse", counts.streamed)]
+    yield _counters("events_delivered", "Events handed to clients.", "transport", delivered)
+    yield _counter("websocket_writes", "Writes of events to WebSocket clients.", counts.writes)
+    # Requests.
+    submissions = sorted(counts.submissions.items())
+    yield _counters("submissions", "Submissions by how they ended.", "outcome", submissions)
+    yield _gauge("submissions_under_way", "Submissions that were not answered yet.", load.submitting)
+    refused = sorted(counts.refused.items())
+    yield _counters("requests_refused", "Requests, calls and handshakes that were refused.", "reason", refused)
+    limits = sorted(counts.limits.items())
+    yield _counters("limits_reached", "How often a limit kept clients from having more.", "limit", limits)
+    responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
+    yield _counters("http_responses", "HTTP answers by status.", "code", responses)
+    stale = [(field, int(each)) for field, each in sorted(load.stale.items())]
+    yield _gauges("file_stale", "1 while a followed file has changed and can't be taken.", "setting", stale)
+    # The journal, and what the relay has of it.
+    yield _gauge("redis_up", "1 where the journal is being followed.", int(load.redis))
+    yield InfoMetricFamily("watcher_feed", "Which journal the relay follows.", {"epoch": history.epoch})
+    yield _gauge("feed_offset", "Offset of the newest event that the relay has.", history.last)
+    yield _gauge("history_events", "Events that the relay keeps.", len(history) + history.kept)
+    yield _gauge("history_bytes", "Bytes of the events in the relay's window.", history.size)
+    if journal is not None:
+        yield _gauge("journal_offset", "Offset of the newest event in Redis.", journal.last)
+        yield _gauge("journal_events", "Events in the journal.", journal.events)
+        yield _gauge("tasks_unfinished", "Tasks that have not ended.", journal.unfinished)
+        if journal.bytes is not None:
+            yield _gauge("journal_bytes", "Memory that the journal takes in Redis.", journal.bytes)
+    yield _counter("safety_net_events", "Events completed from the result backend.", load.completed)
+    yield _gauge("safety_net_active", "1 where this relay is the one that completes events.", int(load.nets))
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"watcher_{name}", meaning, value)
+
+
+def _counter(name: str, meaning: str, value: float) -> Metric:
+    return CounterMetricFamily(f"watcher_{name}", meaning, value)
+
+
+def _gauges(name: str, meaning: str, label: str, values: Sequence[tuple[str, int]]) -> Metric:
+    family = GaugeMetricFamily(f"watcher_{name}", meaning, labels=[label])
+    for value, number in values:
+        family.add_metric([value], number)
+    return family
+
+
+def _counters(name: str, meaning: str, label: str, values: Sequence[tuple[str, int]]) -> Metric:
+    family = CounterMetricFamily(f"watcher_{name}", meaning, labels=[label])
+    for value, count in values:
+        family.add_metric([value], count)
+    return family

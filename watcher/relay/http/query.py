@@ -1,0 +1,144 @@
+"""Which tasks a list is to hold, as the query of ``GET /api/tasks`` says; pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import Final
+
+from watcher.core.errors import BadRequest
+from watcher.core.event import Task
+from watcher.core.permissions import Grant
+from watcher.core.suggestions import state_meant
+from watcher.relay.api.schemas import LAST_OFFSET, LIST, MOST_TASKS, USUAL_TASKS, TaskList
+from watcher.relay.stream.history import ALL, History
+from watcher.relay.stream.index import EventKey
+
+__all__ = ["Query"]
+
+#: A request looks at no more events than this that whoever asks may see; the next one goes on from there.
+_EXAMINE: Final = 2000
+#: Of them so many before others have their turn; it is a millisecond or two.
+_PIECE: Final = 100
+#: Parameters that are channels, those with the fewest tasks first.
+_CHANNELS: Final = ("root", "group", "tag", "name")
+#: A glob that matches one name only, as :func:`watcher.core.permissions.literally` makes it.
+_LITERAL: Final = re.compile(r"(?:[^*?[]|\[[*?[]\])*")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for.
+
+    :param states: any of these; all where there are none.
+    :param channels: the task is carried by each of them; the history is read along the first.
+    :param before: offset that the tasks' newest events lie before.
+    """
+
+    states: frozenset[str]
+    channels: tuple[str, ...]
+    limit: int
+    before: int | None
+
+    @classmethod
+    def read(cls, parameters: Iterable[tuple[str, str]]) -> Query:
+        """Read the query's parameters.
+
+        :raises BadRequest: one isn't accepted; names it.
+        """
+        states: list[str] = []
+        given: dict[str, str] = {}
+        for name, value in parameters:
+            if name == "state":
+                states.append(_state(value))
+            elif name not in LIST:
+                raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(LIST)} are")
+            elif name in given:
+                raise BadRequest(f"parameter {name!r}: is accepted once")
+            else:
+                given[name] = value
+            if not value:
+                raise BadRequest(f"parameter {name!r}: is empty")
+            if len(states) > LIST["state"].repeated:
+                raise BadRequest(f"parameter 'state': is accepted {LIST['state'].repeated} times at most")
+        return cls(
+            states=frozenset(states),
+            channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
+            limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
+            before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
+        )
+
+    def page(self, history: History, grant: Grant) -> Generator[None, None, TaskList]:
+        """The tasks that are asked for, and may be seen by the holder of ``grant``, as of when it was begun.
+
+        It depends on nothing but these, and so does where it goes on: what may not be seen is passed over, however much
+        that is. Others may have their turn where a None comes, and the history may grow.
+        """
+        epoch, last, tasks, examined = history.epoch, history.last, list[Task](), 0
+        for found in history.walk(*self._way(grant)):
+            if found is not None:
+                offset, task = found
+                examined += 1
+                if task is not None and self._wants(task) and grant.may_see(task.channels()):
+                    tasks.append(task)
+                if examined >= _EXAMINE or len(tasks) >= self.limit:
+                    return TaskList(tasks, epoch, last, offset)
+            if found is None or examined % _PIECE == 0:
+                yield
+                if history.epoch != epoch:  # the journal is another one
+                    return (yield from self.page(history, grant))
+        return TaskList(tasks, epoch, last, None)
+
+    def _wants(self, task: Task) -> bool:
+        if self.states and task.state not in self.states:
+            return False
+        carried = task.channels()
+        return all(channel in carried for channel in self.channels)
+
+    def _way(self, grant: Grant) -> tuple[Sequence[str], int | None, Callable[[EventKey], bool] | None]:
+        """Along which channels the history is read, from where, and what of it there is for the holder of ``grant``.
+
+        Along a channel that may be watched there is nothing that may not be seen.
+        """
+        if grant.may_watch(ALL):
+            return self.channels[:1] or (ALL,), self.before, None
+        if watched := [channel for channel in self.channels if grant.may_watch(channel)]:
+            return watched[:1], self.before, None
+        if all(map(_LITERAL.fullmatch, grant.watch)):
+            return [re.sub(r"\[(.)\]", r"\1", glob) for glob in grant.watch], self.before, None
+        return self.channels[:1] or (ALL,), self.before, _seen_by(grant)
+
+
+def _seen_by(grant: Grant) -> Callable[[EventKey], bool]:
+    """Whether an event may be seen, by its place; each place is looked at once."""
+    verdicts: dict[EventKey, bool] = {}
+    match = _any_of(grant.watch).fullmatch
+
+    def sees(place: EventKey) -> bool:
+        verdict = verdicts.get(place)
+        if verdict is None:
+            verdict = verdicts[place] = any(map(match, place.channels))
+        return verdict
+
+    return sees
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, globs)))
+
+
+def _state(name: str) -> str:
+    if (meant := state_meant(name)) is not None:
+        own = "a state of tasks' own is taken as they call it, unless it reads like one of Celery's"
+        raise BadRequest(f"parameter 'state': there is no state {name[:80]!r}, did you mean {meant}? ({own})")
+    return name
+
+
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not least <= int(text) <= most:
+        raise BadRequest(f"parameter {name!r}: takes a whole number from {least} to {most}, not {text[:80]!r}")
+    return int(text)

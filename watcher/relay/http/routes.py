@@ -1,0 +1,267 @@
+"""The HTTP API: submit, look at tasks, revoke; and the page.
+
+Every route says who may use it by asking the token's grant, and every error is a problem, as in
+:mod:`watcher.relay.http.problems`. What comes before a request is looked at is in :mod:`watcher.relay.http.middleware`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+from urllib.parse import quote
+
+import anyio
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from watcher.core.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Unavailable, UnsupportedMediaType
+from watcher.core.event import Task
+from watcher.core.permissions import OPEN, Grant
+from watcher.core.settings import Settings
+from watcher.relay.api.schemas import RevokeRequest, Status, TaskList
+from watcher.relay.common.audit_log import AuditLog
+from watcher.relay.common.stats import Load, Stats
+from watcher.relay.http import request_parts
+from watcher.relay.http.metrics import Metrics
+from watcher.relay.http.middleware import AccessMiddleware
+from watcher.relay.http.openapi import document
+from watcher.relay.http.problems import handlers, problem
+from watcher.relay.http.query import Query
+from watcher.relay.http.sse import EventStreamRoute
+from watcher.relay.http.static import StaticFiles, folder
+from watcher.relay.limits.limits import Limits
+from watcher.relay.limits.metering import turn
+from watcher.relay.security.identity import Person
+from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.positions import Size
+from watcher.relay.stream.wakeup import ChannelWakeup
+from watcher.relay.submit.gateway import Gateway, Submitted
+from watcher.relay.websocket.handshake import NO_UPGRADE, PATH
+
+__all__ = ["ApiServices", "application"]
+
+
+class ApiServices(Protocol):
+    """What the routes need of the relay."""
+
+    hub: Hub[Any]
+    gateway: Gateway
+    settings: Settings
+    counts: Stats
+    refusals: AuditLog
+    limits: Limits
+    draining: bool
+    edition: int
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the relay is not ready, or None where it is."""
+
+    def admit(self, token: str | None, person: Person | None = None) -> Grant:
+        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+
+    async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
+        """As :meth:`Gateway.submit`; when it returns, the history has the task."""
+
+    async def lookup(self, identity: str, grant: Grant = OPEN) -> Task | None:
+        """What is known of a task, by the history or else by the result backend; None where it may not be seen."""
+
+    def load(self) -> Load:
+        """What there is at this moment, for the metrics."""
+
+    async def journal_size(self) -> Size | None:
+        """How large the journal is; None where Redis doesn't answer."""
+
+    async def reached(self, epoch: str, offset: int) -> None:
+        """Wait, not for long, until the history has reached an offset of the journal."""
+
+
+def application(relay: ApiServices) -> ASGIApp:
+    """All that is served over HTTP, the WebSocket excepted."""
+    api = _Api(relay)
+    routes = [
+        Route("/api/tasks", api.tasks, methods=["GET", "POST"]),
+        # An id may be anything that Celery takes: a slash in it is part of it.
+        Route("/api/tasks/{id:path}/revoke", api.revoke, methods=["POST"]),
+        Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
+        Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
+        Route("/api/registry", api.registry, methods=["GET"]),
+        Route("/api/events", EventStreamRoute(relay).get, methods=["GET"]),
+        Route("/api/openapi.json", api.openapi, methods=["GET"]),
+        Route("/healthz", api.health, methods=["GET"]),
+        Route("/readyz", api.ready, methods=["GET"]),
+        # The WebSocket itself never comes here.
+        Route(f"/{{prefix:path}}{PATH}", api.websocket, methods=["GET"]),
+        Route(PATH, api.websocket, methods=["GET"]),
+        Route("/metrics", Metrics(relay).get, methods=["GET"]),
+        *StaticFiles(folder()).routes(),
+    ]
+    inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts, relay.refusals))
+    inner.router.redirect_slashes = False
+    return AccessMiddleware(inner, relay.settings, relay.counts, relay.limits, relay.refusals)
+
+
+class _Api:
+    """The routes; each method is one."""
+
+    _NO_STORE: ClassVar[Mapping[str, str]] = {"Cache-Control": "no-store"}
+
+    def __init__(self, relay: ApiServices) -> None:
+        self._relay = relay
+        self._document = msgspec.json.encode(document(relay.settings.root_path))
+
+    async def tasks(self, request: Request) -> Response:
+        """``/api/tasks``; one route, so that a 405 names all of its methods."""
+        return await (self.submit(request) if request.method == "POST" else self.list(request))
+
+    async def submit(self, request: Request) -> Response:
+        """``POST /api/tasks``."""
+        grant = self._admit(request)
+        wait = request_parts.preferred_wait(request.headers.get("prefer"))
+        data = await request_parts.body(request, self._relay.limits)
+        key, client = request.headers.get("idempotency-key"), request.scope.get(request_parts.CLIENT, "")
+        submitted = await self._relay.submit(data, grant, client, key=key)
+        # The id is the app's own choice where a task of its own stands for this one.
+        headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{quote(submitted.id, safe=':')}"}
+        if wait is not None:
+            headers["Preference-Applied"] = f"wait={wait:g}"
+            # A repeat by a token without a subject may be anybody's (see Gateway): it is waited for, and shown, where
+            # the task may be seen, for the moment of the answer tells when it ended.
+            theirs = bool(submitted.token or (grant.subject and not submitted.existing))
+            theirs = theirs or not self._relay.settings.guarded
+            known = (
+                await self._known(submitted.id, OPEN if theirs else grant) if submitted.existing or not theirs else None
+            )
+            task = known if known is not None and known.final else None
+            if task is None and (theirs or known is not None):
+                task = await self._final(submitted.id, wait)
+            if task is not None:
+                if task.final:
+                    return self._json(task, headers=headers | self._position())
+                submitted = msgspec.structs.replace(submitted, state=task.state, queue=task.queue)
+        return self._json(submitted, 202, headers=headers)
+
+    async def get(self, request: Request) -> Response:
+        """``GET /api/tasks/ID``."""
+        grant = self._admit(request)
+        identity = request.path_params["id"]
+        wait = request_parts.wait(request)
+        task = await self._visible(identity, grant)
+        if wait and not task.final:
+            task = await self._final(identity, wait) or task
+        return self._json(task, headers=self._position())
+
+    async def result(self, request: Request) -> Response:
+        """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
+        grant = self._admit(request)
+        identity = request.path_params["id"]
+        task = await self._visible(identity, grant)
+        if task.state == "IGNORED":
+            raise Gone("the task ignored its result")
+        if task.state != "SUCCESS":
+            raise NotSucceeded(f"the task is {task.state}")
+        if task.result_repr:
+            raise UnsupportedMediaType("the result is no JSON")
+        if isinstance(task.result, msgspec.Raw):
+            text: bytes | None = bytes(task.result)
+        else:
+            text = await self._relay.gateway.result(identity, task.name)
+        if text is None:
+            raise Gone("the result is not stored any more, or not as JSON, or not to be shown")
+        return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
+
+    async def revoke(self, request: Request) -> Response:
+        """``POST /api/tasks/ID/revoke``."""
+        grant = self._admit(request)
+        body = await request_parts.body(request, self._relay.limits)
+        try:
+            asked = msgspec.json.decode(body, type=RevokeRequest) if body else RevokeRequest()
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequest(f'expected {{"terminate"?}}: {error}') from None
+        data = msgspec.json.encode({"id": request.path_params["id"], "terminate": asked.terminate})
+        return self._json(await self._relay.gateway.revoke(data, grant), 202)
+
+    async def list(self, request: Request) -> Response:
+        """``GET /api/tasks``."""
+        grant = self._admit(request)
+        query = Query.read(request.query_params.multi_items())
+        steps = query.page(self._relay.hub.history, grant)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                found: TaskList = done.value
+                return self._json(found)
+            await turn()  # others, and events, have theirs
+
+    async def registry(self, request: Request) -> Response:
+        """``GET /api/registry``."""
+        return self._json(await self._relay.gateway.registry(self._admit(request)))
+
+    async def openapi(self, _request: Request) -> Response:
+        """``GET /api/openapi.json``."""
+        return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
+
+    async def websocket(self, _request: Request) -> Response:
+        """The WebSocket's address, without a handshake."""
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110, 15.5.22
+        return problem(426, "upgrade required", NO_UPGRADE, headers=headers)
+
+    async def health(self, _request: Request) -> Response:
+        """``GET /healthz``: the process answers."""
+        return self._json(Status("ok"))
+
+    async def ready(self, _request: Request) -> Response:
+        """``GET /readyz``: Redis answers and the journal has been read."""
+        trouble = self._relay.trouble
+        if trouble is None:
+            return self._json(Status("ready"))
+        return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
+
+    # What they share.
+
+    def _admit(self, request: Request) -> Grant:
+        return request_parts.admitted(request, self._relay.admit)
+
+    async def _visible(self, identity: str, grant: Grant) -> Task:
+        task = await self._relay.lookup(identity, grant)
+        if task is None:
+            raise TaskNotFound("there is no such task")
+        return task
+
+    async def _known(self, identity: str, grant: Grant) -> Task | None:
+        """A task that was there before, as far as it may be seen, and whoever knows it answers."""
+        with contextlib.suppress(Unavailable):
+            return await self._relay.lookup(identity, grant)
+        return None
+
+    async def _final(self, identity: str, seconds: float) -> Task | None:
+        """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""
+        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{identity}"
+        hub.watch(channel, bell)
+        self._relay.counts.waiting += 1
+        try:
+            with anyio.move_on_after(seconds):
+                while not self._relay.draining:
+                    task = hub.history.task(identity)
+                    if task is not None and task.final:
+                        return task
+                    await bell.wait()
+        finally:
+            self._relay.counts.waiting -= 1
+            hub.unwatch(channel, bell)
+        return hub.history.task(identity)
+
+    def _position(self) -> dict[str, str]:
+        """What the answer includes: every event up to here."""
+        history = self._relay.hub.history
+        return {"Watcher-Epoch": history.epoch, "Watcher-Offset": str(history.last)}
+
+    def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+        told = {**self._NO_STORE, **(headers or {})}
+        return Response(msgspec.json.encode(value), status, told, media_type="application/json")

@@ -1,0 +1,117 @@
+"""Blocking calls in worker threads, with a limit that holds.
+
+A call that is given up on goes on in its thread: nothing can end it. anyio frees its place at once, so that calls into
+something that hangs would pile up one thread each. Here the place is free again when the call has returned.
+
+Addresses that have done much lately have a quarter of the places, in turn: whoever else comes finds one. And while
+anybody else is there, they rest in between: what is calculated in a thread keeps the event loop from going on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from watcher.relay.limits.fair_queue import FairSemaphore
+from watcher.relay.limits.metering import UsageBill, bill
+
+__all__ = ["BoundedThreads"]
+
+T = TypeVar("T")
+
+#: After each call of an address that has done much its place rests for as long as that took, and no longer than this,
+#: in seconds.
+_PAUSE: Final = 0.2
+
+
+class BoundedThreads:
+    """Runs blocking calls, each for the bill that it is on.
+
+    :param limit: how many may run at a time, those that were given up on included.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._places: FairSemaphore[_Place[Any]] = FairSemaphore(limit, max(1, limit // 4))
+        self._threads = anyio.CapacityLimiter(math.inf)  # the places are what limits
+
+    @property
+    def running(self) -> int:
+        """How many places are taken."""
+        return self._limit - self._places.free
+
+    async def run(self, call: Callable[[], T], seconds: float) -> T:
+        """Call ``call`` in a thread, and return what it returns.
+
+        Cancellation gives up on the call, as the time-out does.
+
+        :param seconds: for waiting for a place, and for the call.
+        :raises TimeoutError: it has not returned by then, and may or may not have begun.
+        """
+        place = _Place(call, bill(), self._free)
+        with anyio.fail_after(seconds):
+            try:
+                if not self._places.enter(place, place.whose):
+                    await place.given.wait()
+                else:
+                    place.given.set()
+                return await anyio.to_thread.run_sync(place.use, abandon_on_cancel=True, limiter=self._threads)
+            finally:
+                if not place.given.is_set():
+                    self._places.withdraw(place, place.whose)
+                else:
+                    place.leave()
+
+    def _free(self, whose: object | None) -> None:
+        following = self._places.leave(whose)
+        if following is not None:
+            following.given.set()
+
+
+class _Place(Generic[T]):
+    """One call's place: given back by its thread where that has begun, else by who wanted it."""
+
+    def __init__(self, call: Callable[[], T], of: UsageBill, free: Callable[[object | None], None]) -> None:
+        self._call = call
+        self._bill = of
+        self._free = free
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._begun = False
+        self._left = False
+        self.whose = of.heavy
+        self.given = anyio.Event()
+
+    def use(self) -> T:
+        with self._lock:
+            if self._left:
+                raise TimeoutError
+            self._begun = True
+        start = time.thread_time()
+        try:
+            return self._call()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for a place any more
+                self._loop.call_soon_threadsafe(self._done, time.thread_time() - start)
+
+    def _done(self, seconds: float) -> None:
+        self._bill.spend(seconds)
+        if self.whose is None or self.whose.alone:
+            self._free(self.whose)
+        else:  # the others have the interpreter for as long
+            self._loop.call_later(min(seconds, _PAUSE), self._free, self.whose)
+
+    def leave(self) -> None:
+        with self._lock:
+            if self._begun:
+                return
+            self._left = True
+        self._free(self.whose)

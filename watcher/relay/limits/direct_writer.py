@@ -1,0 +1,108 @@
+"""A connection whose bytes go straight to the kernel where nothing waits before them.
+
+A transport's ``write`` does the same after a look at its own books, in memory that each of many connections has
+elsewhere: without it a fan-out to 1,000 clients takes a tenth less time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+__all__ = ["DirectWriter", "half_close"]
+
+
+def half_close(transport: asyncio.Transport) -> bool:
+    """Send nothing more, and go on reading; False where a transport can't, as under TLS."""
+    if not transport.can_write_eof():
+        return False
+    with contextlib.suppress(OSError):  # asyncio's own says so where the other side has gone meanwhile
+        transport.write_eof()
+    return True
+
+
+#: Sockets that share the file of a transport's. One that is forgotten closes it, though it may be another's by then: as
+#: where an event loop ends before it has told of the end of its connections. So none is before it lets go of the file.
+_shared: Final[set[socket.socket]] = set()
+
+
+class DirectWriter(asyncio.Protocol):
+    """Bytes out; the rest is its subclass's."""
+
+    __slots__ = ("_open", "_queued", "_socket", "_straight", "_transport")
+
+    _transport: asyncio.Transport
+
+    def _write_to(self, transport: asyncio.Transport, high: int) -> None:
+        """From now on this is where bytes go; data not yet.
+
+        :param high: once so many bytes wait, :meth:`pause_writing` is called.
+        """
+        transport.set_write_buffer_limits(high=high)
+        self._transport = transport
+        found = transport.get_extra_info("socket")
+        self._socket: socket.socket | None = None
+        if found is not None and transport.get_extra_info("sslcontext") is None:
+            # The transport's own, which it closes after connection_lost(). Its wrapper can't send.
+            self._socket = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
+            _shared.add(self._socket)
+            self._socket.setblocking(False)  # an app may have set a default time-out, for which send() would wait
+        self._queued = False  # whether something may wait in the transport
+        self._let_data(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it: its file is closed next, and may be another's then."""
+        if self._socket is not None:
+            _shared.discard(self._socket)
+            self._socket.detach()
+            self._socket = None
+        self._let_data(False)
+
+    def _let_data(self, open: bool) -> None:  # noqa: A002 - says it best
+        """Whether data may be sent from now on."""
+        self._open = open
+        straight = open and not self._queued and self._socket is not None
+        self._straight = self._socket.send if straight and self._socket is not None else None
+
+    def deliver(self, data: bytes) -> int:
+        """Send ``data``, unless none may be sent; returns 1, for the one write that it takes.
+
+        A fan-out calls this a thousand times, and the kernel leaves nothing in the processor's caches in between: it
+        looks at this object only, and at as little of it as possible.
+        """
+        send = self._straight
+        if send is None:
+            if self._open:
+                self._send(data)
+            return 1
+        try:
+            sent = send(data)
+        except OSError:
+            sent = 0  # the transport will find it too, and what follows from it
+        if sent != len(data):
+            self._queue(data[sent:])
+        return 1
+
+    def _send(self, data: bytes) -> None:
+        """Send ``data`` after all that was sent before; nothing where the connection is closing."""
+        if self._transport.is_closing():
+            return
+        if self._queued and not self._transport.get_write_buffer_size():
+            self._queued = False
+            self._let_data(self._open)
+        if not self._queued and self._socket is not None:
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._queue(data)
+
+    def _queue(self, data: bytes) -> None:
+        self._queued, self._straight = True, None
+        if not self._transport.is_closing():
+            self._transport.write(data)

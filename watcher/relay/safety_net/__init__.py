@@ -1,0 +1,1 @@
+"""Appends what Celery's result backend knows and no event told."""

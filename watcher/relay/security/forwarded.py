@@ -1,0 +1,144 @@
+"""Who sends a request, and what it asked for: as the connection tells, or the proxies before it that are trusted.
+
+Pure decisions. A header that a proxy adds can be written by anybody. So it is believed only where the connection comes
+from one of ``WATCHER_TRUSTED_PROXIES``, and of what it holds only what such a proxy has written: it is read from the
+right, as each proxy adds at the end, up to the first address that is no proxy's (RFC 7239, 7.4; as nginx's realip
+module does it). ``Forwarded`` is read where there is no ``X-Forwarded-…``: most proxies write the latter, and hand on a
+``Forwarded`` as it came.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from watcher.core.settings import Network
+
+__all__ = ["Address", "Lines", "Peer", "peer"]
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+#: The values of a header, in whatever case its name is given: one for each of its lines, in their order.
+Lines: TypeAlias = Callable[[str], Sequence[str]]
+
+_SCHEMES: Final = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+#: An address in a header: IPv6 in brackets or without, a port, which may be obfuscated, or none (RFC 7239, 6).
+_NODE: Final = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::\w{1,6})?|([0-9.]{7,15})(?::\w{1,6})?|([0-9A-Fa-f:.]{2,45})")
+#: One pair of ``Forwarded``, and what follows it; the value in quotes or, as some write it, with ``:`` or ``[`` bare.
+_PAIR: Final = re.compile(
+    r"""[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?[ \t]*([,;]|$)""", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sends a request, and what it asked for.
+
+    :param address: of the client, behind all trusted proxies; None where the connection has none.
+    :param proxied: whether the connection comes from a trusted proxy.
+    :param host: the ``Host`` that the client asked for; None where there is none, or several.
+    :param scheme: ``http`` or ``https``, where a trusted proxy tells; else None.
+    """
+
+    address: Address | None
+    proxied: bool
+    host: str | None
+    scheme: str | None
+
+    @property
+    def name(self) -> str | None:
+        """The address as it is written; None where there is none."""
+        return None if self.address is None else str(self.address)
+
+
+def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Peer:
+    """Who sends a request.
+
+    :param connection: address of whoever opened the connection; None for a Unix socket.
+    :param lines: the request's headers.
+    :param proxies: networks whose word is taken.
+    """
+    address = _address(connection or "")
+    hosts = lines("Host")
+    host = hosts[0] if len(hosts) == 1 else None
+    if address is None or not _within(address, proxies):
+        return Peer(address, False, host, None)
+    listed = {name: _listed(lines(f"X-Forwarded-{name}")) for name in ("For", "Host", "Proto")}
+    if any(listed.values()):
+        address, hops = _walk(address, listed["For"], proxies)
+        told, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
+    else:
+        elements = _elements(",".join(lines("Forwarded")))
+        address, hops = _walk(address, [element.get("for", "") for element in elements], proxies)
+        told = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
+        scheme = _said([element["proto"] for element in elements[-hops:] if "proto" in element], hops)
+    return Peer(address, True, told or host, _SCHEMES.get((scheme or "").lower()))
+
+
+def _walk(address: Address, nodes: Sequence[str], proxies: Sequence[Network]) -> tuple[Address, int]:
+    """The first address from the right that is no trusted proxy's, and how many proxies tell of it, one at least.
+
+    What can't be read as an address (``unknown``, a made-up name) ends the way: the last that was read is answered.
+    """
+    hops = 0
+    for node in reversed(nodes):
+        found = _node(node)
+        if found is None:
+            break
+        address, hops = found, hops + 1
+        if not _within(address, proxies):
+            break
+    return address, max(1, hops)
+
+
+def _said(values: Sequence[str], hops: int) -> str | None:
+    """What the proxy that is nearest to the client says, of those that are trusted; not each adds a value."""
+    return values[-min(hops, len(values))] if values else None
+
+
+def _node(text: str) -> Address | None:
+    found = _NODE.fullmatch(text)
+    return _address(found[1] or found[2] or found[3]) if found else None
+
+
+@functools.lru_cache(maxsize=1024)  # what it is asked for is short
+def _address(text: str) -> Address | None:
+    """An address; one of IPv4 that is written as one of IPv6 is the former."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    """The elements of a list that stands on one line or on several (RFC 9110, 5.3)."""
+    return [part for line in lines for element in line.split(",") if (part := element.strip(" \t"))]
+
+
+def _elements(text: str) -> list[Mapping[str, str]]:
+    """What each proxy says in ``Forwarded`` (RFC 7239, 4); nothing where it can't be read."""
+    found: list[dict[str, str]] = [{}]
+    position = 0
+    while position < len(text):
+        pair = _PAIR.match(text, position)
+        if pair is None:
+            return []
+        if pair[1]:
+            found[-1].setdefault(pair[1].lower(), _unquoted(pair[2]))
+        if pair[3] == ",":
+            found.append({})
+        position = pair.end()
+    return [element for element in found if element]
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text.startswith('"') else text

@@ -1,0 +1,146 @@
+"""TLS of the relay's own port: its certificate, read again when it is renewed, and what is demanded of clients.
+
+uvicorn's own options would ask the terminal for the passphrase of a key, allow ciphers without forward secrecy, and
+read the certificate once.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+from watcher.core.errors import SettingError
+from watcher.core.settings import Settings, setting
+from watcher.relay.common.watched_files import WatchedFile
+
+__all__ = ["Certificate"]
+
+logger = logging.getLogger(__name__)
+
+#: Of TLS 1.2: forward secrecy and authenticated encryption only. Those of 1.3 are all like that.
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+#: How often it is looked whether the files have changed, in seconds.
+_LOOK: Final = 2.0
+
+
+class _Handshake(ssl.SSLObject):
+    """One connection's TLS; asyncio and uvloop keep it to themselves when a handshake fails."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+            raise  # not yet; or whoever came has gone, as port scanners and health checks do
+        except ssl.SSLError as error:
+            if isinstance(self.context, _Context) and self.context.failed is not None:
+                self.context.failed(error.reason or str(error))
+            raise
+
+
+class _Context(ssl.SSLContext):
+    """Tells of the handshakes that fail."""
+
+    sslobject_class = _Handshake
+    failed: Callable[[str], None] | None = None
+
+
+class Certificate:
+    """The relay's certificate, and the context that each handshake takes it from."""
+
+    def __init__(self, settings: Settings, *, look: float = _LOOK) -> None:
+        """Read the files; :meth:`of` reads better.
+
+        :param look: how often the files are looked at, in seconds.
+        :raises SettingError: one can't be used; names the setting.
+        """
+        self._settings = settings
+        paths = [path for path in (settings.tls_cert, settings.tls_key) if path is not None]
+        self.followed = WatchedFile("tls_cert", paths, "the TLS certificate stays as it was", look=look)
+        self.context = _context(settings)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Certificate | None:
+        """What the settings name; None where the relay speaks no TLS.
+
+        :raises SettingError: a file can't be read or used, the key is another certificate's, or there is none.
+        """
+        if settings.tls_cert is None:
+            for name in ("tls_key", "tls_client_ca"):
+                if (given := getattr(settings, name)) is not None:
+                    raise SettingError(setting(name).variable, given, "only together with WATCHER_TLS_CERT")
+            return None
+        return cls(settings)
+
+    def tell(self, failed: Callable[[str], None]) -> None:
+        """Call ``failed`` with OpenSSL's reason whenever a handshake fails; of whom, OpenSSL doesn't know."""
+        self.context.failed = failed
+
+    async def follow(self) -> None:
+        """Read the certificate again whenever its files have changed; never returns.
+
+        Connections go on with the one that they began with. Files that don't fit together, as halfway through a
+        renewal, leave the last good certificate in its place. Cancelling it is safe at any moment.
+        """
+        await self.followed.run(self._renew)
+
+    async def _renew(self) -> None:
+        # On the event loop, not in a thread: OpenSSL wants no handshake to begin while its context is changed.
+        _context(self._settings)  # a failure half-way would leave a certificate without its key in the one in use
+        _load(self.context, self._settings)
+        logger.info("the TLS certificate was read again, from %s", self._settings.tls_cert)
+
+
+def _context(settings: Settings) -> _Context:
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, settings)
+    if settings.tls_client_ca is not None:
+        _read("tls_client_ca", settings.tls_client_ca, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
+        try:
+            context.load_verify_locations(settings.tls_client_ca)
+        except (ssl.SSLError, OSError) as error:
+            _refuse("tls_client_ca", settings.tls_client_ca, error)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _load(context: ssl.SSLContext, settings: Settings) -> None:
+    cert = settings.tls_cert or ""
+    holder, path = ("tls_cert", cert) if settings.tls_key is None else ("tls_key", settings.tls_key)
+    _read("tls_cert", cert, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
+    key = _read(holder, path, b"PRIVATE KEY-----", "no private key in PEM")
+    if b"ENCRYPTED" in key:
+        raise SettingError(
+            setting(holder).variable, path,
+            "the key is encrypted; a key without a passphrase is, as from: openssl pkey -in KEY -out PLAIN_KEY",
+        )  # fmt: skip
+    try:
+        # Without a function for it, OpenSSL asks the terminal for a passphrase that it believes to need.
+        context.load_cert_chain(cert, settings.tls_key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise SettingError(setting(holder).variable, path, f"the key is not that of {cert}") from None
+        _refuse(holder, path, error)
+    except OSError as error:
+        _refuse(holder, path, error)
+
+
+def _read(field: str, path: str, needed: bytes, otherwise: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise SettingError(setting(field).variable, path, f"the file can't be read: {error.strerror}") from None
+    if needed not in content:
+        raise SettingError(setting(field).variable, path, f"there is {otherwise} in the file")
+    return content
+
+
+def _refuse(field: str, path: str, error: OSError) -> NoReturn:
+    why = getattr(error, "reason", None) or error.strerror or str(error)
+    raise SettingError(setting(field).variable, path, f"OpenSSL can't use it ({why})") from None

@@ -1,0 +1,188 @@
+"""The composition root: what is made of what, and how a relay starts, drains and stops.
+
+Everything runs in one task group. The order of the end is that of the promises: no new connections, calls under way are
+finished, clients are told to go elsewhere, and only then does the feed stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import socket
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any, Final
+
+import anyio
+import uvicorn
+from celery import Celery
+
+from watcher.core.settings import Settings
+from watcher.journal.connect import Target
+from watcher.journal.layout import Journal
+from watcher.journal.pubsub import reach, soon_failing
+from watcher.relay.accept import ProtocolSniffer
+from watcher.relay.http.routes import application
+from watcher.relay.limits.open_files import ARRIVING, make_room
+from watcher.relay.node import Node
+from watcher.relay.redis_advisories import danger
+from watcher.relay.security.tls import Certificate
+from watcher.relay.submit.stored_results import ResultLocation
+from watcher.relay.websocket.connection import WebSocketConnection
+from watcher.rendering.result_backend import redis_of
+
+__all__ = ["serve"]
+
+logger = logging.getLogger(__name__)
+
+#: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
+_READ: Final = 1024 * 1024
+#: A client that doesn't finish the TLS handshake by then is dropped, in seconds …
+_HANDSHAKE: Final = 10.0
+#: … and one that doesn't take part in the end of TLS.
+_CLOSING: Final = 3.0
+#: A thread that has something to calculate lets the event loop go on after so many seconds: after each wait for the
+#: network it has to ask for that, and a submission waits ten times.
+_SWITCH: Final = 0.0005
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: whoever calls :func:`serve` says when to stop.
+
+    :param certificate: None where it speaks no TLS.
+    :param handshake: seconds that a client has for the handshake of TLS.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, certificate: Certificate | None = None, handshake: float = _HANDSHAKE
+    ) -> None:
+        super().__init__(config)
+        self._certificate = certificate
+        self._handshake = handshake
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on these sockets.
+
+        uvicorn's own leaves asyncio its minute for a TLS handshake, and half of one for the end of a connection. And
+        asyncio accepts as many in one turn of its loop as the kernel keeps: where files run out, each of them is a
+        traceback in the log, and whoever is served waits for it.
+        """
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            times = {"ssl_handshake_timeout": self._handshake, "ssl_shutdown_timeout": _CLOSING}
+            tls = {"ssl": self._certificate.context, **times}
+        made: Any = self.config.http_protocol_class
+        make = functools.partial(
+            made, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for sock in sockets or []:
+            self.servers.append(await loop.create_server(make, sock=sock, backlog=ARRIVING, **tls))
+            sock.listen(self.config.backlog)  # the kernel keeps as many as before
+        self.started = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(
+    settings: Settings,
+    *,
+    app: Celery | None,
+    redis: Target,
+    sock: socket.socket,
+    started: Callable[[], None] | None = None,
+    stop: anyio.Event,
+) -> None:
+    """Run a relay until ``stop`` is set, then drain it.
+
+    :param app: where tasks are submitted; None for a relay that only shows.
+    :param redis: the one that holds the journal.
+    :param sock: bound and listening, or only bound; closed at the end.
+    :param started: called once it serves and has read the journal.
+    :raises RedisUnreachable: Redis doesn't answer at the start.
+    :raises SettingError: the certificate, or what is said of a Redis, can't be used.
+
+    Cancellation ends it at once, without the drain.
+    """
+    settings = replace(settings, max_connections=make_room(settings.max_connections))
+    sys.setswitchinterval(_SWITCH)
+    journal = Journal(settings.namespace, redis.database, settings.history, settings.history_bytes)
+    certificate = Certificate.of(settings)
+    async with contextlib.AsyncExitStack() as exits:
+        exits.enter_context(contextlib.closing(sock))
+        client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
+        await reach(client, redis, journal.open)
+        submitting = await exits.enter_async_context(soon_failing(redis))
+        stored = redis_of(app) if app is not None else None
+        results = None
+        if stored is not None:
+            backend = await exits.enter_async_context(soon_failing(stored.target, socket_read_size=_READ))
+            results = ResultLocation(backend, stored.prefix, stored.expires)
+        relay = Node(settings, journal, client, app, results, submitting=submitting)
+        async with anyio.create_task_group() as group:
+            group.start_soon(relay.run)
+            await relay.feed.tried.wait()
+            _spare_the_collector()
+            logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
+            for told in (redis.note, await danger(client)):
+                if told:
+                    logger.warning("%s", told)
+            server = _Server(_uvicorn_config(relay), certificate)
+            if certificate is not None:
+                certificate.tell(relay.handshake_failed)
+                relay.followed.append(certificate.followed)
+                group.start_soon(certificate.follow)
+            group.start_soon(_until, stop, relay, server)
+            if started is not None:
+                group.start_soon(_when_loaded, relay, started)
+            await server.serve(sockets=[sock])
+            group.cancel_scope.cancel()
+        await relay.gateway.aclose()
+
+
+def _spare_the_collector() -> None:
+    """Let Python look for cycles rarely: the history is many objects and no cycle, and a look at all of them a stall.
+
+    What is freed often, connections and events, has no cycles either. By default the looks took a tenth of the time of
+    a relay under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _uvicorn_config(relay: Node) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(relay),
+        ws=functools.partial(WebSocketConnection, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
+        http=functools.partial(ProtocolSniffer, relay),  # type: ignore[arg-type]  # as for ws
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        root_path=relay.settings.root_path.rstrip("/"),
+        timeout_keep_alive=relay.settings.idle_timeout,
+        timeout_graceful_shutdown=2,
+    )
+
+
+async def _when_loaded(relay: Node, started: Callable[[], None]) -> None:
+    """Where Redis refuses to begin a journal, the relay serves nothing but the reason, until it takes one."""
+    await relay.loaded.wait()
+    started()
+
+
+async def _until(stop: anyio.Event, relay: Node, server: uvicorn.Server) -> None:
+    await stop.wait()
+    for listener in server.servers:
+        listener.close()
+    await relay.drain()
+    server.should_exit = True

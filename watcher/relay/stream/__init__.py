@@ -1,0 +1,1 @@
+"""From the journal to those who watch: feed, history, hub and fan-out."""

@@ -1,0 +1,115 @@
+"""Where the history finds the events of a channel and of a task: pure data.
+
+A task's events are mostly on the same channels, so what leads to them is made once and shared, and an event that leaves
+the history need not be looked at again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final, NamedTuple, Self, TypeAlias
+
+from watcher.core.event import CHANNEL_LIMIT, Event, decode, is_final
+from watcher.core.order import rank
+
+__all__ = ["AGAIN", "LATE", "RANK", "ChannelIndex", "EventKey", "KeptEvent", "TaskIndex", "stands"]
+
+
+class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
+    """A channel's offsets, ascending, how many of them lead nowhere any more, and the newest that doesn't.
+
+    ``lost`` is 0 where none of them has.
+    """
+
+    __slots__ = ("channel", "dead", "lost")
+    channel: str
+    dead: int
+    lost: int
+
+    @classmethod
+    def of(cls, channel: str) -> Self:
+        """Of a channel that has none yet."""
+        made = cls("Q")
+        made.channel = channel
+        made.dead = made.lost = 0
+        return made
+
+
+class TaskIndex(ChannelIndex):
+    """The offsets of one task's events.
+
+    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
+    ``retries``, ``run``, ``rank``: of its newest event, and likely of the next one too.
+    """
+
+    __slots__ = ("final", "place", "rank", "retries", "run", "state", "task")
+    final: bool | None
+    place: EventKey | None
+    rank: int
+    retries: int | None
+    run: str | None
+    state: str
+    task: str
+
+    @classmethod
+    def of(cls, task: str) -> Self:
+        """Of a task that nothing is known of yet."""
+        made = super().of(f"task:{task}")
+        made.task = task
+        made.final = made.place = made.retries = made.run = None
+        made.state, made.rank = "", 0
+        return made
+
+    def note(self, event: Event) -> int:
+        """Take note of the task's next event; returns its mark."""
+        state = event.state
+        if event.late:
+            self.state = ""
+            return rank(state) | LATE
+        if state == self.state and event.run == self.run and event.retries == self.retries:
+            return self.rank | AGAIN
+        self.final = is_final(state)
+        self.state, self.retries, self.run, self.rank = state, event.retries, event.run, rank(state)
+        return self.rank
+
+
+class EventKey:
+    """Which channels an event is on: made once for the events of a task, unless they differ in ``key``.
+
+    ``channels``: those that can be watched, whose names have an end. What was lost of a channel is remembered for
+    longer than its events, so it must not matter how long a name somebody thinks of.
+    """
+
+    __slots__ = ("channels", "key", "others", "story")
+
+    def __init__(self, story: TaskIndex, key: Key, others: tuple[ChannelIndex, ...]) -> None:
+        self.story = story
+        self.key = key
+        self.others = others
+        self.channels = tuple([each.channel for each in (story, *others) if len(each.channel) <= CHANNEL_LIMIT])
+
+
+#: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
+Key: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...] | None]
+
+
+class KeptEvent(NamedTuple):
+    """An event outside the window; ``mark`` is its rank, with the flags below."""
+
+    line: bytes
+    place: EventKey
+    mark: int
+
+
+#: In a mark: the event is late …
+LATE: Final = 16
+#: … or tells of the same state in the same run as its task's event before: a report among many.
+AGAIN: Final = 32
+#: The rest of a mark.
+RANK: Final = 15
+
+
+def stands(kept: KeptEvent) -> tuple[float, int]:
+    """What says which of two late events is rather to be kept: that of the later life and try."""
+    event = decode(kept.line)
+    return event.sent or 0.0, event.retries or 0

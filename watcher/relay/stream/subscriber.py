@@ -1,0 +1,223 @@
+"""One channel of Redis pub/sub, heard where it arrives.
+
+redis-py makes the connection, with all that belongs to it, and knows a way to listen. On that way a message passes a
+stream, a parser, two generators and three turns of the event loop, which takes 0.2 ms where the processor has done
+something else meanwhile: as long as all the rest of its way through a relay to one client. It is gone all the same
+where redis-py doesn't let go of its connection's transport, which nothing that is public hands out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import termios
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import anyio
+import hiredis
+from redis import __version__ as redis_version
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from watcher.journal.pubsub import SILENCE, confirmed, keep_asking, listen
+
+__all__ = ["Subscriber", "SubscriberListener", "subscribed"]
+
+logger = logging.getLogger(__name__)
+
+#: A read that brings so many bytes has brought all that it could, or nearly: there may be more. Then so many are taken
+#: together, so that those who watch single tasks get more than one event with a write, too.
+_FULL: Final = 200_000
+_GATHERED: Final = 1024 * 1024
+_PING: Final = hiredis.pack_command((b"PING",))
+#: Takes messages in order, as many as it can take at once; returns how many it took.
+Take = Callable[[Sequence[bytes]], int]
+
+
+class SubscriberListener(Protocol):
+    """A connection that is subscribed to a channel."""
+
+    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+        """See :meth:`Subscriber.listen`."""
+
+
+@asynccontextmanager
+async def subscribed(redis: Redis, channel: str) -> AsyncIterator[SubscriberListener]:
+    """A connection of its own that is subscribed to ``channel``; closed at the end.
+
+    What is published from now on is kept until :meth:`SubscriberListener.listen`.
+
+    :param redis: where; a client that neither decodes nor retries.
+    :raises redis.RedisError: it can't be reached, or lets nobody listen. TimeoutError: it doesn't answer.
+    """
+    connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+    try:
+        await connection.connect()
+        # The one thing of redis-py's here that is not public. It may go away with any version.
+        transport: asyncio.Transport | None = getattr(getattr(connection, "_writer", None), "transport", None)
+        if transport is not None:
+            subscriber = Subscriber(transport)
+            transport.set_protocol(subscriber)
+            with anyio.fail_after(SILENCE):
+                await subscriber.subscribe(channel)
+            yield subscriber
+            return
+    finally:
+        await connection.disconnect(nowait=True)
+    _say_slower()
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(channel)
+        await confirmed(pubsub)
+        yield _Slower(pubsub)
+
+
+_said = False
+
+
+def _say_slower() -> None:
+    global _said  # noqa: PLW0603 - it is told once in a process
+    if not _said:
+        _said = True
+        logger.warning("events take a slower way: redis-py %s has no transport of its connections", redis_version)
+
+
+class _Slower:
+    """Listens as redis-py does, in public: what a message waits for is longer, and nothing else differs."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+
+    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+        async def handle(message: dict[str, Any]) -> None:
+            if not take([message["data"]]):
+                await take_slowly(message["data"])
+
+        await listen(self._pubsub, handle)
+
+
+class Subscriber(asyncio.Protocol):
+    """What a connection's bytes go to once it is used for nothing but listening.
+
+    :param transport: of a connection on which nothing is under way.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        encrypted = transport.get_extra_info("sslcontext") is not None  # then it tells of something else
+        self._socket = None if encrypted else transport.get_extra_info("socket")
+        self._gathered = 0  # bytes that were read since something was handed on
+        self._reader = hiredis.Reader()
+        self._answered = time.monotonic()
+        self._take: Take | None = None
+        self._waiting: list[bytes] = []  # messages that were not taken yet
+        self._failure: Exception | None = None
+        self._stirred = anyio.Event()
+        self._confirmed = False
+
+    async def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel, and wait until Redis has confirmed it."""
+        if self._transport.is_closing():
+            raise RedisConnectionError("the connection broke")
+        self._transport.write(hiredis.pack_command((b"SUBSCRIBE", channel.encode())))  # type: ignore[arg-type]  # its stub means one item
+        while not self._confirmed:
+            await self._stir()
+
+    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+        """Hand on each message, in order, until something breaks; never returns.
+
+        :param take: called with what one read brought, from within the event loop: it must not wait.
+        :param take_slowly: awaited for a message that ``take`` didn't take. Nothing is read meanwhile.
+        :raises TimeoutError: the server is silent; a frozen one breaks no connection.
+        :raises redis.RedisError: the connection broke. Whatever ``take`` and ``take_slowly`` raise.
+        """
+        self._take = take
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_asking, lambda: self._answered, self._ask)
+            self._hand_on()
+            while True:
+                while self._waiting:
+                    await take_slowly(self._waiting.pop(0))
+                    self._hand_on()
+                self._read(True)
+                await self._stir()
+
+    async def _ask(self) -> None:
+        if self._waiting:  # what it answered waits to be read
+            self._answered = time.monotonic()
+        if not self._transport.is_closing():
+            self._transport.write(_PING)
+
+    def _read(self, on: bool) -> None:
+        """Read on, or no more for now."""
+        if self._transport.is_closing():
+            return  # uvloop's don't bear it, and its end is told of already or soon
+        if on:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    async def _stir(self) -> None:
+        """Wait until something is to be done here."""
+        if self._failure is None:
+            await self._stirred.wait()
+            self._stirred = anyio.Event()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._stirred.set()
+
+    # What asyncio calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._answered = time.monotonic()
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._hear(reply)
+            self._gathered += len(data)
+            if len(data) < _FULL or self._gathered >= _GATHERED or not self._more_has_come():
+                self._gathered = 0
+                self._hand_on()
+        except hiredis.ProtocolError as error:
+            self._fail(RedisConnectionError(f"what came is no answer of Redis: {error}"))
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody listens
+            self._fail(error)
+
+    def _more_has_come(self) -> bool:
+        """Whether the kernel has bytes for the next read, which the event loop does next."""
+        if self._socket is None:
+            return False
+        pending = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, b"\0\0\0\0")
+        return pending != b"\0\0\0\0"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection broke."""
+        self._fail(RedisConnectionError(f"the connection broke{f': {exc}' if exc else ''}"))
+
+    def _hear(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            raise ResponseError(str(reply))
+        kind = reply[0] if isinstance(reply, list) and reply else None
+        if kind == b"message":
+            self._waiting.append(reply[2])
+        elif kind == b"subscribe":
+            self._confirmed = True
+            self._stirred.set()
+            self._read(False)
+
+    def _hand_on(self) -> None:
+        """Have all that waits be taken; what isn't taken at once is for :meth:`listen`."""
+        if self._take is not None and self._waiting and self._failure is None:
+            del self._waiting[: self._take(self._waiting)]
+            if self._waiting:
+                self._read(False)
+                self._stirred.set()

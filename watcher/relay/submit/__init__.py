@@ -1,0 +1,1 @@
+"""From a submission to the broker: checked, claimed, announced, sent."""

@@ -1,0 +1,399 @@
+"""Submit, revoke, look up: the doors from the relay to the Celery app, the same for a WebSocket call and a request.
+
+A submission is checked, claimed, announced and sent, in this order: whoever watches sees PENDING before anything else,
+and whoever asks again gets the same task. Whatever happens, the client hears within three seconds, and hears whether
+the task may have been queued. What has begun is finished, even if whoever asked has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+from celery import Celery
+from celery import Task as CeleryTask
+from celery.result import denied_join_result
+from celery.utils.time import make_aware
+from msgspec import UNSET
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from watcher import worker
+from watcher.core.errors import BadRequest, NoApp, NotPermitted, Refused, TooMany, Unavailable, UnknownTask
+from watcher.core.event import Event, Task, fold
+from watcher.core.permissions import Grant, issue, literally
+from watcher.core.redact import Redactor
+from watcher.core.settings import Settings
+from watcher.core.suggestions import Suggestions
+from watcher.journal.layout import Journal
+from watcher.relay.api import submission
+from watcher.relay.api.schemas import Registry
+from watcher.relay.api.signature import Registered, Signature, describe
+from watcher.relay.api.submission import Submission
+from watcher.relay.api.task_list import TaskListCache
+from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.metering import bill
+from watcher.relay.submit.announcer import Announcer
+from watcher.relay.submit.batcher import Batcher
+from watcher.relay.submit.broker import Broker, Delivery
+from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimBusy, IdempotencyStore, subject_digest
+from watcher.relay.submit.pipeline import PendingSubmission, SubmissionPipeline, Submitted
+from watcher.relay.submit.queues import Queues
+from watcher.relay.submit.stored_results import ResultLocation, StoredResults
+from watcher.rendering.lives import SentStamps
+from watcher.rendering.policy import Policy
+from watcher.rendering.result_backend import event_of, result_of
+from watcher.rendering.values import Rendering
+
+__all__ = ["Gateway", "Registered", "Submitted"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: A submission is answered within this time, in seconds: 0.2 more where it failed, and 3 are promised.
+_LIMIT: Final = 2.6
+#: Of which the result backend has so long to say whether it knows a chosen id.
+_CHECK: Final = 1.5
+#: A revoke too.
+_CALL: Final = 2.5
+#: So many submissions are carried at a time, in batches; and so many may wait.
+_LANES: Final = 4
+_BOUND: Final = 10_000
+#: What is larger, in bytes, is read in a thread: so many at a time, each within so many seconds.
+_LARGE, _READERS, _READ = 64 * 1024, 4, 30.0
+#: Revocations at a time: each is told to all workers, and that takes ten times as long as to send a task.
+_REVOKES: Final = 2
+#: A submission that another request is just carrying out is looked at again after this time, in seconds.
+_AGAIN: Final = 0.1
+#: The token that comes with a submission is valid for so long, in seconds, and no longer than the submitter's right.
+_TOKEN_TTL: Final = 24 * 3600
+#: Closing waits this long for what is under way, in seconds.
+_CLOSE: Final = 3.0
+
+
+class _Revoke(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    terminate: bool = False
+
+
+class Gateway:
+    """The Celery app, for clients.
+
+    It needs no start, and loads the app's tasks when they are first asked for; :meth:`start` does it before.
+
+    :param app: None for a relay that only shows.
+    :param redis: of the journal; it is used, and not closed.
+    :param results: where the app keeps its results, if that is a Redis; likewise.
+    """
+
+    def __init__(
+        self,
+        app: Celery | None,
+        settings: Settings,
+        journal: Journal,
+        redis: Redis,
+        results: ResultLocation | None = None,
+    ) -> None:
+        self._settings = settings
+        if app is not None:
+            app.finalize()  # what its tasks want hidden is known from here on
+        self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
+        self._broker = None if app is None else Broker(app, _LANES + 1 + _REVOKES)
+        self._payloads = None if app is None else StoredResults(app, results)
+        self._calls = BoundedThreads(_LANES + 1)
+        self._revokes = BoundedThreads(_REVOKES)
+        self._readers = BoundedThreads(_READERS)
+        self._stamps = SentStamps()
+        self._guesses = Suggestions()
+        self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
+        self._registries = TaskListCache()
+        self._loading = anyio.Lock()
+        self._loaded = False
+        self._under_way = 0
+        self._idle = anyio.Event()
+        self._closing = False
+        self._exits = contextlib.ExitStack()
+        if self._broker is None or self._policy is None:
+            return
+        self._queues = Queues(self._broker.app, settings.submit_queues, self._broker.served)
+        self._claims = IdempotencyStore(redis, journal, guarded=settings.guarded)
+        dispatch = SubmissionPipeline(self._broker, self._claims, Announcer(redis, journal), self._policy, self._calls)
+        self._lanes = Batcher(dispatch.carry, lanes=_LANES, bound=_BOUND)
+        # The relay announces by itself what it sends.
+        worker.silence()
+        # Nobody joins results in a relay. Were it allowed, Celery would subscribe to each task's result as it is sent.
+        self._exits.enter_context(denied_join_result())
+
+    @property
+    def under_way(self) -> int:
+        """How many submissions and revocations are being carried out."""
+        return self._under_way
+
+    async def start(self) -> None:
+        """Load the app's tasks, unless that has been done."""
+        async with self._loading:
+            if not self._loaded and self._broker is not None:
+                await anyio.to_thread.run_sync(self._load, self._broker)
+                self._loaded = True
+
+    async def submit(self, data: bytes, grant: Grant, *, key: str | None = None) -> Submitted:
+        """Submit a task.
+
+        Cancelled, it may have been submitted all the same.
+
+        :param data: JSON, ``{"task", "args"?, "kwargs"?, "options"?}``; see docs/protocol.md.
+        :param key: idempotency key.
+        :raises Refused: it is not permitted, or not right, or (Unavailable) broker or Redis are away.
+        """
+        broker = await self._open()
+        deadline = anyio.current_time() + _LIMIT
+        if self._settings.read_only:
+            raise NotPermitted("this relay is read-only")
+        asked = submission.parse(data, datetime.now(UTC), broker.app.timezone)
+        if key is not None:
+            submission.check_key(key)
+        task = self._permitted_task(broker, asked.task, grant)
+        signature = self._known(task)[1]
+        if signature is not None:
+            signature.check(asked.args, asked.kwargs)
+        if asked.options.queue is not None:
+            await self._queues.check(asked.options.queue, grant.queues)
+        await self._check_unused(asked.options.task_id, grant)
+        bill().paced = False  # from here on they have a limit of their own
+        with self._working():
+            return await self._carry(asked, task, grant, key, deadline)
+
+    async def _check_unused(self, identity: str | None, grant: Grant) -> None:
+        """Refuse an id whose result is still stored: whoever submits may watch, and would be shown that one.
+
+        What the journal knows is seen when the id is claimed. A repeat is recognised by its claim.
+        """
+        if identity is None or not self._settings.guarded or grant.may_watch(f"task:{identity}"):
+            return
+        try:
+            with anyio.fail_after(_CHECK):
+                used = await self._read(identity) is not None and not await self._claims.known(identity)
+        except (Unavailable, RedisError, OSError, TimeoutError):
+            raise Unavailable("whether the task id is in use can't be found out", submitted="no") from None
+        if used:
+            raise NotPermitted(f"the task id {identity!r} is in use")
+
+    async def _carry(
+        self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, deadline: float
+    ) -> Submitted:
+        while True:
+            order = _order(asked, task, grant, key, self._stamps.after())
+            await self._lanes.run(order, deadline)
+            outcome = order.conclude()
+            if isinstance(outcome, Refused):
+                raise outcome
+            if not isinstance(outcome, ClaimBusy):
+                return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, order, grant))
+            if anyio.current_time() + _AGAIN >= deadline:
+                raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
+            await anyio.sleep(_AGAIN)
+
+    async def _is_theirs(self, known: AlreadySubmitted, order: PendingSubmission, grant: Grant) -> bool:
+        if known.existing:  # the task's own code knows whose it is, or doesn't care
+            with contextlib.suppress(TooMany, RedisError, OSError):
+                return self._settings.secret is not None and await self._claims.belongs(known.id, grant.subject)
+            return False
+        # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
+        return order.at is not None or bool(grant.subject)
+
+    def _submitted(self, known: AlreadySubmitted, grant: Grant, *, theirs: bool) -> Submitted:
+        channel = f"task:{known.id}"
+        token, settings = None, self._settings
+        if settings.secret is not None and theirs:
+            token = issue(
+                settings.secret, ttl=_TOKEN_TTL, until=grant.expires, watch=[literally(channel)],
+                audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
+            )  # fmt: skip
+        return Submitted(known.id, channel, known.epoch, known.offset, token, existing=known.existing)
+
+    async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
+        """Revoke a task: workers that have it will not run it.
+
+        :param data: JSON, ``{"id", "terminate"?}``; ``terminate`` also ends it where it is running, by SIGTERM.
+        :raises Refused: as for :meth:`submit`.
+        """
+        if self._settings.read_only:
+            raise NotPermitted("this relay is read-only")
+        if not grant.revoke:
+            raise NotPermitted("the token doesn't grant revoke")
+        broker = await self._open()
+        asked = _revoke(data)
+        revoke = functools.partial(broker.revoke, asked.id, terminate=asked.terminate)
+        with self._working():
+            try:
+                await self._revokes.run(revoke, _CALL)
+            except TimeoutError:
+                raise Unavailable("the broker doesn't answer") from None
+        return {}
+
+    async def registry(self, grant: Grant) -> msgspec.Raw:
+        """The tasks that the holder of ``grant`` may submit here, by name, and whether they may revoke: as JSON."""
+        broker = await self._open()
+        if self._settings.read_only:
+            return msgspec.Raw(msgspec.json.encode(Registry([], revoke=False)))
+        make = functools.partial(self._registry, grant)
+        return self._registries.told((grant.submit, grant.revoke), broker.tasks(), make)
+
+    def _registry(self, grant: Grant, tasks: Iterable[CeleryTask[Any, Any]]) -> Registry:
+        named = [self._known(task)[2] for task in tasks if self._may_submit(str(task.name), grant)]
+        return Registry(named, revoke=grant.revoke)
+
+    async def get(self, identity: str) -> Task | None:
+        """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.
+
+        :raises Unavailable: the backend doesn't answer.
+        """
+        payload = await self._read(identity)
+        read = functools.partial(self.read_stored, identity, payload or b"")
+        event = await self._in_thread(read) if len(payload or b"") > _LARGE else read()
+        return None if event is None else fold(None, event, 0)
+
+    async def result(self, identity: str, name: str | None) -> bytes | None:
+        """The JSON text of a result, whatever its size, masked; None where it is not stored, not JSON, or not shown.
+
+        :param name: of the task, where it is known.
+        :raises Unavailable: the backend doesn't answer.
+        """
+        payload = await self._read(identity)
+        if payload is None or self._policy is None:
+            return None
+        return await self._in_thread(functools.partial(result_of, payload, self._policy.of(name)))
+
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        try:
+            return await self._readers.run(read, _READ)
+        except TimeoutError:
+            raise Unavailable("there is no time to read the result") from None
+
+    async def _read(self, identity: str) -> bytes | None:
+        return None if self._payloads is None else await self._payloads.read(identity)
+
+    def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
+        """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
+
+        :param name: of the task, where it is known; few backends store it.
+        """
+        return None if self._policy is None else event_of(identity, payload, self._policy, time.time(), name)
+
+    async def aclose(self) -> None:
+        """Take no more, wait for what is under way, and close the connections to the broker."""
+        self._closing = True
+        with anyio.move_on_after(_CLOSE, shield=True):
+            while self._under_way:
+                await self._idle.wait()
+            if self._broker is not None and self._payloads is not None:
+                await anyio.to_thread.run_sync(self._broker.close, abandon_on_cancel=True)
+                await self._payloads.aclose()
+        self._exits.close()
+
+    # What is known of the app.
+
+    async def _open(self) -> Broker:
+        """The app's broker, its tasks loaded."""
+        if self._broker is None:
+            raise NoApp("this relay was started without a Celery app (-A): it only shows")
+        if self._closing:
+            raise Unavailable("the relay is stopping", submitted="no")
+        if not self._loaded:
+            await self.start()
+        if self._broker.app.conf.task_always_eager:
+            raise NoApp("the app is set to run tasks eagerly (task_always_eager), so nothing can be sent")
+        return self._broker
+
+    def _load(self, broker: Broker) -> None:
+        broker.load()
+        for task in broker.tasks():
+            self._known(task)
+
+    def _permitted_task(self, broker: Broker, name: str, grant: Grant) -> CeleryTask[Any, Any]:
+        if not self._may_submit(name, grant):
+            raise NotPermitted(f"tasks named {name!r} may not be submitted here")
+        task = broker.task(name)
+        if task is None:
+            meant = self._guesses.meant(
+                name, lambda: [each for each in broker.names() if self._may_submit(each, grant)]
+            )
+            raise UnknownTask(f"no task is registered as {name!r}{meant}")
+        return task
+
+    def _may_submit(self, name: str, grant: Grant) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self._settings.submit) and grant.may_submit(name)
+
+    def _known(self, task: CeleryTask[Any, Any]) -> tuple[object, Signature | None, Registered]:
+        """A task's signature, for checks and for people; read once, and again where another task took the name."""
+        name = str(task.name)
+        known = self._signatures.get(name)
+        if known is None or known[0] is not task:
+            redactor = self._policy.of(name).redactor if self._policy is not None else Redactor()
+            known = self._signatures[name] = (task, Signature.of(task), _masked(describe(task), redactor))
+        return known
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+                self._idle = anyio.Event()
+
+
+def _order(
+    asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, sent: float
+) -> PendingSubmission:
+    options = asked.options
+    identity = options.task_id or str(uuid.uuid4())
+    expires = options.expires
+    if expires is None and task.expires is not None:  # the task's own default
+        own = task.expires
+        expires = own if isinstance(own, datetime) else datetime.now(UTC) + timedelta(seconds=float(own))
+    eta, expires = (_with_zone(moment, task) for moment in (options.eta, expires))
+    return PendingSubmission(
+        claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
+        message=Delivery(
+            task, identity, asked.args, asked.kwargs,
+            sent=sent, eta=eta, expires=expires, priority=options.priority, queue=options.queue, tags=options.tags,
+        ),
+    )  # fmt: skip
+
+
+def _with_zone(moment: datetime | None, task: CeleryTask[Any, Any]) -> datetime | None:
+    """A moment without a zone is one in that of the app, as Celery takes it."""
+    return make_aware(moment, task.app.timezone) if moment is not None and moment.tzinfo is None else moment
+
+
+def _masked(told: Registered, redactor: Redactor) -> Registered:
+    """``told`` without defaults that look secret."""
+    parameters = [
+        msgspec.structs.replace(each, default=UNSET) if redactor.is_secret(each.name) else each
+        for each in told.parameters
+    ]
+    return msgspec.structs.replace(told, parameters=parameters, signature=redactor.text(told.signature))
+
+
+def _revoke(data: bytes) -> _Revoke:
+    try:
+        asked = msgspec.json.decode(data, type=_Revoke)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f'expected {{"id", "terminate"?}}: {error}') from None
+    if not asked.id:
+        raise BadRequest("the task's id is empty")
+    return asked

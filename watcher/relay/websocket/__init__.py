@@ -1,0 +1,1 @@
+"""One WebSocket client: handshake, connection, session, subscriptions, calls."""

@@ -1,0 +1,404 @@
+"""One WebSocket: bytes in and out, between a client and its session.
+
+An ``asyncio.Protocol`` around websockets' Sans-I/O ``ServerProtocol``, which does the handshake, control frames and the
+checks of RFC 6455. What the hub hands out goes another way: frames that were built once for all subscribers are written
+straight to the transport, between the protocol's own messages, while the connection is open. An idle connection has no
+task, no queue and no future; one ticker serves all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Protocol, cast
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from watcher.centrifuge import messages
+from watcher.centrifuge.frames import PIECE, PING, frames
+from watcher.centrifuge.messages import Disconnect
+from watcher.core.errors import Refused, TooMany
+from watcher.core.permissions import Grant
+from watcher.relay.common.stats import Stats
+from watcher.relay.limits.direct_writer import half_close
+from watcher.relay.limits.limits import ACCOUNT, COMMAND, RateLimiter
+from watcher.relay.limits.socket_backlog import acknowledged, waiting
+from watcher.relay.limits.throttled import ThrottledConnection
+from watcher.relay.security.forwarded import Lines, Peer
+from watcher.relay.stream.hub import Hub
+from watcher.relay.websocket.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
+from watcher.relay.websocket.records import Call, SessionConfig
+from watcher.relay.websocket.session import Session
+from watcher.relay.websocket.subscriptions import Subscriptions
+
+__all__ = ["SocketServices", "WebSocketConnection"]
+
+#: For websockets, which would tell of each connection.
+_quiet = logging.getLogger(f"{__name__}.protocol")
+_quiet.setLevel(logging.WARNING)
+
+#: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
+_HIGH_WATER: Final = 256 * 1024
+#: So many bytes of replies count as one more command.
+_REPLY: Final = 4 * 1024
+#: After so many commands at once others have their turn; it is a millisecond or two.
+_ENOUGH: Final = 100
+#: A connection that takes no byte for this long is given up, in seconds …
+_STALLED: Final = 60.0
+#: … and one that doesn't finish the closing handshake.
+_CLOSING: Final = 3.0
+
+
+class SocketServices(Protocol):
+    """What a socket needs of the relay."""
+
+    hub: Hub[Any]
+    terms: SessionConfig
+    counts: Stats
+
+    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
+        """Who sends a request, by the address of the connection and the request's headers."""
+
+    def refusal(self, peer: Peer, lines: Lines) -> str | None:
+        """Why a handshake of this peer is refused, or None; the log learns it, too."""
+
+    def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
+        """What whoever a trusted proxy names may do; None where none does. Not asked where it is refused."""
+
+    def opened(self, socket: WebSocketConnection) -> bool:
+        """A connection is open; False where no more are taken."""
+
+    def closed(self, socket: WebSocketConnection) -> None:
+        """It is gone."""
+
+    def call(self, socket: WebSocketConnection, call: Call) -> None:
+        """Carry out ``call`` elsewhere, then :meth:`WebSocketConnection.answer`."""
+
+    def expires(self, socket: WebSocketConnection, moment: float | None) -> None:
+        """Call :meth:`WebSocketConnection.expire` at this Unix time, in place of any other; None: not at all."""
+
+
+class WebSocketConnection(ThrottledConnection):
+    """A client's connection.
+
+    uvicorn makes one where a request asks for an upgrade, and hands it the transport and the bytes of the request.
+
+    :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
+    :param app_state: uvicorn's; the account is in it.
+    :param handshake: where it was read already; it is answered by :meth:`welcome`, and no bytes of it come.
+    """
+
+    __slots__ = (
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: SocketServices,
+        *,
+        server_state: Any,
+        app_state: Any = None,
+        handshake: Handshake | None = None,
+        **_: Any,
+    ) -> None:
+        super().__init__(RateLimiter(desk.terms.commands, (app_state or {}).get(ACCOUNT)))
+        self._desk = desk
+        self._connections: set[Any] = server_state.connections
+        state = State.OPEN if handshake else State.CONNECTING
+        self._protocol = ServerProtocol(state=state, max_size=desk.terms.message, logger=_quiet)
+        self._session: Session | None = None
+        self._fragments: bytearray | None = None
+        self._scheduled = False  # whether the next piece for a client that is behind is on its way
+        self._pinged = False  # whether a pong is due
+        self._ends: float | None = None  # when the desk is to call expire()
+        self._stalled: tuple[Any, float] = (None, 0.0)  # bytes that waited and were taken, and since when
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is handed over."""
+        self._write_to(cast(asyncio.Transport, transport), high=_HIGH_WATER)
+        self._connections.add(self)
+
+    def eof_received(self) -> None:
+        """The client sends nothing more."""
+        self._protocol.receive_eof()
+        self._send_control()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        super().connection_lost(exc)
+        self._connections.discard(self)
+        self._drop_held()
+        if self._pace.account is not None:
+            self._pace.account.leave()
+        if self._session is not None:
+            self._session.close()
+            self._desk.closed(self)
+            self._session = None  # no cycle, so that all of it is freed at once
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
+        super().pause_writing()
+        self._stalled = (None, asyncio.get_running_loop().time())
+        if self._session is not None:
+            self._session.subscriptions.fall_behind()
+
+    def resume_writing(self) -> None:
+        """It has taken enough to be sent more."""
+        super().resume_writing()
+        self._schedule()
+
+    # Frames in.
+
+    def _bite(self, data: bytes) -> bool:
+        before = self._protocol.parser_exc
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._handshake(event)
+            elif isinstance(event, Frame):
+                self._cost += 1
+                self._frame(event)
+        self._send_control()
+        if self._protocol.state is State.OPEN:
+            return True
+        if before is None and isinstance(self._protocol.parser_exc, PayloadTooBig):
+            self._slowed("max_message")
+        return False
+
+    def _slowed(self, limit: str) -> None:
+        self._desk.terms.reached(limit, self.grant.subject or self.address)
+
+    def welcome(self, handshake: Handshake) -> None:
+        """Answer the handshake that was read before this was made."""
+        peer = self._desk.peer(self._transport, handshake.lines)
+        refused = self._objection(handshake.target, peer, handshake.lines) or self._seat(peer, handshake.lines)
+        if refused is None:
+            self._let_data(True)
+            self._send(handshake.answer)
+        else:
+            self._protocol = ServerProtocol(logger=_quiet)  # for one that is open would close as a WebSocket
+            self._protocol.send_response(self._protocol.reject(*refused))
+            self._send_control()
+
+    def _handshake(self, request: Request) -> None:
+        lines = request.headers.get_all
+        peer = self._desk.peer(self._transport, lines)
+        refused = self._objection(request.path, peer, lines)
+        response = self._protocol.reject(*refused) if refused else answer(self._protocol, request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and (refused := self._seat(peer, lines)):
+            response = self._protocol.reject(*refused)
+        self._protocol.send_response(response)
+        self._send_control()
+
+    def _objection(self, target: str, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
+        """Why who asks for ``target`` gets no WebSocket, or None."""
+        if not target.partition("?")[0].endswith(PATH):
+            return HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n"
+        if (reason := self._desk.refusal(peer, lines)) is not None:
+            return HTTPStatus.FORBIDDEN, f"{reason}\n"
+        return (HTTPStatus.BAD_REQUEST, f"{PROTOBUF}\n") if asks_for_protobuf(target) else None
+
+    def _seat(self, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
+        """Begin the client's session; why there is no room for it, or None."""
+        account = self._pace.account
+        if account is not None and peer.proxied and peer.address is not None:
+            try:
+                self._pace.account = account.hand_over(str(peer.address))
+            except TooMany as error:
+                return HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n"
+        if not self._desk.opened(self):
+            return HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n"
+        named = self._desk.named(peer, lines)
+        self._session = Session(self._desk.hub, self, self._desk.terms, named, self._pace.account)
+        return None
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY:
+            self.close(messages.JSON_ONLY)
+        elif frame.opcode is Opcode.TEXT and frame.fin:
+            self._message(bytes(frame.data))
+        elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self._fragments = bytearray() if self._fragments is None else self._fragments
+            self._fragments += frame.data
+            if frame.fin:
+                text, self._fragments = bytes(self._fragments), None
+                self._message(text)
+
+    def _message(self, text: bytes) -> None:
+        if self._session is None or self._protocol.state is not State.OPEN:
+            return
+        # It has to wait for another, until others have had their turn, or until there is room for replies.
+        if self._texts or self._cost > _ENOUGH or self._paused:
+            self._texts = (*self._texts, text)
+            return
+        self._pinged = False  # whoever talks is there
+        start = time.thread_time()
+        outcome = self._session.receive(text)
+        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        self._cost += max(counted, int((time.thread_time() - start) / COMMAND))
+        if outcome.rest:
+            self._texts = (outcome.rest,)
+        self._write_text(outcome.replies)
+        for call in outcome.calls:
+            self._desk.call(self, call)
+        if outcome.disconnect is not None:
+            self.close(outcome.disconnect)
+        self._tell_end()
+        self._schedule()
+
+    def _tell_end(self) -> None:
+        """Tell the desk when the client's next token ends, where that has changed."""
+        ends = self._session.next_end if self._session and self._open else None
+        if ends != self._ends:
+            self._ends = ends
+            self._desk.expires(self, ends)
+
+    # Frames out.
+
+    def answer(self, call: Call, value: Any) -> None:
+        """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
+        if self._session is not None and self._protocol.state is State.OPEN:
+            replies = self._session.answer(call, value)
+            self._cost += sum(map(len, replies)) // _REPLY
+            self._write_text(replies)
+            self._tell_end()
+            self._schedule()
+
+    def refuse(self, call: Call, error: Refused) -> None:
+        """Send the reply to a call that could not be carried out."""
+        if self._session is not None and self._open:
+            self._write_text(self._session.give_up(call, error))
+
+    @property
+    def subscriptions(self) -> Subscriptions | None:
+        """What the client is subscribed to; None before the handshake."""
+        return None if self._session is None else self._session.subscriptions
+
+    @property
+    def grant(self) -> Grant:
+        """What the client may do."""
+        return (self._session.grant if self._session is not None else None) or Grant()
+
+    def tell(self, data: Any) -> None:
+        """Send a message that belongs to no channel, unless the client is not connected yet or can't take more."""
+        if self._session is not None and self._session.grant is not None and not self._paused:
+            self._write_text([messages.message_push(data)])
+
+    def restart(self) -> None:
+        """The journal is another one: subscriptions end, and clients subscribe again."""
+        if self._session is not None:
+            self._write_text(self._session.restart())
+
+    def reconsider(self) -> None:
+        """People may do something else from now on."""
+        if self._session is not None:
+            self._write_text(self._session.reconsider())
+
+    def _write_text(self, texts: Sequence[bytes]) -> None:
+        if texts:
+            self.deliver(frames(texts))
+
+    def _send_control(self) -> None:
+        """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
+        self._let_data(self._protocol.state is State.OPEN)  # between the handshake and the closing one
+        for data in self._protocol.data_to_send():
+            if data:
+                self._send(data)
+            elif self._transport.is_closing():
+                break
+            elif not half_close(self._transport):
+                self._transport.close()  # TLS has no half-closed connection; what was written still goes out
+        if self._protocol.close_expected() and not self._transport.is_closing():
+            # The client ends the TCP connection's other half; if it doesn't, the server does (RFC 6455, 7.1.1).
+            self._abort_after(_CLOSING)
+        if self._protocol.state is State.CLOSED or self._protocol.handshake_exc is not None:
+            self._transport.close()
+
+    def _schedule(self) -> None:
+        """See to it that a client that is behind gets its next piece, if it can take one."""
+        behind = self._session is not None and not self._session.subscriptions.live
+        if behind and not self._paused and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._feed_piece)
+
+    def _feed_piece(self) -> None:
+        self._scheduled = False
+        if self._session is not None and not self._paused and self._protocol.state is State.OPEN:
+            pushes = self._session.subscriptions.catch_up(PIECE)
+            self._desk.counts.writes += bool(pushes)
+            self._desk.counts.delivered += len(pushes)
+            self._write_text(pushes)
+            self._schedule()
+
+    # Time and the end.
+
+    def expire(self, now: float) -> None:
+        """A token of the client's has ended by Unix time ``now``: its connection ends, or a subscription."""
+        self._ends = None
+        if self._session is not None and self._session.expired(now):
+            self.close(messages.EXPIRED_CONNECTION)
+        elif self._session is not None:
+            self._write_text(self._session.end_subscriptions(now))
+            self._tell_end()
+
+    def tick(self, now: float) -> None:
+        """Ask whether the client is there; called once per ping interval by the relay's ticker.
+
+        :param now: the event loop's time, in seconds.
+        """
+        if self._session is None or (self._holding and not self._paused):
+            return  # what it has said may be a pong
+        left = waiting(self._transport)
+        if self._paused or (self._pinged and left):
+            # It may be slow, but what it has not taken yet it can't have answered.
+            self._give_up_if_stalled(now, left)
+        elif self._pinged:
+            self.close(messages.NO_PONG)
+        elif self._session.grant is not None:
+            self._pinged = True
+            self._stalled = (None, now)
+            self.deliver(PING)
+
+    def close_if_silent(self) -> None:
+        """Close the connection if the client has not said ``connect``."""
+        if self._session is None or self._session.grant is None:
+            self._desk.terms.reached("connect_timeout", self.address)
+            self.close(messages.STALE)
+
+    def _give_up_if_stalled(self, now: float, left: int) -> None:
+        seen = (left, acknowledged(self._transport))
+        if seen != self._stalled[0]:
+            self._stalled = (seen, now)
+        elif now - self._stalled[1] > _STALLED:
+            self._transport.abort()
+
+    def close(self, reason: Disconnect) -> None:
+        """Close the connection; the client learns why, and whether to come back."""
+        if self._protocol.state is State.OPEN:
+            if self._session is not None:
+                self._session.close()
+            try:
+                self._protocol.send_close(reason.code, reason.reason)
+            except ProtocolError:
+                self._transport.abort()
+                return
+            self._send_control()
+            self._abort_after(_CLOSING)
+        elif self._protocol.state is State.CONNECTING:
+            self._transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops; uvicorn calls this on each connection that is still there."""
+        self.close(messages.SHUTDOWN)
+
+    def _abort_after(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._transport.abort)

@@ -1,0 +1,60 @@
+"""Says every few seconds that this worker is there: how relays tell a task that runs from one that was lost with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from watcher.journal.connect import Target, target_of
+from watcher.journal.layout import Journal
+from watcher.journal.scripts import BEAT
+
+__all__ = ["Heartbeat"]
+
+logger = logging.getLogger("watcher")
+
+#: Seconds between two signs of life. A relay takes a worker for gone after five of them.
+_EVERY: Final = 2.0
+
+
+class Heartbeat:
+    """One worker's signs of life, from a thread of its main process until :meth:`stop`.
+
+    :param url: the Redis that the journal is in.
+    :param hostname: the worker's, as its events have it.
+    :param incarnation: of its process, which the names of its runs begin with: several workers may share a hostname,
+        and one that was started again has it, too.
+    """
+
+    def __init__(self, url: Target | str, journal: Journal, hostname: str, incarnation: str) -> None:
+        self._target = target_of(url)
+        self._journal = journal
+        self._name = f"{hostname} {incarnation}"
+        self._started = time.time()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher-presence", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say nothing more: whatever this worker has not finished is lost with it. Returns at once."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        with Redis.from_pool(
+            self._target.pool(socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0))
+        ) as redis:
+            beat = redis.register_script(BEAT)
+            while True:
+                try:
+                    beat(keys=[self._journal.workers], args=[self._name, f"{self._started:.6f}"])
+                except (RedisError, OSError) as error:
+                    logger.debug("watcher: no sign of life could be given: %s", error)
+                if self._ended.wait(_EVERY):
+                    return

@@ -1,0 +1,1 @@
+"""What Celery tells, and has to be made to tell, as events."""
