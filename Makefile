@@ -47,7 +47,7 @@ dev: $(VENV)/.installed-dev
 	@$(BIN)/watchfiles --filter python --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
 
 test: lint
-	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.installed-dev
 	@FAULTS=long $(BIN)/python -m pytest --session-timeout=1800 tests/faults tests/lives tests/end_to_end/test_stress.py $(ARGS)

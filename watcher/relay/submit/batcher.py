@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 #: Most items of a batch, and of one of an address that has done much.
 _MOST: Final = 100
-_MOST_HEAVY: Final = 10
+_MOST_HEAVY: Final = 4
 
 
 class _Waiting(Generic[T]):

@@ -19,6 +19,7 @@ from watcher.core.errors import Unavailable
 from watcher.relay.common.coalescing import Coalescer, QueryTimeout
 from watcher.relay.common.outage import unavailable
 from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.metering import bill
 from watcher.rendering.result_backend import READERS, Stored
 
 __all__ = ["ResultLocation", "StoredResults"]
@@ -28,6 +29,8 @@ _CALL: Final = 2.5
 #: Where it is asked without threads: so many reads at a time, each of so many results, which may be large.
 _LANES: Final = 4
 _AT_ONCE: Final = 32
+#: … and of a batch of an address that has done much, while others are there: all of it is answered in one go.
+_AMONG_OTHERS: Final = 8
 
 
 class ResultLocation(NamedTuple):
@@ -54,7 +57,7 @@ class StoredResults:
         if results is None:
             self._batched = Coalescer(self._ask, lanes=READERS, most=lambda: self._stored.at_once)
         else:
-            self._batched = Coalescer(functools.partial(_ask, results), lanes=_LANES, most=lambda: _AT_ONCE)
+            self._batched = Coalescer(functools.partial(_ask, results), lanes=_LANES, most=_at_once)
 
     async def read(self, identity: str) -> bytes | None:
         """What is stored of a task, as it is stored; None where nothing is, or where it isn't JSON. Safe to cancel.
@@ -77,6 +80,11 @@ class StoredResults:
     async def aclose(self) -> None:
         """Close the connections to the backend."""
         await anyio.to_thread.run_sync(self._stored.close, abandon_on_cancel=True)
+
+
+def _at_once() -> int:
+    payer = bill().heavy
+    return _AT_ONCE if payer is None or payer.alone else _AMONG_OTHERS
 
 
 async def _ask(results: ResultLocation, identities: list[str]) -> Sequence[bytes | None]:

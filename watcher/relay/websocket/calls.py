@@ -28,6 +28,8 @@ _COST: Final = 4
 #: So many look-ups are begun before others have their turn: they take a fifth of a millisecond each, and what is asked
 #: together is asked of Redis together.
 _TOGETHER: Final = 16
+#: … or, of an address that has done much, while others are there.
+_AMONG_OTHERS: Final = 4
 #: Calls that are carried out also where the client has gone before its turn came.
 _LASTING: Final = frozenset(("submit", "revoke"))
 
@@ -80,7 +82,8 @@ class CallRunner:
             return False
         group.start_soon(metered, of, self._carry_out, socket, call)
         self._begun += 1
-        return call.method in _LASTING or self._begun % _TOGETHER == 0
+        together = _TOGETHER if socket.account is None or socket.account.alone else _AMONG_OTHERS
+        return call.method in _LASTING or self._begun % together == 0
 
     async def _carry_out(self, socket: WebSocketConnection, call: Call) -> None:
         try:
