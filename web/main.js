@@ -1,29 +1,29 @@
 /**
  * The page: every effect is here. Events of the relay and of the user change the model; the views draw it.
  *
- * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("./model/form.js").Registered} Registered
+ * @typedef {import("./embed/task.js").Task} Task
  * @typedef {import("./watcher.js").Status} Status
  */
 
-import { obstacleTo } from "./again.js";
-import { askRevoke, askToken, installTheme } from "./dialogs.js";
-import { byId, MEDIUM, NARROW } from "./dom.js";
-import { termText } from "./filter.js";
-import { Feed, followTask } from "./follow.js";
-import { cut, decoded, shownState, word } from "./format.js";
-import * as json from "./json.js";
-import { installKeys } from "./keys.js";
-import { ListControl } from "./list.js";
-import { kindOf } from "./module/kind.js";
-import { clockSkew, keepToken, keptToken } from "./relay.js";
-import { Tasks } from "./state.js";
-import { Composer } from "./submit.js";
-import { History } from "./timeline.js";
-import { FormView, RegistryView } from "./view-compose.js";
-import { DetailView } from "./view-detail.js";
-import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./view-status.js";
-import { TableView } from "./view-table.js";
+import { Feed, followTask } from "./control/follow.js";
+import { installKeys } from "./control/keys.js";
+import { ListControl } from "./control/list.js";
+import { Composer } from "./control/submit.js";
+import { kindOf } from "./embed/kind.js";
+import { obstacleTo } from "./model/again.js";
+import { termText } from "./model/filter.js";
+import { cut, decoded, shownState, word } from "./model/format.js";
+import * as json from "./model/json.js";
+import { Tasks } from "./model/state.js";
+import { History } from "./model/timeline.js";
+import { clockSkew, keepToken, keptToken } from "./requests.js";
+import { FormView, RegistryView } from "./views/compose.js";
+import { DetailView } from "./views/detail.js";
+import { askRevoke, askToken, installTheme } from "./views/dialogs.js";
+import { byId, MEDIUM, NARROW } from "./views/dom.js";
+import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./views/status.js";
+import { TableView } from "./views/table.js";
 import { Relay, RelayError } from "./watcher.js";
 
 /** While events pour in the page is drawn this often, in milliseconds; a single one shows up in the next frame. */
@@ -207,7 +207,7 @@ const feed = new Feed(connection, model.tasks, {
     notify(`Of what you may see (${cut(patterns.join(", "))}), tasks under names that are new here show up after a reload.`),
 });
 
-function announceEnd(/** @type {import("./state.js").Row} */ { task, outcome }) {
+function announceEnd(/** @type {import("./model/state.js").Row} */ { task, outcome }) {
   announce(`${cut(task.name ?? task.id)}: ${cut(word(shownState(task)))}${outcome ? `, ${outcome}` : ""}`);
 }
 

@@ -198,7 +198,7 @@ def test_who_may_see_everything_is_as_before(open_page: OpenPage, play: Stage) -
 
 
 _MATCH = """async (pairs) => {
-  const { Grant } = await import("/grant.js");
+  const { Grant } = await import("/model/grant.js");
   return pairs.map(([glob, channel]) => {
     const grant = new Grant([glob]);
     return grant.channels.includes(channel) || grant.opened([channel]).length === 1;

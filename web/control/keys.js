@@ -1,7 +1,7 @@
 /** The keys that work anywhere on the page; those of the table and of the registry are theirs. */
 
-import { dialogIsOpen, showHelp } from "./dialogs.js";
-import { byId } from "./dom.js";
+import { dialogIsOpen, showHelp } from "../views/dialogs.js";
+import { byId } from "../views/dom.js";
 
 /**
  * @param {object} actions

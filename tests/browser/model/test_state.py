@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 _HELPERS = """
   const [{ Tasks }, { parseQuery }, { History }] = await Promise.all(
-    ["/state.js", "/filter.js", "/timeline.js"].map((path) => import(path)));
+    ["/model/state.js", "/model/filter.js", "/model/timeline.js"].map((path) => import(path)));
   const event = (id, state, timestamp, fields = {}) => ({ id, state, timestamp, source: "signal", ...fields });
   const ids = (tasks) => Array.from({ length: tasks.length }, (_, index) => tasks.at(index).id);
 """

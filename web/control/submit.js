@@ -1,23 +1,23 @@
 /**
  * From a chosen task to a submitted one: what is filled in, what is wrong with it, and how it is sent exactly once.
  *
- * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./module/task.js").Task} Task
- * @typedef {import("./view-compose.js").Draft} Draft
+ * @typedef {import("../model/form.js").Registered} Registered
+ * @typedef {import("../embed/task.js").Task} Task
+ * @typedef {import("../views/compose.js").Draft} Draft
  *
  * @typedef {object} Page  what the composer needs of the page
- * @property {import("./watcher.js").Relay} connection
+ * @property {import("../watcher.js").Relay} connection
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
  * @property {() => void} focusMistake
  * @property {(id: string) => void} sending  called before and after a submission: the task is this page's
- * @property {(name: string, submitted: import("./watcher.js").Submitted) => void} sent
+ * @property {(name: string, submitted: import("../watcher.js").Submitted) => void} sent
  */
 
-import { optionsAgain, optionsOf } from "./again.js";
-import { dictionary } from "./dictionary.js";
-import { argumentIn, arrange, fieldsOf, OPTIONS, optionTextsFor, read, readOptions, textsFor } from "./form.js";
-import { newId } from "./watcher.js";
+import { optionsAgain, optionsOf } from "../model/again.js";
+import { dictionary } from "../model/dictionary.js";
+import { argumentIn, arrange, fieldsOf, OPTIONS, optionTextsFor, read, readOptions, textsFor } from "../model/form.js";
+import { newId } from "../watcher.js";
 
 /** Of so many submissions the page remembers what their events don't tell. */
 const REMEMBERED = 1000;

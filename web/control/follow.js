@@ -4,11 +4,11 @@
  * Who may see everything follows the one channel `tasks`. Who may see some follows the channels that show those, each
  * event once: rows know by its offset what they have seen.
  *
- * @typedef {import("./watcher.js").Relay} Relay
- * @typedef {import("./watcher.js").Position} Position
- * @typedef {import("./watcher.js").Subscribed} Subscribed
- * @typedef {import("./watcher.js").Subscription} Subscription
- * @typedef {import("./state.js").Row} Row
+ * @typedef {import("../watcher.js").Relay} Relay
+ * @typedef {import("../watcher.js").Position} Position
+ * @typedef {import("../watcher.js").Subscribed} Subscribed
+ * @typedef {import("../watcher.js").Subscription} Subscription
+ * @typedef {import("../model/state.js").Row} Row
  *
  * @typedef {object} Tell  what the page is told
  * @property {() => void} changed
@@ -18,9 +18,9 @@
  * @property {(patterns: string[]) => void} partly  of what these globs grant, only what is known is followed
  */
 
-import { channelsOf, Grant } from "./grant.js";
-import { kindOf } from "./module/kind.js";
-import { loadTasks } from "./relay.js";
+import { kindOf } from "../embed/kind.js";
+import { channelsOf, Grant } from "../model/grant.js";
+import { loadTasks } from "../requests.js";
 
 const EVERYTHING = { epoch: "", offset: 0 };
 /** The relay lets a connection have 1,000 subscriptions, if nothing else is set. */
@@ -50,7 +50,7 @@ export class Feed {
   #gapTold = false;
   #cleared = false;
 
-  /** @param {Relay} connection @param {import("./state.js").Tasks} tasks @param {Tell} tell */
+  /** @param {Relay} connection @param {import("../model/state.js").Tasks} tasks @param {Tell} tell */
   constructor(connection, tasks, tell) {
     this.#connection = connection;
     this.#tasks = tasks;
@@ -91,7 +91,7 @@ export class Feed {
   }
 
   /** Follow a task that was submitted from here: whoever submits one may watch it. */
-  admit(/** @type {import("./watcher.js").Submitted} */ { channel, token, epoch, offset }) {
+  admit(/** @type {import("../watcher.js").Submitted} */ { channel, token, epoch, offset }) {
     if (!token || this.extent === "all" || this.#tokens.size >= MOST_CHANNELS) return;
     this.#tokens.set(channel, token);
     this.#follow(channel, { epoch, offset });
@@ -173,13 +173,13 @@ export class Feed {
   }
 
   /** Of a task that has ended nothing more is to come, but others may share its other channels. */
-  #offerTask(/** @type {import("./state.js").Row["task"]} */ task) {
+  #offerTask(/** @type {import("../model/state.js").Row["task"]} */ task) {
     if (!this.#grant.patterns.length) return;
     const [own, ...shared] = channelsOf(task);
     this.offer(task.final ? shared : [own, ...shared]);
   }
 
-  #refused(/** @type {string} */ channel, /** @type {import("./watcher.js").RelayError} */ { code, message }) {
+  #refused(/** @type {string} */ channel, /** @type {import("../watcher.js").RelayError} */ { code, message }) {
     if (code === REPLACED) return;
     this.#followed.delete(channel);
     this.#tell.refused(channel === "tasks" ? `the list of tasks: ${message}` : `${channel}: ${message}`);
@@ -197,7 +197,7 @@ class Onlooker {
 
   /**
    * @param {Relay} connection
-   * @param {import("./timeline.js").History} history
+   * @param {import("../model/timeline.js").History} history
    * @param {() => void} changed
    * @param {string} refusal  why its own channel may not be watched
    */
@@ -241,7 +241,7 @@ class Onlooker {
 /**
  * Follow one task, from the first of its events that is kept.
  * @param {Relay} connection
- * @param {import("./timeline.js").History} history
+ * @param {import("../model/timeline.js").History} history
  * @param {Feed} feed
  * @param {() => void} changed
  */
@@ -258,7 +258,7 @@ export function followTask(connection, history, feed, changed) {
       feed.lentEvent(event, offset);
       changed();
     },
-    onError(/** @type {import("./watcher.js").RelayError} */ { code, message }) {
+    onError(/** @type {import("../watcher.js").RelayError} */ { code, message }) {
       if (code === DENIED && feed.extent === "some") return feed.observe(new Onlooker(connection, history, changed, message));
       history.refuse(message);
       changed();

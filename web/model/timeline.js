@@ -1,8 +1,8 @@
 /**
  * The history of one task, kept for its details: every change of state in the order of its time, try by try. Pure.
  *
- * @typedef {import("./module/task.js").Event} Event
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../embed/task.js").Event} Event
+ * @typedef {import("../embed/task.js").Task} Task
  *
  * @typedef {object} Entry
  * @property {string} key  stays the same while the entry changes
@@ -18,7 +18,7 @@
  * @property {Entry[]} entries
  */
 
-import { fold, rank } from "./module/task.js";
+import { fold, rank } from "../embed/task.js";
 
 /** Beyond this many entries the oldest go: a task that retries for weeks must not fill the page. */
 const ENTRY_LIMIT = 400;

@@ -1,7 +1,7 @@
 /** How values, times and durations read on the page. Pure. */
 
+import { kindOf } from "../embed/kind.js";
 import { stringify } from "./json.js";
-import { kindOf } from "./module/kind.js";
 
 /** Kept in bounds wherever a value is shown in one line. */
 const LINE_LIMIT = 160;

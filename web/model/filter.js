@@ -4,13 +4,13 @@
  * The search box understands words (looked for in name, id, arguments and tags) and `key:value` pairs; a value with
  * blanks stands in double quotes. All of them must hold.
  *
- * @typedef {import("./module/task.js").Task} Task
- * @typedef {"all" | import("./module/kind.js").Kind} Kind
+ * @typedef {import("../embed/task.js").Task} Task
+ * @typedef {"all" | import("../embed/kind.js").Kind} Kind
  * @typedef {{key: string, value: string, text: string}} Term  the value in lower case, and as it was typed
  * @typedef {{kind: Kind, terms: Term[]}} Filter
  */
 
-import { kindOf } from "./module/kind.js";
+import { kindOf } from "../embed/kind.js";
 
 // Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
 

@@ -5,8 +5,8 @@
  * values stay out, a task's details are asked for when it is opened), so ten thousand of them take little memory. An
  * event costs the same whatever the number of tasks: the list is kept in order, never sorted anew.
  *
- * @typedef {import("./module/task.js").Event} Event
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../embed/task.js").Event} Event
+ * @typedef {import("../embed/task.js").Task} Task
  * @typedef {import("./filter.js").Filter} Filter
  *
  * @typedef {object} Row
@@ -20,10 +20,10 @@
  * @property {boolean} mine  whether it was submitted from this page
  */
 
+import { kindOf } from "../embed/kind.js";
+import { firstSeen, fold } from "../embed/task.js";
 import { matches } from "./filter.js";
 import { call, cut, line, size, when, word } from "./format.js";
-import { kindOf } from "./module/kind.js";
-import { firstSeen, fold } from "./module/task.js";
 
 /** When the bound is reached this share of the tasks goes at once, the oldest finished ones first. */
 const EVICTED_SHARE = 0.05;

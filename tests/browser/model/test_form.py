@@ -12,8 +12,8 @@ Parameter: TypeAlias = dict[str, Any]
 Fill: TypeAlias = Callable[..., Any]
 
 _FILL = """async ([parameters, texts]) => {
-  const { arrange, fieldsOf, read } = await import("/form.js");
-  const { stringify } = await import("/json.js");
+  const { arrange, fieldsOf, read } = await import("/model/form.js");
+  const { stringify } = await import("/model/json.js");
   const fields = fieldsOf(parameters);
   const initial = Object.fromEntries(fields.map(({ name, initial }) => [name, initial]));
   const { values, errors } = read(fields, { ...initial, ...texts });
@@ -96,7 +96,7 @@ def test_a_call_can_be_edited(blank: Page) -> None:
     call = {"args": [1, "", "7", True, None], "kwargs": {"k": 2.5, "z": [1]}}
     again = blank.evaluate(
         """async ([parameters, { args, kwargs }]) => {
-          const { arrange, fieldsOf, read, textsFor } = await import("/form.js");
+          const { arrange, fieldsOf, read, textsFor } = await import("/model/form.js");
           const fields = fieldsOf(parameters);
           return arrange(fields, read(fields, textsFor(fields, args, kwargs)).values);
         }""",
@@ -116,12 +116,12 @@ def test_a_call_can_be_edited(blank: Page) -> None:
     ],
 )
 def test_the_argument_that_a_refusal_names(blank: Page, message: str, name: str | None) -> None:
-    find = "async (message) => (await import('/form.js')).argumentIn(message)"
+    find = "async (message) => (await import('/model/form.js')).argumentIn(message)"
     assert blank.evaluate(find, message) == name
 
 
 def test_options(blank: Page) -> None:
-    read = "async (texts) => (await import('/form.js')).readOptions(texts)"
+    read = "async (texts) => (await import('/model/form.js')).readOptions(texts)"
     typed = {"tags": "user:42, b ,", "countdown": "1.5", "priority": "", "queue": " q "}
     values = {"queue": "q", "countdown": 1.5, "tags": ["user:42", "b"]}
     assert blank.evaluate(read, typed) == {"values": values, "errors": {}}

@@ -1,7 +1,7 @@
 /**
  * What a client that may not see everything can follow: channels that its grant names, and those that its globs match. Pure.
  *
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../embed/task.js").Task} Task
  */
 
 const CHANNEL = /^(task|root|group|name|tag):./s;

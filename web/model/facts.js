@@ -3,7 +3,7 @@
  *
  * @typedef {import("./timeline.js").History} History
  * @typedef {import("./timeline.js").Entry} Entry
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../embed/task.js").Task} Task
  * @typedef {object} Fact
  * @property {string} label
  * @property {string} text
@@ -12,11 +12,11 @@
  * @property {boolean} [open]  whether it is a task's id, and that task can be opened
  */
 
+import { kindOf } from "../embed/kind.js";
+import { runtimeOf } from "../embed/task.js";
 import { isMark, repeatOf } from "./again.js";
 import { parentOf } from "./filter.js";
 import { block, call, clock, cut, duration, inFull, line, size, when, word } from "./format.js";
-import { kindOf } from "./module/kind.js";
-import { runtimeOf } from "./module/task.js";
 
 /** What is to be said before all else. */
 export function noteText(/** @type {History} */ { phase, refusal, task }) {

@@ -1,11 +1,11 @@
 /**
  * All that is known of one task.
  *
- * @typedef {import("./timeline.js").History} History
- * @typedef {import("./timeline.js").Entry} Entry
- * @typedef {import("./timeline.js").Try} Try
- * @typedef {import("./facts.js").Fact} Fact
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../model/timeline.js").History} History
+ * @typedef {import("../model/timeline.js").Entry} Entry
+ * @typedef {import("../model/timeline.js").Try} Try
+ * @typedef {import("../model/facts.js").Fact} Fact
+ * @typedef {import("../embed/task.js").Task} Task
  *
  * @typedef {object} Actions
  * @property {() => void} close
@@ -23,12 +23,12 @@
  * @property {boolean} mayRevoke  whether the relay would take that from here
  */
 
+import { kindOf } from "../embed/kind.js";
+import { progressOf } from "../embed/task.js";
+import { argumentsText, clockText, entryNote, entryText, factsOf, noteText, outcomeText } from "../model/facts.js";
+import { count, cut, duration, inFull, moment, precisely, shownState, word } from "../model/format.js";
+import { keptToken, resultAddress, saveResult } from "../requests.js";
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
-import { argumentsText, clockText, entryNote, entryText, factsOf, noteText, outcomeText } from "./facts.js";
-import { count, cut, duration, inFull, moment, precisely, shownState, word } from "./format.js";
-import { kindOf } from "./module/kind.js";
-import { progressOf } from "./module/task.js";
-import { keptToken, resultAddress, saveResult } from "./relay.js";
 
 /** Of a value, an error or a name so much is drawn, in characters: millions, with overrides of the direction in them, stop a browser for minutes. */
 const SHOWN = 20_000;

@@ -1,8 +1,8 @@
 /**
  * The table of tasks: a grid of which only the rows in view exist, however many there are.
  *
- * @typedef {import("./state.js").Row} Row
- * @typedef {import("./state.js").Tasks} Tasks
+ * @typedef {import("../model/state.js").Row} Row
+ * @typedef {import("../model/state.js").Tasks} Tasks
  *
  * @typedef {object} Actions
  * @property {(id: string, byKey: boolean) => void} open
@@ -17,10 +17,10 @@
  * @property {number} now  Unix seconds on the workers' clock
  */
 
+import { kindOf } from "../embed/kind.js";
+import { progressOf, runtimeOf } from "../embed/task.js";
+import { count, cut, duration, inFull, moment, nameParts, shownState, when, word } from "../model/format.js";
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
-import { count, cut, duration, inFull, moment, nameParts, shownState, when, word } from "./format.js";
-import { kindOf } from "./module/kind.js";
-import { progressOf, runtimeOf } from "./module/task.js";
 
 /** Rows beyond the edges, so that a scroll shows rows and not gaps; fewer while the list moves by itself. */
 const OVERSCAN = 6;

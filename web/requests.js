@@ -1,6 +1,6 @@
 /** What the page asks of its relay by requests: the tasks that it starts from, those that it looks for, a result. */
 
-import { parse } from "./json.js";
+import { parse } from "./model/json.js";
 
 const PAGE_SIZE = 200;
 const TASKS_AT_START = 1000;
@@ -69,7 +69,7 @@ const SEARCHED = new Set(["tag", "root", "group"]);
 
 /**
  * Look for older tasks than those the page has, because someone wants to see them; one page of them.
- * @param {import("./filter.js").Term[]} terms
+ * @param {import("./model/filter.js").Term[]} terms
  * @param {(task: any) => void} take
  * @returns {Promise<boolean>} whether the relay was asked and answered
  */

@@ -1,8 +1,8 @@
 /**
  * Where a task is chosen and its arguments are filled in.
  *
- * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./form.js").Field} Field
+ * @typedef {import("../model/form.js").Registered} Registered
+ * @typedef {import("../model/form.js").Field} Field
  *
  * @typedef {object} Draft  what is being filled in
  * @property {Registered} task
@@ -22,8 +22,8 @@
  * @property {(name: string) => void} edited  a field, by name
  */
 
+import { OPTIONS } from "../model/form.js";
 import { byId, el, icon, keyed, nameSpans, setAttribute, setText } from "./dom.js";
-import { OPTIONS } from "./form.js";
 
 /** The registry, searched as one types. */
 export class RegistryView {

@@ -4,7 +4,7 @@
  * The new task says so by a tag, because that reaches everyone who sees the task, in every window and on every day. What
  * it sends in turn inherits its tags, so only a task that no other has sent is taken at its word.
  *
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("../embed/task.js").Task} Task
  * @typedef {Record<string, any>} Options  of a submission, see docs/protocol.md
  */
 

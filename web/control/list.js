@@ -1,18 +1,18 @@
 /**
  * How someone moves through the list of tasks: what it shows, where they are in it, and whether it may move.
  *
- * @typedef {import("./state.js").Tasks} Tasks
- * @typedef {import("./filter.js").Kind} Kind
+ * @typedef {import("../model/state.js").Tasks} Tasks
+ * @typedef {import("../model/filter.js").Kind} Kind
  *
  * @typedef {object} Page  what it needs of the page
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
- * @property {() => import("./view-table.js").TableView} table
+ * @property {() => import("../views/table.js").TableView} table
  */
 
-import { byId } from "./dom.js";
-import { parseQuery } from "./filter.js";
-import { searchTasks } from "./relay.js";
+import { parseQuery } from "../model/filter.js";
+import { searchTasks } from "../requests.js";
+import { byId } from "../views/dom.js";
 
 /** The relay is asked for older tasks when the typing has come to rest for this long, in milliseconds. */
 const REST = 300;

@@ -18,7 +18,7 @@ _STATES = (
     "FAILURE", "REVOKED", "REJECTED", "IGNORED", "SUCCESS",
 )  # fmt: skip
 _FOLD = """async (lives) => {
-  const { fold } = await import("/module/task.js");
+  const { fold } = await import("/embed/task.js");
   const tasks = lives.map((events) => events.reduce((task, event, index) => fold(task, event, index + 1), undefined));
   return JSON.stringify(tasks);
 }"""

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for
 
 _CONNECT = """async ([url, channels, token]) => {
   const { Relay } = await import("/watcher.js");
-  const json = await import("/json.js");
+  const json = await import("/model/json.js");
   window.statuses = [];
   window.heard = [];
   window.token = token;
@@ -71,7 +71,7 @@ def connect(open_page: OpenPage, stage: Stage) -> Connect:
 
 def test_waits_grow_and_are_jittered(blank: Page) -> None:
     waits = blank.evaluate("""async () => {
-      const { backoff } = await import("/module/connection.js");
+      const { backoff } = await import("/embed/connection.js");
       return [0, 3, 6, 7, 50].map((attempt) => [backoff(attempt, () => 0.999999), backoff(attempt, () => 0.5)]);
     }""")
     assert [round(longest) for longest, _ in waits] == [200, 1600, 12800, 20000, 20000]
@@ -81,10 +81,11 @@ def test_waits_grow_and_are_jittered(blank: Page) -> None:
 def test_whole_numbers_stay_whole(blank: Page) -> None:
     text = '{"a":[18446744073709551617,-9007199254740993,1,0.12345678901234567,1e20],"b":"12345678901234567890"}'
     again = blank.evaluate(
-        "async (text) => { const json = await import('/json.js'); return json.stringify(json.parse(text)); }", text
+        "async (text) => { const json = await import('/model/json.js'); return json.stringify(json.parse(text)); }",
+        text,
     )
     assert json.loads(again) == json.loads(text)
-    next_one = "async () => String((await import('/json.js')).parse('98765432109876543210') + 1n)"
+    next_one = "async () => String((await import('/model/json.js')).parse('98765432109876543210') + 1n)"
     assert blank.evaluate(next_one) == "98765432109876543211"
 
 

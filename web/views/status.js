@@ -1,16 +1,16 @@
 /**
  * What stands around the table: the connection, the kinds of state with their counts, the notice, the empty state.
  *
- * @typedef {import("./watcher.js").Status} Status
- * @typedef {import("./state.js").Tasks} Tasks
- * @typedef {import("./filter.js").Kind} Kind
- * @typedef {import("./form.js").Registered} Registered
+ * @typedef {import("../watcher.js").Status} Status
+ * @typedef {import("../model/state.js").Tasks} Tasks
+ * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/form.js").Registered} Registered
  */
 
+import { KIND_NAMES } from "../model/filter.js";
+import { exampleOf } from "../model/form.js";
+import { count, cut } from "../model/format.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
-import { KIND_NAMES } from "./filter.js";
-import { exampleOf } from "./form.js";
-import { count, cut } from "./format.js";
 
 /** The connection, always in sight. */
 export class ConnectionView {
