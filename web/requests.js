@@ -103,7 +103,7 @@ export function resultAddress(/** @type {string} */ id) {
 /** Save a task's result where a plain link would not do: it carries no token. */
 export async function saveResult(/** @type {string} */ id) {
   const response = await fetch(resultAddress(id), { headers: { Authorization: `Bearer ${keptToken()}` } });
-  if (!response.ok) throw new Error(`the relay answered ${response.status}`);
+  if (!response.ok) throw new Error(`the relay answered with status ${response.status}`);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());
   link.download = `${id}.json`;

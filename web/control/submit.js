@@ -125,7 +125,7 @@ export class Composer {
       if (!options.queue || argumentIn(message) !== "queue") throw error;
       const { queue: _, ...others } = options;
       const id = await this.send({ task: name, args, kwargs, options: others });
-      return { id, note: `It was sent to where the app routes it, not to the same queue again: ${message}` };
+      return { id, note: `Sent to the queue that the app routes it to, not to the original queue: ${message}` };
     }
   }
 

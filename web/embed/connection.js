@@ -120,7 +120,7 @@ export class Connection {
     return new Promise((resolve, reject) => {
       const done = (/** @type {any} */ reply) => resolve(reply.rpc?.data ?? {});
       const id = this.#command({ rpc: { method, data } }, done, reject, { repeatable, patient: true });
-      const late = new RelayError({ code: 0, message: "no answer in time", temporary: true });
+      const late = new RelayError({ code: 0, message: "timed out waiting for an answer", temporary: true });
       setTimeout(() => this.#settle(id)?.failed(late), timeout);
     });
   }
@@ -137,7 +137,7 @@ export class Connection {
     try {
       this.#token = await this.#options.getToken();
     } catch (error) {
-      if (this.#status === mine) this.#lost(0, `no token: ${error}`);
+      if (this.#status === mine) this.#lost(0, `could not get a token: ${error}`);
     }
     if (this.#status !== mine) return;
     let socket;
@@ -148,7 +148,7 @@ export class Connection {
       return this.#become({ phase: "refused", code: 0, reason: `${error}` });
     }
     this.#socket = socket;
-    this.#timer = setTimeout(() => this.#lost(0, "no answer"), HANDSHAKE_LIMIT);
+    this.#timer = setTimeout(() => this.#lost(0, "the handshake timed out"), HANDSHAKE_LIMIT);
     let opened = false;
     socket.onopen = () => {
       opened = true;
@@ -162,7 +162,7 @@ export class Connection {
       try {
         this.#receive(data);
       } catch (error) {
-        this.#lost(0, `unreadable: ${error}`); // to go on would be to miss what it said
+        this.#lost(0, `invalid message: ${error}`); // to go on would be to miss what it said
       }
     };
   }
@@ -175,7 +175,7 @@ export class Connection {
     if (!origin || origin === file.origin) return;
     const { ok } = await fetch(file, { method: "HEAD" }).catch(() => ({ ok: false }));
     if (!ok || this.#status.phase !== "waiting") return;
-    const reason = `the relay takes no WebSocket from this page: its WATCHER_ORIGINS must name ${origin}`;
+    const reason = `the relay refuses WebSockets from this page: its WATCHER_ORIGINS must include ${origin}`;
     this.#become({ ...this.#status, reason });
   }
 
@@ -234,7 +234,7 @@ export class Connection {
     clearTimeout(this.#timer);
     if (!ping) return;
     const left = this.#heardAt + ping * 1000 + PING_GRACE - Date.now();
-    if (left <= 0) this.#lost(0, "no ping");
+    if (left <= 0) this.#lost(0, "no ping received");
     else this.#timer = setTimeout(() => this.#listen(), left);
   }
 

@@ -231,10 +231,10 @@ function errorText(/** @type {Task} */ { exception, reason = "" }) {
 
 /** @param {Task | null | undefined} task @param {RelayError | null} error @param {Status | undefined} status */
 function noteText(task, error, status) {
-  if (error) return `It can't be watched: ${error.message}`;
+  if (error) return `Can't watch this task: ${error.message}`;
   if (status?.phase === "waiting") return `Reconnecting… ${status.reason ?? ""}`;
   if (status?.trouble) return status.trouble;
-  return task === null ? "Nobody knows this task" : "";
+  return task === null ? "Task not found" : "";
 }
 
 function cut(/** @type {string} */ text) {

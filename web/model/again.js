@@ -35,15 +35,15 @@ export function isMark(/** @type {string} */ tag) {
  */
 export function obstacleTo(task, registered) {
   const reason = !task?.name
-    ? "its name is not known."
+    ? "its name is unknown."
     : !task.args || !task.kwargs
       ? task.argsrepr === undefined
-        ? "nobody told its arguments."
-        : "its arguments were cut, masked or are no JSON. Only their text is known."
+        ? "its arguments are unknown."
+        : "its arguments were truncated, masked or not JSON. Only their text is known."
       : registered.some(({ name }) => name === task.name)
         ? ""
-        : "the relay does not offer you this task.";
-  return reason && `It can't be run again from here: ${reason}`;
+        : "it is not among the tasks that you may submit.";
+  return reason && `Can't run it again: ${reason}`;
 }
 
 /** The options that a task was sent with, as far as it tells; its priority, it doesn't. @returns {Options} */

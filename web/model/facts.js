@@ -22,12 +22,12 @@ import { block, call, clock, cut, duration, inFull, line, size, when, word } fro
 export function noteText(/** @type {History} */ { phase, refusal, task }) {
   if (task && kindOf(task) === "lost") {
     const worker = task.hostname ? `worker ${cut(task.hostname)}` : "worker";
-    return `Its ${worker} is gone, so nobody works on it. Another worker may still get it.`;
+    return `Its ${worker} is gone, so the task is not running. Another worker may still receive it.`;
   }
   return {
-    loading: "Asking the relay…",
-    unknown: "Nobody knows this task: neither the relay's history nor the result backend has it.",
-    refused: `The relay does not tell: ${refusal}`,
+    loading: "Loading…",
+    unknown: "Task not found: neither the relay's history nor the result backend has it.",
+    refused: `Could not load the task: ${refusal}`,
     known: "",
   }[phase];
 }
@@ -49,10 +49,10 @@ export function clockText(/** @type {Task} */ task, /** @type {number} */ now) {
 export function outcomeText(/** @type {Task} */ task) {
   const { exception, state, result, result_size: bytes, meta, meta_size: metaBytes, reason } = task;
   if (exception) return exception.traceback ?? `${exception.type}: ${exception.message}`;
-  if (bytes !== undefined) return `The result takes ${size(bytes)}: more than is put into an event.`;
+  if (bytes !== undefined) return `The result has ${size(bytes)}, too much for an event.`;
   if (state === "SUCCESS") return task.result_repr ? String(result) : result === undefined ? "" : block(result);
   if (reason && task.final) return reason.replaceAll("_", " ");
-  if (metaBytes !== undefined) return `What it reported takes ${size(metaBytes)}: more than is put into an event.`;
+  if (metaBytes !== undefined) return `The report has ${size(metaBytes)}, too much for an event.`;
   return meta === undefined ? "" : block(meta);
 }
 
@@ -113,7 +113,7 @@ export function entryText(/** @type {Entry} */ { event, times }) {
   return [
     times > 1 && ` ${times} reports`,
     event.late && " arrived late",
-    event.source === "backend" && (lost ? " says the relay" : " from the result backend"),
+    event.source === "backend" && (lost ? " reported by the relay" : " from the result backend"),
   ]
     .filter(Boolean)
     .join(",");

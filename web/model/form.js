@@ -43,7 +43,7 @@ const INPUTS = {
 const HINTS = {
   list: "A JSON list, such as [1, 2]",
   object: 'A JSON object, such as {"key": 1}',
-  any: "JSON where it parses as JSON, else text",
+  any: "JSON, or else plain text",
 };
 
 /** The fields of a form for these parameters. @returns {Field[]} */
@@ -60,7 +60,7 @@ function fieldOf(/** @type {Parameter} */ parameter) {
   const input = variadic ?? (choices.length ? "choice" : inputOf(type, parameter.default));
   const known = parameter.default !== undefined && parameter.default !== null;
   const initial = known && !variadic ? textOf(parameter.default, input) : "";
-  const placeholder = required || variadic ? "" : parameter.default === null ? "None" : known ? "" : "its default";
+  const placeholder = required || variadic ? "" : parameter.default === null ? "None" : known ? "" : "default";
   // prettier-ignore
   return {
     name, kind, input, choices, placeholder, type,
@@ -146,22 +146,22 @@ const READERS = {
   choice: (text) => parse(text),
   integer: (text) => {
     const digits = text.trim().replace(/^\+/, "");
-    if (!/^-?\d+$/.test(digits)) throw new Mistake("This takes a whole number");
+    if (!/^-?\d+$/.test(digits)) throw new Mistake("Enter a whole number");
     return parse(digits.replace(/^(-?)0+(?=\d)/, "$1"));
   },
   number: (text) => {
-    if (!text.trim() || !Number.isFinite(Number(text))) throw new Mistake("This takes a number");
+    if (!text.trim() || !Number.isFinite(Number(text))) throw new Mistake("Enter a number");
     return Number(text);
   },
   list: (text) => {
     const value = readJSON(text);
-    if (!Array.isArray(value)) throw new Mistake("This takes a JSON list, such as [1, 2]");
+    if (!Array.isArray(value)) throw new Mistake("Enter a JSON list, such as [1, 2]");
     return value;
   },
   object: (text) => {
     const value = readJSON(text);
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new Mistake('This takes a JSON object, such as {"key": 1}');
+      throw new Mistake('Enter a JSON object, such as {"key": 1}');
     }
     return value;
   },
@@ -178,7 +178,7 @@ function readJSON(/** @type {string} */ text) {
   try {
     return parse(text);
   } catch (error) {
-    throw new Mistake(`This is not JSON: ${/** @type {Error} */ (error).message}`);
+    throw new Mistake(`Invalid JSON: ${/** @type {Error} */ (error).message}`);
   }
 }
 
@@ -211,7 +211,7 @@ function valueOf(/** @type {string} */ text, /** @type {Field} */ field) {
 }
 
 function emptyMistake(/** @type {Field} */ { input }) {
-  return input === "text" ? 'This is required; "" stands for an empty text' : "This is required";
+  return input === "text" ? 'This is required; enter "" for an empty string' : "This is required";
 }
 
 /**
@@ -231,7 +231,7 @@ export function arrange(fields, values) {
     else if (!given) missing ||= kind.startsWith("positional") ? name : "";
     else if (kind === "keyword_only" || (kind === "positional_or_keyword" && missing)) laid.kwargs[name] = values[name];
     else if (missing && (kind === "positional_only" || values[name].length)) {
-      laid.errors[missing] = `This is needed where ${name} is given`;
+      laid.errors[missing] = `This is required when ${name} is given`;
     } else laid.args.push(...(kind === "var_positional" ? values[name] : [values[name]]));
   }
   return laid;
@@ -288,12 +288,12 @@ export function exampleOf(/** @type {Registered[]} */ tasks) {
 
 /** What may be said about how a task is sent. @type {Field[]} */
 export const OPTIONS = [
-  option("queue", "word", "Where it is queued; empty for the one it is routed to"),
-  option("countdown", "number", "Seconds to wait before it runs"),
-  option("expires", "number", "Seconds after which it is not run any more"),
-  option("priority", "integer", "0 to 255; what it means is up to the broker"),
-  option("tags", "word", "Separated by commas, or a JSON list; search for them as tag:…"),
-  option("task_id", "word", "Submitting the same id again within a day sends nothing again"),
+  option("queue", "word", "Name of the queue; empty to use the app's routing"),
+  option("countdown", "number", "Seconds to wait before the task may run"),
+  option("expires", "number", "Seconds after which the task expires, if not started"),
+  option("priority", "integer", "0 to 255; its meaning depends on the broker"),
+  option("tags", "word", "Separated by commas, or a JSON list; filter by them with tag:…"),
+  option("task_id", "word", "Submitting the same id again within a day does not send the task again"),
 ];
 
 /** @returns {Field} */
@@ -319,7 +319,7 @@ export function readOptions(/** @type {Record<string, string>} */ texts) {
   const { tags, task_id: id } = found.values;
   if (tags !== undefined) found.values.tags = tagsIn(tags);
   if (id !== undefined && !/^[A-Za-z0-9._:-]{1,200}$/.test(id)) {
-    found.errors.task_id = "Letters, digits and . _ : - only, at most 200";
+    found.errors.task_id = "Only letters, digits and . _ : -, at most 200 characters";
   }
   return found;
 }

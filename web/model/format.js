@@ -52,14 +52,14 @@ export function moment(/** @type {number} */ timestamp) {
 
 /** The time of day, with the date where it was not today. */
 export function when(/** @type {number} */ timestamp, now = Date.now()) {
-  if (!Number.isFinite(timestamp)) return "some other time";
+  if (!Number.isFinite(timestamp)) return "unknown time";
   const date = moment(timestamp);
   return (date.toDateString() === new Date(now).toDateString() ? CLOCK : DAY).format(date);
 }
 
 /** The time of day. */
 export function clock(/** @type {number} */ timestamp) {
-  return Number.isFinite(timestamp) ? CLOCK.format(moment(timestamp)) : "some other time";
+  return Number.isFinite(timestamp) ? CLOCK.format(moment(timestamp)) : "unknown time";
 }
 
 /** The time of day to the millisecond. */

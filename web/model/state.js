@@ -231,7 +231,7 @@ function light(/** @type {Event} */ { args, kwargs, argsrepr, kwargsrepr, result
 /** What a state has to say, in one line. */
 function outcome(/** @type {Event} */ event) {
   const { state, timestamp, result, result_size: bytes, exception, reason, meta, eta } = event;
-  if (bytes !== undefined) return `${size(bytes)}, open it to see`;
+  if (bytes !== undefined) return `${size(bytes)}, open to view`;
   if (state === "SUCCESS") return result === undefined ? "" : event.result_repr ? cut(result) : line(result);
   const due = eta && kindOf(event) === "waiting" ? `not before ${when(Date.parse(eta) / 1000, timestamp * 1000)}` : "";
   if (exception) return (due && `${due}, `) + cut(`${exception.type}: ${exception.message}`);

@@ -81,7 +81,7 @@ export class RegistryView {
     );
     if (this.#tasks.length && !found.length) {
       this.#note.hidden = false;
-      setText(this.#note, "No registered task has that in its name or its description.");
+      setText(this.#note, "No registered tasks match.");
     } else if (this.#tasks.length) this.#note.hidden = true;
   }
 
@@ -191,7 +191,7 @@ export class FormView {
         "div",
         { class: "form-body" },
         task.doc.trim() && el("p", { class: "quiet form-doc", text: task.doc.trim() }),
-        !fields.length && el("p", { class: "quiet", text: "It takes no arguments." }),
+        !fields.length && el("p", { class: "quiet", text: "This task takes no arguments." }),
         ...fields.map((field) => this.#field(field, field.name, texts[field.name] ?? field.initial)),
         this.#options(optionTexts),
       ),
@@ -253,7 +253,7 @@ export class FormView {
         type: "button",
         class: "link",
         text: sentId,
-        title: "Show it",
+        title: "Open the task",
         onclick: () => this.#actions.show(sentId),
       });
       this.#output.replaceChildren("Sent", show);
@@ -274,7 +274,7 @@ function createControl({ input: kind, choices, required, placeholder, nullable }
   if (kind === "choice" || kind === "boolean") {
     const values = kind === "boolean" ? ["true", "false"] : choices;
     const input = el("select", {}, ...values.map((value) => el("option", { value, text: value })));
-    if (!required || nullable) input.prepend(el("option", { value: "", text: nullable ? "None" : "its default" }));
+    if (!required || nullable) input.prepend(el("option", { value: "", text: nullable ? "None" : "default" }));
     input.value = text;
     return { input, read: () => input.value };
   }

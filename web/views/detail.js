@@ -105,11 +105,11 @@ export class DetailView {
         target: "_blank",
         rel: "noopener",
         href: resultAddress(id),
-        text: "Open the whole result",
+        text: "Open the full result",
         onclick(/** @type {MouseEvent} */ event) {
           if (!keptToken()) return;
           event.preventDefault();
-          saveResult(id).catch((error) => setText(parts.whole, `The whole result can't be had: ${error.message}`));
+          saveResult(id).catch((error) => setText(parts.whole, `Could not load the full result: ${error.message}`));
         },
       }),
       call: el("pre", { class: "value", tabindex: 0, "aria-label": "Arguments" }),
@@ -176,7 +176,7 @@ export class DetailView {
     parts.omitted.hidden = !history.omitted && !history.trimmed;
     setText(
       parts.omitted,
-      history.omitted ? `${history.omitted} earlier entries are left out.` : "Earlier events are not kept any more.",
+      history.omitted ? `${history.omitted} earlier entries are not shown.` : "Earlier events are no longer kept.",
     );
     const tries = history.tries();
     setAttribute(parts.tries, "data-single", tries.length === 1 && !tries[0].retries);
@@ -273,7 +273,7 @@ function clip(element, note, text, end = false) {
   note.hidden = rest <= 0;
   setText(element, rest <= 0 ? text : end ? `…${text.slice(-SHOWN)}` : `${text.slice(0, SHOWN)}…`);
   if (rest <= 0) return;
-  setText(note, `The ${end ? "last" : "first"} ${count(SHOWN)} of ${count(text.length)} characters. Copy it to have all.`);
+  setText(note, `Showing the ${end ? "last" : "first"} ${count(SHOWN)} of ${count(text.length)} characters. Copy to get all of them.`);
 }
 
 function section(/** @type {string} */ name) {

@@ -53,7 +53,7 @@ export function askRevoke() {
 }
 
 const THEMES = ["system", "light", "dark"];
-const THEME_NAMES = { system: "as the system has it", light: "light", dark: "dark" };
+const THEME_NAMES = { system: "system", light: "light", dark: "dark" };
 
 /** Let the button at the top go through the themes, and keep the choice. theme.js applies it at the next visit. */
 export function installTheme() {

@@ -37,10 +37,10 @@ export class ConnectionView {
 }
 
 function connectionText(/** @type {Status} */ { phase, retryAt = 0, reason, trouble }) {
-  if (trouble) return "Connected, but Redis is away";
+  if (trouble) return "Connected, but Redis is unavailable";
   if (phase === "connected") return "Connected";
   if (phase === "connecting") return "Connecting…";
-  if (phase === "unauthorized") return "Not permitted";
+  if (phase === "unauthorized") return "Token required";
   if (phase === "refused") return `Refused${reason ? `: ${reason}` : ""}`;
   if (phase === "closed") return "Not connected";
   const seconds = Math.ceil((retryAt - Date.now()) / 1000);
@@ -87,7 +87,7 @@ export class ToolbarView {
     setAttribute(
       this.#follow,
       "title",
-      tasks.isHeld ? "Follow the newest tasks again (p)" : "Keep the list as it is (p)",
+      tasks.isHeld ? "Follow the newest tasks (p)" : "Pause the list (p)",
     );
     setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
   }
@@ -139,45 +139,45 @@ export class EmptyView {
   #content(/** @type {string} */ kind, /** @type {string} */ example) {
     if (kind === "filtered") {
       return [
-        el("p", { class: "dim", text: "None of the tasks here passes this filter." }),
+        el("p", { class: "dim", text: "No tasks match." }),
         el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
       ];
     }
     if (kind === "some") {
       return [
-        el("h2", { text: "Nothing that you may see has run yet" }),
-        el("p", { class: "dim", text: "The tasks that you may watch show up here at once." }),
+        el("h2", { text: "No tasks that you may watch yet" }),
+        el("p", { class: "dim", text: "Tasks that you may watch appear here immediately." }),
       ];
     }
     if (kind === "none") {
       return [
-        el("h2", { text: "There is no task that you may watch" }),
-        el("p", { class: "dim", text: "Whoever runs this relay says who may watch what." }),
+        el("h2", { text: "You may not watch any tasks" }),
+        el("p", { class: "dim", text: "Ask the operator of this relay for access." }),
       ];
     }
     if (kind === "nothing") {
       const logo = /** @type {Element} */ (document.querySelector(".brand .logo")?.cloneNode(true));
       return [
         logo,
-        el("h2", { text: "Nothing has run yet" }),
+        el("h2", { text: "No tasks yet" }),
         el("p", {
           class: "dim",
           text: example
-            ? "Run a task from here, or send one from Python. It shows up at once."
-            : "Send a task from Python. It shows up at once.",
+            ? "Run a task here, or send one from Python. It appears immediately."
+            : "Send a task from Python. It appears immediately.",
         }),
         example && el("pre", {}, el("code", { text: cut(example) })),
         el(
           "p",
           { class: "quiet" },
-          "Sent one, and nothing is here? Then look whether ",
+          "Sent one, but nothing appears? Check that ",
           el("code", { text: "watcher.install(app)" }),
-          " stands where the app is made, for the process that sends and for the worker.",
+          " is called where the app is made, in the process that sends and in the worker.",
         ),
       ].filter((part) => part !== "");
     }
-    if (kind === "refused") return [el("p", { class: "dim", text: "The relay does not serve this page." })];
-    if (kind === "unauthorized") return [el("p", { class: "dim", text: "The relay asks for a token." })];
+    if (kind === "refused") return [el("p", { class: "dim", text: "The relay refused the connection." })];
+    if (kind === "unauthorized") return [el("p", { class: "dim", text: "The relay requires a token." })];
     return kind ? [el("p", { class: "dim", text: "Waiting for the relay…" })] : [];
   }
 }

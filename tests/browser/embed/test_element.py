@@ -67,7 +67,7 @@ def test_from_pending_to_the_result(page: Page, stage: Stage) -> None:
 
 def test_only_the_end_is_said_aloud(page: Page, stage: Stage) -> None:
     element = add(page, "a", "b")
-    expect(part(element, "note")).to_have_text("Nobody knows this task")
+    expect(part(element, "note")).to_have_text("Task not found")
     for current in range(5):
         stage.emit("a", "PROGRESS", name="tasks.add", meta={"current": current, "total": 5})
     expect(part(element, "percent")).to_have_text("80 %")
@@ -113,8 +113,8 @@ def test_outcomes(page: Page, stage: Stage, state: str, fields: dict[str, Any], 
 def test_what_may_not_be_seen_is_said(page: Page, stage: Stage) -> None:
     stage.forbidden = {"task:a"}
     element = add(page, "a")
-    expect(part(element, "note")).to_have_text("It can't be watched: permission denied")
-    expect(element.get_by_role("status")).to_have_text("It can't be watched: permission denied")
+    expect(part(element, "note")).to_have_text("Can't watch this task: permission denied")
+    expect(element.get_by_role("status")).to_have_text("Can't watch this task: permission denied")
     assert page.evaluate("told") == [["error", "e0", 103]]
     stage.emit("b", "STARTED")
     page.evaluate("e0.setAttribute('task', 'b')")
@@ -126,7 +126,7 @@ def test_another_token_is_another_try(page: Page, stage: Stage) -> None:
     stage.token = "right"
     stage.emit("a", "STARTED")
     element = add(page, ["e0", "a", {"token": "wrong"}])
-    expect(part(element, "note")).to_have_text("It can't be watched: unauthorized")
+    expect(part(element, "note")).to_have_text("Can't watch this task: unauthorized")
     page.evaluate("e0.setAttribute('token', 'right')")
     expect(part(element, "state")).to_have_text("Started")
 
@@ -134,7 +134,7 @@ def test_another_token_is_another_try(page: Page, stage: Stage) -> None:
 @pytest.mark.parametrize("address", ["http://[", "mailto:relay"])
 def test_an_address_that_is_none_is_said(page: Page, address: str) -> None:
     element = add(page, ["e0", "a", {"relay": address}])
-    expect(part(element, "note")).to_contain_text("It can't be watched")
+    expect(part(element, "note")).to_contain_text("Can't watch this task")
 
 
 def test_elements_share_a_connection_and_leave_it(page: Page, stage: Stage) -> None:

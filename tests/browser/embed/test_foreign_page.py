@@ -79,14 +79,14 @@ def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, working: dict[s
         furnish(site, serving)
         page = open_page(site.origin)
         expect(page.locator("#said")).to_have_text(
-            f"the relay takes no WebSocket from this page: its WATCHER_ORIGINS must name {site.origin}"
+            f"the relay takes no WebSocket from this page: its WATCHER_ORIGINS must include {site.origin}"
         )
         page.evaluate(
             """() => { first.setAttribute("relay", relayUrl); first.setAttribute("task", "a"); }""".replace(
                 "relayUrl", f"'{serving.url}'"
             )
         )
-        expect(page.locator("watcher-task")).to_contain_text(f"WATCHER_ORIGINS must name {site.origin}")
+        expect(page.locator("watcher-task")).to_contain_text(f"WATCHER_ORIGINS must include {site.origin}")
         serving.wait_for_output(f"WATCHER_ORIGINS={site.origin}")
     expect(page.locator("#said")).not_to_contain_text("WATCHER_ORIGINS")  # away is not the same as forbidden
 
@@ -105,7 +105,7 @@ def test_what_the_document_shows_works(open_page: OpenPage, working: dict[str, s
         }
         page = open_page(site.origin)
         expect(page.locator("#progress")).to_have_text("SUCCESS 5")
-        expect(page.locator("watcher-task")).to_have_text("Nobody knows this task")
+        expect(page.locator("watcher-task")).to_have_text("Task not found")
 
 
 def test_what_the_readme_shows_works_and_can_be_styled(

@@ -246,7 +246,7 @@ def test_a_token_that_can_not_be_had_is_asked_for_again(open_page: OpenPage, sta
       });
     }""")
     wait_for(lambda: page.evaluate("relay.status.phase === 'connected'"), what="the connection")
-    assert page.evaluate("reasons") == ["no token: Error: away"] * 2
+    assert page.evaluate("reasons") == ["could not get a token: Error: away"] * 2
 
 
 def test_submit_revoke_and_get(connect: Connect, stage: Stage) -> None:

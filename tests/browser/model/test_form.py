@@ -57,7 +57,7 @@ def test_texts_become_values(fill: Fill, annotation: str, text: str, value: str)
     [
         ("int", "1.5", "whole number"), ("int", "x", "whole number"), ("int", "", "required"),
         ("float", "Infinity", "a number"), ("float", "1,5", "a number"), ("str", "", "required"),
-        ("list[int]", "[1,", "not JSON"), ("list[int]", "{}", "JSON list"), ("dict", "[]", "JSON object"),
+        ("list[int]", "[1,", "Invalid JSON"), ("list[int]", "{}", "JSON list"), ("dict", "[]", "JSON object"),
         ("", "", "required"),
     ],
 )  # fmt: skip
@@ -84,7 +84,7 @@ def test_values_go_where_the_signature_wants_them(fill: Fill) -> None:
     ]  # fmt: skip
     assert '"args":[1],"kwargs":{"c":3,"k":4,"z":5},' in fill(parameters, a="1", c="3", k="4", rest='{"z": 5}')
     assert '"args":[1,2,3,8,9],"kwargs":{},' in fill(parameters, a="1", b="2", c="3", args="[8, 9]")
-    assert '"errors":{"b":"This is needed where args is given"}' in fill(parameters, a="1", c="3", args="[8]")
+    assert '"errors":{"b":"This is required when args is given"}' in fill(parameters, a="1", c="3", args="[8]")
 
 
 def test_a_call_can_be_edited(blank: Page) -> None:

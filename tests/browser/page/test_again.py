@@ -95,7 +95,9 @@ def test_a_queue_that_may_not_be_named_is_said(open_page: OpenPage, play: Stage)
     play.emit("a", "SUCCESS", **_CALL, queue="slow", tags=["user:42"])
     page = open_page(f"{play.url}/#task/a")
     press(page)
-    expect(page.get_by_role("main")).to_contain_text("It was sent to where the app routes it, not to the same queue")
+    expect(page.get_by_role("main")).to_contain_text(
+        "Sent to the queue that the app routes it to, not to the original queue"
+    )
     assert sent(play, 1) == {"tags": ["user:42", "again:a"]}
     expect(rows(page)).to_have_count(2)
 

@@ -96,7 +96,7 @@ def test_a_chosen_theme_is_kept(open_page: OpenPage, stage: Stage) -> None:
     page = open_page(stage.url, color_scheme="dark")
     background = "getComputedStyle(document.documentElement).backgroundColor"
     dark = page.evaluate(background)
-    page.get_by_role("button", name="Theme: as the system has it").click()
+    page.get_by_role("button", name="Theme: system").click()
     light = page.evaluate(background)
     assert light != dark
     page.reload()

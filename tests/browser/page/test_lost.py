@@ -66,7 +66,7 @@ def test_neither_bar_nor_clock_goes_on(open_page: OpenPage, play: Stage) -> None
     expect(region.locator("pre:visible").first).to_contain_text('"current": 2')
     last = region.get_by_role("listitem").last
     expect(last.locator("strong")).to_have_text("Lost")
-    expect(last).to_contain_text("says the relay")
+    expect(last).to_contain_text("reported by the relay")
     expect(region.get_by_role("listitem").nth(-2)).to_contain_text("Progress")
 
 

@@ -118,7 +118,7 @@ def test_the_address_names_the_open_task(open_page: OpenPage, play: Stage) -> No
     page.go_back()
     expect(page.locator("#detail")).to_be_hidden()
     page.goto(f"{play.url}/#task/nobody")
-    expect(page.get_by_text("Nobody knows this task")).to_be_visible()
+    expect(page.get_by_text("Task not found")).to_be_visible()
 
 
 def test_a_lost_connection_is_said_and_made_good(open_page: OpenPage, play: Stage) -> None:
@@ -128,7 +128,7 @@ def test_a_lost_connection_is_said_and_made_good(open_page: OpenPage, play: Stag
     play.token = "changed"
     page.evaluate("Math.random = () => 0.999")
     play.drop()
-    expect(page.get_by_text("Not permitted")).to_be_visible()
+    expect(page.get_by_text("Token required")).to_be_visible()
     play.emit("a", "SUCCESS", name="tasks.sleep")
     page.get_by_role("textbox", name="Token").fill("changed")
     page.get_by_role("button", name="Connect").click()
@@ -145,7 +145,7 @@ def test_a_new_epoch_begins_anew(open_page: OpenPage, play: Stage) -> None:
     play.lose_journal("e2")
     play.happen("b", "STARTED", name="tasks.other")
     play.drop()
-    expect(page.get_by_role("main").get_by_text("Some events could not be had")).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("Some events are missing")).to_be_visible()
     expect(rows(page)).to_have_count(1)
     expect(rows(page).first).to_contain_text("tasks.other")
 
@@ -156,8 +156,8 @@ def test_without_an_app_it_only_watches(open_page: OpenPage, play: Stage) -> Non
 
     play.methods["registry"] = no_app
     page = open_page(play.url)
-    expect(page.get_by_text("This relay only watches")).to_be_visible()
-    expect(page.get_by_text("Nothing has run yet")).to_be_visible()
+    expect(page.get_by_text("This relay can't submit tasks")).to_be_visible()
+    expect(page.get_by_text("No tasks yet")).to_be_visible()
 
 
 def test_the_empty_page_names_a_task_of_this_app_and_asks_for_the_plugin(open_page: OpenPage, stage: Stage) -> None:
@@ -208,7 +208,7 @@ def test_moments_say_their_day_where_it_is_another(open_page: OpenPage, play: St
     row = {name: rows(page).filter(has_text=f"tasks.{name}") for name in ("soon", "later", "odd")}
     expect(row["soon"]).to_contain_text("not before 12:05:00")
     expect(row["later"]).to_contain_text("not before 18 Nov, 09:30")
-    expect(row["odd"]).to_contain_text("not before some other time")
+    expect(row["odd"]).to_contain_text("not before unknown time")
     row["later"].click()
     expect(details(page)).to_contain_text("Not before18 Nov 2023, 09:30:00 UTC")
     expect(details(page)).to_contain_text("Expires2023-11-19T09:30:00")  # in whose zone, nobody says

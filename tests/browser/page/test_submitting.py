@@ -39,7 +39,7 @@ def test_a_mistake_is_shown_at_its_field(open_page: OpenPage, play: Stage) -> No
     submit(form)
     field = form.get_by_label("x", exact=True)
     expect(field).to_have_attribute("aria-invalid", "true")
-    expect(field).to_have_accessible_description("This takes a whole number")
+    expect(field).to_have_accessible_description("Enter a whole number")
     expect(field).to_be_focused()
     assert not [call for call in play.sent("rpc") if call["method"] == "submit"]
     field.fill("40")
