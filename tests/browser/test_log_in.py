@@ -207,7 +207,9 @@ def test_a_page_of_another_origin_gets_nothing_by_the_cookie_of_who_looks_at_it(
         listed = httpx.get(f"{proxy.url}/api/tasks", headers={"Cookie": "session=alice"})
         assert listed.json()["tasks"] == []
         behind.wait_for_output("refused POST /api/tasks/t/revoke ")
-        why = r"refused GET /api/tasks to \S+: X-User doesn't count in what another site makes a browser send"
+        why = (
+            r"refused GET /api/tasks to \S+: X-User is not accepted in requests that another site makes a browser send"
+        )
         assert re.search(why, behind.output)
     context.close()
 

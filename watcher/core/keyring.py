@@ -34,7 +34,7 @@ _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.
 _RSA_BITS: Final = 2048
 #: PyJWT takes texts, booleans and numbers without a bound for times: :func:`_see_the_time` looks at them.
 _OPTIONS: Final[Options] = {"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
-_EXTRA: Final = "it needs the package cryptography: pip install 'celery-watcher[crypto]'"
+_EXTRA: Final = "this needs the package cryptography: pip install 'celery-watcher[crypto]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Keyring:
             header = jwt.get_unverified_header(token)
             candidates = self._candidates(header)
             if not candidates or "crit" in header:  # RFC 7515, 4.1.11: what isn't understood must be refused
-                raise jwt.InvalidTokenError("no key is known for how it is signed")
+                raise jwt.InvalidTokenError("no configured key fits its signature")
             claims = self._verified(token, candidates)
             _see_the_time(claims)
         # What is in a token may be nested without end, or a number of a million digits.
@@ -124,23 +124,23 @@ def _see_the_time(claims: Mapping[str, Any]) -> None:
     for name in _TIMES.intersection(claims):
         moment = claims[name]
         if not isinstance(moment, int | float) or isinstance(moment, bool):
-            raise Unauthorized(f"the token is not valid: {name} is to be a number of seconds")
+            raise Unauthorized(f"the token is not valid: {name} must be a number of seconds")
         if not (isinstance(moment, int) or math.isfinite(moment)) or abs(moment) >= END_OF_TIME:
-            raise Unauthorized(f"the token is not valid: {name} is to be a finite number of seconds below 2^53")
+            raise Unauthorized(f"the token is not valid: {name} must be a finite number of seconds below 2^53")
     now = time.time()
     if claims["exp"] <= now - LEEWAY:
         raise TokenExpired("the token has expired")
     for name in ("nbf", "iat"):
         if claims.get(name, now) > now + LEEWAY:
-            raise Unauthorized(f"the token is not valid yet, by its {name}")
+            raise Unauthorized(f"the token is not valid yet, according to its {name}")
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, jwt.InvalidAudienceError):
-        return "it is for another audience than WATCHER_AUDIENCE"
+        return "its audience is not in WATCHER_AUDIENCE"
     if isinstance(error, jwt.InvalidIssuerError):
-        return "it is from another issuer than WATCHER_ISSUER"
-    return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be read"
+        return "its issuer is not in WATCHER_ISSUER"
+    return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be decoded"
 
 
 def signed(claims: Mapping[str, Any], secret: str) -> str:
@@ -167,11 +167,11 @@ def _from_pem(text: str) -> Iterator[Key]:
     # A variable that was written on one line has the two characters \n for each newline.
     for block in _PEM.finditer(text.replace("\\n", "\n")):
         if "PRIVATE" in block[1]:
-            raise ValueError("that is a private key: the relay is to have the public one only")
+            raise ValueError("this is a private key: give the relay only the public one")
         try:
             material = load_pem_public_key(block[0].encode())
         except Exception:  # noqa: BLE001 - of several libraries below; what it says is not for people
-            raise ValueError(f"the block {block[1]!r} holds no public key that can be read") from None
+            raise ValueError(f"the block {block[1]!r} has no readable public key") from None
         yield Key(_algorithm(material), material)
 
 
@@ -180,12 +180,12 @@ def _from_jwks(text: str) -> Iterator[Key]:
         document = json.loads(text)
         listed = document.get("keys", [document])
     except (ValueError, RecursionError):
-        raise ValueError("that is no JSON") from None
+        raise ValueError("this is not JSON") from None
     for each in listed if isinstance(listed, list) else ():
         if not isinstance(each, dict) or each.get("use", "sig") != "sig":
             continue
         if "d" in each or each.get("kty") == "oct":
-            raise ValueError("that is a private key: the relay is to have the public one only")
+            raise ValueError("this is a private key: give the relay only the public one")
         try:
             material = jwt.PyJWK.from_dict(each, "EdDSA" if each.get("kty") == "OKP" else None).key
             algorithm = _algorithm(material)

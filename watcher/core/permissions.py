@@ -87,7 +87,7 @@ def grant(token: str | None, keyring: Keyring | None) -> Grant:
     if keyring is None:
         return OPEN
     if not token:
-        raise NoToken("a token is needed")
+        raise NoToken("a token is required")
     claims = keyring.read(token)
     return Grant(
         subject=str(claims.get("sub", "")),
@@ -122,7 +122,7 @@ def issue(
 
     end = time.time() + ttl
     if not end < END_OF_TIME:
-        raise ValueError(f"ttl={ttl!r}: takes seconds up to the year 285 million, not more")
+        raise ValueError(f"ttl={ttl!r}: seconds up to the year 285 million are accepted")
     claims: dict[str, Any] = {"exp": math.floor(end if until is None else min(end, until))}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
     claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit), ("queues", queues)) if globs}

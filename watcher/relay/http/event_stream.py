@@ -40,7 +40,7 @@ class StreamCursor(NamedTuple):
         """
         found = _POSITION.fullmatch(text)
         if found is None:
-            raise BadRequest(f"{where}: takes EPOCH:OFFSET, the id of an event, not {text[:80]!r}")
+            raise BadRequest(f"{where}: expected EPOCH:OFFSET, the id of an event, not {text[:80]!r}")
         return cls(found[1], int(found[2]))
 
 

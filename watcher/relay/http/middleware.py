@@ -124,7 +124,7 @@ class AccessMiddleware:
     def _named(self, sender: Peer, headers: Headers) -> Person | None:
         """Whom a trusted proxy names; nobody where that can't be read, which was told where it matters."""
         if (told := unbelieved(self._settings, sender, headers.getlist)) is not None:
-            self._refusals.tell(sender.name, "a name in a header", told)
+            self._refusals.tell(sender.name, "a user name in a header", told)
         with contextlib.suppress(Unauthorized):
             return person(self._settings, sender, headers.getlist)
         return None

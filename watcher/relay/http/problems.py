@@ -75,13 +75,13 @@ def handlers(counts: Stats, refusals: AuditLog) -> dict[Any, Any]:
         if not isinstance(error, HTTPException):
             raise error
         title = HTTPStatus(error.status_code).phrase.lower()
-        details = {404: "there is nothing at this address", 405: f"{request.method} is not for this address"}
+        details = {404: "no such address", 405: f"{request.method} is not allowed at this address"}
         counts.refused[kind(title)] += 1
         detail = details.get(error.status_code, error.detail)
         return problem(error.status_code, title, detail, headers=dict(error.headers or {}))
 
     async def on_error(_request: Request, _error: Exception) -> Response:
         """What nobody foresaw. Starlette raises it again, so that the server logs it; the client learns nothing."""
-        return problem(500, "internal error", "the relay failed to answer; its log says why")
+        return problem(500, "internal error", "the relay could not answer; its log says why")
 
     return {Refused: on_refused, HTTPException: on_http, Exception: on_error}

@@ -55,15 +55,15 @@ class Query:
             if name == "state":
                 states.append(_state(value))
             elif name not in LIST:
-                raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(LIST)} are")
+                raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(LIST)}")
             elif name in given:
-                raise BadRequest(f"parameter {name!r}: is accepted once")
+                raise BadRequest(f"parameter {name!r}: may be given once")
             else:
                 given[name] = value
             if not value:
-                raise BadRequest(f"parameter {name!r}: is empty")
+                raise BadRequest(f"parameter {name!r}: must not be empty")
             if len(states) > LIST["state"].repeated:
-                raise BadRequest(f"parameter 'state': is accepted {LIST['state'].repeated} times at most")
+                raise BadRequest(f"parameter 'state': may be given {LIST['state'].repeated} times at most")
         return cls(
             states=frozenset(states),
             channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
@@ -133,12 +133,12 @@ def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 def _state(name: str) -> str:
     if (meant := state_meant(name)) is not None:
-        own = "a state of tasks' own is taken as they call it, unless it reads like one of Celery's"
-        raise BadRequest(f"parameter 'state': there is no state {name[:80]!r}, did you mean {meant}? ({own})")
+        own = "custom states are accepted as they are spelled, unless they look like one of Celery's"
+        raise BadRequest(f"parameter 'state': no such state {name[:80]!r}, did you mean {meant}? ({own})")
     return name
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or not least <= int(text) <= most:
-        raise BadRequest(f"parameter {name!r}: takes a whole number from {least} to {most}, not {text[:80]!r}")
+        raise BadRequest(f"parameter {name!r}: must be a whole number from {least} to {most}, not {text[:80]!r}")
     return int(text)

@@ -69,16 +69,16 @@ async def body(request: Request, limits: Limits) -> bytes:
                 if len(text) > most:
                     raise _too_large(request, limits)
     except ClientDisconnect:
-        raise BadRequest("the request ended early") from None
+        raise BadRequest("the request ended before its body was complete") from None
     except TimeoutError:
         limits.reached("body_timeout", request.scope.get(CLIENT, ""))
-        raise TooSlow("the body of the request didn't come in time") from None
+        raise TooSlow("the body of the request did not arrive in time") from None
     return bytes(text)
 
 
 def _too_large(request: Request, limits: Limits) -> TooLarge:
     limits.reached("max_body", request.scope.get(CLIENT, ""))
-    return TooLarge(f"a request has at most {limits.settings.max_body} bytes")
+    return TooLarge(f"a request body may have at most {limits.settings.max_body} bytes")
 
 
 def preferred_wait(header: str | None) -> float | None:
@@ -95,9 +95,9 @@ def wait(request: Request) -> float:
     values = request.query_params.getlist("wait")
     unknown = request.query_params.keys() - WAIT.keys()
     if unknown or len(values) > 1:
-        raise BadRequest(f"of parameters, only wait=SECONDS is accepted, once, not {min(unknown, default='wait')!r}")
+        raise BadRequest(f"the only parameter is wait=SECONDS, given once, not {min(unknown, default='wait')!r}")
     if not values:
         return 0.0
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", values[0], re.ASCII):
-        raise BadRequest(f"parameter 'wait': takes seconds, 0 or more, not {values[0][:80]!r}")
+        raise BadRequest(f"parameter 'wait': must be a number of seconds, 0 or more, not {values[0][:80]!r}")
     return min(float(values[0]), LONGEST_WAIT)

@@ -166,13 +166,13 @@ class _Api:
         if task.state != "SUCCESS":
             raise NotSucceeded(f"the task is {task.state}")
         if task.result_repr:
-            raise UnsupportedMediaType("the result is no JSON")
+            raise UnsupportedMediaType("the result is not JSON")
         if isinstance(task.result, msgspec.Raw):
             text: bytes | None = bytes(task.result)
         else:
             text = await self._relay.gateway.result(identity, task.name)
         if text is None:
-            raise Gone("the result is not stored any more, or not as JSON, or not to be shown")
+            raise Gone("the result is no longer stored, not stored as JSON, or hidden")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
 
     async def revoke(self, request: Request) -> Response:
@@ -231,7 +231,7 @@ class _Api:
     async def _visible(self, identity: str, grant: Grant) -> Task:
         task = await self._relay.lookup(identity, grant)
         if task is None:
-            raise TaskNotFound("there is no such task")
+            raise TaskNotFound("task not found")
         return task
 
     async def _known(self, identity: str, grant: Grant) -> Task | None:

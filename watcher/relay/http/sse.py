@@ -87,7 +87,7 @@ class EventStreamRoute:
         grant = admitted(request, self._relay.admit, token)
         for channel in channels:
             if not grant.may_watch(channel):
-                raise NotPermitted(f"the token doesn't grant to watch {channel[:300]!r}")
+                raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
         known = {}
         if since is None:
             known = await self._unknown(channels)
@@ -135,15 +135,15 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     parameters = request.query_params
     for name in parameters:
         if name not in _ACCEPTED:
-            raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(_ACCEPTED)} are")
+            raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(_ACCEPTED)}")
         if name != "channel" and len(parameters.getlist(name)) > 1:
-            raise BadRequest(f"parameter {name!r}: is accepted once")
+            raise BadRequest(f"parameter {name!r}: may be given once")
     if not 0 < len(given := parameters.getlist("channel")) <= CHANNELS:
-        raise BadRequest(f"parameter 'channel': is needed, and accepted {CHANNELS} times at most")
+        raise BadRequest(f"parameter 'channel': is required, and may be given {CHANNELS} times at most")
     channels = list(dict.fromkeys(given))
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = f"takes tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
+            accepted = f"expected tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
             raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
     # What a browser has seen since is newer than the address that it comes back to.
     since = None
@@ -205,7 +205,7 @@ class _Answer(Response):
         account = self._relay.limits.find(address)
         if account is not None and not account.has_room(count):
             self._relay.limits.reached("max_subscriptions_per_address", account.address)
-            raise TooMany(f"the relay takes {account.most} subscriptions from one address")
+            raise TooMany(f"the relay accepts {account.most} subscriptions from one address")
         if account is not None:
             account.hold(count)
         for channel in self._channels:

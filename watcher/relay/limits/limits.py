@@ -209,7 +209,7 @@ class Limits:
         most = self.settings.max_connections
         if self._connections >= most:
             self.reached("max_connections", address)
-            raise Full(f"the relay takes {most} connections in all")
+            raise Full(f"the relay accepts {most} connections in all")
         account = self._account(network(address))
         self._join(account)
         self._connections += 1
@@ -245,7 +245,7 @@ class Limits:
         most = self.settings.max_connections_per_address
         if account.connections >= most and not account.trusted:
             self.reached("max_connections_per_address", account.address)
-            raise TooMany(f"the relay takes {most} connections from one address")
+            raise TooMany(f"the relay accepts {most} connections from one address")
         account.connections += 1
 
     def _quit(self, account: AddressUsage) -> None:
@@ -281,7 +281,7 @@ class Limits:
         account, now = self._account(network(address)), self._clock()
         if (wait := account.ahead(now)) > 0:
             self.reached("max_commands_per_address", account.address)
-            raise TooMany(f"more than {self.commands_per_address} commands a second", retry_after=wait)
+            raise TooMany(f"more than {self.commands_per_address} commands per second", retry_after=wait)
         self._join(account)
         account.charge(REQUEST, now)
         try:
@@ -303,7 +303,7 @@ class Limits:
             del self._subjects[next(iter(self._subjects))]  # whoever has not submitted for longest
         if wait > 0:
             self.reached("max_submissions", subject)
-            raise TooMany(f"more than {rate} submissions a second", retry_after=wait)
+            raise TooMany(f"more than {rate} submissions per second", retry_after=wait)
 
     # What is told of it.
 

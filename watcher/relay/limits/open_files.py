@@ -43,7 +43,7 @@ def make_room(wanted: int) -> int:
     taken = min(wanted, connections_for(given))
     if taken < wanted:
         why = f"open files are limited to {given} (ulimit -n)"
-        logger.warning("%s: the relay takes %d connections, not WATCHER_MAX_CONNECTIONS=%d", why, taken, wanted)
+        logger.warning("%s: the relay accepts %d connections, not WATCHER_MAX_CONNECTIONS=%d", why, taken, wanted)
     return taken
 
 

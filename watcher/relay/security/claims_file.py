@@ -39,7 +39,7 @@ class ClaimsFile:
 
     def __init__(self, path: str, *, look: float = _LOOK) -> None:
         self._path = Path(path)
-        self.followed = WatchedFile("claims", [path], f"{setting('claims').variable} holds as it was", look=look)
+        self.followed = WatchedFile("claims", [path], f"{setting('claims').variable} remains in use", look=look)
         self.people = self._read()
 
     @classmethod
@@ -66,7 +66,7 @@ class ClaimsFile:
             people = await anyio.to_thread.run_sync(self._read)
             if people != self.people:
                 self.people = people
-                logger.info("read %s again: %d users, %d groups", self._path, len(people.users), len(people.groups))
+                logger.info("reloaded %s: %d users, %d groups", self._path, len(people.users), len(people.groups))
                 await changed()
 
         await self.followed.run(take)
@@ -78,7 +78,7 @@ class ClaimsFile:
         except OSError as error:
             why = f"the file can't be read: {error.strerror}"
         except UnicodeDecodeError:
-            why = "the file is no text in UTF-8"
+            why = "the file is not UTF-8 text"
         except ValueError as error:
             why = str(error)
         raise SettingError(setting("claims").variable, str(self._path), why)

@@ -58,7 +58,7 @@ def _only(header: str, lines: Lines) -> str:
     """The text of a header that is there once, or not at all."""
     values = lines(header)
     if len(values) > 1:
-        raise Unauthorized(f"there is more than one {header}: the proxy is to overwrite what clients send")
+        raise Unauthorized(f"more than one {header} header: the proxy must overwrite the one that clients send")
     return _text(header, values[0]) if values else ""
 
 
@@ -95,11 +95,11 @@ class IdentityPolicy:
         table = _parsed(text, as_json=as_json)
         for key in table:
             if key not in (*_TABLES, "default"):
-                raise _Misread(f"{_shown(key)} is none of users, groups and default")
+                raise _Misread(f"{_shown(key)} is not one of users, groups and default")
         named = {kind: _named(kind, table.get(kind, {})) for kind in _TABLES}
         default = _rights("default", table["default"]) if "default" in table else None
         if not any(named.values()) and default is None:
-            raise _Misread("it names nobody: one of users, groups and default is needed")
+            raise _Misread("it is empty: it needs users, groups or default")
         return cls(named["users"], named["groups"], default)
 
     def grant(self, person: Person) -> Grant:
@@ -123,7 +123,7 @@ def _parsed(text: str, *, as_json: bool) -> dict[str, Any]:
     except RecursionError:
         raise _Misread("it is nested too deeply") from None
     if not isinstance(table, dict):
-        raise _Misread('an object is expected: {"users": …, "groups": …, "default": …}')
+        raise _Misread('expected an object: {"users": …, "groups": …, "default": …}')
     return table
 
 
@@ -132,27 +132,27 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise _Misread(f"{_shown(twice)} is there twice")
+        raise _Misread(f"{_shown(twice)} is duplicated")
     return table
 
 
 def _named(kind: str, table: object) -> dict[str, Grant]:
     if not isinstance(table, dict):
-        raise _Misread(f"{kind} is to hold a table for each name, not {_shown(table)}")
+        raise _Misread(f"{kind} must hold a table for each name, not {_shown(table)}")
     return {name: _rights(f"{kind}.{_shown(name)}", entry) for name, entry in table.items()}
 
 
 def _rights(where: str, entry: object) -> Grant:
     if not isinstance(entry, dict):
-        raise _Misread(f"{where} is to be a table of watch, submit, queues and revoke, not {_shown(entry)}")
+        raise _Misread(f"{where} must be a table of watch, submit, queues and revoke, not {_shown(entry)}")
     for claim, value in entry.items():
         if claim in _GLOBS:
             if not isinstance(value, list) or not all(isinstance(glob, str) for glob in value):
-                raise _Misread(f"{where}.{claim} is to be a list of {_GLOBS[claim]}, not {_shown(value)}")
+                raise _Misread(f"{where}.{claim} must be a list of {_GLOBS[claim]}, not {_shown(value)}")
         elif claim != "revoke":
-            raise _Misread(f"{where}.{_shown(claim)} is no claim: watch, submit, queues and revoke are")
+            raise _Misread(f"{where}.{_shown(claim)} is not a claim: claims are watch, submit, queues and revoke")
         elif not isinstance(value, bool):
-            raise _Misread(f"{where}.revoke is to be true or false, not {_shown(value)}")
+            raise _Misread(f"{where}.revoke must be true or false, not {_shown(value)}")
     return Grant(
         watch=tuple(entry.get("watch", ())), submit=tuple(entry.get("submit", ())), revoke=entry.get("revoke", False),
         queues=tuple(entry.get("queues", ())),
@@ -173,15 +173,17 @@ def check(settings: Settings) -> None:
     if settings.auth_header is None:
         for needing in (claims, setting("auth_groups_header")):
             if getattr(settings, needing.field) is not None:
-                needed = f"only with {header.variable}, the header that says who somebody is"
+                needed = f"set {header.variable} too, the header that names the user"
                 raise SettingError(needing.variable, getattr(settings, needing.field), needed)
         return
     if not settings.trusted_proxies:
-        needed = f"only with {setting('trusted_proxies').variable}, the proxies that it is believed of"
+        needed = f"set {setting('trusted_proxies').variable} too, the proxies that may send it"
         raise SettingError(header.variable, settings.auth_header, needed)
     if settings.claims is None:
-        needed = f"only with {claims.variable}, the file that says what people may do"
+        needed = f"set {claims.variable} too, the file of permissions"
         raise SettingError(header.variable, settings.auth_header, needed)
     if "*" in settings.origins:
-        accepted = f"with {header.variable} the origins by name: any page could do what whoever looks at it may"
+        accepted = (
+            f"name the origins when {header.variable} is set: with * any page could act for the user who opens it"
+        )
         raise SettingError(setting("origins").variable, " ".join(settings.origins), accepted)

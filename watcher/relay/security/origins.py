@@ -35,7 +35,7 @@ _LONGEST: Final = 300
 #: What a client sent is shown in the log up to here, in characters.
 _SHOWN: Final = 120
 
-_TWO_TOKENS: Final = "there is more than one Authorization"
+_TWO_TOKENS: Final = "more than one Authorization header"
 
 
 class _Authority(NamedTuple):
@@ -88,7 +88,7 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
     if (settings.guarded and not named) or "*" in settings.hosts:
         return None
     if host is None:
-        return "there is no Host header, and the relay answers only to hosts that it knows"
+        return "no Host header, and the relay answers only to known hosts"
     asked = _authority(host)
     if asked is not None:
         if is_loopback(asked.name):
@@ -97,7 +97,7 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
             if allowed is not None and allowed.name == asked.name and allowed.port in (None, asked.port):
                 return None
     allow = f"WATCHER_HOSTS={_plain(asked.name if asked else host)} allows it"
-    return f"the Host {_shown(host)} is none that this relay knows; {allow}"
+    return f"the Host {_shown(host)} is unknown to this relay; {allow}"
 
 
 def origin_refusal(
@@ -146,9 +146,9 @@ def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: st
     site, mode, target = (", ".join(lines(f"Sec-Fetch-{name}")) for name in ("Site", "Mode", "Dest"))
     followed = changes is None and (mode, target) == ("navigate", "document")
     if site not in ("", "same-origin", "none") and not followed:
-        return f"{settings.auth_header} doesn't count in what another site makes a browser send"
+        return f"{settings.auth_header} is not accepted in requests that another site makes a browser send"
     if changes is not None and not site and not _is_json(changes):
-        return f"without an Origin, {settings.auth_header} counts only with Content-Type: application/json"
+        return f"without an Origin, {settings.auth_header} is accepted only with Content-Type: application/json"
     return None
 
 
@@ -160,7 +160,7 @@ def unbelieved(settings: Settings, peer: Peer, lines: Lines) -> str | None:
     """What the log should say of a header that would name somebody, and isn't believed; None where there is none."""
     if settings.auth_header is None or peer.proxied or not lines(settings.auth_header):
         return None
-    return f"{settings.auth_header} of {peer.address} is not believed: WATCHER_TRUSTED_PROXIES doesn't name it"
+    return f"{settings.auth_header} from {peer.address} is not trusted: WATCHER_TRUSTED_PROXIES does not include it"
 
 
 def insecure_bind_refused(settings: Settings) -> str | None:

@@ -58,7 +58,7 @@ class Certificate:
         """
         self._settings = settings
         paths = [path for path in (settings.tls_cert, settings.tls_key) if path is not None]
-        self.followed = WatchedFile("tls_cert", paths, "the TLS certificate stays as it was", look=look)
+        self.followed = WatchedFile("tls_cert", paths, "the TLS certificate remains in use", look=look)
         self.context = _context(settings)
 
     @classmethod
@@ -70,7 +70,7 @@ class Certificate:
         if settings.tls_cert is None:
             for name in ("tls_key", "tls_client_ca"):
                 if (given := getattr(settings, name)) is not None:
-                    raise SettingError(setting(name).variable, given, "only together with WATCHER_TLS_CERT")
+                    raise SettingError(setting(name).variable, given, "set WATCHER_TLS_CERT too")
             return None
         return cls(settings)
 
@@ -90,7 +90,7 @@ class Certificate:
         # On the event loop, not in a thread: OpenSSL wants no handshake to begin while its context is changed.
         _context(self._settings)  # a failure half-way would leave a certificate without its key in the one in use
         _load(self.context, self._settings)
-        logger.info("the TLS certificate was read again, from %s", self._settings.tls_cert)
+        logger.info("reloaded the TLS certificate from %s", self._settings.tls_cert)
 
 
 def _context(settings: Settings) -> _Context:
@@ -101,7 +101,7 @@ def _context(settings: Settings) -> _Context:
     context.set_alpn_protocols(["http/1.1"])
     _load(context, settings)
     if settings.tls_client_ca is not None:
-        _read("tls_client_ca", settings.tls_client_ca, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
+        _read("tls_client_ca", settings.tls_client_ca, b"-----BEGIN CERTIFICATE-----", "no PEM certificate")
         try:
             context.load_verify_locations(settings.tls_client_ca)
         except (ssl.SSLError, OSError) as error:
@@ -113,19 +113,19 @@ def _context(settings: Settings) -> _Context:
 def _load(context: ssl.SSLContext, settings: Settings) -> None:
     cert = settings.tls_cert or ""
     holder, path = ("tls_cert", cert) if settings.tls_key is None else ("tls_key", settings.tls_key)
-    _read("tls_cert", cert, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
-    key = _read(holder, path, b"PRIVATE KEY-----", "no private key in PEM")
+    _read("tls_cert", cert, b"-----BEGIN CERTIFICATE-----", "no PEM certificate")
+    key = _read(holder, path, b"PRIVATE KEY-----", "no PEM private key")
     if b"ENCRYPTED" in key:
         raise SettingError(
             setting(holder).variable, path,
-            "the key is encrypted; a key without a passphrase is, as from: openssl pkey -in KEY -out PLAIN_KEY",
+            "the key is encrypted; accepted is one without a passphrase, as from: openssl pkey -in KEY -out PLAIN_KEY",
         )  # fmt: skip
     try:
         # Without a function for it, OpenSSL asks the terminal for a passphrase that it believes to need.
         context.load_cert_chain(cert, settings.tls_key, password=lambda: "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise SettingError(setting(holder).variable, path, f"the key is not that of {cert}") from None
+            raise SettingError(setting(holder).variable, path, f"the key does not belong to {cert}") from None
         _refuse(holder, path, error)
     except OSError as error:
         _refuse(holder, path, error)
