@@ -96,7 +96,9 @@ async def test_what_is_wrong_with_a_submission_is_a_problem(valkey: Valkey, app:
         is_problem(await post(""), 400, "expected")
         is_problem(await post('{"task": "tasks.add", "foo": 1}'), 400, "unknown field `foo`")
         assert is_problem(await post('{"task": "nope"}'), 422, "'nope'")["title"] == "unknown task"
-        is_problem(await post('{"task": "task.add"}'), 422, "registered as 'task.add'; did you mean 'tasks.add'?")
+        is_problem(
+            await post('{"task": "task.add"}'), 422, "no task 'task.add' is registered; did you mean 'tasks.add'?"
+        )
         body = is_problem(await post('{"task": "tasks.add", "args": [1]}'), 422, "argument 'y': is required")
         assert body["argument"] == "y"
         is_problem(await post('{"task": "tasks.add", "args": [1, 2], "options": {"exchange": "x"}}'), 422, "'exchange'")

@@ -54,7 +54,7 @@ async def test_connections_of_an_address_and_in_all_are_bounded(valkey: Valkey) 
                 for _ in range(2):
                     await stack.enter_async_context(websocket(address(client)))
                 refused = await client.get("/healthz")
-                is_problem(refused, status, "takes 2 connections")
+                is_problem(refused, status, "accepts 2 connections")
                 assert refused.headers["retry-after"] == "1"
                 with pytest.raises(InvalidStatus, match=str(status)):
                     await connect(address(client))

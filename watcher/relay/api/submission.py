@@ -196,7 +196,7 @@ def _tags(name: str, value: Any) -> tuple[str, ...]:
 
 
 class Option(NamedTuple):
-    """How an option is read, and how it is told what it takes."""
+    """How an option is read and documented: its reader, JSON schema and meaning."""
 
     read: Callable[[str, Any], Any]
     schema: Mapping[str, Any]
@@ -205,14 +205,26 @@ class Option(NamedTuple):
 
 _SECONDS: Final = {"type": ["number", "null"], "minimum": 0}
 OPTIONS: Final = {
-    "task_id": Option(_task_id, {"type": ["string", "null"], "pattern": f"^{_TASK_ID.pattern}$"}, "else a random UUID"),
-    "queue": Option(
-        _queue, {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY}, "else where the app routes the task"
+    "task_id": Option(
+        _task_id,
+        {"type": ["string", "null"], "pattern": f"^{_TASK_ID.pattern}$"},
+        "Id of the task; a random UUID by default.",
     ),
-    "countdown": Option(_seconds, _SECONDS, "seconds; not together with `eta`"),
-    "eta": Option(_iso, {"type": ["string", "null"]}, "ISO 8601; without a zone it is the app's"),
-    "expires": Option(_expires, {"type": ["number", "string", "null"], "minimum": 0}, "seconds, or ISO 8601"),
-    "priority": Option(_priority, {"type": ["integer", "null"], "minimum": 0, "maximum": 255}, "of the message"),
+    "queue": Option(
+        _queue,
+        {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY},
+        "Name of the queue; the app's route by default.",
+    ),
+    "countdown": Option(_seconds, _SECONDS, "Seconds to wait before the task may run; excludes `eta`."),
+    "eta": Option(_iso, {"type": ["string", "null"]}, "Earliest start in ISO 8601; without a time zone, in the app's."),
+    "expires": Option(
+        _expires,
+        {"type": ["number", "string", "null"], "minimum": 0},
+        "When the task expires: in seconds from now, or in ISO 8601.",
+    ),
+    "priority": Option(
+        _priority, {"type": ["integer", "null"], "minimum": 0, "maximum": 255}, "Priority of the message."
+    ),
     "tags": Option(
         _tags,
         {
@@ -220,7 +232,7 @@ OPTIONS: Final = {
             "items": {"type": "string", "minLength": 1, "maxLength": _LONGEST_TAG},
             "maxItems": MAX_TAGS,
         },
-        "to watch it by",
+        "Tags by which the task can be watched.",
     ),
 }
 
