@@ -1,7 +1,7 @@
-"""Who somebody is by the word of an identity proxy, and what a table grants people and their groups.
+"""The user that an identity proxy names, and the permissions of users and groups. Pure.
 
-Pure decisions. The proxy has made sure who it is, and says so in a header (``WATCHER_AUTH_HEADER``). Anybody can write
-that header, so it is believed of trusted proxies only, and what people may do stands in a file of the relay's own.
+The proxy has authenticated the user and names them in a header (``WATCHER_AUTH_HEADER``). Anybody can write that
+header, so only trusted proxies are believed. A file of the relay's own holds the permissions.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ __all__ = ["IdentityPolicy", "Person", "check", "person"]
 _GLOBS: Final = {"watch": "globs of channels", "submit": "globs of task names", "queues": "globs of queues"}
 _TABLES: Final = ("users", "groups")
 _SHOWN: Final = 80
-#: White space around a header's value (RFC 9110, 5.6.3). Any other is a part of the name: "alice" with a space of
-#: another alphabet before it is somebody else.
+#: White space around a header's value (RFC 9110, 5.6.3). Any other white space belongs to the name: "alice" after a
+#: no-break space is another user.
 _BLANKS: Final = " \t"
 
 
 class _Misread(ValueError):
-    """What stands in the file isn't understood; the message names the key and what is accepted."""
+    """The file is invalid; the message names the key and what is accepted."""
 
 
 class Person(NamedTuple):
-    """Somebody whom a proxy has let in."""
+    """A user whom a proxy has authenticated."""
 
     name: str
     groups: tuple[str, ...] = ()
 
 
 def person(settings: Settings, peer: Peer, lines: Lines) -> Person | None:
-    """Whom the proxy says that a request is from; None where no trusted proxy says so.
+    """The user that the proxy names; None if no trusted proxy names one.
 
     :param lines: the request's headers.
-    :raises Unauthorized: it says so twice, as when it hands on what a client wrote, or in what is no text.
+    :raises Unauthorized: the header is repeated, as when the proxy passes on what a client wrote, or is not text.
     """
     if settings.auth_header is None or not peer.proxied:
         return None
@@ -55,7 +55,7 @@ def person(settings: Settings, peer: Peer, lines: Lines) -> Person | None:
 
 
 def _only(header: str, lines: Lines) -> str:
-    """The text of a header that is there once, or not at all."""
+    """The text of a header that occurs at most once."""
     values = lines(header)
     if len(values) > 1:
         raise Unauthorized(f"more than one {header} header: the proxy must overwrite the one that clients send")
@@ -63,7 +63,7 @@ def _only(header: str, lines: Lines) -> str:
 
 
 def _text(header: str, value: str) -> str:
-    """A header's value is bytes, which HTTP servers hand over as Latin-1 or escaped; proxies write UTF-8."""
+    """A header's value as text: HTTP servers hand over bytes as Latin-1 or escaped, proxies write UTF-8."""
     try:
         written = value.encode("latin-1")
     except UnicodeEncodeError:
@@ -76,10 +76,11 @@ def _text(header: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:
-    """What people may do.
+    """The permissions of users.
 
-    :param users: by name; ``groups``: by the group's.
-    :param default: for those who are in neither; None: they may do nothing.
+    :param users: claims by user name.
+    :param groups: claims by group name.
+    :param default: claims of everyone else; None: they may do nothing.
     """
 
     users: Mapping[str, Grant] = field(default_factory=dict)
@@ -88,9 +89,9 @@ class IdentityPolicy:
 
     @classmethod
     def read(cls, text: str, *, as_json: bool = False) -> IdentityPolicy:
-        """The table in a text, TOML or JSON; docs/operating.md shows one.
+        """Read the table from TOML or JSON; docs/operating.md shows one.
 
-        :raises ValueError: it can't be read, or says what isn't understood; names the key and what is accepted.
+        :raises ValueError: it can't be parsed or is invalid; the message names the key and what is accepted.
         """
         table = _parsed(text, as_json=as_json)
         for key in table:
@@ -103,7 +104,7 @@ class IdentityPolicy:
         return cls(named["users"], named["groups"], default)
 
     def grant(self, person: Person) -> Grant:
-        """What somebody may do: the rights of the user and of all groups together."""
+        """What a user may do: the permissions of the user and of all their groups together."""
         found = [self.users[person.name]] if person.name in self.users else []
         found += [self.groups[group] for group in dict.fromkeys(person.groups) if group in self.groups]
         if not found and self.default is not None:
@@ -128,7 +129,7 @@ def _parsed(text: str, *, as_json: bool) -> dict[str, Any]:
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, in which a second entry of a name would silently win."""
+    """A JSON object without duplicate names; the second would silently win."""
     table = dict(pairs)
     if len(table) < len(pairs):
         twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
@@ -165,9 +166,9 @@ def _shown(value: object) -> str:
 
 
 def check(settings: Settings) -> None:
-    """See that the settings about people fit each other.
+    """Check that the settings about users fit together.
 
-    :raises SettingError: one is missing, or another makes it unsafe.
+    :raises SettingError: one is missing, or a combination is unsafe.
     """
     header, claims = setting("auth_header"), setting("claims")
     if settings.auth_header is None:
