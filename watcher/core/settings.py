@@ -1,7 +1,7 @@
-"""The settings, each a ``WATCHER_…`` variable and a command-line option of the same name; the option wins.
+"""The settings: each a ``WATCHER_…`` variable and a command-line option of the same name, which wins.
 
-One table, :data:`SETTINGS`, names them all: the command line makes its options from it, and docs/operating.md its list.
-No I/O here: the environment and the app's configuration are handed in.
+One table, :data:`SETTINGS`, has them all: the command line makes its options from it, and docs/operating.md its list.
+No I/O here: the caller passes the environment and the app's configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "setting",
 ]
 
-#: Clocks of issuer and relay may differ by this much, in seconds: a token is good for so long after its ``exp``.
+#: Tolerated difference between the clocks of issuer and relay, in seconds: tokens are accepted this long after ``exp``.
 LEEWAY: Final = 5
 
 Parser = Callable[[str], Any]
@@ -35,7 +35,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its field in :class:`Settings`, how a text becomes its value, and what is accepted."""
+    """One setting: its field in :class:`Settings`, its parser, and what is accepted."""
 
     field: str
     default: Any
@@ -45,18 +45,18 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable's name."""
+        """Name of the environment variable."""
         return f"WATCHER_{self.field.upper()}"
 
     @property
     def option(self) -> str:
-        """The command-line option's name."""
+        """Name of the command-line option."""
         return f"--{self.field.replace('_', '-')}"
 
     def read(self, text: str, name: str) -> Any:
-        """The value that ``text`` stands for.
+        """Parse ``text``.
 
-        :param name: what the text came from, variable or option, for the message.
+        :param name: variable or option that the text came from, for the error message.
         :raises SettingError: the text is not accepted.
         """
         try:
@@ -133,7 +133,7 @@ def _secrets(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     networks = tuple(map(ipaddress.ip_network, _names(text)))
-    if not all(network.prefixlen for network in networks):  # then anybody is a proxy
+    if not all(network.prefixlen for network in networks):  # else every client would be a proxy
         raise ValueError(text)
     return networks
 
@@ -146,7 +146,7 @@ def _header(text: str) -> str:
 
 def _redact(text: str) -> tuple[str, ...]:
     names = _names(text.removeprefix("="))
-    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
+    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # else it would match every key
         raise ValueError(text)
     return names if text.startswith("=") else (*NAMES, *names)
 
@@ -240,7 +240,7 @@ _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 
 
 def setting(name: str) -> Setting:
-    """The setting of this field name."""
+    """The setting with this field name."""
     return _BY_FIELD[name]
 
 
@@ -299,7 +299,7 @@ class Settings:
 
     @property
     def guarded(self) -> bool:
-        """Whether calls need a token, or somebody whom a proxy names; a relay where they don't is open."""
+        """Whether calls need a token, or a user whom a proxy names; otherwise the relay is open."""
         signed = self.secret is not None or bool(self.more_secrets) or self.public_key is not None
         return signed or self.auth_header is not None
 
@@ -310,24 +310,24 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
-        """Read the settings: an option wins over its variable, an empty variable is none.
+        """Read the settings. An option wins over its variable; an empty variable counts as not set.
 
         :param environ: the process's environment.
-        :param options: field name → text given on the command line; None where it was not given.
-        :raises SettingError: a value is not accepted; the message names setting, value and what is accepted.
+        :param options: field name → text from the command line; None if it was not given.
+        :raises SettingError: a value is not accepted; the message names the setting, the value and what is accepted.
         """
         values: dict[str, Any] = {}
         for entry in SETTINGS:
-            given = (options or {}).get(entry.field)
-            if given is not None:
-                values[entry.field] = entry.read(given, entry.option)
+            text = (options or {}).get(entry.field)
+            if text is not None:
+                values[entry.field] = entry.read(text, entry.option)
             elif environ.get(entry.variable, "").strip():
                 values[entry.field] = entry.read(environ[entry.variable], entry.variable)
         return cls(**values)
 
 
 def masked(url: str) -> str:
-    """The URL with its password hidden, fit for a log; of several that are joined by ``;``, each."""
+    """The URL with its password hidden, for logs; several URLs joined by ``;`` are masked one by one."""
     return ";".join(map(_masked, re.split(r";(?=[A-Za-z][\w+.-]*://)", url)))
 
 

@@ -1,4 +1,4 @@
-"""``watcher.token``: a token that lets a browser watch one task; and what signs it."""
+"""``watcher.token``: a token that lets a browser watch one task; and the secret that signs it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Identified", "asked", "identity_of", "secret_in", "signing_secret", 
 
 
 class Identified(Protocol):
-    """What has a task's id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
+    """Anything with a task id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
 
     @property
     def id(self) -> str:
-        """The task's id."""
+        """The task id."""
 
 
 def token(
@@ -32,17 +32,19 @@ def token(
     submit: Iterable[str] = (),
     secret: str | None = None,
 ) -> str:
-    """A signed token that lets its holder watch one task, and nothing else: for the browser of whoever started it.
+    """A signed token that lets its holder watch one task and nothing else, for the browser of the user who started it.
 
-    It is signed here; no relay is asked.
+    It is signed locally, without asking a relay.
 
     :param result_or_id: the task: what ``delay()`` returned, or its id.
-    :param ttl: how long it is valid, in seconds.
+    :param ttl: lifetime in seconds.
     :param watch: globs of channels that may be watched too, for example ``tag:user:42``.
     :param submit: globs of names of tasks that may be submitted.
-    :param secret: the relay's; else ``WATCHER_SECRET``, else what the file has that ``WATCHER_SECRET_FILE`` names.
+    :param secret: the relay's secret; by default ``WATCHER_SECRET``, or the content of the file that
+        ``WATCHER_SECRET_FILE`` names.
     :raises SettingError: there is no secret, or it is too short.
-    :raises ValueError: ``ttl`` is not more than 0, or has no end, or the id is empty. TypeError: it is no task.
+    :raises ValueError: ``ttl`` is not a positive finite number, or the id is empty.
+    :raises TypeError: the first argument is not a task.
     """
     if not 0 < ttl < END_OF_TIME:
         raise ValueError(f"ttl={ttl!r}: seconds above 0 and below 2^53 are accepted")
@@ -53,7 +55,7 @@ def token(
 
 
 def signing_secret(given: str | None, name: str) -> str:
-    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET`` or its file.
+    """The secret that signs tokens: ``given``, which came from ``name``, or else ``WATCHER_SECRET`` or its file.
 
     :raises SettingError: there is none, or it is too short.
     """
@@ -67,9 +69,9 @@ def signing_secret(given: str | None, name: str) -> str:
 
 
 def secret_in(path: str) -> str:
-    """The secret that a file holds.
+    """Read a secret from a file.
 
-    :raises SettingError: it can't be read, or the secret is too short.
+    :raises SettingError: the file can't be read, or the secret is too short.
     """
     name = setting("secret_file").variable
     try:
@@ -81,16 +83,17 @@ def secret_in(path: str) -> str:
 
 
 def asked(name: str) -> str:
-    """The ``audience`` or ``issuer`` that the relay asks for of tokens, by its own setting; empty where it doesn't."""
+    """The ``audience`` or ``issuer`` that the relay requires in tokens, by its setting; empty if none."""
     asked_for = setting(name)
     names = asked_for.read(os.environ.get(asked_for.variable, ""), asked_for.variable) or ()
     return str(names[0]) if names else ""
 
 
 def identity_of(given: object) -> str:
-    """The id of a task that is given by it, or by what has it.
+    """The task id of an id, or of an object that has one.
 
-    :raises TypeError: it is neither. ValueError: the id is empty.
+    :raises TypeError: it is neither.
+    :raises ValueError: the id is empty.
     """
     identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
     if not isinstance(identity, str | UUID):

@@ -1,7 +1,7 @@
-"""``GET /metrics`` for Prometheus: what the relay has counted, and what there is at this moment.
+"""``GET /metrics`` for Prometheus: the relay's counters, and its current state.
 
-Nothing is kept here. The integers of :class:`watcher.relay.common.stats.Stats` are added to where things happen,
-everything else is looked at when somebody asks.
+Nothing is kept here. The integers of :class:`watcher.relay.common.stats.Stats` are incremented where things happen;
+everything else is read when a scrape asks.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ __all__ = ["Metrics", "families"]
 
 
 class MetricsSource(Protocol):
-    """What the metrics need of the relay."""
+    """What the metrics need from the relay."""
 
     hub: Hub[Any]
     counts: Stats
 
     def admit(self, token: str | None, person: Person | None = None) -> Grant:
-        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+        """The permissions of a token, or else of a user; raises :exc:`watcher.core.errors.Unauthorized`."""
 
     def load(self) -> Load:
-        """What there is at this moment."""
+        """The relay's current load."""
 
     async def journal_size(self) -> Size | None:
-        """How large the journal is; None where Redis doesn't answer."""
+        """The size of the journal; None if Redis doesn't answer."""
 
 
 class Metrics:
-    """The route."""
+    """The route ``/metrics``."""
 
     def __init__(self, relay: MetricsSource) -> None:
         self._relay = relay
 
     async def get(self, request: Request) -> Response:
-        """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
+        """``GET /metrics``: in the text format, or as OpenMetrics if that is accepted."""
         if not admitted(request, self._relay.admit).may_watch(ALL):
             raise NotPermitted(f"the token does not allow watching {ALL!r}")
         registry = CollectorRegistry()
@@ -100,7 +100,7 @@ def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
     yield _counters("http_responses", "HTTP answers by status.", "code", responses)
     stale = [(field, int(each)) for field, each in sorted(load.stale.items())]
     yield _gauges("file_stale", "1 while a watched file has changed but can't be used.", "setting", stale)
-    # The journal, and what the relay has of it.
+    # The journal, and the relay's window of it.
     yield _gauge("redis_up", "1 while the relay follows the journal.", int(load.redis))
     yield InfoMetricFamily("watcher_feed", "Epoch of the journal that the relay follows.", {"epoch": history.epoch})
     yield _gauge("feed_offset", "Offset of the newest event in the relay.", history.last)

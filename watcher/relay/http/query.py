@@ -1,4 +1,4 @@
-"""Which tasks a list is to hold, as the query of ``GET /api/tasks`` says; pure."""
+"""The query of ``GET /api/tasks``: which tasks a list holds. Pure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from watcher.relay.stream.index import EventKey
 
 __all__ = ["Query"]
 
-#: A request looks at no more events than this that whoever asks may see; the next one goes on from there.
+#: Most visible events that one request examines; the next request continues from there.
 _EXAMINE: Final = 2000
-#: Of them so many before others have their turn; it is a millisecond or two.
+#: Events examined before the event loop serves others: one or two milliseconds.
 _PIECE: Final = 100
-#: Parameters that are channels, those with the fewest tasks first.
+#: Parameters that name channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
-#: A glob that matches one name only, as :func:`watcher.core.permissions.literally` makes it.
+#: A glob that matches a single name, as :func:`watcher.core.permissions.literally` makes it.
 _LITERAL: Final = re.compile(r"(?:[^*?[]|\[[*?[]\])*")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for.
+    """A parsed query.
 
-    :param states: any of these; all where there are none.
-    :param channels: the task is carried by each of them; the history is read along the first.
-    :param before: offset that the tasks' newest events lie before.
+    :param states: any of these; all if there are none.
+    :param channels: the task is on each of them; the history is read along the first.
+    :param before: only tasks whose newest event has a smaller offset.
     """
 
     states: frozenset[str]
@@ -45,9 +45,9 @@ class Query:
 
     @classmethod
     def read(cls, parameters: Iterable[tuple[str, str]]) -> Query:
-        """Read the query's parameters.
+        """Parse the query's parameters.
 
-        :raises BadRequest: one isn't accepted; names it.
+        :raises BadRequest: one is invalid; the message names it.
         """
         states: list[str] = []
         given: dict[str, str] = {}
@@ -88,7 +88,7 @@ class Query:
                     return TaskList(tasks, epoch, last, offset)
             if found is None or examined % _PIECE == 0:
                 yield
-                if history.epoch != epoch:  # the journal is another one
+                if history.epoch != epoch:  # the journal has a new epoch
                     return (yield from self.page(history, grant))
         return TaskList(tasks, epoch, last, None)
 
