@@ -185,7 +185,7 @@ def test_with_a_secret_the_embedded_server_has_one_too(tmp_path: Path, address: 
         shown = command_lines(running.pid) + running.stdout + running.stderr
         assert len(password) >= 32
         assert password not in shown
-        assert "wants a password" in running.stderr
+        assert "requires a password" in running.stderr
         modes = {(each.is_dir(), each.stat().st_mode & 0o777) for each in (data, *data.rglob("*"))}
         assert modes == {(True, 0o700), (False, 0o600)}
         assert running.stop() == 0

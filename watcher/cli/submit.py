@@ -124,8 +124,8 @@ def submit(
         relay_call.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
     if arguments and args_json is not None:
         raise click.UsageError("give arguments either as ARG… or with --args, not both")
-    given = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
-    relay_call.call(where, lambda relay: _one(relay, relay.options(**options), given, order, where))
+    args = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
+    relay_call.call(where, lambda relay: _one(relay, relay.options(**options), args, order, where))
 
 
 def _json(option: str, text: str | None, kind: type) -> Any:

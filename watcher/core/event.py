@@ -304,12 +304,12 @@ def _superseding(task: Task, event: Event) -> dict[str, Any]:
     return {**changes, "times": _entered(times, event)}
 
 
-def _place(told: Task | Event) -> tuple[int, int]:
-    return told.retries or 0, told.redelivered or 0
+def _place(record: Task | Event) -> tuple[int, int]:
+    return record.retries or 0, record.redelivered or 0
 
 
-def _reserved(told: Task | Event) -> Reserved:
-    return Reserved(timestamp=told.timestamp, hostname=told.hostname, retries=told.retries, run=told.run)
+def _reserved(record: Task | Event) -> Reserved:
+    return Reserved(timestamp=record.timestamp, hostname=record.hostname, retries=record.retries, run=record.run)
 
 
 def _times_before(task: Task, event: Event) -> dict[str, float]:

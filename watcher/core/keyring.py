@@ -157,10 +157,10 @@ def public_keys(text: str) -> list[Key]:
     """
     if not jwt.algorithms.has_crypto:
         raise ValueError(_EXTRA)
-    found = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
-    if not found:
+    keys = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+    if not keys:
         raise ValueError("public keys in PEM or a JWK Set, or the path of a file that holds some")
-    return found
+    return keys
 
 
 def _from_pem(text: str) -> Iterator[Key]:
@@ -183,18 +183,18 @@ def _from_jwks(text: str) -> Iterator[Key]:
         listed = document.get("keys", [document])
     except (ValueError, RecursionError):
         raise ValueError("this is not JSON") from None
-    for each in listed if isinstance(listed, list) else ():
-        if not isinstance(each, dict) or each.get("use", "sig") != "sig":
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
-        if "d" in each or each.get("kty") == "oct":
+        if "d" in entry or entry.get("kty") == "oct":
             raise ValueError("this is a private key: give the relay only the public one")
         try:
-            material = jwt.PyJWK.from_dict(each, "EdDSA" if each.get("kty") == "OKP" else None).key
+            material = jwt.PyJWK.from_dict(entry, "EdDSA" if entry.get("kty") == "OKP" else None).key
             algorithm = _algorithm(material)
         except (jwt.PyJWTError, ValueError):
             continue  # a set may also hold keys for other purposes
-        if each.get("alg", algorithm) in (algorithm, "Ed25519"):
-            yield Key(algorithm, material, str(each["kid"]) if "kid" in each else None)
+        if entry.get("alg", algorithm) in (algorithm, "Ed25519"):
+            yield Key(algorithm, material, str(entry["kid"]) if "kid" in entry else None)
 
 
 def _algorithm(material: Any) -> str:

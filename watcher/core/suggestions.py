@@ -59,8 +59,8 @@ class Suggestions:
         if self._free < 1:
             return ""
         self._free -= 1
-        found = _nearest(given, names())
-        return f"; did you mean {found!r}?" if found is not None else ""
+        nearest = _nearest(given, names())
+        return f"; did you mean {nearest!r}?" if nearest is not None else ""
 
 
 def _nearest(given: str, names: Sequence[str]) -> str | None:

@@ -89,18 +89,18 @@ def asked(name: str) -> str:
     return str(names[0]) if names else ""
 
 
-def identity_of(given: object) -> str:
+def identity_of(task: object) -> str:
     """The task id of an id, or of an object that has one.
 
     :raises TypeError: it is neither.
     :raises ValueError: the id is empty.
     """
-    identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
-    if not isinstance(identity, str | UUID):
-        raise TypeError(f"expected a task id, or an object with one such as Celery's AsyncResult, not {given!r}")
-    if not str(identity):
+    task_id = task if isinstance(task, str | UUID) else getattr(task, "id", None)
+    if not isinstance(task_id, str | UUID):
+        raise TypeError(f"expected a task id, or an object with one such as Celery's AsyncResult, not {task!r}")
+    if not str(task_id):
         raise ValueError("a task id must not be empty")
-    return str(identity)
+    return str(task_id)
 
 
 def _each(globs: Iterable[str], name: str) -> list[str]:

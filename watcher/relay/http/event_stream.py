@@ -38,10 +38,10 @@ class StreamCursor(NamedTuple):
         :param where: where the text comes from, for the error message.
         :raises BadRequest: it is something else.
         """
-        found = _POSITION.fullmatch(text)
-        if found is None:
+        match = _POSITION.fullmatch(text)
+        if match is None:
             raise BadRequest(f"{where}: expected EPOCH:OFFSET, the id of an event, not {text[:80]!r}")
-        return cls(found[1], int(found[2]))
+        return cls(match[1], int(match[2]))
 
 
 class EventStream:
@@ -132,11 +132,11 @@ class EventStream:
             if (line := self._history.line(offset)) is not None:
                 blocks[offset] = line
                 size += len(line)
-        given = self._blocks(blocks)
+        opening = self._blocks(blocks)
         if self._opening:
-            return given
+            return opening
         self._opening = None
-        return given + self._position()
+        return opening + self._position()
 
     def _blocks(self, lines: dict[int, bytes]) -> bytes:
         if not lines:

@@ -118,19 +118,19 @@ class AccessMiddleware:
             await refused(error)(scope, receive, send)
 
     def _is_strict(self, host: str | None) -> bool:
-        """Whether browsers are told to come by https only; not for ``localhost``, whose other ports are others'."""
+        """Whether browsers must use https from now on; not for ``localhost``, which other programs share."""
         return self._settings.tls and host is not None and not is_loopback_host(host)
 
     def _named(self, sender: Peer, headers: Headers) -> Person | None:
-        """Whom a trusted proxy names; nobody where that can't be read, which was told where it matters."""
-        if (told := unbelieved(self._settings, sender, headers.getlist)) is not None:
-            self._refusals.tell(sender.name, "a user name in a header", told)
+        """The user that a trusted proxy names; None if the header is invalid, which authentication reports."""
+        if (distrust := unbelieved(self._settings, sender, headers.getlist)) is not None:
+            self._refusals.tell(sender.name, "a user name in a header", distrust)
         with contextlib.suppress(Unauthorized):
             return person(self._settings, sender, headers.getlist)
         return None
 
     def _below_root(self, path: str) -> str:
-        """The path without the root path, however often proxy and server put it before; empty for the bare root."""
+        """The path below the root path, which proxy and server may both have prepended; empty for the root itself."""
         for _ in range(2):
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
@@ -142,25 +142,25 @@ async def _answered(answer: ASGIApp, scope: Scope, receive: Receive, send: Send)
 
 
 async def _in_turn(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """The same, of a client of a proxy's: its requests come on connections that have no turns."""
+    """Answer a proxy's client when it is its turn: the proxy's connections don't take turns."""
     await turn()
     await answer(scope, receive, send)
 
 
 def _preflight() -> Response:
-    told = {
+    headers = {
         "Access-Control-Allow-Methods": _METHODS,
         "Access-Control-Allow-Headers": _ASKED,
         "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
     }
-    return Response(status_code=204, headers=told)
+    return Response(status_code=204, headers=headers)
 
 
 def _telling(send: Send, allowed: str | None, counts: Stats, always: Mapping[str, str]) -> Send:
-    """``send`` that adds what browsers are to be told, and counts.
+    """``send`` that adds the headers of every answer, and counts answers.
 
     :param allowed: origin of the page that may read the answer.
-    :param always: headers that every answer has, unless it brings its own.
+    :param always: headers that are added unless the answer has its own.
     """
 
     async def tell(message: Message) -> None:

@@ -120,13 +120,13 @@ def document(root_path: str) -> Json:
 def _complete(node: Any) -> None:
     """Add to each schema what readers can infer but client generators need."""
     if isinstance(node, list):
-        for each in node:
-            _complete(each)
+        for child in node:
+            _complete(child)
     elif isinstance(node, dict):
         _complete_schema(node)
-        for name, each in node.items():
+        for name, child in node.items():
             if name not in ("default", "enum"):
-                _complete(each)
+                _complete(child)
 
 
 def _complete_schema(schema: Json) -> None:

@@ -31,8 +31,8 @@ def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | N
     :param members: further members, such as ``submitted``.
     """
     body = Problem(f"urn:celery-watcher:{kind(title)}", title, status, detail, **members)
-    told = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(body), status, told, media_type=MEDIA_TYPE)
+    merged = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(body), status, merged, media_type=MEDIA_TYPE)
 
 
 def refused(error: Refused) -> Response:
@@ -41,8 +41,8 @@ def refused(error: Refused) -> Response:
     members: dict[str, Any] = {}
     if isinstance(error, Unauthorized):
         # RFC 6750, 3.1: without a token, the challenge has no error code.
-        told = "" if isinstance(error, NoToken) else ', error="invalid_token"'
-        headers["WWW-Authenticate"] = f'Bearer realm="celery-watcher"{told}'
+        challenge = "" if isinstance(error, NoToken) else ', error="invalid_token"'
+        headers["WWW-Authenticate"] = f'Bearer realm="celery-watcher"{challenge}'
     if error.temporary:
         headers["Retry-After"] = str(math.ceil(error.retry_after)) if isinstance(error, TooMany) else _RETRY_AFTER
     if isinstance(error, Unavailable) and error.submitted is not None:

@@ -50,25 +50,25 @@ class Query:
         :raises BadRequest: one is invalid; the message names it.
         """
         states: list[str] = []
-        given: dict[str, str] = {}
+        values: dict[str, str] = {}
         for name, value in parameters:
             if name == "state":
                 states.append(_state(value))
             elif name not in LIST:
                 raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(LIST)}")
-            elif name in given:
+            elif name in values:
                 raise BadRequest(f"parameter {name!r}: may be given once")
             else:
-                given[name] = value
+                values[name] = value
             if not value:
                 raise BadRequest(f"parameter {name!r}: must not be empty")
             if len(states) > LIST["state"].repeated:
                 raise BadRequest(f"parameter 'state': may be given {LIST['state'].repeated} times at most")
         return cls(
             states=frozenset(states),
-            channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
-            limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
-            before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
+            channels=tuple(f"{name}:{values[name]}" for name in _CHANNELS if name in values),
+            limit=_number("limit", values.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
+            before=_number("before", values["before"], 0, LAST_OFFSET) if "before" in values else None,
         )
 
     def page(self, history: History, grant: Grant) -> Generator[None, None, TaskList]:
@@ -78,15 +78,15 @@ class Query:
         that is. Others may have their turn where a None comes, and the history may grow.
         """
         epoch, last, tasks, examined = history.epoch, history.last, list[Task](), 0
-        for found in history.walk(*self._way(grant)):
-            if found is not None:
-                offset, task = found
+        for entry in history.walk(*self._way(grant)):
+            if entry is not None:
+                offset, task = entry
                 examined += 1
                 if task is not None and self._wants(task) and grant.may_see(task.channels()):
                     tasks.append(task)
                 if examined >= _EXAMINE or len(tasks) >= self.limit:
                     return TaskList(tasks, epoch, last, offset)
-            if found is None or examined % _PIECE == 0:
+            if entry is None or examined % _PIECE == 0:
                 yield
                 if history.epoch != epoch:  # the journal has a new epoch
                     return (yield from self.page(history, grant))

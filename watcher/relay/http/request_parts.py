@@ -34,8 +34,8 @@ def bearer(request: Request) -> str | None:
 
 def person(request: Request) -> Person | None:
     """The user that a trusted proxy named."""
-    found: Person | None = request.scope.get(PERSON)
-    return found
+    named: Person | None = request.scope.get(PERSON)
+    return named
 
 
 def admitted(request: Request, admit: Callable[[str | None, Person | None], Grant], token: str | None = None) -> Grant:
@@ -85,8 +85,8 @@ def _too_large(request: Request, limits: Limits) -> TooLarge:
 
 def preferred_wait(header: str | None) -> float | None:
     """Seconds of ``Prefer: wait=SECONDS`` (RFC 7240, 4.3); an unreadable preference is ignored."""
-    found = _PREFER_WAIT.search(header or "")
-    return min(float(found[1]), LONGEST_WAIT) if found else None
+    match = _PREFER_WAIT.search(header or "")
+    return min(float(match[1]), LONGEST_WAIT) if match else None
 
 
 def wait(request: Request) -> float:

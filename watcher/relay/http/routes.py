@@ -149,18 +149,18 @@ class _Api:
     async def get(self, request: Request) -> Response:
         """``GET /api/tasks/ID``."""
         grant = self._admit(request)
-        identity = request.path_params["id"]
+        task_id = request.path_params["id"]
         wait = request_parts.wait(request)
-        task = await self._visible(identity, grant)
+        task = await self._visible(task_id, grant)
         if wait and not task.final:
-            task = await self._final(identity, wait) or task
+            task = await self._final(task_id, wait) or task
         return self._json(task, headers=self._position())
 
     async def result(self, request: Request) -> Response:
         """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
         grant = self._admit(request)
-        identity = request.path_params["id"]
-        task = await self._visible(identity, grant)
+        task_id = request.path_params["id"]
+        task = await self._visible(task_id, grant)
         if task.state == "IGNORED":
             raise Gone("the task ignored its result")
         if task.state != "SUCCESS":
@@ -170,7 +170,7 @@ class _Api:
         if isinstance(task.result, msgspec.Raw):
             text: bytes | None = bytes(task.result)
         else:
-            text = await self._relay.gateway.result(identity, task.name)
+            text = await self._relay.gateway.result(task_id, task.name)
         if text is None:
             raise Gone("the result is no longer stored, not stored as JSON, or hidden")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
@@ -195,8 +195,8 @@ class _Api:
             try:
                 next(steps)
             except StopIteration as done:
-                found: TaskList = done.value
-                return self._json(found)
+                page: TaskList = done.value
+                return self._json(page)
             await turn()  # let other requests and events proceed
 
     async def registry(self, request: Request) -> Response:
@@ -228,34 +228,34 @@ class _Api:
     def _admit(self, request: Request) -> Grant:
         return request_parts.admitted(request, self._relay.admit)
 
-    async def _visible(self, identity: str, grant: Grant) -> Task:
-        task = await self._relay.lookup(identity, grant)
+    async def _visible(self, task_id: str, grant: Grant) -> Task:
+        task = await self._relay.lookup(task_id, grant)
         if task is None:
             raise TaskNotFound("task not found")
         return task
 
-    async def _known(self, identity: str, grant: Grant) -> Task | None:
+    async def _known(self, task_id: str, grant: Grant) -> Task | None:
         """An existing task, as far as it may be seen, for a repeated submission."""
         with contextlib.suppress(Unavailable):
-            return await self._relay.lookup(identity, grant)
+            return await self._relay.lookup(task_id, grant)
         return None
 
-    async def _final(self, identity: str, seconds: float) -> Task | None:
+    async def _final(self, task_id: str, seconds: float) -> Task | None:
         """The task once it is final, or its state when the time is up or the relay stops; None if it is unknown."""
-        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{identity}"
+        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{task_id}"
         hub.watch(channel, bell)
         self._relay.counts.waiting += 1
         try:
             with anyio.move_on_after(seconds):
                 while not self._relay.draining:
-                    task = hub.history.task(identity)
+                    task = hub.history.task(task_id)
                     if task is not None and task.final:
                         return task
                     await bell.wait()
         finally:
             self._relay.counts.waiting -= 1
             hub.unwatch(channel, bell)
-        return hub.history.task(identity)
+        return hub.history.task(task_id)
 
     def _position(self) -> dict[str, str]:
         """The position up to which the answer includes every event."""
@@ -263,5 +263,5 @@ class _Api:
         return {"Watcher-Epoch": history.epoch, "Watcher-Offset": str(history.last)}
 
     def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-        told = {**self._NO_STORE, **(headers or {})}
-        return Response(msgspec.json.encode(value), status, told, media_type="application/json")
+        merged = {**self._NO_STORE, **(headers or {})}
+        return Response(msgspec.json.encode(value), status, merged, media_type="application/json")

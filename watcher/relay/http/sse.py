@@ -104,9 +104,9 @@ class EventStreamRoute:
         """What only the result backend knows, as an event without a place in the journal."""
         known, failures = dict[str, bytes](), list[Refused]()
 
-        async def look(channel: str, identity: str) -> None:
+        async def look(channel: str, task_id: str) -> None:
             try:
-                task = await self._relay.lookup(identity)
+                task = await self._relay.lookup(task_id)
             except Refused as error:
                 failures.append(error)
             else:
@@ -115,9 +115,9 @@ class EventStreamRoute:
 
         async with anyio.create_task_group() as group:  # together, as they are asked for together
             for channel in channels:
-                kind, _, identity = channel.partition(":")
+                kind, _, task_id = channel.partition(":")
                 if kind == "task":
-                    group.start_soon(look, channel, identity)
+                    group.start_soon(look, channel, task_id)
         if failures:
             raise failures[0]
         return known
@@ -138,9 +138,9 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
             raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(_ACCEPTED)}")
         if name != "channel" and len(parameters.getlist(name)) > 1:
             raise BadRequest(f"parameter {name!r}: may be given once")
-    if not 0 < len(given := parameters.getlist("channel")) <= CHANNELS:
+    if not 0 < len(names := parameters.getlist("channel")) <= CHANNELS:
         raise BadRequest(f"parameter 'channel': is required, and may be given {CHANNELS} times at most")
-    channels = list(dict.fromkeys(given))
+    channels = list(dict.fromkeys(names))
     for channel in channels:
         if messages.channel_error(channel) is not None:
             accepted = f"expected tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"

@@ -74,12 +74,12 @@ def on_bill(of: UsageBill) -> Iterator[None]:
         _bill.reset(token)
 
 
-async def metered(of: UsageBill, work: Callable[..., Coroutine[Any, Any, T]], *given: Any) -> T:
+async def metered(of: UsageBill, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     """Await ``work(*given)``, and put the time that the event loop spends with it on a bill.
 
     Safe to cancel as ``work`` is.
     """
-    return await _steps(work(*given), of)
+    return await _steps(work(*arguments), of)
 
 
 @types.coroutine

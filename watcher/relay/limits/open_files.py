@@ -35,15 +35,15 @@ def make_room(wanted: int) -> int:
     needed = wanted + lingering(wanted) + ARRIVING + _OWN
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    given = needed if most == resource.RLIM_INFINITY else min(needed, most)
+    granted = needed if most == resource.RLIM_INFINITY else min(needed, most)
     with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own below the one that it tells
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, given), most))
-    given = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if given == resource.RLIM_INFINITY or given >= needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, granted), most))
+    granted = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if granted == resource.RLIM_INFINITY or granted >= needed:
         return wanted
-    taken = min(wanted, connections_for(given))
+    taken = min(wanted, connections_for(granted))
     if taken < wanted:
-        why = f"open files are limited to {given} (ulimit -n)"
+        why = f"open files are limited to {granted} (ulimit -n)"
         logger.warning("%s: the relay accepts %d connections, not WATCHER_MAX_CONNECTIONS=%d", why, taken, wanted)
     return taken
 

@@ -49,8 +49,8 @@ class Timeouts:
 
     def drop(self, connection: ReadingClient) -> None:
         """The connection is gone."""
-        for each in (self.headers, self.bodies, self.readers, self.lingering):
-            each.stop(connection)
+        for deadlines in (self.headers, self.bodies, self.readers, self.lingering):
+            deadlines.stop(connection)
 
     def end(self, now: float) -> bool:
         """End some of the connections whose time is up; returns whether there were any, and there may be more.
@@ -59,8 +59,8 @@ class Timeouts:
         """
         headers, bodies = self.headers.due(now), self.bodies.due(now)
         readers, refused = self.readers.due(now), self.lingering.due(now)
-        for each in headers:
-            each.too_slow("header_timeout")
+        for sender in headers:
+            sender.too_slow("header_timeout")
         for connection in bodies:
             connection.too_slow("body_timeout")
         for connection in readers:

@@ -69,13 +69,13 @@ def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Pe
     listed = {name: _listed(lines(f"X-Forwarded-{name}")) for name in ("For", "Host", "Proto")}
     if any(listed.values()):
         address, hops = _walk(address, listed["For"], proxies)
-        told, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
+        forwarded_host, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
     else:
         elements = _elements(",".join(lines("Forwarded")))
         address, hops = _walk(address, [element.get("for", "") for element in elements], proxies)
-        told = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
+        forwarded_host = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
         scheme = _said([element["proto"] for element in elements[-hops:] if "proto" in element], hops)
-    return Peer(address, True, told or host, _SCHEMES.get((scheme or "").lower()))
+    return Peer(address, True, forwarded_host or host, _SCHEMES.get((scheme or "").lower()))
 
 
 def _walk(address: Address, nodes: Sequence[str], proxies: Sequence[Network]) -> tuple[Address, int]:
@@ -85,10 +85,10 @@ def _walk(address: Address, nodes: Sequence[str], proxies: Sequence[Network]) ->
     """
     hops = 0
     for node in reversed(nodes):
-        found = _node(node)
-        if found is None:
+        parsed = _node(node)
+        if parsed is None:
             break
-        address, hops = found, hops + 1
+        address, hops = parsed, hops + 1
         if not _within(address, proxies):
             break
     return address, max(1, hops)
@@ -100,8 +100,8 @@ def _said(values: Sequence[str], hops: int) -> str | None:
 
 
 def _node(text: str) -> Address | None:
-    found = _NODE.fullmatch(text)
-    return _address(found[1] or found[2] or found[3]) if found else None
+    match = _NODE.fullmatch(text)
+    return _address(match[1] or match[2] or match[3]) if match else None
 
 
 @functools.lru_cache(maxsize=1024)  # what it is asked for is short
@@ -126,18 +126,18 @@ def _listed(lines: Sequence[str]) -> list[str]:
 
 def _elements(text: str) -> list[Mapping[str, str]]:
     """What each proxy says in ``Forwarded`` (RFC 7239, 4); nothing if it can't be parsed."""
-    found: list[dict[str, str]] = [{}]
+    elements: list[dict[str, str]] = [{}]
     position = 0
     while position < len(text):
         pair = _PAIR.match(text, position)
         if pair is None:
             return []
         if pair[1]:
-            found[-1].setdefault(pair[1].lower(), _unquoted(pair[2]))
+            elements[-1].setdefault(pair[1].lower(), _unquoted(pair[2]))
         if pair[3] == ",":
-            found.append({})
+            elements.append({})
         position = pair.end()
-    return [element for element in found if element]
+    return [element for element in elements if element]
 
 
 def _unquoted(text: str) -> str:

@@ -105,16 +105,16 @@ class IdentityPolicy:
 
     def grant(self, person: Person) -> Grant:
         """What a user may do: the permissions of the user and of all their groups together."""
-        found = [self.users[person.name]] if person.name in self.users else []
-        found += [self.groups[group] for group in dict.fromkeys(person.groups) if group in self.groups]
-        if not found and self.default is not None:
-            found = [self.default]
+        grants = [self.users[person.name]] if person.name in self.users else []
+        grants += [self.groups[group] for group in dict.fromkeys(person.groups) if group in self.groups]
+        if not grants and self.default is not None:
+            grants = [self.default]
         return Grant(
             subject=person.name,
-            watch=tuple(dict.fromkeys(glob for each in found for glob in each.watch)),
-            submit=tuple(dict.fromkeys(glob for each in found for glob in each.submit)),
-            revoke=any(each.revoke for each in found),
-            queues=tuple(dict.fromkeys(glob for each in found for glob in each.queues)),
+            watch=tuple(dict.fromkeys(glob for granted in grants for glob in granted.watch)),
+            submit=tuple(dict.fromkeys(glob for granted in grants for glob in granted.submit)),
+            revoke=any(granted.revoke for granted in grants),
+            queues=tuple(dict.fromkeys(glob for granted in grants for glob in granted.queues)),
         )
 
 

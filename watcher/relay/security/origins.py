@@ -74,10 +74,10 @@ def bearer(lines: Lines) -> str | None:
 
     :raises Unauthorized: the header is repeated: a proxy may have checked the other one.
     """
-    given = lines("Authorization")
-    if len(given) > 1:
+    values = lines("Authorization")
+    if len(values) > 1:
         raise Unauthorized(_TWO_TOKENS)
-    scheme, _, token = next(iter(given), "").partition(" ")
+    scheme, _, token = next(iter(values), "").partition(" ")
     return token.strip(" \t") if scheme.lower() == "bearer" else None
 
 

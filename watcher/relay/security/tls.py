@@ -69,8 +69,8 @@ class Certificate:
         """
         if settings.tls_cert is None:
             for name in ("tls_key", "tls_client_ca"):
-                if (given := getattr(settings, name)) is not None:
-                    raise SettingError(setting(name).variable, given, "set WATCHER_TLS_CERT too")
+                if (value := getattr(settings, name)) is not None:
+                    raise SettingError(setting(name).variable, value, "set WATCHER_TLS_CERT too")
             return None
         return cls(settings)
 

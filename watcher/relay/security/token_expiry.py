@@ -43,9 +43,9 @@ class TokenExpiries(Generic[T]):
 
     def due(self, now: float) -> list[T]:
         """Remove and return the clients whose token has expired at Unix time ``now``."""
-        found: list[T] = []
+        expired: list[T] = []
         while self._order and self._order[0] <= now:
-            found += self._clients.pop(heapq.heappop(self._order))
-        for client in found:
+            expired += self._clients.pop(heapq.heappop(self._order))
+        for client in expired:
             del self._seconds[client]
-        return found
+        return expired
