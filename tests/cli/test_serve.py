@@ -76,7 +76,7 @@ def test_people_need_a_proxy_that_is_trusted_and_a_file_that_can_be_read(tmp_pat
         assert_one_line(err, "WATCHER_AUTH_HEADER='X-User' is not accepted", lacking)
     code, _, err = run(*SERVE, env=env)
     assert code == 2
-    assert_one_line(err, f"WATCHER_CLAIMS={str(claims)!r}", "users.'alice'.watch is to be a list of globs of channels")
+    assert_one_line(err, f"WATCHER_CLAIMS={str(claims)!r}", "users.'alice'.watch must be a list of globs of channels")
 
 
 def test_option_wins_over_variable(redis_url: str) -> None:

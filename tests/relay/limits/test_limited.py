@@ -74,7 +74,7 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own(valkey: Valkey) ->
             is_problem(await client.get("/api/tasks", headers=by[1]), 429, "one address")
             answers = [await client.get("/healthz", headers=by[3]) for _ in range(4)]
         assert answers[0].status_code == 200
-        is_problem(answers[-1], 429, "30 commands a second")
+        is_problem(answers[-1], 429, "30 commands per second")
 
 
 async def test_subscriptions_and_calls_of_a_connection_are_what_the_settings_say(valkey: Valkey) -> None:
