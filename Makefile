@@ -21,7 +21,7 @@ help:
 	@echo "make soak     half an hour at 200 tasks a second: relay, worker and page stay as large as they are  (SOAK_SECONDS=300)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff, mypy, imports         make format   put the code into shape"
-	@echo "make module   make web/watcher.js of web/module/, after a change to it"
+	@echo "make module   make web/watcher.js of web/embed/, after a change to it"
 	@echo "make lock     lock the newest versions that pyproject.toml allows     make audit    known holes in locked versions"
 	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
 

@@ -34,7 +34,7 @@ from watcher.core.event import Event
 from watcher.journal.layout import BATCH_EVENTS, Journal
 from watcher.journal.scripts import APPEND
 
-#: Events of half as many tasks again as the page keeps (web/state.js).
+#: Events of half as many tasks again as the page keeps (web/model/state.js).
 _FILL = 75_000
 _BATCH_SECONDS = 0.02
 _IN_FLIGHT = 40

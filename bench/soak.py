@@ -45,7 +45,7 @@ APP = "tests.faults.app"
 MIB = 1024 * 1024
 #: By so much may each grow, in bytes, in so many tasks.
 BOUND, PER = MIB, 100_000
-#: From here on all are full: the page keeps 10,000 tasks (web/state.js).
+#: From here on all are full: the page keeps 10,000 tasks (web/model/state.js).
 FULL = 20_000
 #: What is to stay flat; the rest is only told.
 HELD = ("relay", "worker", "page")

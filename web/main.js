@@ -1,29 +1,29 @@
 /**
  * The page: every effect is here. Events of the relay and of the user change the model; the views draw it.
  *
- * @typedef {import("./form.js").Registered} Registered
- * @typedef {import("./module/task.js").Task} Task
+ * @typedef {import("./model/form.js").Registered} Registered
+ * @typedef {import("./embed/task.js").Task} Task
  * @typedef {import("./watcher.js").Status} Status
  */
 
-import { obstacleTo } from "./again.js";
-import { askRevoke, askToken, installTheme } from "./dialogs.js";
-import { byId, MEDIUM, NARROW } from "./dom.js";
-import { termText } from "./filter.js";
-import { Feed, followTask } from "./follow.js";
-import { cut, decoded, shownState, word } from "./format.js";
-import * as json from "./json.js";
-import { installKeys } from "./keys.js";
-import { ListControl } from "./list.js";
-import { kindOf } from "./module/kind.js";
-import { clockSkew, keepToken, keptToken } from "./relay.js";
-import { Tasks } from "./state.js";
-import { Composer } from "./submit.js";
-import { History } from "./timeline.js";
-import { FormView, RegistryView } from "./view-compose.js";
-import { DetailView } from "./view-detail.js";
-import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./view-status.js";
-import { TableView } from "./view-table.js";
+import { Feed, followTask } from "./control/follow.js";
+import { installKeys } from "./control/keys.js";
+import { ListControl } from "./control/list.js";
+import { Composer } from "./control/submit.js";
+import { kindOf } from "./embed/kind.js";
+import { obstacleTo } from "./model/again.js";
+import { termText } from "./model/filter.js";
+import { cut, decoded, shownState, word } from "./model/format.js";
+import * as json from "./model/json.js";
+import { Tasks } from "./model/state.js";
+import { History } from "./model/timeline.js";
+import { clockSkew, keepToken, keptToken } from "./requests.js";
+import { FormView, RegistryView } from "./views/compose.js";
+import { DetailView } from "./views/detail.js";
+import { askRevoke, askToken, installTheme } from "./views/dialogs.js";
+import { byId, MEDIUM, NARROW } from "./views/dom.js";
+import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./views/status.js";
+import { TableView } from "./views/table.js";
 import { Relay, RelayError } from "./watcher.js";
 
 /** While events pour in the page is drawn this often, in milliseconds; a single one shows up in the next frame. */
@@ -168,9 +168,9 @@ function onStatus(/** @type {Status} */ status) {
   const before = model.status.phase;
   model.status = status;
   if (status.phase === "connected" && before === "connected") {
-    announce(status.trouble ? "The relay has lost Redis" : "The relay has Redis again");
+    announce(status.trouble ? "The relay has lost its connection to Redis" : "The relay is connected to Redis again");
   } else if (status.phase === "connected") {
-    if (!model.loading) announce("Connected again");
+    if (!model.loading) announce("Reconnected");
     if (model.loading) feed.start();
     else feed.reconsider();
     loadRegistry();
@@ -184,7 +184,7 @@ function onStatus(/** @type {Status} */ status) {
 async function connectNow() {
   if (model.status.phase === "unauthorized") {
     const given = await askToken(
-      keptToken() ? `The relay does not take the one it was given: ${model.status.reason}.` : "",
+      keptToken() ? `The relay rejected the token: ${model.status.reason}.` : "",
     );
     if (!given) return;
     keepToken(given);
@@ -198,16 +198,16 @@ const feed = new Feed(connection, model.tasks, {
     changed();
   },
   ended: announceEnd,
-  gap: () => notify("Some events could not be had. What is shown is what the relay still knows."),
+  gap: () => notify("Some events are missing. The list shows what the relay still knows."),
   refused(text) {
     model.loading = false;
-    notify(`The relay does not show ${text}`);
+    notify(`Could not follow ${text}`);
   },
   partly: (patterns) =>
-    notify(`Of what you may see (${cut(patterns.join(", "))}), tasks under names that are new here show up after a reload.`),
+    notify(`You may see ${cut(patterns.join(", "))}. Tasks with names that are new to this page appear after a reload.`),
 });
 
-function announceEnd(/** @type {import("./state.js").Row} */ { task, outcome }) {
+function announceEnd(/** @type {import("./model/state.js").Row} */ { task, outcome }) {
   announce(`${cut(task.name ?? task.id)}: ${cut(word(shownState(task)))}${outcome ? `, ${outcome}` : ""}`);
 }
 
@@ -215,14 +215,14 @@ async function loadRegistry() {
   try {
     const { tasks, revoke = true } = await connection.rpc("registry", {}, { repeatable: true });
     feed.offer(tasks.map((/** @type {Registered} */ { name }) => `name:${name}`));
-    const note = tasks.length ? "" : "The app registers no task that may be submitted from here.";
+    const note = tasks.length ? "" : "The app has no registered tasks that you may submit.";
     model.registry = { tasks, note, revoke };
   } catch (error) {
     if (!(error instanceof RelayError)) throw error;
     const note =
       error.code === 108
-        ? "This relay only watches: it was started without an app."
-        : `No list of tasks: ${error.message}`;
+        ? "This relay can't submit tasks: it was started without an app."
+        : `Could not load the registered tasks: ${error.message}`;
     if (error.code) model.registry = { tasks: [], note, revoke: error.code !== 108 };
   }
   changed();
@@ -280,7 +280,7 @@ async function copy(/** @type {string} */ text) {
     await navigator.clipboard.writeText(text);
     announce("Copied");
   } catch {
-    notify("The browser does not let this page copy. Select the text instead."); // as on plain http beyond this machine
+    notify("The browser does not allow copying. Select the text instead."); // as on plain http beyond this machine
   }
 }
 
@@ -289,9 +289,9 @@ async function revoke(/** @type {string} */ id) {
   if (!answer) return;
   try {
     await connection.revoke(id, answer.terminate ? { terminate: true } : {});
-    announce("The workers are told to revoke it");
+    announce("Revoke request sent to the workers");
   } catch (error) {
-    notify(`It was not revoked: ${/** @type {Error} */ (error).message}`);
+    notify(`Could not revoke the task: ${/** @type {Error} */ (error).message}`);
   }
 }
 
@@ -354,7 +354,7 @@ async function again(/** @type {Task} */ task) {
     if (model.history === read) open(id);
     list.show(id);
   } catch (error) {
-    notify(`It was not submitted: ${/** @type {Error} */ (error).message}`);
+    notify(`Could not submit the task: ${/** @type {Error} */ (error).message}`);
   }
 }
 

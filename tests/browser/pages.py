@@ -71,7 +71,7 @@ def details(page: Page) -> Locator:
 
 def follows(page: Page) -> None:
     """Wait until the page follows a stage that has no task yet."""
-    expect(page.get_by_text("Nothing has run yet")).to_be_visible()
+    expect(page.get_by_text("No tasks yet")).to_be_visible()
 
 
 def choose(page: Page, name: str) -> Locator:

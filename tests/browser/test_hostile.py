@@ -229,7 +229,7 @@ def test_a_result_that_is_too_large_for_an_event_is_had_whole_as_json(open_page:
     identity = submitted(relayed.url, str(everything.name), "huge")
     watched = Watched(open_page, relayed.url)
     rows(watched.page).first.click()
-    link = watched.page.get_by_role("link", name="Open the whole result")
+    link = watched.page.get_by_role("link", name="Open the full result")
     expect(link).to_have_attribute("href", f"api/tasks/{identity}/result")
     watched.is_only_text()
     whole = httpx.get(f"{relayed.url}/api/tasks/{identity}/result")
@@ -284,7 +284,7 @@ def test_forms_and_what_is_refused_are_texts(open_page: OpenPage, relayed: Relay
 )
 def test_an_address_that_somebody_else_made_opens_the_page(open_page: OpenPage, relayed: Relay, fragment: str) -> None:
     watched = Watched(open_page, f"{relayed.url}/{fragment}")
-    expect(watched.page.get_by_text("Nobody knows this task")).to_be_visible()
+    expect(watched.page.get_by_text("Task not found")).to_be_visible()
     watched.is_only_text()
 
 

@@ -78,7 +78,7 @@ def test_a_tag(open_page: OpenPage, guarded: Relay, send: Callable[..., None], w
     expect(states).to_have_text(["Pending", "Received", "Started", "Progress", "Success"])
     not_told_denied(page)
     page.goto(f"{guarded.url}/#task/theirs")
-    expect(page.get_by_text("The relay does not tell: permission denied")).to_be_visible()
+    expect(page.get_by_text("Could not load the task: permission denied")).to_be_visible()
 
 
 def test_a_task_whose_details_are_open(
@@ -87,7 +87,7 @@ def test_a_task_whose_details_are_open(
     """List and details want the same channel, of which there is one subscription."""
     with gate(working["CELERY_RESULT_BACKEND"]) as held:
         page = log_in(open_page, guarded, "task:mine", "task:[*]odd")
-        expect(page.get_by_text("Nothing that you may see has run yet")).to_be_visible()
+        expect(page.get_by_text("No tasks that you may watch yet")).to_be_visible()
         send("mine", "tasks.count_slowly", 10, held.name)
         expect(rows(page)).to_have_count(1)
         rows(page).first.click()
@@ -110,7 +110,7 @@ def test_a_task_whose_details_are_open(
 )
 def test_any_kind_of_channel(open_page: OpenPage, guarded: Relay, send: Callable[..., None], watch: list[str]) -> None:
     page = log_in(open_page, guarded, *watch)
-    expect(page.get_by_text("Nothing that you may see has run yet")).to_be_visible()
+    expect(page.get_by_text("No tasks that you may watch yet")).to_be_visible()
     send("a", "tasks.add", 20, 22, tags=("user:42",))
     expect(rows(page)).to_have_count(1)
     expect(rows(page).first).to_contain_text("Success")
@@ -127,7 +127,7 @@ def test_globs_are_followed_as_far_as_names_are_known(
     send("b", "tasks.fail", tags=("user:1",))
     send("c", "tasks.fail", tags=("group:1",))
     expect(rows(page)).to_have_count(2)
-    expect(page.get_by_role("main")).to_contain_text("tasks under names that are new here show up after a reload")
+    expect(page.get_by_role("main")).to_contain_text("Tasks with names that are new to this page appear after a reload")
     form = choose(page, "tasks.add")  # whose name the registry tells
     form.get_by_label("x", exact=True).fill("40")
     form.get_by_label("y", exact=True).fill("2")
@@ -168,7 +168,7 @@ def test_another_token_shows_what_that_one_may_see(open_page: OpenPage, play: St
     play.hidden = {"a", "b"}
     play.drop()
     enter(page, "other")
-    expect(page.get_by_text("Nothing that you may see has run yet")).to_be_visible()
+    expect(page.get_by_text("No tasks that you may watch yet")).to_be_visible()
     play.emit("c", "STARTED", name="tasks.add")
     expect(rows(page)).to_have_count(1)
     not_told_denied(page)
@@ -183,7 +183,7 @@ def test_a_limited_page_begins_anew_with_a_new_journal(open_page: OpenPage, play
     play.lose_journal("e2")
     play.happen("b", "SUCCESS", name="tasks.add")
     play.drop()
-    expect(page.get_by_role("main").get_by_text("Some events could not be had")).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("Some events are missing")).to_be_visible()
     expect(rows(page)).to_have_count(1)
     play.emit("a", "STARTED", name="tasks.add")
     expect(rows(page)).to_have_count(2)
@@ -198,7 +198,7 @@ def test_who_may_see_everything_is_as_before(open_page: OpenPage, play: Stage) -
 
 
 _MATCH = """async (pairs) => {
-  const { Grant } = await import("/grant.js");
+  const { Grant } = await import("/model/grant.js");
   return pairs.map(([glob, channel]) => {
     const grant = new Grant([glob]);
     return grant.channels.includes(channel) || grant.opened([channel]).length === 1;

@@ -76,11 +76,11 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_put_into_no_address(open_page
     page = open_page("about:blank")
     addresses = asked(page)
     page.goto(guarded.url)
-    dialog = page.get_by_role("dialog", name="This relay asks for a token")
+    dialog = page.get_by_role("dialog", name="This relay requires a token")
     expect(dialog).to_be_visible()
-    expect(dialog).not_to_contain_text("does not take")
+    expect(dialog).not_to_contain_text("rejected")
     enter(page, issue("x" * 32, watch=["*"]))
-    expect(dialog).to_contain_text("The relay does not take the one it was given: invalid token.")
+    expect(dialog).to_contain_text("The relay rejected the token: invalid token.")
     expect(dialog.get_by_role("textbox", name="Token")).to_have_value("")
     enter(page, _TOKEN)
     connected(page)
@@ -100,7 +100,7 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_put_into_no_address(open_page
     assert not any(_TOKEN in str(text) for text in stores.values())
     other = page.context.new_page()
     other.goto(guarded.url)
-    expect(other.get_by_role("dialog", name="This relay asks for a token")).to_be_visible()
+    expect(other.get_by_role("dialog", name="This relay requires a token")).to_be_visible()
     assert _TOKEN not in guarded.output
 
 
@@ -123,7 +123,7 @@ def test_behind_an_identity_proxy_nobody_is_asked(open_page: OpenPage, behind: R
 def test_behind_an_identity_proxy_one_sees_what_one_may_see(open_page: OpenPage, behind: Relay) -> None:
     with open_proxy(behind.url) as proxy:
         page = open_page(f"{proxy.url}/login/bob")
-        expect(page.get_by_text("Nothing that you may see has run yet")).to_be_visible()
+        expect(page.get_by_text("No tasks that you may watch yet")).to_be_visible()
         form = choose(page, "tasks.add")
         form.get_by_label("x", exact=True).fill("40")
         form.get_by_label("y", exact=True).fill("2")
@@ -139,9 +139,9 @@ def test_whom_the_claims_don_t_name_sees_nothing(open_page: OpenPage, behind: Re
         page = open_page(f"{proxy.url}/login/mallory")
         connected(page)
         expect(
-            page.get_by_role("main").get_by_text("does not show the list of tasks: permission denied")
+            page.get_by_role("main").get_by_text("Could not follow the list of tasks: permission denied")
         ).to_be_visible()
-        expect(page.get_by_text("There is no task that you may watch")).to_be_visible()
+        expect(page.get_by_text("You may not watch any tasks")).to_be_visible()
         expect(page.get_by_role("list", name="Registered tasks").get_by_role("button")).to_have_count(0)
 
 
@@ -207,7 +207,9 @@ def test_a_page_of_another_origin_gets_nothing_by_the_cookie_of_who_looks_at_it(
         listed = httpx.get(f"{proxy.url}/api/tasks", headers={"Cookie": "session=alice"})
         assert listed.json()["tasks"] == []
         behind.wait_for_output("refused POST /api/tasks/t/revoke ")
-        why = r"refused GET /api/tasks to \S+: X-User doesn't count in what another site makes a browser send"
+        why = (
+            r"refused GET /api/tasks to \S+: X-User is not accepted in requests that another site makes a browser send"
+        )
         assert re.search(why, behind.output)
     context.close()
 
@@ -230,7 +232,7 @@ def test_a_read_only_relay_has_no_form(open_page: OpenPage, tasks_env: dict[str,
     with relay(env={**tasks_env, "WATCHER_READ_ONLY": "1"}) as serving:
         page = open_page(serving.url)
         connected(page)
-        expect(page.get_by_text("The app registers no task that may be submitted")).to_be_visible()
+        expect(page.get_by_text("The app has no registered tasks that you may submit")).to_be_visible()
         expect(page.get_by_role("list", name="Registered tasks").get_by_role("button")).to_have_count(0)
         expect(page.get_by_role("form")).to_have_count(0)
         for path, body in (("", {"task": "tasks.add", "args": [1, 2]}), ("/t/revoke", {})):

@@ -113,7 +113,7 @@ def test_run_again_and_revoke(open_page: OpenPage, relayed: Relay) -> None:
     rows(page).first.click()
     details(page).get_by_role("button", name="Revoke…").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("The workers are told to revoke it")
+    expect(page.get_by_role("status")).to_have_text("Revoke request sent to the workers")
 
 
 def test_what_the_relay_refuses_is_shown(open_page: OpenPage, relayed: Relay) -> None:
@@ -205,5 +205,5 @@ def test_a_redis_that_does_not_answer_is_shown(open_page: OpenPage) -> None:
             connection = page.locator("#connection-text")
             expect(connection).to_have_text("Connected")
             with server.frozen():
-                expect(connection).to_have_text("Connected, but Redis is away", timeout=15_000)
+                expect(connection).to_have_text("Connected, but Redis is unavailable", timeout=15_000)
             expect(connection).to_have_text("Connected", timeout=15_000)

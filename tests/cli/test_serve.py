@@ -76,7 +76,7 @@ def test_people_need_a_proxy_that_is_trusted_and_a_file_that_can_be_read(tmp_pat
         assert_one_line(err, "WATCHER_AUTH_HEADER='X-User' is not accepted", lacking)
     code, _, err = run(*SERVE, env=env)
     assert code == 2
-    assert_one_line(err, f"WATCHER_CLAIMS={str(claims)!r}", "users.'alice'.watch is to be a list of globs of channels")
+    assert_one_line(err, f"WATCHER_CLAIMS={str(claims)!r}", "users.'alice'.watch must be a list of globs of channels")
 
 
 def test_option_wins_over_variable(redis_url: str) -> None:
@@ -105,7 +105,7 @@ APPS = {
         ("not_there", ["not_there", "No module named"]),
         ("broken", ["broken", "No module named 'no_such_module'"]),
         ("raising", ["raising", "ValueError: ", "in two lines"]),
-        ("no_app", ["no_app", "is no Celery app, but a int"]),
+        ("no_app", ["no_app", "is a int, not a Celery app"]),
         ("no_app:nothing", ["no_app:nothing", "nothing"]),
     ],
 )
@@ -198,7 +198,7 @@ def test_is_a_subcommand_of_celery(tasks_env: dict[str, str]) -> None:
 def test_without_an_app_it_relays(redis_url: str) -> None:
     with relay(None, env={"WATCHER_REDIS_URL": redis_url}) as running:
         assert running.ready()
-        assert "watcher: without -A this relay only shows: it submits and revokes nothing" in running.stderr
+        assert "watcher: without -A this relay is read-only: it can't submit or revoke tasks" in running.stderr
 
 
 def test_without_an_app_and_a_redis_it_says_what_that_means() -> None:

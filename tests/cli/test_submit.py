@@ -102,7 +102,10 @@ def test_no_broker_is_3(own_env: dict[str, str]) -> None:
         (("tasks.add", "1"), "'y'"),
         (("tasks.add", "1", "2", "--eta", "x"), "eta"),
         (("tasks.add", "1", "2", "--expires", "inf"), "expires"),
-        (("tasks.add", DEEP, "2"), "'x': takes a number, not a string"),  # it doesn't parse as JSON, so it is a string
+        (
+            ("tasks.add", DEEP, "2"),
+            "'x': expected a number, not a string",
+        ),  # it doesn't parse as JSON, so it is a string
     ],
 )
 def test_refused_is_4(serving: Relay, arguments: tuple[str, ...], word: str) -> None:
@@ -131,7 +134,7 @@ def test_time_out_is_124_and_leaves_the_task(serving: Relay) -> None:
 def test_a_misspelled_task_is_named(serving: Relay) -> None:
     ended = run("submit", "tasks.ad", "1", "2", url=serving.url)
     assert (ended.code, ended.out) == (4, "")
-    assert ended.err == "watcher: no task is registered as 'tasks.ad'; did you mean 'tasks.add'?\n"
+    assert ended.err == "watcher: no task 'tasks.ad' is registered; did you mean 'tasks.add'?\n"
 
 
 def test_no_wait_prints_the_id(serving: Relay) -> None:

@@ -61,7 +61,7 @@ def test_embedded_valkey_at_the_apps_address_takes_what_a_script_sends(number: s
     env = at(free_port())
     with up(env=env) as running:
         assert python("from tasks import test; print(test.delay(7).get(timeout=10))", env) == "8"
-        assert "an embedded Valkey listens there" in running.stderr
+        assert "an embedded Valkey starts there" in running.stderr
         assert running.stdout.count("\n") == 1, "the address is all of its output"
         started = time.monotonic()
         running.signal(number)
@@ -152,7 +152,7 @@ def test_worker_that_dies_ends_it_with_a_line(valkey: Valkey, tasks_env: dict[st
         (guard,) = [pid for pid in running.pids if _parent(pid) == running.pid]  # of the worker: there is no other
         os.kill(descendants(guard)[0], signal.SIGKILL)
         assert running.wait(10) == 1, running.output
-        assert "watcher: the worker has ended by itself, with exit code 137" in running.stderr
+        assert "watcher: the worker exited unexpectedly (code 137)" in running.stderr
         assert "Traceback" not in running.stderr
         assert not alive(running.pids)
 
@@ -168,7 +168,7 @@ def test_worker_that_can_not_start_ends_it_with_a_line(tmp_path: Path, valkey: V
     running = Program(command, cwd=tmp_path)
     try:
         assert running.wait(20) == 1, running.output
-        assert "watcher: the worker has ended by itself, with exit code 2" in running.stderr
+        assert "watcher: the worker exited unexpectedly (code 2)" in running.stderr
         assert running.stdout == ""
     finally:
         running.close()
@@ -180,7 +180,7 @@ def test_embedded_server_that_dies_ends_it_with_a_line() -> None:
         with Redis(port=port) as redis:
             os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
         assert running.wait(15) == 1, running.output
-        assert "watcher: the embedded Valkey has ended by itself" in running.stderr
+        assert "watcher: the embedded Valkey exited unexpectedly" in running.stderr
         wait_until_gone(running.pids)
 
 

@@ -80,7 +80,7 @@ def test_a_time_out_says_where_the_tasks_are(serving: Relay) -> None:
     assert ended.code == 124
     assert (
         ended.err
-        == f"watcher: task {identity} has not ended: it is PENDING, queue 'nobody'\nwatcher: not done within 2 s\n"
+        == f"watcher: task {identity} has not ended: it is PENDING, queue 'nobody'\nwatcher: timed out after 2 s\n"
     )
 
 
@@ -136,7 +136,7 @@ def test_a_channel_that_there_is_not_is_2_and_told_what_there_is(command: str) -
     ended = run(command, "tags:x", url=f"http://127.0.0.1:{free_port()}", WATCHER_SECRET=SECRET)
     assert (ended.code, ended.out) == (2, "")
     told = " ".join(ended.err.split())
-    assert "'tags:x': there are no channels tags:…" in told
+    assert "'tags:x': no such channels as tags:…" in told
     for word in ("task:…", "root:…", "group:…", "name:…", "tag:…", "tasks", "task:tags:x"):
         assert word in told
 

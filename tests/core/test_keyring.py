@@ -147,9 +147,9 @@ def test_audience_and_issuer_where_they_are_configured() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "can be read"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "has no readable"),
         ("nonsense", "PEM or a JWK Set"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"keys": []}', "PEM or a JWK Set"),
         ('{"keys": [{"kty": "oct", "k": "AAAA"}]}', "private"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "P-256"),

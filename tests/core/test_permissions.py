@@ -110,7 +110,7 @@ def test_a_time_may_have_a_fraction_and_clocks_differ_a_little() -> None:
     ):  # fmt: skip
         assert grant(signed(claims), KEYRING).expires == claims["exp"]
     for later in ("nbf", "iat"):
-        with pytest.raises(Unauthorized, match=f"not valid yet, by its {later}"):
+        with pytest.raises(Unauthorized, match=f"not valid yet, according to its {later}"):
             grant(signed({"exp": FAR, later: now + 60}), KEYRING)
 
 

@@ -60,7 +60,7 @@ def test_each_file_of_the_settings_is_looked_at(tmp_path: Path) -> None:
     (line,) = exposed_by_settings(Settings(tls_cert=tls_cert))
     assert (
         line
-        == f"WATCHER_TLS_CERT: {tls_cert} can be read by every user of this machine; 'chmod 600' takes that from them"
+        == f"WATCHER_TLS_CERT: {tls_cert} can be read by every user of this machine; 'chmod 600' removes their access"
     )
     for path in (tls_cert, tls_client_ca, public_key):
         Path(path).chmod(0o646)
@@ -70,6 +70,6 @@ def test_each_file_of_the_settings_is_looked_at(tmp_path: Path) -> None:
     ]  # fmt: skip
     key = tls_key
     assert [*exposed_by_target(Target.of(f"rediss://h/0?ssl_certfile={tls_cert}&ssl_keyfile={key}"))] == [
-        f"ssl_keyfile: {key} can be read by every user of this machine; 'chmod 600' takes that from them"
+        f"ssl_keyfile: {key} can be read by every user of this machine; 'chmod 600' removes their access"
     ]
     assert not [*exposed_by_settings(Settings(public_key="-----BEGIN PUBLIC KEY-----"))]

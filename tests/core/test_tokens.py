@@ -59,7 +59,7 @@ def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             watcher.token("order-7", secret=SECRET, ttl=ttl)
     with pytest.raises(TypeError, match="AsyncResult"):
         watcher.token(7, secret=SECRET)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="not be empty"):
         watcher.token("", secret=SECRET)
     with pytest.raises(TypeError, match=r"watch='tag:x'"):
         watcher.token("order-7", secret=SECRET, watch="tag:x")

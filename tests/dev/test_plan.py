@@ -179,4 +179,4 @@ def test_a_sentinel_is_not_asked_and_not_used() -> None:
     decided = plan(urls(broker="sentinel://127.0.0.1:26379/3;sentinel://localhost:26380", journal=None), never)
     assert decided.moved == {"broker": 3, "journal": 3}
     assert "an embedded Valkey instead of sentinel://127.0.0.1:26379/3" in decided.notes[0]
-    assert "isn't asked" in decided.notes[0]
+    assert "isn't contacted" in decided.notes[0]

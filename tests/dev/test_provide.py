@@ -96,12 +96,12 @@ def test_an_app_that_ends_the_program_is_named(tmp_path: Path, command: str) -> 
     (tmp_path / "proj.py").write_text("raise SystemExit('set DATABASE_URL')\n")
     with program(sys.executable, "-m", "watcher", command, "-A", "proj", env={"PYTHONPATH": str(tmp_path)}) as ended:
         assert ended.wait(60) == 2, ended.output
-        said = "watcher: the Celery app 'proj' can't be imported: that ends the program (set DATABASE_URL)"
+        said = "watcher: the Celery app 'proj' can't be imported: it exits the program (set DATABASE_URL)"
         assert ended.stderr.splitlines()[-1] == said
 
 
 def test_a_relay_without_an_app_is_told_to_name_a_redis() -> None:
     with program(sys.executable, "-m", "watcher", "serve", "--port", "0") as ended:
         assert ended.wait(60) == 2, ended.output
-        said = "name the Celery app: watcher serve -A proj; without one a relay only shows"
+        said = "name the Celery app: watcher serve -A proj; a relay without one is read-only"
         assert ended.stderr.splitlines()[-1].startswith(f"watcher: {said}")

@@ -189,7 +189,7 @@ def test_data_that_belongs_to_somebody_else_is_told_of(tmp_path: Path, caplog: p
     data.mkdir()
     os.chown(data, 65534, 65534)
     with EmbeddedValkey(data=data):
-        assert caplog.messages == [f"{data} belongs to another user, who can read and change what is in it"]
+        assert caplog.messages == [f"{data} belongs to another user, who can read and change its contents"]
     target = tmp_path / "target"
     target.write_text("")
     target.chmod(0o644)
@@ -201,7 +201,7 @@ def test_data_that_belongs_to_somebody_else_is_told_of(tmp_path: Path, caplog: p
 
 def test_a_place_for_data_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EmbeddedError, match=r"no data can be kept in .*file"):
+    with pytest.raises(EmbeddedError, match=r"can't store data in .*file"):
         EmbeddedValkey(data=tmp_path / "file")
 
 
@@ -226,7 +226,7 @@ def test_two_do_not_keep_their_data_in_one_directory(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with EmbeddedValkey(data=data) as server, Redis.from_url(server.url()) as redis:
         redis.set("x", 1)
-        with pytest.raises(EmbeddedError, match="another embedded Valkey keeps its own there"):
+        with pytest.raises(EmbeddedError, match="another embedded Valkey uses it"):
             EmbeddedValkey(data=data)
         with pytest.raises(EmbeddedError, match="doesn't start"):
             EmbeddedValkey(port=server.port, data=tmp_path / "other")

@@ -13,7 +13,7 @@ from tests.support.processes import ROOT
 HTTP, PYTHON, SOCKET = "documents/test_http.py", "documents/test_python.py", "documents/test_websocket.py"
 COMMANDS, PAGES, SDKS = (
     "documents/test_commands.py",
-    "browser/test_foreign_page.py",
+    "browser/embed/test_foreign_page.py",
     "end_to_end/test_sdk_javascript.py",
 )
 NGINX, OPERATING = "documents/test_nginx.py", "documents/test_operating.py"

@@ -60,7 +60,7 @@ async def test_what_is_taken_away_is_seen_no_more_and_what_is_given_back_is(
             assert client.state == ClientState.CONNECTED
 
             rewrite(claims, MAY)
-            await eventually(lambda: serving.stderr.count(f"read {claims} again") == 2, what="the file to be read")
+            await eventually(lambda: serving.stderr.count(f"reloaded {claims}:") == 2, what="the file to be read")
             await subscription.subscribe()
             await subscription.ready()
             assert await submit() == 202

@@ -70,7 +70,7 @@ def test_it_connects_subscribes_and_calls(running: Relay) -> None:
         ["submit", {"task": "tasks.add", "args": ["two", 2]}],
     ]
     with connected(running.ws_url, channel="tasks", calls=calls) as client:
-        assert client.until("refused", "submit")[0][2:] == [107, "argument 'x': takes a number, not a string"]
+        assert client.until("refused", "submit")[0][2:] == [107, "argument 'x': expected a number, not a string"]
         assert client.until("refused", "nonsense")[0][2] == 104
         assert client.until("answer", "get")[0][2] == {"task": None}
         assert client.until("answer", "submit")[0][2]["channel"] == "task:javascript-1"
@@ -119,7 +119,7 @@ def test_without_a_token_it_is_told_that_one_is_needed(env: dict[str, str]) -> N
         try:
             assert wait_for(
                 lambda: [line for line in client.said if line[0] == "disconnected"], what="the SDK to give up"
-            ) == [["disconnected", 101, "a token is needed"]]
+            ) == [["disconnected", 101, "a token is required"]]
         finally:
             client.close()
 

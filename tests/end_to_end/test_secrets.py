@@ -67,7 +67,7 @@ def with_password(server: Valkey, database: int) -> str:
 
 
 def knock(url: str, token: str, *, ask: bool = False) -> None:
-    """Connect over a WebSocket, and ask for what the token doesn't grant."""
+    """Connect over a WebSocket, and ask for what the token does not allow."""
     orders = [{"connect": {"token": token}}, {"subscribe": {"channel": "tasks"}}, {"history": {"channel": "tasks"}}]
     with connect(url) as socket, suppress(ConnectionClosed):
         for number, order in enumerate(orders if ask else orders[:1], start=1):
@@ -104,8 +104,8 @@ def test_no_secret_is_told_whatever_is_refused_and_whatever_breaks() -> None:
                 ("WATCHER_ORIGINS=http://elsewhere.example",),
                 ("GET /metrics", "alice"),
                 ("refused connect to 127.0.0.1: ",),
-                ("refused subscribe tasks to 127.0.0.1 as alice: the token doesn't grant",),
-                ("refused history tasks to 127.0.0.1 as alice: the token doesn't grant",),
+                ("refused subscribe tasks to 127.0.0.1 as alice: the token does not allow",),
+                ("refused history tasks to 127.0.0.1 as alice: the token does not allow",),
             ):
                 assert any(all(word in line for word in words) for line in lines), (words, serving.stderr)
             assert not found(command_lines(serving.pid) + command_lines(working.pid))
@@ -185,7 +185,7 @@ def test_with_a_secret_the_embedded_server_has_one_too(tmp_path: Path, address: 
         shown = command_lines(running.pid) + running.stdout + running.stderr
         assert len(password) >= 32
         assert password not in shown
-        assert "wants a password" in running.stderr
+        assert "requires a password" in running.stderr
         modes = {(each.is_dir(), each.stat().st_mode & 0o777) for each in (data, *data.rglob("*"))}
         assert modes == {(True, 0o700), (False, 0o600)}
         assert running.stop() == 0
@@ -225,6 +225,6 @@ def test_refusals_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCap
     assert caplog.messages[0] == (r"refused GET /a\n2026 forged\x1b[2J\u202e to 192.0.2.1 as bob\n: because\r\nof this")
     now = 1.0
     refusals.tell(None, "x" * 10_000, "y" * 10_000)
-    assert caplog.messages[-1].endswith("(and 980 more, not shown)")
+    assert caplog.messages[-1].endswith("(980 more not shown)")
     assert len(caplog.messages[-1]) < 1000
     assert not re.search(r"[\x00-\x1f]", "".join(caplog.messages))

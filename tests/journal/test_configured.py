@@ -33,7 +33,7 @@ def test_which_redis_holds_the_journal() -> None:
     with pytest.raises(SettingError, match=r"there is no app \(-A\)"):
         journal_target(Settings(), None)
     for nothing in (app(broker_url=amqp), app(broker_url=amqp, result_backend="sentinel://h")):
-        with pytest.raises(SettingError, match="neither the app's result backend nor its broker is a Redis"):
+        with pytest.raises(SettingError, match="neither the app's result backend nor its broker is a usable Redis"):
             journal_target(Settings(), nothing)
     with pytest.raises(SettingError, match="watcher_redis_url"):
         journal_target(Settings(), app(watcher_redis_url="sentinel://h"))
@@ -104,22 +104,25 @@ def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: A
         ({"result_backend": "rediss://:hunter2@h/0"}, "ssl_cert_reqs"),
         (
             {"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": True},
-            "redis_backend_use_ssl is a dictionary",
+            "redis_backend_use_ssl must be a dictionary",
         ),
-        ({"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": "x"}, "redis_backend_use_ssl is a dict"),
+        (
+            {"result_backend": "rediss://:hunter2@h/0", "redis_backend_use_ssl": "x"},
+            "redis_backend_use_ssl must be a dict",
+        ),
         ({"result_backend": "redis://:hunter2@h/x"}, "the number of a database"),
         ({"result_backend": "redis://:hunter2@h/0?ssl_ca_certs=/ca"}, "should use the scheme rediss://"),
-        ({"result_backend": "redis://:hunter2@a/0;redis://:hunter2@b/1"}, "without others to fail over to"),
+        ({"result_backend": "redis://:hunter2@a/0;redis://:hunter2@b/1"}, "without addresses to fail over to"),
         ({"result_backend": "redis://:hunter2@h/0?credential_provider=no.such:thing"}, "no"),
         (
             {"result_backend": "redis+socket:///run/redis.sock", "redis_backend_use_ssl": TLS},
-            "unix:// takes no ssl_",
+            "unix:// does not accept ssl_",
         ),
         ({"broker_url": "redis://:hunter2@h/x"}, "the number of a database"),
         ({"broker_url": "redis://:hunter/2@h/0"}, "a port"),
-        ({"broker_url": "redis://:hunter2@h/0", "broker_use_ssl": {"ca_certs": "/ca"}}, "and not ca_certs"),
+        ({"broker_url": "redis://:hunter2@h/0", "broker_use_ssl": {"ca_certs": "/ca"}}, "not ca_certs"),
         ({"broker_url": "rediss://:hunter2@h/0?ssl_cert_reqs=perhaps"}, "perhaps"),
-        ({"broker_url": "rediss://:hunter2@h/0", "broker_use_ssl": True}, "broker_use_ssl is a dictionary"),
+        ({"broker_url": "rediss://:hunter2@h/0", "broker_use_ssl": True}, "broker_use_ssl must be a dictionary"),
     ],
 )
 def test_what_celery_cannot_read_is_said_in_one_line(conf: dict[str, Any], why: str) -> None:

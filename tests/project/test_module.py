@@ -29,7 +29,7 @@ _OPTIONS = {
 #: What the module does is what is declared, and what is declared is enough for who uses it.
 _USE = """
 import type * as declared from "WEB/watcher.js";
-import * as actual from "./module/watcher.js";
+import * as actual from "./embed/watcher.js";
 import { connect, RelayError, type Task } from "WEB/watcher.js";
 
 export const same: typeof declared = actual;
@@ -70,13 +70,12 @@ def test_it_stays_small_and_depends_on_nothing() -> None:
 
 
 def test_the_page_is_type_correct(tmp_path: Path) -> None:
-    scripts = [*_WEB.glob("*.js"), *(_WEB / "module").glob("*.js")]
-    _check(tmp_path, *(path for path in scripts if path != TARGET))
+    _check(tmp_path, *(path for path in _WEB.rglob("*.js") if path != TARGET))
 
 
 def test_the_declarations_hold(tmp_path: Path) -> None:
-    shutil.copytree(_WEB / "module", tmp_path / "module")
-    for path in (tmp_path / "module").iterdir():
+    shutil.copytree(_WEB / "embed", tmp_path / "embed")
+    for path in (tmp_path / "embed").iterdir():
         path.write_text(path.read_text().replace('"../watcher.js"', f'"{_WEB}/watcher.js"'))
     use = tmp_path / "use.ts"
     use.write_text(_USE.replace("WEB", str(_WEB)))

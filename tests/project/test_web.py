@@ -1,4 +1,4 @@
-"""What the page's files must not have: ways to make markup of a text, and other hosts."""
+"""What the page's files must not have: ways to make markup of a text, other hosts, and imports upwards."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ _KNOWN = {
     "href = URL.createObjectURL(await response.blob());",
     'href", `#icon-theme-${theme}`);',
 }
+#: Folders and files of web/, from the lowest: each imports only what is below it, or beside it in the same folder.
+_LAYERS = ("embed", "model", "requests.js", "watcher.js", "views", "control", "main.js")
+#: Of a browser, what model/ does without: it is given what it needs.
+_BROWSER = re.compile(r"\b(?:document|window|navigator|location|fetch|WebSocket|\w+Storage|set(?:Timeout|Interval))\b")
 #: Names of namespaces (SVG), which nobody asks for.
 _NAMESPACE = "http://www.w3.org/2000/svg"
 
@@ -45,7 +49,7 @@ def test_addresses_are_our_own() -> None:
     scripts = [(path, line) for path, line in _lines(".js") if path.name != "watcher.js" or path.parent != WEB]
     found = {match[0] for _, line in scripts if (match := _ADDRESSES.search(line))}
     assert found == _KNOWN
-    made = (WEB / "watcher.js").read_text()  # of module/, which has none
+    made = (WEB / "watcher.js").read_text()  # of embed/, which has none
     assert not re.search(r"\.href|\.src\b|setAttribute\(\"(href|src)", made)
 
 
@@ -67,3 +71,32 @@ def test_the_page_has_no_script_style_or_handler_in_it() -> None:
     assert re.findall(r"<script[^>]*>", text) == re.findall(r"<script[^>]* src=\"[\w./]+\">", text)
     assert re.findall(r"<script[^>]*>([^<]+)</script>", text) == []
     assert re.findall(r"(?:href|src)=\"([^\"]*)\"", text) == re.findall(r"(?:href|src)=\"([\w./#-]+)\"", text)
+
+
+def _layer(path: Path) -> int:
+    return _LAYERS.index(path.relative_to(WEB).parts[0])
+
+
+def test_imports_go_downwards() -> None:
+    imports = [
+        (path, (path.parent / imported[1]).resolve())
+        for path, line in _lines(".js")
+        if (imported := re.match(r"import .* from \"(\..*)\";", line))
+    ]
+    assert imports
+    upwards = [
+        f"{path.relative_to(WEB)} imports {target.relative_to(WEB)}"
+        for path, target in imports
+        if _layer(target) > _layer(path)
+    ]
+    assert upwards == []
+
+
+def test_the_model_needs_no_browser() -> None:
+    code = [
+        (path.name, line)
+        for path, line in _lines(".js")
+        if path.parent == WEB / "model" and not line.lstrip().startswith(("*", "//", "/*"))
+    ]
+    assert code
+    assert [each for each in code if _BROWSER.search(each[1])] == []

@@ -191,7 +191,7 @@ async def test_a_full_pool_is_never_called_a_silent_redis(valkey: Valkey, monkey
             await redis.ping()
         assert isinstance(error.value, PoolFull)
         told = str(unavailable("Redis", error.value))
-        assert told == "Redis can't be asked just now: all of the relay's connections to it are in use"
+        assert told == "Redis is unavailable: all the relay's connections to it are in use"
         await redis.connection_pool.release(held)
         assert await redis.ping()
 

@@ -58,7 +58,7 @@ def back(redis: Redis) -> None:
 
 
 NO_WRITES = [
-    pytest.param(to_replica, "read only replica", id="a replica"),
+    pytest.param(to_replica, "read-only replica", id="a replica"),
     pytest.param(to_full, "maxmemory", id="full"),
     pytest.param(to_lonely, "NOREPLICAS", id="too few replicas"),
 ]
@@ -104,7 +104,7 @@ def test_where_no_journal_can_be_begun_the_relay_says_so_until_one_can(change: C
             told = wait_for(refused, what=f"/readyz to say no\n{starting.output}")
             assert why.lower() in told.lower()
             assert starting.stdout == ""  # where the address stands once it is ready
-            assert starting.stderr.count("Redis refuses the journal") == 1
+            assert starting.stderr.count("Redis refused access to the journal") == 1
             back(redis)
             assert starting.wait_for_output(r"(?m)^http://\S+").group() == f"http://127.0.0.1:{port}/"
             assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200

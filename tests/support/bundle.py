@@ -1,4 +1,4 @@
-"""Makes web/watcher.js, the one small file that other pages import, of web/module/: `make module`.
+"""Makes web/watcher.js, the one small file that other pages import, of web/embed/: `make module`.
 
 The file is kept in the repository, so that nobody needs Node to run or to install the relay; a test says when it
 doesn't stand for its sources any more.
@@ -11,10 +11,10 @@ import sys
 from tests.support.javascript import run
 from tests.support.processes import ROOT
 
-SOURCE = ROOT / "web" / "module" / "watcher.js"
+SOURCE = ROOT / "web" / "embed" / "watcher.js"
 TARGET = ROOT / "web" / "watcher.js"
 
-_BANNER = "// celery-watcher, made of module/*.js; its types: watcher.d.ts"
+_BANNER = "// celery-watcher, made of embed/*.js; its types: watcher.d.ts"
 _OPTIONS = ("--bundle", "--minify", "--format=esm", "--target=es2022", f"--banner:js={_BANNER}")
 
 

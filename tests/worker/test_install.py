@@ -204,7 +204,10 @@ def test_the_apps_own_configuration_says_where_to(valkey: Valkey, conf: str, pub
 @pytest.mark.parametrize(
     ("setup", "text"),
     [
-        ("app = Celery('mine', broker='memory://')", "neither the app's result backend nor its broker is a Redis"),
+        (
+            "app = Celery('mine', broker='memory://')",
+            "neither the app's result backend nor its broker is a usable Redis",
+        ),
         (
             "os.environ['WATCHER_MAX_ARGS'] = 'many'; app = Celery('mine', broker='memory://')",
             "WATCHER_MAX_ARGS='many'",

@@ -18,7 +18,7 @@ __all__ = ["command"]
 
 
 class _Command(click.Command):
-    """A command of Celery's that has its streams in order before its options are read: ``--help`` writes."""
+    """A Celery command that prepares the standard streams before it reads its options: ``--help`` writes."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Read the command line."""

@@ -1,4 +1,4 @@
-"""Files with secrets, keys or rights that every user of the machine gets at, in a line each."""
+"""Warnings, one line each, about files of secrets, keys or permissions that other users of the machine can open."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ __all__ = ["exposed", "exposed_by_settings", "exposed_by_target"]
 
 
 def exposed(name: str, path: str | None, *, secret: bool = True) -> Iterator[str]:
-    """That others can read or change a file; what else is wrong with it, whoever reads it finds out.
+    """A warning if other users can change a file, or read a secret one.
 
-    :param name: the setting that names it; ``path``: None or empty where it names none.
-    :param secret: whether it is not even to be read.
+    :param name: the setting that names the file.
+    :param path: None or empty if the setting is not set.
+    :param secret: whether other users must not read the file either.
     """
-    how = exposure(path, secret=secret) if path else None
-    if how is not None:
-        yield f"{name}: {path} {how}; 'chmod {'600' if secret else 'go-w'}' takes that from them"
+    risk = exposure(path, secret=secret) if path else None
+    if risk is not None:
+        yield f"{name}: {path} {risk}; 'chmod {'600' if secret else 'go-w'}' removes their access"
 
 
 def exposed_by_settings(settings: Settings) -> Iterator[str]:
-    """Of the files that a relay's settings name."""
+    """Warnings about the files that a relay's settings name."""
     public = settings.public_key or ""
     files = {
         "secret_file": (settings.secret_file, True),
         "tls_key": (settings.tls_key, True),
-        "tls_cert": (settings.tls_cert, settings.tls_key is None),  # the key is in it then
+        "tls_cert": (settings.tls_cert, settings.tls_key is None),  # then it holds the key
         "tls_client_ca": (settings.tls_client_ca, False),
         "claims": (settings.claims, True),
         "public_key": (None if "-----BEGIN" in public or "{" in public else public, False),
@@ -41,6 +42,6 @@ def exposed_by_settings(settings: Settings) -> Iterator[str]:
 
 
 def exposed_by_target(target: Target) -> Iterator[str]:
-    """Of the private key that is shown to a Redis."""
+    """A warning about the private key with which Redis is contacted."""
     key, certificate = target.options.get("ssl_keyfile"), target.options.get("ssl_certfile")
     yield from exposed("ssl_keyfile" if key else "ssl_certfile", key or certificate)

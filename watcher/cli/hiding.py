@@ -1,4 +1,4 @@
-"""Secrets that were given as options leave the command line, which every user of the machine can read."""
+"""Move secrets from the command line, which every user of the machine can read, into environment variables."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from watcher.core.settings import masked
 __all__ = ["hide", "without"]
 
 
-def hide(given: Mapping[str, tuple[str, str | None]]) -> None:
-    """Start this program anew, in this very process, with these options as variables; nothing where there are none.
+def hide(options: Mapping[str, tuple[str, str | None]]) -> None:
+    """Re-execute this process with secret options as environment variables; without any, do nothing.
 
-    That is the one way that leaves nothing behind in ``ps``, on every system; until then, some tenths of a second, they
-    can be read there, and longer in the shell's history.
+    Only this removes them from ``ps`` on every system. They are visible there for some tenths of a second before, and
+    stay in the shell's history.
 
-    :param given: variable → the option that stands for it, and its value; None where it was not given.
+    :param options: variable → its option, and the value given on the command line; None if it was not given.
     """
-    secrets = {name: (option, value) for name, (option, value) in given.items() if value and _is_secret(option, value)}
+    secrets = {
+        name: (option, value) for name, (option, value) in options.items() if value and _is_secret(option, value)
+    }
     arguments = without(sys.orig_argv[1:], {option for option, _ in secrets.values()})
-    if arguments != sys.orig_argv[1:]:  # else it is a program of somebody's that calls the command as a function
+    if arguments != sys.orig_argv[1:]:  # unequal only as a program: not where other code calls the command
         sys.stdout.flush()
         sys.stderr.flush()
         variables = {name: value for name, (_, value) in secrets.items()}
@@ -29,7 +31,7 @@ def hide(given: Mapping[str, tuple[str, str | None]]) -> None:
 
 
 def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
-    """``arguments`` without these options and their values, given as ``--option value`` or ``--option=value``."""
+    """``arguments`` without these options and their values, in the forms ``--option value`` and ``--option=value``."""
     kept: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -42,5 +44,5 @@ def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
 
 
 def _is_secret(option: str, value: str) -> bool:
-    """Whether it has to be hidden; of a URL only one with a password."""
+    """Whether the value must be hidden; a URL only if it has a password."""
     return not option.endswith("-url") or masked(value) != value

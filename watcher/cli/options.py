@@ -1,4 +1,4 @@
-"""What the commands share: an option for each setting, the app, and how an error ends a program."""
+"""What the commands share: an option per setting, loading the app, and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Settings that not everybody on the machine is to read.
+#: Settings that other users of the machine must not read.
 _SECRETS: Final = ("secret", "more_secrets", "redis_url")
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -50,10 +50,10 @@ app_option = click.option(
 
 
 def relay_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Add an option for each setting (they arrive by their field's name), `--insecure` and `--loglevel`."""
+    """Add an option for each setting (passed under its field's name), `--insecure` and `--loglevel`."""
     level = click.Choice(_LEVELS, case_sensitive=False)
-    command = click.option("-l", "--loglevel", type=level, default="info", help="Least level that is logged.")(command)
-    insecure = "Listen on an address that others reach, although there is no WATCHER_SECRET."
+    command = click.option("-l", "--loglevel", type=level, default="info", help="Lowest level to log.")(command)
+    insecure = "Listen on an address that other machines can reach, even without WATCHER_SECRET."
     command = click.option("--insecure", is_flag=True, help=insecure)(command)
     for entry in reversed(SETTINGS):
         command = _option(entry)(command)
@@ -76,11 +76,11 @@ def _option(entry: Setting) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     """Settings from the environment and these options.
 
-    :raises SettingError: one is not accepted, or a file that it names can't be used; so is an address that others
-        reach, for a relay that is open to all.
+    :raises SettingError: a value is not accepted, a file can't be used, or a relay that is open to all would listen on
+        an address that other machines can reach.
     """
-    given = Settings.load(os.environ, options)
-    settings = _with_keys(given)
+    loaded = Settings.load(os.environ, options)
+    settings = _with_keys(loaded)
     hide({setting(name).variable: (setting(name).option, options.get(name)) for name in _SECRETS})
     Certificate.of(settings)
     ClaimsFile.of(settings)
@@ -88,25 +88,25 @@ def load_settings(options: Mapping[str, Any], *, insecure: bool) -> Settings:
     if accepted is not None and not insecure:
         name = setting("host")
         raise SettingError(name.variable if options.get("host") is None else name.option, settings.host, accepted)
-    for line in exposed_by_settings(given):
+    for line in exposed_by_settings(loaded):
         say_once(line)
     return settings
 
 
 def _with_keys(settings: Settings) -> Settings:
-    """``settings`` with secret and public key where they had their files; that they can be used has been seen."""
+    """``settings`` with the secret and the public key read from their files, and checked."""
     if settings.secret_file is not None:
         if settings.secret is not None:
             name = setting("secret_file").variable
-            raise SettingError(name, settings.secret_file, "not together with WATCHER_SECRET")
+            raise SettingError(name, settings.secret_file, "set either this or WATCHER_SECRET")
         settings = dataclasses.replace(settings, secret=secret_in(settings.secret_file), secret_file=None)
-    given = settings.public_key
-    if given is not None and "-----BEGIN" not in given and not given.lstrip().startswith("{"):
+    public_key = settings.public_key
+    if public_key is not None and "-----BEGIN" not in public_key and not public_key.lstrip().startswith("{"):
         try:
-            settings = dataclasses.replace(settings, public_key=Path(given).read_text(encoding="utf-8"))
+            settings = dataclasses.replace(settings, public_key=Path(public_key).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            raise SettingError(setting("public_key").variable, given, f"the file can't be read: {why}") from None
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise SettingError(setting("public_key").variable, public_key, f"the file can't be read: {why}") from None
     keyring_of(settings)  # for what it raises
     return settings
 
@@ -114,12 +114,12 @@ def _with_keys(settings: Settings) -> Settings:
 def load_app(name: str) -> Celery:
     """The Celery app that `-A` names, with all its tasks registered.
 
-    :raises AppError: there is none, or importing it fails; in one line.
+    :raises AppError: there is none, or importing it fails; a message of one line.
     """
     with _importing(name):
         app: object = find_app(name)
     if not isinstance(app, Celery):
-        raise AppError(f"{name!r} is no Celery app, but a {type(app).__name__}: name it as in -A proj.celery:app")
+        raise AppError(f"{name!r} is a {type(app).__name__}, not a Celery app: name the app, as in -A proj.celery:app")
     import_tasks(app)
     return app
 
@@ -138,32 +138,32 @@ def _importing(name: str) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code in (None, 0):  # a signal, or a module that has done what it is for
+        if error.code in (None, 0):  # a signal, or a module that ran as a program
             raise
-        raise AppError(f"the Celery app {name!r} can't be imported: that ends the program ({error})") from error
+        raise AppError(f"the Celery app {name!r} can't be imported: it exits the program ({error})") from error
     except Exception as error:  # whatever a user's module raises when it is imported
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise AppError(f"the Celery app {name!r} can't be imported: {text}") from error
 
 
 def configure_logging(level: str) -> None:
-    """Log to standard error, as programs do whose output others collect."""
+    """Log to standard error, with time, level and logger."""
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, on standard error."""
+    """Print a line for the person at the terminal, on standard error."""
     click.echo(f"watcher: {text}", err=True)
 
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Tell it, and not again in this process."""
+    """The same, once per process for each text."""
     say(text)
 
 
 class _Ended(click.ClickException):
-    """Ends the program with one line, and the exit code of its class."""
+    """Ends the program with one line on standard error and the exit code of its class."""
 
     def show(self, file: Any = None) -> None:
         """Say the line on standard error."""
@@ -184,7 +184,7 @@ class _NoRedis(_Ended):
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Turn the errors that stop a program at its start into their line and exit code."""
+    """Turn errors at the start of a program into one line and an exit code."""
     try:
         yield
     except RedisUnreachable as error:

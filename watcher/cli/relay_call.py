@@ -1,4 +1,4 @@
-"""What the commands that call a relay share: where it is, how long to wait, and how they end."""
+"""What the commands that call a relay share: its address, the time-out, and the exit codes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MISUSED: Final = 2
 UNREACHABLE: Final = 3
 REFUSED: Final = 4
 TIMED_OUT: Final = 124
-#: Ten of them, in seconds.
-_YEARS: Final = 10 * 365 * 86400
+#: Longest time that an option takes: ten years, in seconds.
+_LONGEST: Final = 10 * 365 * 86400
 
 _NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 
@@ -47,15 +47,15 @@ class ExitWithMessage(Exception):
 
 
 def seconds(least: float) -> Callable[[str | float], float]:
-    """An option's type: a number of seconds, from ``least`` to ten years; click's own ranges take NaN for one."""
+    """Type of an option: a number of seconds from ``least`` to ten years. click's own ranges accept NaN."""
 
     def convert(value: str | float) -> float:
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not least <= number <= _YEARS:
-            raise click.BadParameter(f"{value!r} is not a number of seconds from {least:g} to {_YEARS}")
+        if not least <= number <= _LONGEST:
+            raise click.BadParameter(f"{value!r} is not a number of seconds from {least:g} to {_LONGEST}")
         return number
 
     return convert
@@ -63,7 +63,7 @@ def seconds(least: float) -> Callable[[str | float], float]:
 
 @dataclass(slots=True)
 class RelayCall:
-    """Where the relay is, and how long to wait; ``interrupted`` once a signal has asked for an end."""
+    """Address, token and time-out (seconds) of a call; ``interrupted`` is the signal that ended it, if one did."""
 
     url: str | None
     token: str | None
@@ -72,22 +72,22 @@ class RelayCall:
 
 
 def calling_options(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--url``, ``--token``, ``--timeout``, and how a relay that speaks TLS is met."""
+    """Add ``--url``, ``--token``, ``--timeout`` and the options of TLS."""
     for option in (
-        _variable("--key", KEY, "Its key, where that is in a file of its own."),
-        _variable("--cert", CERT, "Certificate in PEM that is shown to a relay that wants one."),
-        _variable("--ca", CA, "Authorities in PEM that are trusted in place of the system's."),
+        _variable("--key", KEY, "Private key of --cert, if it is in a separate file."),
+        _variable("--cert", CERT, "PEM file of the certificate to present to the relay, if it requires one."),
+        _variable("--ca", CA, "PEM file of the authorities to trust instead of the system's."),
         click.option("--timeout", type=seconds(0.001), metavar="S",
-                     help="Give up after so many seconds, with exit code 124; tasks run on."),
-        click.option("--token", metavar="TOKEN", help="Token, where the relay wants one.  [WATCHER_TOKEN]"),
-        click.option("--url", metavar="URL", help="Where the relay is.  [WATCHER_URL; default: http://127.0.0.1:5556]"),
+                     help="Give up after this many seconds, with exit code 124; tasks keep running."),
+        click.option("--token", metavar="TOKEN", help="Token, if the relay requires one.  [WATCHER_TOKEN]"),
+        click.option("--url", metavar="URL", help="Address of the relay.  [WATCHER_URL; default: http://127.0.0.1:5556]"),
     ):  # fmt: skip
         command = option(command)
     return command
 
 
 def _variable(option: str, variable: str, text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """An option that stands for a variable, where :func:`watcher.connect` finds it."""
+    """An option that sets an environment variable, which :func:`watcher.connect` reads."""
 
     def put(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -97,36 +97,37 @@ def _variable(option: str, variable: str, text: str) -> Callable[[Callable[P, R]
 
 
 def channel_of(name: str) -> str:
-    """The channel that an argument means; a bare id is a task's.
+    """The channel that an argument means; a bare id means ``task:ID``.
 
-    :raises click.BadParameter: before its colon is no namespace: a misspelled one would be waited for as a task's id.
+    :raises click.BadParameter: the part before the colon is not a namespace; a misspelled one would else be waited for
+        as a task's id.
     """
     if name == "tasks" or name.startswith(_NAMESPACES):
         return name
     namespace, colon, _ = name.partition(":")
     if colon:
         accepted = ", ".join(f"{known}…" for known in _NAMESPACES)
-        told = f"{plain(name)!r}: there are no channels {plain(namespace)}:…; accepted are {accepted}, tasks"
-        raise click.BadParameter(f"{told}, and a task's id (if it has a colon, as task:{plain(name)})")
+        wrong = f"{plain(name)!r}: no such channels as {plain(namespace)}:…; accepted are {accepted}, tasks"
+        raise click.BadParameter(f"{wrong}, or a task's id (with a colon in it, task:{plain(name)})")
     return f"task:{name}"
 
 
 def call(options: RelayCall, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:
-    """Connect, carry out ``main``, and leave with the exit code that it returns.
+    """Connect, run ``main``, and exit with the code that it returns.
 
-    A signal cancels ``main``; it finds ``options.interrupted`` set then.
+    A signal sets ``options.interrupted`` and cancels ``main``.
     """
     hide({"WATCHER_TOKEN": ("--token", options.token)})
     logging.basicConfig(level=logging.WARNING, format="watcher: %(message)s", stream=sys.stderr)
     key, cert = os.environ.get(KEY), os.environ.get(CERT)
-    for line in exposed(KEY if key else CERT, key or cert):  # without a key of its own, it is in the certificate's file
+    for line in exposed(KEY if key else CERT, key or cert):  # without a separate key, the certificate's file has it
         say(plain(line))
     try:
         code = run(functools.partial(_main, options, main))
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except TimeoutError:
-        leave(f"not done within {options.timeout:g} s", TIMED_OUT)
+        leave(f"timed out after {options.timeout:g} s", TIMED_OUT)
     except ExitWithMessage as end:
         leave(str(end), end.code)
     except (RelayUnreachable, RelayUnavailable) as error:
@@ -163,6 +164,6 @@ async def _main(options: RelayCall, main: Callable[[Relay], Awaitable[int]]) -> 
 
 
 def leave(message: str, code: int) -> NoReturn:
-    """Say why, and end the program with this exit code."""
+    """Print the message and exit with this code."""
     say(plain(message))
     sys.exit(code)

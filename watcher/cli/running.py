@@ -1,4 +1,4 @@
-"""Runs the relay until a signal asks for an end."""
+"""Run an event loop until a signal asks the program to stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ending:
-    """That an end was asked for: `asked` by the first signal, `urgent` by the second."""
+    """Requests to stop: the first signal sets `asked`, the second one `urgent`."""
 
     def __init__(self) -> None:
         self.asked = anyio.Event()
@@ -30,7 +30,7 @@ class Ending:
 
 
 def leave_quietly() -> None:
-    """From here to :func:`until_signalled` a signal ends the program with exit code 0, by way of its `finally`s."""
+    """Until :func:`until_signalled` takes over, let a signal exit with code 0, running the `finally` blocks."""
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(0)
@@ -41,7 +41,7 @@ def leave_quietly() -> None:
 
 @asynccontextmanager
 async def until_signalled() -> AsyncIterator[Ending]:
-    """Hand out an :class:`Ending` that SIGINT, SIGTERM and SIGHUP (the terminal was closed) bring about."""
+    """Yield an :class:`Ending` that SIGINT, SIGTERM and SIGHUP (the terminal was closed) set."""
     ending = Ending()
 
     async def listen() -> None:
@@ -58,9 +58,9 @@ async def until_signalled() -> AsyncIterator[Ending]:
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
-    """Run the event loop: uvloop's where it is installed.
+    """Run ``main`` in an event loop, uvloop's if it is installed.
 
-    An error comes out as itself: a task group wraps even a single one in an exception group.
+    A single error is unwrapped from the exception groups that task groups put around it.
     """
     try:
         return anyio.run(main, backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None})

@@ -28,12 +28,10 @@ from watcher.journal.configured import journal_target
 __all__ = ["announce", "serve", "serve_app"]
 
 _NO_APP: Final = (
-    "name the Celery app: watcher serve -A proj; without one a relay only shows, "
-    "and --redis-url (or WATCHER_REDIS_URL) has to say where the events are"
+    "name the Celery app: watcher serve -A proj; a relay without one is read-only, "
+    "and needs --redis-url (or WATCHER_REDIS_URL) to find the events"
 )
-_ONLY_SHOWS: Final = (
-    "without -A this relay only shows: it submits and revokes nothing, and knows nothing of the result backend"
-)
+_READ_ONLY: Final = "without -A this relay is read-only: it can't submit or revoke tasks, nor use the result backend"
 
 
 @click.command()
@@ -42,8 +40,8 @@ _ONLY_SHOWS: Final = (
 def serve(app: str | None, insecure: bool, loglevel: str, **options: Any) -> None:
     """Run the relay: page, WebSocket and HTTP API.
 
-    Prints its address on standard output when it is ready. Without -A it only shows: it submits and revokes nothing,
-    and what only the result backend knows, it doesn't.
+    Prints its address on standard output when it is ready. Without -A it is read-only: it can't submit or revoke
+    tasks, and can't use the result backend.
     """
     leave_quietly()
     configure_logging(loglevel)
@@ -57,8 +55,8 @@ def serve(app: str | None, insecure: bool, loglevel: str, **options: Any) -> Non
 def serve_app(settings: Settings, app: Celery | None) -> None:
     """Run the relay until SIGINT or SIGTERM.
 
-    :raises SettingError: there is no Redis to be found in settings and app, or the port is taken.
-    :raises RedisUnreachable: the Redis doesn't answer.
+    :raises SettingError: neither settings nor app name a Redis, or the port is taken.
+    :raises RedisUnreachable: Redis doesn't answer.
     """
     target = journal_target(settings, app)
     for line in exposed_by_target(target):
@@ -69,7 +67,7 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
         async def main() -> None:
             def started() -> None:
                 if app is None:
-                    say(_ONLY_SHOWS)
+                    say(_READ_ONLY)
                 announce(address_of(sock, settings))
 
             async with until_signalled() as end:
@@ -79,7 +77,7 @@ def serve_app(settings: Settings, app: Celery | None) -> None:
 
 
 def announce(address: str) -> None:
-    """Print the address; a relay that can't serves all the same."""
+    """Print the address; where standard output is gone, log it and serve all the same."""
     try:
         click.echo(address)
     except OutputLost as error:

@@ -1,4 +1,4 @@
-"""`watcher submit`: hand in a task, or one for each line of standard input, and wait for what comes of it."""
+"""`watcher submit`: submit a task, or one per line of standard input, and wait for the results."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from watcher.client.pipeline import Job, pipeline
 
 __all__ = ["submit"]
 
-#: A line's arguments don't fit, or the task's own code refuses it; whatever else is refused is so for all lines.
+#: Error codes that concern one line: its arguments don't fit, or the task's own code refuses. Others end the program.
 _OF_THE_LINE: Final = frozenset((107, 409))
-#: Of a wrong option, so many characters are repeated.
+#: Characters of a wrong option's value that an error shows.
 _SHOWN: Final = 80
-#: Revoking at an interrupt may take so long, in seconds.
+#: Longest time that revoking takes after an interrupt, in seconds.
 _REVOKING: Final = 5.0
-#: So may looking where those are that did not end in time, of which no more are looked at.
+#: Longest time, in seconds, for finding out where unfinished tasks are, and how many of them are asked for.
 _LOOKING: Final = 2.0
 _LOOKED_AT: Final = 100
-#: What is told of where a task is.
+#: Fields that say where a task is.
 _PLACE: Final = ("state", "queue", "hostname", "reason")
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What to submit, and how to go about it."""
+    """What to submit, and how to report it."""
 
     name: str
     kwargs: dict[str, Any]
@@ -66,22 +66,36 @@ class _Order:
 @click.command()
 @click.argument("name")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
-@click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, a JSON array.")
-@click.option("-k", "--kwargs", "kwargs_json", metavar="JSON", help="Keyword arguments, a JSON object.")
-@click.option("-Q", "--queue", metavar="NAME", help="Queue; else where the app routes the task.")
-@click.option("--countdown", type=seconds(0), metavar="S", help="Start no earlier than in so many seconds.")
-@click.option("--eta", metavar="ISO8601", help="Start no earlier than then.")
-@click.option("--expires", metavar="S|ISO8601", help="Start no later than then.")
-@click.option("--priority", type=int, metavar="N", help="0 to 255.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Carry it on the channel tag:TAG; may be repeated.")
-@click.option("--task-id", metavar="ID", help="Its id; submitted again under it within a day, it is not sent again.")
-@click.option("--wait/--no-wait", default=True, help="Wait for the result (default), or print the id and leave.")
-@click.option("--json", "as_json", is_flag=True, help="Print events as they are, one JSON object a line.")
-@click.option("--unordered", is_flag=True, help="Of many, print results as they come.")
+@click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, as a JSON array.")
+@click.option("-k", "--kwargs", "kwargs_json", metavar="JSON", help="Keyword arguments, as a JSON object.")
+@click.option("-Q", "--queue", metavar="NAME", help="Queue to send to, instead of the app's route.")
+@click.option("--countdown", type=seconds(0), metavar="S", help="Start after this many seconds at the earliest.")
+@click.option("--eta", metavar="ISO8601", help="Start at this time at the earliest.")
+@click.option("--expires", metavar="S|ISO8601", help="Start by this time, or not at all.")
+@click.option("--priority", type=int, metavar="N", help="Priority, 0 to 255.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Of many, how many at once."
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Tag the task; it is also on the channel tag:TAG. May be repeated.",
 )
-@click.option("--revoke-on-interrupt", "revoke", is_flag=True, help="Ctrl-C revokes what is under way, and ends it.")
+@click.option(
+    "--task-id", metavar="ID", help="Id of the task; submitting the same id again within a day does not send it again."
+)
+@click.option("--wait/--no-wait", default=True, help="Wait for the result (default), or print the id and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print raw events, one JSON object per line.")
+@click.option("--unordered", is_flag=True, help="With many tasks, print results as they arrive.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="With many tasks, how many to run at once.",
+)
+@click.option(
+    "--revoke-on-interrupt", "revoke", is_flag=True, help="On Ctrl-C, revoke and terminate the unfinished tasks."
+)
 @calling_options
 def submit(
     *, name: str, arguments: tuple[str, ...], args_json: str | None, kwargs_json: str | None, url: str | None,
@@ -90,13 +104,13 @@ def submit(
 ) -> None:  # fmt: skip
     """Submit the task NAME, and print its result as JSON.
 
-    An ARG is JSON where it parses as JSON, else a string; after a lone -- it may begin with a dash. With the single
-    ARG - each line of standard input is a JSON array of arguments, and each result is a line, in the same order; a
-    task that gave none leaves its line empty. With --json these are the events that ended the tasks.
+    An ARG that parses as JSON is JSON, any other is a string; after a lone -- it may begin with a dash. With "-" as
+    the only ARG, each line of standard input is a JSON array of arguments, and the results are printed one per line
+    in the same order; a task without a result leaves an empty line. With --json, each line is the task's final event.
 
-    Exit codes: 0 all succeeded, 1 a task failed, was revoked or rejected, 2 wrong usage, 3 the relay or what it needs
-    can't be reached, 4 refused, 74 standard output can't be written to, 124 time-out, 130, 141 and 143 ended by Ctrl-C,
-    by the end of the program that reads standard output, by SIGTERM.
+    Exit codes: 0 all tasks succeeded, 1 a task failed, was revoked or rejected, 2 wrong usage, 3 the relay or what it
+    needs can't be reached, 4 refused, 74 standard output can't be written to, 124 timed out, 130 ended by Ctrl-C, 141
+    the program that reads standard output ended, 143 ended by SIGTERM.
     """
     kwargs = _json("--kwargs", kwargs_json, dict) or {}
     order = _Order(name, kwargs, wait, as_json, unordered, limit, revoke)
@@ -106,12 +120,12 @@ def submit(
         if args_json is not None or options["task_id"] is not None:
             raise click.UsageError("--args and --task-id are for one task, not for the lines of standard input")
         if is_closed(0):
-            raise click.UsageError("standard input, which was to have the arguments, is closed")
+            raise click.UsageError("standard input is closed, but the arguments were to come from it")
         relay_call.call(where, lambda relay: _Many(relay, relay.options(**options), order, where).run())
     if arguments and args_json is not None:
-        raise click.UsageError("give arguments as ARG… or by --args, not both")
-    given = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
-    relay_call.call(where, lambda relay: _one(relay, relay.options(**options), given, order, where))
+        raise click.UsageError("give arguments either as ARG… or with --args, not both")
+    args = _json("--args", args_json, list) if args_json is not None else [_argument(text) for text in arguments]
+    relay_call.call(where, lambda relay: _one(relay, relay.options(**options), args, order, where))
 
 
 def _json(option: str, text: str | None, kind: type) -> Any:
@@ -123,7 +137,7 @@ def _json(option: str, text: str | None, kind: type) -> Any:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         raise click.BadParameter(f"{shown!r} is not JSON: {error}", param_hint=option) from None
     if not isinstance(value, kind):
-        raise click.BadParameter(f"takes a JSON {'array' if kind is list else 'object'}", param_hint=option)
+        raise click.BadParameter(f"expected a JSON {'array' if kind is list else 'object'}", param_hint=option)
     return value
 
 
@@ -160,22 +174,22 @@ async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _
     task = await submitter.submit(order.name, *args, **order.kwargs)
     if not order.wait:
         epoch, offset = task.sent or ("", 0)
-        told = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
-        write(json_text(told) if order.as_json else plain(task.id).encode())
+        submitted = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
+        write(json_text(submitted) if order.as_json else plain(task.id).encode())
         return 0
     seen: list[TaskEvent] = []
     try:
         return _finish(await _follow(relay, task, order, seen), order)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
         last = seen[0].data if seen else {"state": None}
-        # Where it is is of interest where the clock asked for an end, not the person.
-        place_of = standing(*(last.get(each) for each in _PLACE)) if where.interrupted is None else ""
+        # The task's place explains a time-out; a person who pressed Ctrl-C doesn't need it.
+        place_of = standing(*(last.get(field) for field in _PLACE)) if where.interrupted is None else ""
         await _interrupted([task], order, where, place_of)
         raise
 
 
 async def _follow(relay: Relay, task: Task, order: _Order, seen: list[TaskEvent]) -> TaskEvent:
-    """Follow it to its end; ``seen`` gets its newest event, whatever becomes of this."""
+    """Follow a task to its end; ``seen`` holds its newest event, even if this is cancelled."""
     board = Board(enabled=not order.as_json)
     async with board.shown(relay.group), task.events() as events:
         async for event in events:
@@ -205,16 +219,16 @@ def _finish(last: TaskEvent, order: _Order) -> int:
     return 0
 
 
-async def _interrupted(tasks: list[Task], order: _Order, where: RelayCall, told: str = "") -> None:
-    """The person or the clock asked for an end: revoke what is under way if that was wished, else say what runs on.
+async def _interrupted(tasks: list[Task], order: _Order, where: RelayCall, places: str = "") -> None:
+    """After Ctrl-C or a time-out: revoke the unfinished tasks if that was asked for, else report what keeps running.
 
-    :param told: where they are, for a person.
+    :param places: where the tasks are, for a person.
     """
     count = f"task {tasks[0].id}" if len(tasks) == 1 else f"{len(tasks)} tasks"
     if not tasks:
         return
     if where.interrupted is None or not order.revoke:
-        say(plain(f"{count} left running{told and ': '}{told}"))
+        say(plain(f"{count} left running{places and ': '}{places}"))
         return
     with anyio.move_on_after(_REVOKING, shield=True):
         async with anyio.create_task_group() as group:
@@ -224,14 +238,14 @@ async def _interrupted(tasks: list[Task], order: _Order, where: RelayCall, told:
 
 
 async def _places(relay: Relay, tasks: list[Task]) -> str:
-    """Where tasks are that did not end in time, the most first, for a person; of no more than it takes to see why."""
+    """Where the unfinished tasks are, the most frequent place first, for a person; a sample of them is asked."""
     seen: Counter[str] = Counter()
 
     async def look(task: Task) -> None:
         with suppress(RelayError):
-            found = await relay.get(task.id)
-            if found is not None:
-                seen[place(*(found.data.get(each) for each in _PLACE))] += 1
+            snapshot = await relay.get(task.id)
+            if snapshot is not None:
+                seen[place(*(snapshot.data.get(field) for field in _PLACE))] += 1
 
     with anyio.move_on_after(_LOOKING, shield=True):
         async with anyio.create_task_group() as group:
@@ -259,7 +273,7 @@ class _Many:
         self._refused = 0
 
     async def run(self) -> int:
-        """Submit them all; returns the exit code."""
+        """Submit all of them; returns the exit code."""
         ordered = not self._order.unordered
         jobs = pipeline(self._relay.group, self._carry, _arguments(), limit=self._order.limit, ordered=ordered)
         try:
@@ -268,8 +282,8 @@ class _Many:
                     self._tell(job)
         except (anyio.get_cancelled_exc_class(), TimeoutError):
             tasks = list(self._under_way.values())
-            told = await _places(self._relay, tasks) if self._where.interrupted is None else ""
-            await _interrupted(tasks, self._order, self._where, told)
+            places = await _places(self._relay, tasks) if self._where.interrupted is None else ""
+            await _interrupted(tasks, self._order, self._where, places)
             raise
         return relay_call.REFUSED if self._refused else relay_call.FAILED if self._failed else 0
 
@@ -277,7 +291,7 @@ class _Many:
         return f"{self._done} done, {self._failed} failed, {len(self._under_way)} in flight"
 
     async def _carry(self, args: list[Any]) -> bytes:
-        """Submit one and wait; returns the line that tells of it."""
+        """Submit one task and wait for it; returns its line of output."""
         try:
             line = await self._submitted(args)
         except ResultUnavailable:
@@ -339,7 +353,7 @@ class _Many:
 
 
 class _Failed(Exception):
-    """A task ended otherwise than well; ``line`` tells of it."""
+    """A task did not succeed; ``line`` is its line of output."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line)

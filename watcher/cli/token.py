@@ -1,4 +1,4 @@
-"""`watcher token`: a signed token, for a browser, a script or a colleague."""
+"""`watcher token`: print a signed token for a browser, a script or a colleague."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ __all__ = ["token"]
 
 @click.command()
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
-@click.option("--watch", "globs", multiple=True, metavar="GLOB", help="Channels that may be watched; may be repeated.")
-@click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that may be submitted; may be repeated.")
-@click.option("--queue", multiple=True, metavar="GLOB", help="Queues that may be named, known or not; may be repeated.")
-@click.option("--revoke", is_flag=True, help="May revoke any task.")
-@click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Valid so long.")
-@click.option("--sub", default="", metavar="SUBJECT", help="Whose it is.")
-@click.option("--aud", default="", metavar="AUDIENCE", help="For whom it is.  [the first of WATCHER_AUDIENCE]")
-@click.option("--iss", default="", metavar="ISSUER", help="From whom it is.  [the first of WATCHER_ISSUER]")
+@click.option(
+    "--watch", "globs", multiple=True, metavar="GLOB", help="Channels that the holder may watch; may be repeated."
+)
+@click.option("--submit", multiple=True, metavar="GLOB", help="Tasks that the holder may submit; may be repeated.")
+@click.option(
+    "--queue", multiple=True, metavar="GLOB", help="Queues that the holder may name, known or not; may be repeated."
+)
+@click.option("--revoke", is_flag=True, help="Let the holder revoke any task.")
+@click.option("--ttl", type=seconds(1), default=900, show_default=True, metavar="S", help="Lifetime in seconds.")
+@click.option("--sub", default="", metavar="SUBJECT", help="Subject: whose token it is.")
+@click.option(
+    "--aud", default="", metavar="AUDIENCE", help="Audience: who accepts it.  [the first of WATCHER_AUDIENCE]"
+)
+@click.option("--iss", default="", metavar="ISSUER", help="Issuer: who signed it.  [the first of WATCHER_ISSUER]")
 @click.option(
     "--secret",
     metavar="SECRET",
-    help="The relay's secret; '-' reads it from standard input. Everybody on the machine can read a command "
-    "line: rather set the variable.  [WATCHER_SECRET, WATCHER_SECRET_FILE]",
+    help="The relay's secret; '-' reads it from standard input. Prefer the variable: every user of the machine "
+    "can read a command line.  [WATCHER_SECRET, WATCHER_SECRET_FILE]",
 )
 def token(
     *, channels: tuple[str, ...], globs: tuple[str, ...], submit: tuple[str, ...], queue: tuple[str, ...], revoke: bool,
@@ -40,11 +46,11 @@ def token(
 ) -> None:  # fmt: skip
     """Print a token that lets its holder watch these channels; a bare ID means task:ID.
 
-    It is signed here, with the relay's secret; no relay is asked. What it doesn't grant is denied.
+    It is signed locally with the relay's secret, without asking a relay. Everything that it doesn't grant is denied.
     """
-    if secret == "-":  # noqa: S105 - that stands for where it is
+    if secret == "-":  # noqa: S105 - it means standard input
         if is_closed(0):
-            raise click.UsageError("standard input, which was to have the secret, is closed")
+            raise click.UsageError("standard input is closed, but the secret was to come from it")
         secret = sys.stdin.readline().strip()
     try:
         key = signing_secret(secret, "--secret")
@@ -55,7 +61,9 @@ def token(
             say(plain(line))
     watch = [*map(literally, map(channel_of, channels)), *globs]
     if not (watch or submit or revoke):
-        raise click.UsageError("a token that grants nothing: name a CHANNEL or ID, or use --watch, --submit, --revoke")
+        raise click.UsageError(
+            "the token would grant nothing: name a CHANNEL or ID, or use --watch, --submit or --revoke"
+        )
     audience, issuer = aud or asked("audience"), iss or asked("issuer")
     signed = issue(
         key, ttl=ttl, subject=sub, watch=watch, submit=submit, revoke=revoke, queues=queue, audience=audience,

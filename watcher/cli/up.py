@@ -38,22 +38,25 @@ from watcher.journal.connect import Target
 
 __all__ = ["up"]
 
-# What the relay may take to send its clients away, while the worker finishes its tasks.
+#: Seconds in which the relay disconnects its clients, while the worker finishes its tasks.
 _DRAIN_SECONDS: Final = 8.0
+#: Seconds after which a worker that is not ready is mentioned.
 _SLOW_START_SECONDS: Final = 15.0
 
 
 class ChildEnded(WatcherError):
-    """Worker or embedded server has left without having been asked to."""
+    """The worker or the embedded server exited unexpectedly."""
 
 
 @click.command()
 @app_option
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Where an embedded Valkey keeps its data; without it, it forgets at the end.")  # fmt: skip
-@click.option("-c", "--concurrency", type=click.IntRange(1), help="Worker processes or threads, as for celery worker.")
+              help="Directory for the data of an embedded Valkey, which is else lost at the end.")  # fmt: skip
+@click.option(
+    "-c", "--concurrency", type=click.IntRange(1), help="Number of worker processes or threads, as for celery worker."
+)
 @click.option("-P", "--pool", help="The worker's pool: prefork, threads, solo, gevent.")
-@click.option("-Q", "--queues", help="Queues that the worker takes tasks from, separated by commas.")
+@click.option("-Q", "--queues", help="Queues that the worker consumes, separated by commas.")
 @relay_options
 def up(
     *,
@@ -68,8 +71,8 @@ def up(
 ) -> None:
     """Run a worker, the relay and the page for a Celery app on this machine.
 
-    Prints the page's address on standard output when it is ready to take a task. A Redis is used only where it is on
-    loopback or named by --redis-url; where none answers, an embedded Valkey takes its place.
+    Prints the page's address on standard output when tasks can be submitted. Only a Redis on loopback, or one named by
+    --redis-url, is used; if none answers, an embedded Valkey replaces it.
     """
     leave_quietly()
     configure_logging(loglevel)
@@ -81,7 +84,7 @@ def up(
         celery = load_app(app)
         sock = stack.enter_context(_listen(settings))
         servers = provide_redis(settings, celery, data, stack, say)
-        settings = load_settings(options, insecure=insecure)  # again: the journal may be in an embedded server now
+        settings = load_settings(options, insecure=insecure)  # again: an embedded server may hold the journal now
         target = journal_target(settings, celery)
         for line in exposed_by_target(target):
             say_once(line)
@@ -100,7 +103,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _as_variables(options: Mapping[str, str | None]) -> dict[str, str]:
-    """The settings that were given as options, as the worker reads them."""
+    """The settings given as options, as environment variables for the worker."""
     return {setting(name).variable: value for name, value in options.items() if value is not None}
 
 
@@ -115,8 +118,8 @@ async def _supervise(
 ) -> None:
     """Run the relay beside the worker until a signal, or until one of them fails.
 
-    :raises ChildEnded: worker or embedded server has left by itself.
-    :raises RedisUnreachable: the relay finds no Redis at its start.
+    :raises ChildEnded: the worker or the embedded server exited unexpectedly.
+    :raises RedisUnreachable: Redis doesn't answer at the relay's start.
     """
     from watcher.relay import server  # noqa: PLC0415 - only now is it needed, and it takes a while
 
@@ -127,7 +130,7 @@ async def _supervise(
     async def watch(child: ChildProcess, name: str) -> None:
         code = await to_thread.run_sync(child.wait, abandon_on_cancel=True)
         if not end.asked.is_set():
-            failures.append(f"the {name} has ended by itself, with exit code {code}; what it said last is above")
+            failures.append(f"the {name} exited unexpectedly (code {code}); its output is above")
             end.asked.set()
 
     async with until_signalled() as end, anyio.create_task_group() as group:
@@ -150,14 +153,14 @@ async def _announce(relay_ready: anyio.Event, worker: Worker, address: str) -> N
     with anyio.move_on_after(_SLOW_START_SECONDS) as patience:
         is_ready = await worker.ready()
     if patience.cancelled_caught:
-        say("the worker is not ready yet; its log says what it is waiting for")
+        say("the worker is not ready yet; its log says why")
         is_ready = await worker.ready()
     if is_ready:
         announce(address)
 
 
 async def _stop(end: Ending, worker: Worker, relay: anyio.CancelScope) -> None:
-    """When an end is asked for, end worker and relay side by side; at a second signal, at once."""
+    """On the first signal stop worker and relay side by side, on the second at once."""
     await end.asked.wait()
     worker.release()
     relay.deadline = anyio.current_time() + _DRAIN_SECONDS

@@ -1,4 +1,4 @@
-"""`watcher watch`: events as they come."""
+"""`watcher watch`: print events as they arrive."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from watcher.client.models import standing
 __all__ = ["watch"]
 
 _WELL = ("SUCCESS", "IGNORED")
-#: Of an offset, which the relay takes for an unsigned 64-bit number.
+#: Most digits of an offset, which is an unsigned 64-bit number.
 _DIGITS = 19
-#: Seconds between two looks whether standard output is still read.
-_LOOKS = 0.2
+#: Seconds between checks that standard output is still read.
+_CHECK_INTERVAL = 0.2
 
 
 @click.command()
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
-@click.option("--json", "as_json", is_flag=True, help="Print events as they are, one JSON object a line.")
-@click.option("--since", metavar="EPOCH:OFFSET", help="Go on after this event, as --json shows them.")
+@click.option("--json", "as_json", is_flag=True, help="Print raw events, one JSON object per line.")
+@click.option("--since", metavar="EPOCH:OFFSET", help="Continue after this event, as shown by --json.")
 @calling_options
 def watch(
     *, channels: tuple[str, ...], as_json: bool, since: str | None, url: str | None, token: str | None,
@@ -39,9 +39,9 @@ def watch(
 ) -> None:  # fmt: skip
     """Print the events of channels: task:ID, root:ID, group:ID, name:NAME, tag:TAG, tasks (the default).
 
-    A bare ID means task:ID. Where only tasks are watched, they are told from the first event that is kept, and it ends
-    when all of them have ended: with exit code 0 if they succeeded, else 1. Other exit codes: 2 wrong usage, 3 the
-    relay can't be reached, 4 refused or unknown, 124 time-out.
+    A bare ID means task:ID. If only single tasks are watched, it prints their events from the first that is kept, and
+    ends when all of them have ended: with exit code 0 if all succeeded, else 1. Other exit codes: 2 wrong usage, 3 the
+    relay can't be reached, 4 refused or unknown, 124 timed out.
     """
     names = [channel_of(name) for name in channels] or ["tasks"]
     position = _position(since)
@@ -68,9 +68,9 @@ async def _watch(
         if where.interrupted is None:  # the time is up
             for name in names:
                 if name.startswith("task:"):
-                    told = seen[name].data if name in seen else {}
+                    newest = seen[name].data if name in seen else {}
                     if name not in seen or not seen[name].ends:
-                        it_is = standing(*map(told.get, ("state", "queue", "hostname", "reason")))
+                        it_is = standing(*map(newest.get, ("state", "queue", "hostname", "reason")))
                         say(plain(f"task {name[5:]} has not ended: {it_is}"))
         raise
 
@@ -78,14 +78,14 @@ async def _watch(
 async def _follow(
     relay: Relay, names: list[str], since: tuple[str, int] | None, seen: dict[str, TaskEvent], *, as_json: bool
 ) -> int:
-    """Print the events; ``seen`` gets the newest of each task that is watched by itself."""
+    """Print the events; ``seen`` holds the newest of each single task that is watched."""
     board, code = Board(), 0
 
     def missing(lost: EventsLost) -> None:
         board.say(str(lost))
 
     async with anyio.create_task_group() as reading:
-        reading.start_soon(_until_unread)  # `watch | head` ends with head, and not with the next event
+        reading.start_soon(_until_unread)  # `watch | head` ends with head, not with the next event
         async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
             async for event in events:
                 if event.channel in names and event.channel.startswith("task:") and not event.data.get("late"):
@@ -104,19 +104,19 @@ async def _follow(
 
 
 async def _until_unread() -> None:
-    """Wait until nobody reads standard output any more, where it is a pipe; else for ever. Safe to cancel.
+    """Wait until the reader of standard output, a pipe, has gone; with any other output, wait for ever. Safe to cancel.
 
-    :raises OutputLost: that is so.
+    :raises OutputLost: the reader has gone.
     """
     try:
         is_pipe = sys.stdout.fileno() == 1 and stat.S_ISFIFO(os.fstat(1).st_mode)
-    except (OSError, ValueError):  # a program of somebody's has put something else in its place
+    except (OSError, ValueError):  # other code has replaced standard output
         is_pipe = False
     if not is_pipe:
         await anyio.sleep_forever()
-    # Not add_reader: uvloop makes what it waits for non-blocking, for every program that has this end of the pipe.
+    # Not add_reader: uvloop makes the pipe non-blocking, for every program that shares it.
     gone = select.poll()
-    gone.register(1, 0)  # errors and hang-ups are told of anyway
-    while not gone.poll(0):  # noqa: ASYNC110 - what there is to be waited for, see above
-        await anyio.sleep(_LOOKS)
+    gone.register(1, 0)  # errors and hang-ups are reported anyway
+    while not gone.poll(0):  # noqa: ASYNC110 - nothing to wait for, see above
+        await anyio.sleep(_CHECK_INTERVAL)
     raise OutputLost(errno.EPIPE)

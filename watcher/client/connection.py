@@ -210,8 +210,8 @@ class RelayConnection:
         try:
             token = await self._fresh_token()
         except Exception as error:  # whatever the user's function raises
-            logger.warning("there is no token", exc_info=True)
-            return f"no token: {type(error).__name__}: {error}"
+            logger.warning("no token was given", exc_info=True)
+            return f"could not get a token: {type(error).__name__}: {error}"
         try:
             socket = await connect(
                 self._url, compression=None, ping_interval=None, max_size=None, open_timeout=_HANDSHAKE,
@@ -221,10 +221,10 @@ class RelayConnection:
             return self._turned_away(error)
         except ssl.SSLCertVerificationError as error:
             why = error.verify_message.removesuffix(".")
-            return f"its certificate is not trusted ({why}); {CA} names a file of authorities to trust"
+            return f"its certificate is not trusted ({why}); name a file of trusted authorities with {CA}"
         except InvalidMessage as error:
             # With TLS 1.3 a client that lacks a certificate learns of it by the end of its connection.
-            wanted = f"; if it wants a certificate of its clients, {CERT} names one"
+            wanted = f"; if it requires a client certificate, name one with {CERT}"
             return f"{error}{wanted if self._url.startswith('wss:') else ''}"
         except (OSError, InvalidHandshake, WebSocketException) as error:
             return str(error) or type(error).__name__
@@ -267,10 +267,10 @@ class RelayConnection:
         except ConnectionClosed as closed:
             code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
             if is_terminal(code):
-                self._refused = refusal(code, f"the relay ended the connection: {reason}")
-            self._why = self._why or reason or f"closed with {code}"
+                self._refused = refusal(code, f"the relay closed the connection: {reason}")
+            self._why = self._why or reason or f"closed with code {code}"
         except msgspec.MsgspecError as error:
-            self._why = f"an unreadable message: {error}"  # to go on would be to miss what it said
+            self._why = f"invalid message: {error}"  # to go on would be to miss what it said
 
     async def _write(self, socket: ClientConnection) -> None:
         try:
@@ -290,7 +290,7 @@ class RelayConnection:
             if left <= 0:
                 break
             await anyio.sleep(min(left, _LOOK))
-        self._why = f"nothing was heard for {self._silence:g} s"
+        self._why = f"nothing received for {self._silence:g} s"
         socket.transport.abort()
 
     async def _renew(self) -> None:
@@ -304,7 +304,7 @@ class RelayConnection:
             try:
                 token = await self._fresh_token()
             except Exception:  # whatever the user's function raises
-                logger.warning("there is no new token", exc_info=True)
+                logger.warning("no new token was given", exc_info=True)
                 return
             self._lifetime = 0
             self.tell("refresh", {"token": token}, self._renewed)

@@ -124,7 +124,7 @@ class TaskLost(WatcherError):
         self.id = identity
 
     def __str__(self) -> str:
-        return f"nobody knows the task {self.id}, neither the relay nor the result backend"
+        return f"task {self.id} not found, neither by the relay nor in the result backend"
 
 
 class ResultUnavailable(WatcherError):
@@ -144,7 +144,7 @@ class ResultUnavailable(WatcherError):
     def __str__(self) -> str:
         done = f"{_called(self.id, self.name)} succeeded, but its result"
         if self.text is not None:
-            return f"{done} is nothing that JSON can hold: {self.text}"
+            return f"{done} can't be represented in JSON: {self.text}"
         if self.size is not None:
             return (
                 f"{done} of {self.size} bytes is too large for an event (WATCHER_MAX_RESULT): "
@@ -161,7 +161,9 @@ class EventsLost(WatcherError):
         self.channel = channel
 
     def __str__(self) -> str:
-        return f"events of {self.channel!r} are gone: the history no longer reaches back to what was seen last"
+        return (
+            f"some events of {self.channel!r} are missing: the history no longer reaches back to the last one received"
+        )
 
 
 def refusal(code: int, message: str, *, temporary: bool = False) -> RelayRefused:

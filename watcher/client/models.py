@@ -120,7 +120,7 @@ def standing(
 ) -> str:
     """Where a task is that has not ended, for a person; ``state`` None: nothing is known of it."""
     if state is None:
-        return "nothing is known of it"
+        return "its state is unknown"
     return f"it is {place(state, queue, hostname, reason)}"
 
 

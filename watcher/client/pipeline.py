@@ -68,7 +68,7 @@ async def pipeline(
     :param ordered: whether jobs come in the order of the source, or as they are done.
     """
     if limit < 1:
-        raise ValueError(f"limit={limit}: at least one at a time")
+        raise ValueError(f"limit={limit}: must be at least 1")
     line: _Line[T, R] = _Line(limit)
     feeding = anyio.CancelScope()
     group.start_soon(_feed, group, line, carry, source, feeding)

@@ -167,7 +167,7 @@ class Relay(Submitter):
                 if now >= (deadline if error.code == _TOO_MANY else self._link.lost_at + _UNSETTLED):
                     raise
             await anyio.sleep(backoff(attempt) + 0.1)
-        raise AssertionError("the waits add up to more than the deadline")
+        raise AssertionError("the waits together are longer than the deadline")
 
     def task(self, identity: str, /, *, name: str | None = None, token: str | None = None) -> Task:
         """A handle for a task that somebody submitted, by its id.

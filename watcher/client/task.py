@@ -59,7 +59,9 @@ def submission(name: str, args: Iterable[Any], kwargs: Mapping[str, Any], option
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: an argument is not Unicode: it has {error.object[error.start]!r}") from None
+        raise ValueError(
+            f"{name}: an argument is not valid Unicode: it contains {error.object[error.start]!r}"
+        ) from None
     except RecursionError:
         raise ValueError(f"{name}: an argument is nested too deeply, or contains itself") from None
 

@@ -23,7 +23,7 @@ def context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     """
     ca, cert, key = (environ.get(name, "").strip() or None for name in (CA, CERT, KEY))
     if key and not cert:
-        raise ValueError(f"{KEY}={key!r} is not accepted: only together with {CERT}")
+        raise ValueError(f"{KEY}={key!r} is not accepted: set {CERT} too")
     if not (ca or cert):
         return None
     try:

@@ -1,7 +1,7 @@
-"""What can go wrong, as one table: each error knows its code on the WebSocket and its status over HTTP.
+"""All errors as one table: each has its code on the WebSocket and its HTTP status.
 
-Foreign errors are translated to these where they arise; only the edges (session, http, command line) turn them into an
-answer. The message is for the person who asked: it names what was wrong and what is accepted.
+Foreign errors are translated to these where they arise; only the edges (session, http, command line) turn them into
+answers. The message is for the person who asked: it names what was wrong and what is accepted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def kind(title: str) -> str:
-    """A problem's title as one word."""
+    """A problem's title in kebab-case."""
     return title.lower().replace(" ", "-")
 
 
@@ -50,9 +50,11 @@ class WatcherError(Exception):
 
 
 class SettingError(WatcherError):
-    """A setting has a value that is not accepted; the program stops at start with this one line.
+    """A setting has an invalid value; the program stops at its start with this one line.
 
-    :param value: None where it has none, and needs one.
+    :param name: the variable or option.
+    :param value: its value; None if it is required but not set.
+    :param accepted: what is accepted.
     """
 
     def __init__(self, name: str, value: object, accepted: str) -> None:
@@ -62,7 +64,7 @@ class SettingError(WatcherError):
 
 
 class AppError(WatcherError):
-    """The Celery app that was named can't be imported, or is none."""
+    """The named Celery app can't be imported, or is not a Celery app."""
 
 
 class RedisUnreachable(WatcherError):
@@ -70,10 +72,10 @@ class RedisUnreachable(WatcherError):
 
 
 class Refused(WatcherError):
-    """A request can't be carried out; subclasses say why.
+    """A request is refused; subclasses say why.
 
-    ``code`` is the Centrifuge protocol's error code, ``status`` the HTTP status, ``title`` the problem's short name,
-    ``temporary`` whether the same request may succeed later.
+    ``code`` is the error code of the Centrifuge protocol, ``status`` the HTTP status, ``title`` the problem's short
+    name, ``temporary`` whether the same request may succeed later.
     """
 
     code: ClassVar[int] = 100
@@ -83,60 +85,60 @@ class Refused(WatcherError):
 
     @property
     def kind(self) -> str:
-        """The title as one word: what a problem's ``type`` ends with, and metrics count by."""
+        """The title in kebab-case: the end of a problem's ``type``, and the label of metrics."""
         return kind(self.title)
 
 
 class BadRequest(Refused):
-    """The request is malformed: not JSON, a field of the wrong type, a field that there is not."""
+    """The request is malformed: invalid JSON, a field of the wrong type, or an unknown field."""
 
     code, status, title = 107, 400, "bad request"
 
 
 class Unauthorized(Refused):
-    """No token, or one that is not valid."""
+    """The token is missing or invalid."""
 
     code, status, title = 101, 401, "unauthorized"
 
 
 class NoToken(Unauthorized):
-    """There is no token at all, and one is needed."""
+    """The token is missing."""
 
 
 class TokenExpired(Unauthorized):
-    """The token was valid once; its holder should get a new one."""
+    """The token has expired; a new one is required."""
 
     code = 109
 
 
 class NotPermitted(Refused):
-    """The token doesn't grant this, or the relay is configured to refuse it."""
+    """The token does not allow this, or the relay is configured to refuse it."""
 
     code, status, title = 103, 403, "permission denied"
 
 
 class TaskNotFound(Refused):
-    """Nobody knows a task of this id, or it may not be seen: the two look alike."""
+    """No task has this id, or you may not see it: the answer is the same."""
 
     code, status, title = 107, 404, "not found"
 
 
 class NoMethod(Refused):
-    """There is no method or address of this name."""
+    """There is no such method or address."""
 
     code, status, title = 104, 404, "not found"
 
 
 class UnknownTask(Refused):
-    """No task of this name is registered with the app."""
+    """The app has no registered task of this name."""
 
     code, status, title = 104, 422, "unknown task"
 
 
 class BadArguments(Refused):
-    """The arguments don't fit the task's signature, or an option isn't accepted.
+    """The arguments don't fit the task's signature, or an option is invalid.
 
-    :param argument: name of the argument or option at fault, where there is one.
+    :param argument: name of the argument or option at fault, if there is one.
     """
 
     code, status, title = 107, 422, "arguments do not fit"
@@ -147,15 +149,15 @@ class BadArguments(Refused):
 
 
 class Conflict(Refused):
-    """The task id or idempotency key was used for something else."""
+    """The task id or idempotency key was used for another request."""
 
     code, status, title = 107, 422, "already used"
 
 
 class NotSent(Refused):
-    """The task's own code refused to send it, or sent nothing: it is queued already, say.
+    """The task's own code refused to send it or sent nothing, for example because it is already queued.
 
-    :param task_id: of the task that stands in its way, where that code named one.
+    :param task_id: id of the task that prevented it, if that code named one.
     """
 
     code, status, title = 409, 409, "not sent"
@@ -166,51 +168,51 @@ class NotSent(Refused):
 
 
 class TooLarge(Refused):
-    """The body of a request is larger than is taken."""
+    """The request body is too large."""
 
     code, status, title = 107, 413, "too large"
 
 
 class PathTooLong(Refused):
-    """The path of a request is longer than is taken."""
+    """The path of the request is too long."""
 
     code, status, title = 107, 414, "path too long"
 
 
 class HeadersTooLarge(Refused):
-    """The headers of a request are larger or more than is taken."""
+    """The request headers are too large or too many."""
 
     code, status, title = 107, 431, "headers too large"
 
 
 class TooSlow(Refused):
-    """A request didn't come in the time that it has."""
+    """The request did not arrive in time."""
 
     code, status, title = 107, 408, "request timeout"
 
 
 class UnsupportedMediaType(Refused):
-    """The body of a request is said not to be JSON."""
+    """The Content-Type of the request is not JSON."""
 
     code, status, title = 107, 415, "unsupported media type"
 
 
 class NotSucceeded(Refused):
-    """The task has no result, or none yet."""
+    """The task has no result, or not yet."""
 
     code, status, title = 107, 409, "no result"
 
 
 class Gone(Refused):
-    """There was a result, and it can't be had."""
+    """There was a result, but it is no longer available."""
 
     code, status, title = 107, 410, "gone"
 
 
 class TooMany(Refused):
-    """More is asked than the relay does at a time.
+    """The client exceeds a limit, or the relay is overloaded.
 
-    :param retry_after: seconds after which the same would be taken, where that is known.
+    :param retry_after: seconds after which the request may be repeated.
     """
 
     code, status, title, temporary = 111, 429, "too many requests", True
@@ -221,21 +223,21 @@ class TooMany(Refused):
 
 
 class Full(Refused):
-    """There are as many connections as the relay takes."""
+    """The relay has its maximum number of connections."""
 
     code, status, title, temporary = 100, 503, "full", True
 
 
 class NoApp(Refused):
-    """The relay runs without a Celery app, so it can neither submit nor revoke."""
+    """The relay runs without a Celery app, so it can't submit or revoke tasks."""
 
     code, status, title = 108, 501, "no Celery app"
 
 
 class Unavailable(Refused):
-    """Broker or Redis is away.
+    """The broker, the result backend or Redis is unavailable.
 
-    :param submitted: whether the task may have been queued all the same; None where nothing was being submitted.
+    :param submitted: whether the task may have been queued anyway; None if this was not a submission.
     """
 
     code, status, title, temporary = 100, 503, "unavailable", True

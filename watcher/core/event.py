@@ -1,11 +1,11 @@
-"""One change of one task's state: its fields, its JSON, its channels, and the fold of many of them to a task.
+"""An event, one change of one task's state: its fields, its JSON, its channels, and the fold of events to a task.
 
 This module is the project's vocabulary and does no I/O. An :class:`Event` is made once, in the process where the change
-happened, encoded to one line of JSON there, and from then on travels as those bytes. Whoever needs to know more than
-the bytes decodes the event (under a microsecond, values left alone), and folds events to a :class:`Task`.
+happened, encoded there to one line of JSON, and travels as those bytes. Whoever needs more than the bytes decodes the
+event (in under a microsecond, leaving values alone) and folds events to a :class:`Task`.
 
-Which event tells a task's state is decided once, by the journal's script and the rules of :mod:`watcher.core.order`.
-The others are marked ``late``.
+The journal's script decides once which event is a task's state, by the rules of :mod:`watcher.core.order`. It marks the
+others ``late``.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
 
 #: Longest name of a channel that can be watched, in characters, as in Centrifugo.
 CHANNEL_LIMIT: Final = 255
-#: Texts that stand for values (argsrepr, result repr, exception message) are cut here, in characters.
+#: Longest text that stands for a value (argsrepr, result repr, exception message), in characters.
 REPR_LIMIT: Final = 1024
-#: A traceback keeps this many of its last characters: the end names the error.
+#: Longest traceback, in characters; its end is kept, which names the error.
 TRACEBACK_LIMIT: Final = 16384
 
 Reason: TypeAlias = Literal[
@@ -69,11 +69,11 @@ _Run = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class InvalidEvent(ValueError):
-    """Bytes that are not one line of JSON with the fields of an event."""
+    """The bytes are not one line of JSON with the fields of an event."""
 
 
 class ExceptionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a task raised. ``traceback`` is absent where Celery has none, as for a lost worker."""
+    """An exception that a task raised. ``traceback`` is absent if Celery has none, as for a lost worker."""
 
     type: str
     message: str
@@ -81,10 +81,10 @@ class ExceptionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an event tells of a task, and a task is known by; docs/protocol.md gives the meaning of each field.
+    """The fields that an event and a task share; docs/protocol.md gives the meaning of each.
 
-    ``args``, ``kwargs``, ``result`` and ``meta`` hold JSON text as it will be sent, because the process that made the
-    value is the only one that must look inside; they are ``UNSET`` where absent, since ``null`` is a value.
+    ``args``, ``kwargs``, ``result`` and ``meta`` hold JSON text as it will be sent, because only the process that made
+    the value must look inside. They are ``UNSET`` if absent, since ``null`` is a value.
     """
 
     id: str
@@ -118,7 +118,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Reason | None = None
 
     def channels(self) -> list[str]:
-        """The channels that carry it, ``tasks`` excepted, which carries all."""
+        """The channels that carry it, except ``tasks``, which carries everything."""
         names = [f"task:{self.id}"]
         if self.root_id:
             names.append(f"root:{self.root_id}")
@@ -138,7 +138,7 @@ class Event(_Told, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run that a worker has received and not started, of a task whose state is another run's still."""
+    """A run that a worker has received but not started, while the task's state is still another run's."""
 
     timestamp: _Moment
     hostname: str | None = None
@@ -147,10 +147,10 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of one task: each field's current value, and when the current run entered each state.
+    """The known state of one task: each field's current value, and when the current run entered each state.
 
-    ``times`` maps a state to the timestamp of its first entry in the current run. ``offset`` is that of the last event
-    folded in. ``reserved``: who has the next run, where one waits.
+    ``times`` maps a state to the time at which the current run first entered it. ``offset`` is that of the last event
+    folded in. ``reserved`` is the next run, if one is waiting.
     """
 
     final: bool
@@ -159,23 +159,23 @@ class Task(_Told, frozen=True, kw_only=True, omit_defaults=True):
     reserved: Reserved | None = None
 
 
-#: Fields that describe the task whatever its state: a later event that lacks one does not take it away.
+#: Fields that describe the task in every state; they stay when a later event lacks them.
 _LASTING: Final = (
     "name", "hostname", "queue", "retries", "sent", "run", "redelivered", "eta", "expires", "root_id", "parent_id",
     "group_id", "argsrepr", "kwargsrepr", "args", "kwargs", "tags",
 )  # fmt: skip
-#: Those of one run: another one has its own, or they are not known of it.
+#: Fields of one run; another run has its own, or they are unknown.
 _OF_THE_RUN: Final = ("hostname", "run", "redelivered")
-#: Fields that explain the state they came with, and leave with it. ``meta`` is apart: the last progress stays true.
+#: Fields that belong to one state and leave with it. ``meta`` is not one: the last progress stays true.
 _OF_THE_STATE: Final = ("runtime", "result", "result_repr", "result_size", "exception", "reason")
 
-#: States whose events say when the task may run, and until when: what they leave out does not hold any more.
+#: States whose events set ``eta`` and ``expires``, also by leaving them out.
 _SCHEDULED: Final = frozenset({"PENDING", "RECEIVED", "RETRY"})
 # RETRY says when the next try may run: what a message of this one said is over.
 _LASTING_BUT_SCHEDULE: Final = tuple(name for name in _LASTING if name not in ("eta", "expires"))
 _OF_ALL_RUNS: Final = tuple(name for name in _LASTING_BUT_SCHEDULE if name not in _OF_THE_RUN)
 
-#: What an event weighs beside what a task gives it, in bytes.
+#: Size of an event besides its task's own values, in bytes.
 _WEIGHT: Final = 450
 
 _encoder = msgspec.json.Encoder()
@@ -188,14 +188,14 @@ def is_final(state: str) -> bool:
 
 
 def encode(event: Event) -> bytes:
-    """The event as one line of JSON, without a newline inside or at its end."""
+    """The event as one line of JSON, without a newline."""
     line = _encoder.encode(event)
     # JSON strings hold no raw newline, so one can only be white space inside a value that was passed through.
     return line.replace(b"\n", b" ") if b"\n" in line else line
 
 
 def weight(event: Event) -> int:
-    """About how many bytes an event takes, in memory and as a line, without making that."""
+    """Approximate size of an event in bytes, in memory and as a line, without encoding it."""
     size = _WEIGHT + len(event.id) + len(event.state) + len(event.name or "")
     for part in (event.argsrepr, event.kwargsrepr, event.args, event.kwargs, event.result, event.meta):
         if part:
@@ -206,13 +206,13 @@ def weight(event: Event) -> int:
 
 
 def decode(line: bytes) -> Event:
-    """The event that ``line`` holds; unknown fields are passed over.
+    """Decode an event from a line; unknown fields are ignored.
 
-    msgspec skips what it isn't asked for without looking at its encoding, and one frame of invalid UTF-8 disconnects
-    each client that it is sent to (RFC 6455, 8.1): so the whole line is checked.
+    msgspec skips unknown fields without checking their encoding, and one frame of invalid UTF-8 disconnects each client
+    that it is sent to (RFC 6455, 8.1): so the whole line is checked.
 
-    :raises InvalidEvent: the line is not the JSON of an event, or not UTF-8, or has a newline inside, or is nested too
-        deeply to be read, or a number in it is none that there can be.
+    :raises InvalidEvent: the line is not the JSON of an event, not UTF-8, has a newline inside, is nested too deeply,
+        or holds an impossible number.
     """
     try:
         event = _event_decoder.decode(line)
@@ -225,9 +225,9 @@ def decode(line: bytes) -> Event:
 
 
 def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
-    """Fold ``(offset, event)`` pairs, oldest first, to the task that they tell of.
+    """Fold ``(offset, event)`` pairs, oldest first, to a task.
 
-    None where there are none, or only late ones: those stand behind a state that is not among them.
+    None if there are none, or only late ones: those stand behind a state that is not among them.
     """
     task: Task | None = None
     late = []
@@ -243,9 +243,9 @@ def task_of(events: Iterable[tuple[int, Event]]) -> Task | None:
 
 
 def fold(task: Task | None, event: Event, offset: int) -> Task:
-    """What is known of a task after one more event.
+    """The task after one more event.
 
-    :param task: what was known, or None for the first event.
+    :param task: the task so far, or None for the first event.
     :param offset: the event's offset in the journal.
     """
     if task is None:
@@ -275,7 +275,7 @@ def _of_another_run(task: Task | Reserved, event: Event) -> bool:
 
 
 def _superseding(task: Task, event: Event) -> dict[str, Any]:
-    """What changes where ``event`` is the task's state from now on."""
+    """The changes if ``event`` is the task's state from now on."""
     changes: dict[str, Any] = {
         "state": event.state,
         "timestamp": event.timestamp,
@@ -304,16 +304,16 @@ def _superseding(task: Task, event: Event) -> dict[str, Any]:
     return {**changes, "times": _entered(times, event)}
 
 
-def _place(told: Task | Event) -> tuple[int, int]:
-    return told.retries or 0, told.redelivered or 0
+def _place(record: Task | Event) -> tuple[int, int]:
+    return record.retries or 0, record.redelivered or 0
 
 
-def _reserved(told: Task | Event) -> Reserved:
-    return Reserved(timestamp=told.timestamp, hostname=told.hostname, retries=told.retries, run=told.run)
+def _reserved(record: Task | Event) -> Reserved:
+    return Reserved(timestamp=record.timestamp, hostname=record.hostname, retries=record.retries, run=record.run)
 
 
 def _times_before(task: Task, event: Event) -> dict[str, float]:
-    """What the times of a run begin with: when its try was sent, and when it was received."""
+    """The initial times of a run: when its try was sent, and when it was received."""
     times = {}
     if (task.retries or 0) == (event.retries or 0) and "PENDING" in task.times:
         times["PENDING"] = task.times["PENDING"]
@@ -327,7 +327,7 @@ def _entered(times: dict[str, float], event: Event) -> dict[str, float]:
 
 
 def _completing(task: Task, event: Event) -> dict[str, Any]:
-    """What ``event``, which stands behind the task's state, tells that is not known yet."""
+    """The fields of a late ``event`` that are not known yet."""
     another_run = _of_another_run(task, event)
     names = _OF_ALL_RUNS if another_run else _LASTING_BUT_SCHEDULE if task.state == "RETRY" else _LASTING
     changes: dict[str, Any] = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
@@ -336,5 +336,5 @@ def _completing(task: Task, event: Event) -> dict[str, Any]:
     if event.state == "RECEIVED" and _place(event) > _place(task):
         changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}
     elif event.state != "RECEIVED" and task.reserved is not None and not _of_another_run(task.reserved, event):
-        changes["reserved"] = None  # it has begun, and changes nothing any more
+        changes["reserved"] = None  # it has begun: no longer waiting
     return changes

@@ -1,9 +1,9 @@
-"""The keys that tokens may be signed with, and the reading of a token (JWT, RFC 7519). Pure.
+"""The keys of tokens, and the verification of a token (JWT, RFC 7519). Pure.
 
-A key is good for one algorithm, and a token is only ever held against keys of the algorithm that it names. So a public
-key can't be taken for a secret (algorithm confusion), and ``none`` finds no key.
+A key is for one algorithm, and a token is only checked with keys of the algorithm that it names. So a public key is
+never taken for a secret (algorithm confusion), and ``none`` finds no key.
 
-Only who has a key should import this: PyJWT loads cryptography where that is installed, which takes megabytes.
+Import this only where there is a key: PyJWT loads cryptography if it is installed, which takes megabytes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Key", "Keyring", "public_keys", "signed"]
 
-#: Claims that are moments, in Unix seconds.
+#: Claims that are times, in Unix seconds.
 _TIMES: Final = frozenset(("exp", "nbf", "iat"))
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-#: RFC 7518, 3.3: a key for RS256 has at least so many bits.
+#: Least size of a key for RS256, in bits (RFC 7518, 3.3).
 _RSA_BITS: Final = 2048
-#: PyJWT takes texts, booleans and numbers without a bound for times: :func:`_see_the_time` looks at them.
+#: PyJWT accepts strings, booleans and unbounded numbers as times: :func:`_see_the_time` checks them instead.
 _OPTIONS: Final[Options] = {"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
-_EXTRA: Final = "it needs the package cryptography: pip install 'celery-watcher[crypto]'"
+_EXTRA: Final = "this needs the package cryptography: pip install 'celery-watcher[crypto]'"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: ``algorithm`` is JOSE's name of the only one that it is used for.
+    """One key; ``algorithm`` is JOSE's name of the only algorithm that it is for.
 
-    :param kid: the name by which tokens ask for it, where it has one.
+    :param kid: the name by which tokens ask for the key, if it has one.
     """
 
     algorithm: str
@@ -51,10 +51,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All that a relay holds tokens against.
+    """The keys and claims that a relay checks tokens against.
 
-    :param audience: tokens must be for one of these, if there are any.
-    :param issuer: tokens must be from one of these, if there are any.
+    :param audience: accepted audiences; empty: any.
+    :param issuer: accepted issuers; empty: any.
     """
 
     keys: tuple[Key, ...]
@@ -63,10 +63,11 @@ class Keyring:
 
     @classmethod
     def of(cls, settings: Settings) -> Keyring | None:
-        """The keys that settings name; None makes a relay open. One that knows people only has a keyring without keys.
+        """The keys that settings name; None means that the relay is open. A relay that only knows users has an empty
+        keyring.
 
-        :param settings: ``public_key`` holds the text itself, not a path.
-        :raises SettingError: the public key is none.
+        :param settings: ``public_key`` holds the keys themselves, not a path.
+        :raises SettingError: the public key is invalid.
         """
         secrets = (settings.secret, *settings.more_secrets)
         keys = [Key("HS256", secret) for secret in secrets if secret is not None]
@@ -78,25 +79,25 @@ class Keyring:
         return cls(tuple(keys), settings.audience, settings.issuer) if settings.guarded else None
 
     def read(self, token: str) -> dict[str, Any]:
-        """The claims of ``token``, which was signed with one of the keys, is for this relay, and has not ended.
+        """Verify ``token`` and return its claims: signed with one of the keys, for this relay, and not expired.
 
-        :raises TokenExpired: its time is over.
-        :raises Unauthorized: it isn't valid.
+        :raises TokenExpired: the token has expired.
+        :raises Unauthorized: the token is invalid.
         """
         try:
             header = jwt.get_unverified_header(token)
             candidates = self._candidates(header)
-            if not candidates or "crit" in header:  # RFC 7515, 4.1.11: what isn't understood must be refused
-                raise jwt.InvalidTokenError("no key is known for how it is signed")
+            if not candidates or "crit" in header:  # RFC 7515, 4.1.11: unknown extensions must be refused
+                raise jwt.InvalidTokenError("no configured key fits its signature")
             claims = self._verified(token, candidates)
             _see_the_time(claims)
-        # What is in a token may be nested without end, or a number of a million digits.
+        # A token's JSON may be nested without end, or hold a number of a million digits.
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise Unauthorized(f"the token is not valid: {_why(error)}") from None
         return claims
 
     def _candidates(self, header: Mapping[str, Any]) -> list[Key]:
-        """The keys that a token with this header may be signed with."""
+        """The keys that may have signed a token with this header."""
         kid = header.get("kid")
         keys = [key for key in self.keys if key.algorithm == header.get("alg")]
         if kid is None:
@@ -117,30 +118,31 @@ class Keyring:
 
 
 def _see_the_time(claims: Mapping[str, Any]) -> None:
-    """See that a token's times are numbers (RFC 7519, 2), and that now lies between them.
+    """Check that a token's times are numbers (RFC 7519, 2) and that it is valid now.
 
-    :raises TokenExpired: it has ended. Unauthorized: it has not begun, or a time is none.
+    :raises TokenExpired: it has expired.
+    :raises Unauthorized: it is not valid yet, or a time is not a number.
     """
     for name in _TIMES.intersection(claims):
         moment = claims[name]
         if not isinstance(moment, int | float) or isinstance(moment, bool):
-            raise Unauthorized(f"the token is not valid: {name} is to be a number of seconds")
+            raise Unauthorized(f"the token is not valid: {name} must be a number of seconds")
         if not (isinstance(moment, int) or math.isfinite(moment)) or abs(moment) >= END_OF_TIME:
-            raise Unauthorized(f"the token is not valid: {name} is to be a finite number of seconds below 2^53")
+            raise Unauthorized(f"the token is not valid: {name} must be a finite number of seconds below 2^53")
     now = time.time()
     if claims["exp"] <= now - LEEWAY:
         raise TokenExpired("the token has expired")
     for name in ("nbf", "iat"):
         if claims.get(name, now) > now + LEEWAY:
-            raise Unauthorized(f"the token is not valid yet, by its {name}")
+            raise Unauthorized(f"the token is not valid yet, according to its {name}")
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, jwt.InvalidAudienceError):
-        return "it is for another audience than WATCHER_AUDIENCE"
+        return "its audience is not in WATCHER_AUDIENCE"
     if isinstance(error, jwt.InvalidIssuerError):
-        return "it is from another issuer than WATCHER_ISSUER"
-    return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be read"
+        return "its issuer is not in WATCHER_ISSUER"
+    return str(error) if isinstance(error, jwt.PyJWTError) else "it can't be decoded"
 
 
 def signed(claims: Mapping[str, Any], secret: str) -> str:
@@ -149,16 +151,16 @@ def signed(claims: Mapping[str, Any], secret: str) -> str:
 
 
 def public_keys(text: str) -> list[Key]:
-    """The public keys of a text: PEM, one or several after another, or a JWK Set (RFC 7517), whose keys have names.
+    """Parse public keys: PEM blocks, one after another, or a JWK Set (RFC 7517), whose keys have names.
 
-    :raises ValueError: there is none in it, or one of a kind that isn't accepted; says what is.
+    :raises ValueError: the text has no keys, or one of an unsupported kind; the message says what is accepted.
     """
     if not jwt.algorithms.has_crypto:
         raise ValueError(_EXTRA)
-    found = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
-    if not found:
+    keys = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+    if not keys:
         raise ValueError("public keys in PEM or a JWK Set, or the path of a file that holds some")
-    return found
+    return keys
 
 
 def _from_pem(text: str) -> Iterator[Key]:
@@ -167,11 +169,11 @@ def _from_pem(text: str) -> Iterator[Key]:
     # A variable that was written on one line has the two characters \n for each newline.
     for block in _PEM.finditer(text.replace("\\n", "\n")):
         if "PRIVATE" in block[1]:
-            raise ValueError("that is a private key: the relay is to have the public one only")
+            raise ValueError("this is a private key: give the relay only the public one")
         try:
             material = load_pem_public_key(block[0].encode())
-        except Exception:  # noqa: BLE001 - of several libraries below; what it says is not for people
-            raise ValueError(f"the block {block[1]!r} holds no public key that can be read") from None
+        except Exception:  # noqa: BLE001 - from several libraries; its text is not for users
+            raise ValueError(f"the block {block[1]!r} has no readable public key") from None
         yield Key(_algorithm(material), material)
 
 
@@ -180,25 +182,25 @@ def _from_jwks(text: str) -> Iterator[Key]:
         document = json.loads(text)
         listed = document.get("keys", [document])
     except (ValueError, RecursionError):
-        raise ValueError("that is no JSON") from None
-    for each in listed if isinstance(listed, list) else ():
-        if not isinstance(each, dict) or each.get("use", "sig") != "sig":
+        raise ValueError("this is not JSON") from None
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
-        if "d" in each or each.get("kty") == "oct":
-            raise ValueError("that is a private key: the relay is to have the public one only")
+        if "d" in entry or entry.get("kty") == "oct":
+            raise ValueError("this is a private key: give the relay only the public one")
         try:
-            material = jwt.PyJWK.from_dict(each, "EdDSA" if each.get("kty") == "OKP" else None).key
+            material = jwt.PyJWK.from_dict(entry, "EdDSA" if entry.get("kty") == "OKP" else None).key
             algorithm = _algorithm(material)
         except (jwt.PyJWTError, ValueError):
-            continue  # a set may hold keys for others too
-        if each.get("alg", algorithm) in (algorithm, "Ed25519"):
-            yield Key(algorithm, material, str(each["kid"]) if "kid" in each else None)
+            continue  # a set may also hold keys for other purposes
+        if entry.get("alg", algorithm) in (algorithm, "Ed25519"):
+            yield Key(algorithm, material, str(entry["kid"]) if "kid" in entry else None)
 
 
 def _algorithm(material: Any) -> str:
-    """The algorithm that a public key is good for.
+    """The algorithm of a public key.
 
-    :raises ValueError: none that is accepted.
+    :raises ValueError: the key is not of an accepted kind.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - an extra
 

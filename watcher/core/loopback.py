@@ -1,4 +1,4 @@
-"""Whether a name or an address leads to this machine and nowhere else. Pure."""
+"""Whether a name or an address leads to this machine only. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["is_loopback"]
 
-#: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
+#: Longest host name, in characters (RFC 1035, 2.3.4): it bounds the cache of names.
 _LONGEST: Final = 300
 
 

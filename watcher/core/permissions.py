@@ -1,6 +1,6 @@
-"""Who may do what: the permissions that the claims of a token grant.
+"""Permissions: what the claims of a token grant.
 
-Pure decisions. Every door (socket, HTTP) asks a :class:`Grant`, and what no claim grants is denied.
+Pure decisions. Every entrance (WebSocket, HTTP) asks a :class:`Grant`. What no claim grants is denied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["END_OF_TIME", "OPEN", "Grant", "grant", "issue", "keyring_of", "literally"]
 
-#: Moments in tokens lie before this one, in Unix seconds: whole numbers below it are the same in every program (2^53).
+#: Bound of times in tokens, Unix seconds: whole numbers below 2^53 are exact in every program.
 END_OF_TIME: Final = 2**53
 
 #: Globs that mean every channel.
@@ -30,12 +30,14 @@ _ALL: Final = ("*", "tasks")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the holder of one token may do.
+    """The permissions of one client.
 
-    :param subject: the token's ``sub``; empty where there is none.
-    :param watch: globs of channels; ``submit``: globs of task names; ``revoke``: whether tasks may be revoked.
-    :param queues: globs of queues that a submission may name although nobody knows them.
-    :param expires: its ``exp``, Unix seconds; None for an open relay.
+    :param subject: the token's ``sub``; empty if there is none.
+    :param watch: globs of channels.
+    :param submit: globs of task names.
+    :param revoke: whether tasks may be revoked.
+    :param queues: globs of queues that a submission may name even if they are unknown.
+    :param expires: the token's ``exp``, Unix seconds; None for an open relay.
     """
 
     subject: str = ""
@@ -47,15 +49,15 @@ class Grant:
 
     @property
     def ends(self) -> float | None:
-        """When no door takes it any more, Unix seconds: clocks may differ a little."""
+        """When the token is no longer accepted, Unix seconds: later than ``exp``, since clocks may differ a little."""
         return None if self.expires is None else self.expires + LEEWAY
 
     def may_watch(self, channel: str) -> bool:
-        """Whether ``channel`` may be subscribed to. Whoever may watch ``tasks`` sees everything anyway."""
+        """Whether ``channel`` may be subscribed to. A client that may watch ``tasks`` sees everything anyway."""
         return any(glob in _ALL or fnmatchcase(channel, glob) for glob in self.watch)
 
     def may_see(self, channels: Iterable[str]) -> bool:
-        """Whether an event or task that is carried by ``channels`` may be seen: one of them suffices."""
+        """Whether an event or task on these ``channels`` may be seen: one of them suffices."""
         return any(self.may_watch(channel) for channel in channels)
 
     def may_submit(self, name: str) -> bool:
@@ -63,15 +65,15 @@ class Grant:
         return any(fnmatchcase(name, glob) for glob in self.submit)
 
 
-#: What everyone may do at a relay without a secret.
+#: The permissions of everyone at an open relay.
 OPEN: Final = Grant(watch=("*",), submit=("*",), revoke=True)
 
 
 def keyring_of(settings: Settings) -> Keyring | None:
-    """What a relay with these settings holds tokens against, as :meth:`watcher.core.keyring.Keyring.of`."""
+    """The keyring of a relay with these settings, as :meth:`watcher.core.keyring.Keyring.of`."""
     if not settings.guarded:
         return None
-    from watcher.core.keyring import Keyring  # noqa: PLC0415 - it loads megabytes that only whoever has keys needs
+    from watcher.core.keyring import Keyring  # noqa: PLC0415 - it loads megabytes that only a relay with keys needs
 
     return Keyring.of(settings)
 
@@ -79,15 +81,15 @@ def keyring_of(settings: Settings) -> Keyring | None:
 def grant(token: str | None, keyring: Keyring | None) -> Grant:
     """The permissions that ``token`` grants.
 
-    :param keyring: the relay's; None means an open relay, where a token is not even looked at.
-    :raises watcher.core.errors.TokenExpired: its time is over.
-    :raises NoToken: there is none.
-    :raises watcher.core.errors.Unauthorized: it isn't valid.
+    :param keyring: the relay's; None means an open relay, where tokens are ignored.
+    :raises watcher.core.errors.TokenExpired: the token has expired.
+    :raises NoToken: the token is missing.
+    :raises watcher.core.errors.Unauthorized: the token is invalid.
     """
     if keyring is None:
         return OPEN
     if not token:
-        raise NoToken("a token is needed")
+        raise NoToken("a token is required")
     claims = keyring.read(token)
     return Grant(
         subject=str(claims.get("sub", "")),
@@ -114,15 +116,15 @@ def issue(
 ) -> str:
     """A signed token.
 
-    :param ttl: how long it is valid, in seconds.
-    :param until: Unix seconds that it ends at in any case; None: after ``ttl``.
-    :raises ValueError: it would end too late for a number (2^53), or ``ttl`` is none.
+    :param ttl: lifetime in seconds.
+    :param until: latest expiry, Unix seconds; None: ``ttl`` alone decides.
+    :raises ValueError: the expiry would be too large for a number (2^53), or ``ttl`` is not a number of seconds.
     """
-    from watcher.core.keyring import signed  # noqa: PLC0415 - it loads megabytes that only whoever has a key needs
+    from watcher.core.keyring import signed  # noqa: PLC0415 - it loads megabytes that only signing needs
 
     end = time.time() + ttl
     if not end < END_OF_TIME:
-        raise ValueError(f"ttl={ttl!r}: takes seconds up to the year 285 million, not more")
+        raise ValueError(f"ttl={ttl!r}: seconds up to the year 285 million are accepted")
     claims: dict[str, Any] = {"exp": math.floor(end if until is None else min(end, until))}
     claims |= {name: text for name, text in (("sub", subject), ("aud", audience), ("iss", issuer)) if text}
     claims |= {name: list(globs) for name, globs in (("watch", watch), ("submit", submit), ("queues", queues)) if globs}
@@ -132,7 +134,7 @@ def issue(
 
 
 def literally(name: str) -> str:
-    """The glob that matches this channel or task and nothing else: an id may have any characters."""
+    """A glob that matches only this channel or task: an id may contain any characters."""
     return re.sub(r"([*?[])", r"[\1]", name)
 
 

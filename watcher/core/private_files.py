@@ -1,4 +1,4 @@
-"""Files and directories that are nobody's but one's own: made so, or told of where they are not."""
+"""Private files and directories: making them, and finding those that other users can open."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 __all__ = ["UMASK", "exposure", "make_private"]
 
-#: What a program that keeps private files is started with: directories get 0700, files 0600.
+#: umask of a program with private files: its directories get 0700, its files 0600.
 UMASK = 0o077
 _DIRECTORY = 0o700
 _FILE = 0o600
 
 
 def make_private(directory: Path) -> list[str]:
-    """Make a directory, with those above it that are not there, for this user alone; and so all files that are in it.
+    """Make a directory, and missing ones above it, for this user only, and close all files in it to others.
 
-    Symbolic links within it are left as they are, and so is what belongs to somebody else.
+    Symbolic links in it, and files of other users, are left alone.
 
-    :param directory: one that holds nothing but what is to be private.
-    :returns: what is still open to others, in a line each.
-    :raises OSError: it can't be made, or is no directory.
+    :param directory: one that holds nothing but private data.
+    :returns: what is still open to others, one line each.
+    :raises OSError: it can't be made, or is not a directory.
     """
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
         missing.mkdir(mode=_DIRECTORY, exist_ok=True)
     if not directory.is_dir():
-        raise NotADirectoryError(20, "it is no directory", str(directory))
+        raise NotADirectoryError(20, "it is not a directory", str(directory))
     wrong = []
     for path in (directory, *directory.rglob("*")):
         found = path.lstat()
@@ -38,21 +38,21 @@ def make_private(directory: Path) -> list[str]:
 def _tightened(path: Path) -> list[str]:
     found = path.stat()
     if found.st_uid != os.geteuid():
-        return [f"{path} belongs to another user, who can read and change what is in it"]
+        return [f"{path} belongs to another user, who can read and change its contents"]
     if not stat.S_IMODE(found.st_mode) & UMASK:
         return []
     try:
         path.chmod(_DIRECTORY if stat.S_ISDIR(found.st_mode) else _FILE)
     except OSError as error:
-        return [f"{path} is open to other users, and can't be closed to them: {error.strerror}"]
-    # There are file systems that take it and change nothing.
-    return [f"{path} stays open to other users"] if stat.S_IMODE(path.stat().st_mode) & UMASK else []
+        return [f"{path} is open to other users, and its permissions can't be changed: {error.strerror}"]
+    # Some file systems accept the call but change nothing.
+    return [f"{path} is still open to other users"] if stat.S_IMODE(path.stat().st_mode) & UMASK else []
 
 
 def exposure(path: str | Path, *, secret: bool = True) -> str | None:
-    """How every user of the machine gets at a file, in a few words; None where they don't, or where there is no file.
+    """How other users of the machine can open a file, in a few words; None if they can't, or there is no file.
 
-    :param secret: whether it is not even to be read.
+    :param secret: whether they must not even read it.
     """
     try:
         mode = Path(path).stat().st_mode

@@ -1,7 +1,7 @@
-"""The settings, each a ``WATCHER_…`` variable and a command-line option of the same name; the option wins.
+"""The settings: each a ``WATCHER_…`` variable and a command-line option of the same name, which wins.
 
-One table, :data:`SETTINGS`, names them all: the command line makes its options from it, and docs/operating.md its list.
-No I/O here: the environment and the app's configuration are handed in.
+One table, :data:`SETTINGS`, has them all: the command line makes its options from it, and docs/operating.md its list.
+No I/O here: the caller passes the environment and the app's configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "setting",
 ]
 
-#: Clocks of issuer and relay may differ by this much, in seconds: a token is good for so long after its ``exp``.
+#: Tolerated difference between the clocks of issuer and relay, in seconds: tokens are accepted this long after ``exp``.
 LEEWAY: Final = 5
 
 Parser = Callable[[str], Any]
@@ -35,7 +35,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its field in :class:`Settings`, how a text becomes its value, and what is accepted."""
+    """One setting: its field in :class:`Settings`, its parser, and what is accepted."""
 
     field: str
     default: Any
@@ -45,18 +45,18 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable's name."""
+        """Name of the environment variable."""
         return f"WATCHER_{self.field.upper()}"
 
     @property
     def option(self) -> str:
-        """The command-line option's name."""
+        """Name of the command-line option."""
         return f"--{self.field.replace('_', '-')}"
 
     def read(self, text: str, name: str) -> Any:
-        """The value that ``text`` stands for.
+        """Parse ``text``.
 
-        :param name: what the text came from, variable or option, for the message.
+        :param name: variable or option that the text came from, for the error message.
         :raises SettingError: the text is not accepted.
         """
         try:
@@ -133,7 +133,7 @@ def _secrets(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     networks = tuple(map(ipaddress.ip_network, _names(text)))
-    if not all(network.prefixlen for network in networks):  # then anybody is a proxy
+    if not all(network.prefixlen for network in networks):  # else every client would be a proxy
         raise ValueError(text)
     return networks
 
@@ -146,7 +146,7 @@ def _header(text: str) -> str:
 
 def _redact(text: str) -> tuple[str, ...]:
     names = _names(text.removeprefix("="))
-    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
+    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # else it would match every key
         raise ValueError(text)
     return names if text.startswith("=") else (*NAMES, *names)
 
@@ -160,85 +160,87 @@ _NAMES: Final = "names separated by spaces or commas"
 
 SETTINGS: Final = (
     Setting("redis_url", None, _url, "a redis://, rediss:// or unix:// URL (no sentinel:// or cluster for now)",
-            "where journal and live channel are"),
+            "Redis of the journal and the live channel"),
     Setting("namespace", "watcher", _namespace, "1 to 64 letters, digits, '.', '_' or '-'",
             "separates installations on one Redis"),
     Setting("host", "127.0.0.1", _host, "a host name or address", "address that the relay listens on"),
     Setting("port", 5556, _integer(0, 65535), "a whole number from 0 to 65535 (0: any free port)",
             "port that the relay listens on"),
-    Setting("tls_cert", None, _file, "the path of a file in PEM, the chain below the root included",
-            "certificate of the relay: with it, it speaks https and wss only"),
-    Setting("tls_key", None, _file, "the path of a file in PEM, without a passphrase",
-            "the certificate's private key, where it is in a file of its own"),
-    Setting("tls_client_ca", None, _file, "the path of a file of certificates in PEM",
-            "only clients with a certificate from one of these authorities are let in"),
-    Setting("root_path", "/", _path, "a path such as /watcher", "path below which a proxy shows the relay"),
+    Setting("tls_cert", None, _file, "path of a PEM file with the chain below the root",
+            "certificate of the relay, which then speaks https and wss only"),
+    Setting("tls_key", None, _file, "path of a PEM file without a passphrase",
+            "private key of the certificate, if it is in a separate file"),
+    Setting("tls_client_ca", None, _file, "path of a PEM file of certificates",
+            "authorities whose certificates clients must present"),
+    Setting("root_path", "/", _path, "a path such as /watcher", "path under which a proxy serves the relay"),
     Setting("history", 100_000, _integer(1_000, 10_000_000), "a whole number from 1000 to 10000000",
-            "events that the journal keeps"),
+            "maximum number of events that the journal keeps"),
     Setting("history_bytes", 64 * 1024 * 1024, _integer(1 << 20, 1 << 34), "a whole number from 1048576 to 17179869184",
-            "bytes of events that the journal keeps"),
+            "maximum bytes of events that the journal keeps"),
     Setting("max_result", 16384, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
-            "bytes; larger results are not put into events"),
+            "largest result that an event carries, in bytes"),
     Setting("max_args", 4096, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
-            "bytes; larger arguments are not put into events"),
-    Setting("send_args", True, _switch, _SWITCH, "put arguments into events"),
-    Setting("send_results", True, _switch, _SWITCH, "put results into events"),
+            "largest arguments that an event carries, in bytes"),
+    Setting("send_args", True, _switch, _SWITCH, "whether events carry arguments"),
+    Setting("send_results", True, _switch, _SWITCH, "whether events carry results"),
     Setting("redact", NAMES, _redact,
             "names of two letters or more, separated by spaces or commas; after a '=' they replace the list",
-            "further names: what stands below a key that contains one is masked"),
-    Setting("enabled", True, _switch, _SWITCH, "publish events from this process"),
+            "further names to mask: values whose key contains one of them are hidden"),
+    Setting("enabled", True, _switch, _SWITCH, "whether this process publishes events"),
     Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
     Setting("submit_queues", ("*",), _names, _NAMES,
-            "globs of queues that a submission may name; each but * holds for queues that nobody knows, too"),
-    Setting("read_only", False, _switch, _SWITCH, "refuse submit and revoke altogether"),
+            "globs of queues that a submission may name; each except * also allows unknown queues"),
+    Setting("read_only", False, _switch, _SWITCH, "refuse all submissions and revocations"),
     Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
-            "calls carry a token signed with it (HS256)"),
-    Setting("secret_file", None, _file, "the path of a file that holds nothing else, in place of WATCHER_SECRET",
-            "file with the secret"),
+            "secret that signs the tokens of calls (HS256)"),
+    Setting("secret_file", None, _file, "path of a file with nothing else in it, instead of WATCHER_SECRET",
+            "file that holds the secret"),
     Setting("more_secrets", (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
-            "further secrets that tokens may be signed with, to change the secret without a break"),
-    Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file that holds some",
-            "calls carry a token signed with the private key (RS256, ES256, EdDSA)"),
-    Setting("audience", (), _names, _NAMES, "tokens must be for one of these (aud)"),
-    Setting("issuer", (), _names, _NAMES, "tokens must be from one of these (iss)"),
+            "further accepted secrets, to rotate the secret without an interruption"),
+    Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file with them",
+            "keys that verify the tokens of calls (RS256, ES256, EdDSA)"),
+    Setting("audience", (), _names, _NAMES, "audiences of which tokens must name one (aud)"),
+    Setting("issuer", (), _names, _NAMES, "issuers of which tokens must name one (iss)"),
     Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
     Setting("hosts", (), _names, _NAMES,
-            "Host names that an open relay answers to; behind an identity proxy too, if there are any"),
+            "Host names that an open relay answers to, and one behind an identity proxy if any are set"),
     Setting("trusted_proxies", (), _networks,
-            "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; not everybody (/0)",
-            "proxies that are believed in what they forward: X-Forwarded-For, -Host, -Proto, or Forwarded"),
+            "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; never all (/0)",
+            "proxies whose X-Forwarded-For, -Host, -Proto and Forwarded headers are trusted"),
     Setting("auth_header", None, _header, "the name of a header",
-            "header in which trusted proxies say who somebody is, such as X-Forwarded-User"),
+            "header in which trusted proxies name the user, such as X-Forwarded-User"),
     Setting("auth_groups_header", None, _header, "the name of a header",
-            "header in which they say in which groups, separated by commas, such as X-Forwarded-Groups"),
-    Setting("claims", None, str, "the path of a file in TOML, or in JSON if it ends in .json",
-            "file that says what people and groups may do"),
-    _limit("max_connections", 10_000, 1, 1_000_000, "connections of all kinds that the relay takes"),
-    _limit("max_connections_per_address", 2000, 1, 1_000_000, "connections that it takes from one address"),
-    _limit("max_message", 256 * 1024, 1024, 1 << 24, "bytes of a WebSocket message from a client"),
-    _limit("max_subscriptions", 1000, 1, 100_000, "subscriptions of one WebSocket connection"),
+            "header in which they name the user's groups, separated by commas, such as X-Forwarded-Groups"),
+    Setting("claims", None, str, "path of a TOML file, or of a JSON file if it ends in .json",
+            "file of the permissions of users and groups"),
+    _limit("max_connections", 10_000, 1, 1_000_000, "maximum number of connections to the relay, of all kinds"),
+    _limit("max_connections_per_address", 2000, 1, 1_000_000, "maximum number of connections from one address"),
+    _limit("max_message", 256 * 1024, 1024, 1 << 24, "largest WebSocket message from a client, in bytes"),
+    _limit("max_subscriptions", 1000, 1, 100_000, "maximum number of subscriptions of one WebSocket connection"),
     _limit("max_subscriptions_per_address", 50_000, 1, 10_000_000,
-           "subscriptions of all connections from one address, channels of streams of events included"),
-    _limit("max_calls", 1000, 1, 100_000, "calls that one WebSocket connection may have under way"),
-    _limit("max_commands", 5000, 1, 1_000_000, "commands a second of one WebSocket connection; more have to wait"),
+           "maximum number of subscriptions of all connections from one address, event streams' channels included"),
+    _limit("max_calls", 1000, 1, 100_000, "maximum number of unfinished calls of one WebSocket connection"),
+    _limit("max_commands", 5000, 1, 1_000_000,
+           "maximum commands per second of one WebSocket connection; further ones wait"),
     _limit("max_commands_per_address", 20_000, 1, 1_000_000,
-           "the same of all connections from one address; a request over HTTP counts as twenty"),
-    _limit("max_submissions", 2000, 1, 1_000_000, "submissions a second by one subject, or without one by an address"),
-    _limit("max_body", 1 << 20, 1024, 1 << 30, "bytes of a request's body"),
-    _limit("max_path", 32 * 1024, 256, 1 << 20, "bytes of a request's path and query"),
-    _limit("max_headers", 100, 10, 10_000, "headers of a request"),
-    _limit("max_header_bytes", 32 * 1024, 1024, 1 << 20, "bytes of a request's headers"),
-    _limit("header_timeout", 10, 1, 3600, "seconds in which the headers of a request have come"),
-    _limit("body_timeout", 30, 1, 3600, "seconds after that in which its body has come"),
-    _limit("idle_timeout", 5, 1, 3600, "seconds that an HTTP connection stays open for the next request"),
-    _limit("connect_timeout", 10, 1, 3600, "seconds in which a WebSocket client has said connect"),
+           "the same for all connections from one address; an HTTP request counts as 20 commands"),
+    _limit("max_submissions", 2000, 1, 1_000_000,
+           "maximum submissions per second by one subject, or by one address without a token"),
+    _limit("max_body", 1 << 20, 1024, 1 << 30, "largest request body, in bytes"),
+    _limit("max_path", 32 * 1024, 256, 1 << 20, "longest path and query of a request, in bytes"),
+    _limit("max_headers", 100, 10, 10_000, "maximum number of headers of a request"),
+    _limit("max_header_bytes", 32 * 1024, 1024, 1 << 20, "largest headers of a request, in bytes"),
+    _limit("header_timeout", 10, 1, 3600, "seconds in which a request's headers must arrive"),
+    _limit("body_timeout", 30, 1, 3600, "seconds after that in which its body must arrive"),
+    _limit("idle_timeout", 5, 1, 3600, "seconds that an idle HTTP connection stays open"),
+    _limit("connect_timeout", 10, 1, 3600, "seconds in which a WebSocket client must send connect"),
 )  # fmt: skip
 
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 
 
 def setting(name: str) -> Setting:
-    """The setting of this field name."""
+    """The setting with this field name."""
     return _BY_FIELD[name]
 
 
@@ -297,7 +299,7 @@ class Settings:
 
     @property
     def guarded(self) -> bool:
-        """Whether calls need a token, or somebody whom a proxy names; a relay where they don't is open."""
+        """Whether calls need a token, or a user whom a proxy names; otherwise the relay is open."""
         signed = self.secret is not None or bool(self.more_secrets) or self.public_key is not None
         return signed or self.auth_header is not None
 
@@ -308,24 +310,24 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
-        """Read the settings: an option wins over its variable, an empty variable is none.
+        """Read the settings. An option wins over its variable; an empty variable counts as not set.
 
         :param environ: the process's environment.
-        :param options: field name → text given on the command line; None where it was not given.
-        :raises SettingError: a value is not accepted; the message names setting, value and what is accepted.
+        :param options: field name → text from the command line; None if it was not given.
+        :raises SettingError: a value is not accepted; the message names the setting, the value and what is accepted.
         """
         values: dict[str, Any] = {}
         for entry in SETTINGS:
-            given = (options or {}).get(entry.field)
-            if given is not None:
-                values[entry.field] = entry.read(given, entry.option)
+            text = (options or {}).get(entry.field)
+            if text is not None:
+                values[entry.field] = entry.read(text, entry.option)
             elif environ.get(entry.variable, "").strip():
                 values[entry.field] = entry.read(environ[entry.variable], entry.variable)
         return cls(**values)
 
 
 def masked(url: str) -> str:
-    """The URL with its password hidden, fit for a log; of several that are joined by ``;``, each."""
+    """The URL with its password hidden, for logs; several URLs joined by ``;`` are masked one by one."""
     return ";".join(map(_masked, re.split(r";(?=[A-Za-z][\w+.-]*://)", url)))
 
 

@@ -1,4 +1,4 @@
-"""What somebody may have meant who named what there isn't. Pure."""
+"""Suggestions for a mistyped name. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 
 __all__ = ["Suggestions", "state_meant"]
 
-#: How alike two names are that one may be mistaken for the other; 1 is the same.
+#: Least similarity of two names for a suggestion; 1 means equal.
 _ALIKE: Final = 0.75
-#: A longer name is no mistake, in characters.
+#: Longest name that gets a suggestion, in characters.
 _LONGEST: Final = 255
-#: Guessing takes a processor some microseconds a name: of more than so many only equal last parts are looked at …
+#: Comparing takes some microseconds per name: with more names than this, only equal last parts are compared …
 _MOST: Final = 500
-#: … and it is done so often at once, and then once in so many seconds.
+#: … and at most this many suggestions are made at once, then one per so many seconds.
 _BURST: Final = 20
 _SECONDS: Final = 0.1
-#: What ends a task is called otherwise in people's heads. Not here: what a task may well call a state of its own.
+#: Other names of the final states. Not here: names that a task may well use for a custom state.
 _FINAL: Final = ("FAILURE", "IGNORED", "REJECTED", "REVOKED", "SUCCESS")
 _ALIASES: Final = {
     "FAILED": "FAILURE", "FAIL": "FAILURE", "FAILS": "FAILURE",
@@ -28,7 +28,7 @@ _ALMOST: Final = 0.85
 
 
 def state_meant(state: str) -> str | None:
-    """The final state that a state's name is a mistake for; None where it is right, or a task's own."""
+    """The final state that was probably meant by a wrong name; None if the name is right, or a custom state."""
     name = state.strip().upper()
     if state in _FINAL:
         return None
@@ -38,9 +38,9 @@ def state_meant(state: str) -> str | None:
 
 
 class Suggestions:
-    """Says which name may have been meant, and not more often than costs little.
+    """Suggests which name was meant, within a bounded amount of work.
 
-    :param clock: seconds that only grow.
+    :param clock: monotonic time, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,9 +49,9 @@ class Suggestions:
         self._since = clock()
 
     def meant(self, given: str, names: Callable[[], Sequence[str]]) -> str:
-        """What to say after "there is no such name": a question, or nothing.
+        """What to append to "no such name": a question, or nothing.
 
-        :param names: all that there are, for whoever asks; only called where it is guessed.
+        :param names: all names that the client may see; called only when a suggestion is made.
         """
         now = self._clock()
         self._free = min(_BURST, self._free + (now - self._since) / _SECONDS)
@@ -59,8 +59,8 @@ class Suggestions:
         if self._free < 1:
             return ""
         self._free -= 1
-        found = _nearest(given, names())
-        return f"; did you mean {found!r}?" if found is not None else ""
+        nearest = _nearest(given, names())
+        return f"; did you mean {nearest!r}?" if nearest is not None else ""
 
 
 def _nearest(given: str, names: Sequence[str]) -> str | None:

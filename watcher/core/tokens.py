@@ -1,4 +1,4 @@
-"""``watcher.token``: a token that lets a browser watch one task; and what signs it."""
+"""``watcher.token``: a token that lets a browser watch one task; and the secret that signs it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Identified", "asked", "identity_of", "secret_in", "signing_secret", 
 
 
 class Identified(Protocol):
-    """What has a task's id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
+    """Anything with a task id: Celery's AsyncResult, a task of :func:`watcher.connect`, an event."""
 
     @property
     def id(self) -> str:
-        """The task's id."""
+        """The task id."""
 
 
 def token(
@@ -32,20 +32,22 @@ def token(
     submit: Iterable[str] = (),
     secret: str | None = None,
 ) -> str:
-    """A signed token that lets its holder watch one task, and nothing else: for the browser of whoever started it.
+    """A signed token that lets its holder watch one task and nothing else, for the browser of the user who started it.
 
-    It is signed here; no relay is asked.
+    It is signed locally, without asking a relay.
 
     :param result_or_id: the task: what ``delay()`` returned, or its id.
-    :param ttl: how long it is valid, in seconds.
+    :param ttl: lifetime in seconds.
     :param watch: globs of channels that may be watched too, for example ``tag:user:42``.
     :param submit: globs of names of tasks that may be submitted.
-    :param secret: the relay's; else ``WATCHER_SECRET``, else what the file has that ``WATCHER_SECRET_FILE`` names.
+    :param secret: the relay's secret; by default ``WATCHER_SECRET``, or the content of the file that
+        ``WATCHER_SECRET_FILE`` names.
     :raises SettingError: there is no secret, or it is too short.
-    :raises ValueError: ``ttl`` is not more than 0, or has no end, or the id is empty. TypeError: it is no task.
+    :raises ValueError: ``ttl`` is not a positive finite number, or the id is empty.
+    :raises TypeError: the first argument is not a task.
     """
     if not 0 < ttl < END_OF_TIME:
-        raise ValueError(f"ttl={ttl!r}: takes seconds, more than 0 and less than 2^53")
+        raise ValueError(f"ttl={ttl!r}: seconds above 0 and below 2^53 are accepted")
     channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
     channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")
@@ -53,7 +55,7 @@ def token(
 
 
 def signing_secret(given: str | None, name: str) -> str:
-    """What tokens are signed with: ``given``, which came from ``name``, else ``WATCHER_SECRET`` or its file.
+    """The secret that signs tokens: ``given``, which came from ``name``, or else ``WATCHER_SECRET`` or its file.
 
     :raises SettingError: there is none, or it is too short.
     """
@@ -67,40 +69,41 @@ def signing_secret(given: str | None, name: str) -> str:
 
 
 def secret_in(path: str) -> str:
-    """The secret that a file holds.
+    """Read a secret from a file.
 
-    :raises SettingError: it can't be read, or the secret is too short.
+    :raises SettingError: the file can't be read, or the secret is too short.
     """
     name = setting("secret_file").variable
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingError(name, path, f"the file can't be read: {why}") from None
     return str(setting("secret").read(text, name))
 
 
 def asked(name: str) -> str:
-    """The ``audience`` or ``issuer`` that the relay asks for of tokens, by its own setting; empty where it doesn't."""
+    """The ``audience`` or ``issuer`` that the relay requires in tokens, by its setting; empty if none."""
     asked_for = setting(name)
     names = asked_for.read(os.environ.get(asked_for.variable, ""), asked_for.variable) or ()
     return str(names[0]) if names else ""
 
 
-def identity_of(given: object) -> str:
-    """The id of a task that is given by it, or by what has it.
+def identity_of(task: object) -> str:
+    """The task id of an id, or of an object that has one.
 
-    :raises TypeError: it is neither. ValueError: the id is empty.
+    :raises TypeError: it is neither.
+    :raises ValueError: the id is empty.
     """
-    identity = given if isinstance(given, str | UUID) else getattr(given, "id", None)
-    if not isinstance(identity, str | UUID):
-        raise TypeError(f"takes a task's id, or what has one such as Celery's AsyncResult, not {given!r}")
-    if not str(identity):
-        raise ValueError("a task's id is not empty")
-    return str(identity)
+    task_id = task if isinstance(task, str | UUID) else getattr(task, "id", None)
+    if not isinstance(task_id, str | UUID):
+        raise TypeError(f"expected a task id, or an object with one such as Celery's AsyncResult, not {task!r}")
+    if not str(task_id):
+        raise ValueError("a task id must not be empty")
+    return str(task_id)
 
 
 def _each(globs: Iterable[str], name: str) -> list[str]:
     if isinstance(globs, str):
-        raise TypeError(f"{name}={globs!r}: takes several, for example [{globs!r}]")
+        raise TypeError(f"{name}={globs!r}: expected a list, for example [{globs!r}]")
     return list(globs)

@@ -1,4 +1,4 @@
-"""Child processes that never outlive this program, however it ends: the side that starts them. See guard.py."""
+"""Child processes that never outlive this program, however it ends: the starting side. See guard.py."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildProcess"]
 
-# What the guard itself may take on top of its steps, in seconds, before it is given up.
+# Seconds that the guard has on top of its steps before it is killed.
 _GRACE = 1.0
 
 
 class ChildProcess:
-    """A command that runs under a guard: it is ended when this object is closed, and when this process dies.
+    """A command that runs under a guard, which ends it when this object is closed or this process dies.
 
     :param command: program and arguments.
-    :param steps: how the command is asked to leave, before it is killed: ``SIGTERM=7,SIGQUIT=1.5``, in seconds.
-    :param output: where its standard output and standard error go; None: to this program's standard error.
+    :param steps: signals and seconds before the command is killed: ``SIGTERM=7,SIGQUIT=1.5``.
+    :param output: file of its standard output and standard error; None: this program's standard error.
     :param descriptors: file descriptors that the command inherits under the same numbers. The caller closes its own.
-    :param outlived_by: others that must live as long as this one, when this process dies: a server of its clients.
+    :param outlived_by: children that must live at least as long when this process dies, such as a client's server.
     :param umask: of the command; -1 is this process's own.
     :raises OSError: the guard can't be started.
     """
@@ -46,7 +46,7 @@ class ChildProcess:
         umask: int = -1,
     ) -> None:
         self._seconds = sum(step.seconds for step in guard.parse_steps(steps))
-        # Nobody inherits a pipe's ends, save the guards that are handed one below.
+        # The ends of the pipe are inherited only by the guards that get one below.
         lifeline, self.lifeline = os.pipe()
         keep = ",".join(map(str, descriptors)) or "-"
         target = output or sys.stderr.fileno()
@@ -73,11 +73,11 @@ class ChildProcess:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The command's exit code, 128 + N where signal N ended it; None while it runs."""
+        """The command's exit code, 128 + N if signal N ended it; None while it runs."""
         return self._process.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the command has left, and return its exit code. It doesn't ask it to; see :meth:`close`.
+        """Wait until the command has exited, without asking it to, and return its exit code; see :meth:`close`.
 
         :param timeout: in seconds.
         :raises subprocess.TimeoutExpired: it still runs.
@@ -85,19 +85,19 @@ class ChildProcess:
         return self._process.wait(timeout)
 
     def release(self) -> None:
-        """Ask the command to leave, and don't wait. Idempotent."""
+        """Ask the command to exit, without waiting. Idempotent."""
         lifeline, self.lifeline = self.lifeline, -1
         if lifeline >= 0:
             os.close(lifeline)
 
     def hurry(self) -> None:
-        """Ask the command to leave at once: of its steps only the last gets its time. Idempotent."""
+        """Ask the command to exit at once: only the last step gets its time. Idempotent."""
         self.release()
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
     def close(self) -> int:
-        """Ask the command to leave, wait until it has, and return its exit code. Idempotent; the steps bound it."""
+        """Ask the command to exit, wait until it has, and return its exit code. Idempotent; the steps bound it."""
         self.release()
         try:
             return self._process.wait(self._seconds + _GRACE)

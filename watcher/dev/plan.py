@@ -18,7 +18,7 @@ from watcher.journal.connect import understood
 
 __all__ = ["Address", "Plan", "Urls", "plan"]
 
-#: What a URL of the app's is overridden by. Celery's own variables win over any configuration of the app's.
+#: Variables that override the app's URLs: Celery's own win over every configuration of the app.
 _VARIABLES: Final = {
     "broker": ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"),
     "result backend": ("CELERY_RESULT_BACKEND",),
@@ -26,7 +26,7 @@ _VARIABLES: Final = {
 }
 _REDIS: Final = ("redis", "rediss", "redis+socket", "unix", "socket", "sentinel")
 _SOCKETS: Final = ("unix", "socket", "redis+socket")
-#: Two names of one place.
+#: Two names of the same address.
 _SAME: Final = ("localhost", "127.0.0.1")
 _DEFAULT_PORT: Final = 6379
 _DATABASES: Final = 16
@@ -34,10 +34,10 @@ _DATABASES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """What app and user have configured; None where there is none.
+    """The URLs that app and user have configured; None if there is none.
 
     :param named: ``--redis-url`` or ``WATCHER_REDIS_URL``.
-    :param journal: what the journal would use without any plan; None where nothing names a Redis.
+    :param journal: URL of the journal without a plan; None if nothing names a Redis.
     """
 
     named: str | None
@@ -48,7 +48,7 @@ class Urls:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an embedded server is to listen, so that the app's own URL reaches it."""
+    """Where an embedded server must listen, so that the app's own URL reaches it."""
 
     host: str
     port: int
@@ -61,11 +61,11 @@ class Address:
 class Plan:
     """What to start, and what to override.
 
-    :param stand_ins: addresses of the app's own where nothing answers.
-    :param elsewhere: number of databases of one more embedded server, on a free port; None where none is needed.
+    :param stand_ins: addresses of the app's where nothing answers.
+    :param elsewhere: number of databases of another embedded server, on a free port; None if none is needed.
     :param moved: use → database on the server elsewhere.
-    :param notes: a line for each use that says which Redis it has.
-    :param locked: use → its URL with the password that its stand-in has and the app's own URL hasn't.
+    :param notes: a line per use that says which Redis it has.
+    :param locked: use → its URL with the password of its stand-in, which the app's own URL lacks.
     """
 
     stand_ins: tuple[Address, ...]
@@ -75,9 +75,8 @@ class Plan:
     locked: dict[str, str] = field(default_factory=dict, repr=False)
 
     def environment(self, url: Callable[[int], str]) -> dict[str, str]:
-        """Variables that point the moved uses at the server elsewhere, whose databases have these URLs.
-
-        And the locked ones at their stand-in.
+        """Variables that point the moved uses at the server elsewhere, whose databases have these URLs, and the locked
+        uses at their stand-in.
         """
         urls = self.locked | {use: url(database) for use, database in self.moved.items()}
         return {name: found for use, found in urls.items() for name in _VARIABLES[use]}
@@ -86,8 +85,8 @@ class Plan:
 def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None) -> Plan:
     """Decide for each use.
 
-    :param answers: whether a Redis answers at a URL; asked for loopback addresses only.
-    :param password: what a stand-in has where the app's URL names none; None: it has none then.
+    :param answers: whether a Redis answers at a URL; called for loopback addresses only.
+    :param password: a stand-in's password if the app's URL has none; None: no password.
     """
     stand_ins: dict[tuple[str, int], Address] = {}
     standing: dict[str, tuple[str, int]] = {}
@@ -98,10 +97,10 @@ def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None
         if url is None:
             if use == "journal":
                 moved[use] = 0
-                notes["the app names no Redis, so the journal is in an embedded Valkey"] = None
+                notes["the app has no Redis, so the journal is in an embedded Valkey"] = None
             continue
         if not _is_redis(url):
-            notes[f"the app's {use} is {_shown(url)}, and is used as it is"] = None
+            notes[f"the app's {use} is {_shown(url)}, and is used unchanged"] = None
         elif _is_named(url, urls.named):
             continue
         elif _is_local(url) and not _is_sentinel(url) and answers(url):
@@ -110,7 +109,7 @@ def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None
             place = ("localhost" if address.host in _SAME else address.host, address.port)
             stand_ins[place] = _wider(address, stand_ins.get(place))
             standing[use] = place
-            notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey listens there"] = None
+            notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey starts there"] = None
         else:
             moved[use] = _database(_first(url))
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {_why_not(url)}"] = None
@@ -133,8 +132,8 @@ def _is_sentinel(url: str) -> bool:
 
 def _why_not(url: str) -> str:
     if not _is_local(url):
-        return "is not on this machine; --redis-url would name one to use"
-    return "only says where a Redis is, and isn't asked" if _is_sentinel(url) else "doesn't answer"
+        return "is not on this machine; name it with --redis-url to use it"
+    return "only names a Redis, and isn't contacted" if _is_sentinel(url) else "doesn't answer"
 
 
 def _first(url: str) -> str:

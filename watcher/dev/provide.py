@@ -1,4 +1,4 @@
-"""Carries out the plan of `watcher up`: asks which Redis answers, and starts the embedded servers."""
+"""Carries out the plan of `watcher up`: finds out which Redis answers, and starts the embedded servers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = ["provide_redis"]
 
 logger = logging.getLogger(__name__)
 
-#: Of the directory for data, the part of the server that listens at no address of the app's. Others have their port's.
+#: Subdirectory of the data of the server at a free port; the others' are named by their port.
 _ELSEWHERE: Final = "elsewhere"
 _LOCKED: Final = (
-    "since the relay wants tokens, that Valkey wants a password, which worker and relay are given; "
+    "the relay requires tokens, so that Valkey requires a password, which worker and relay have; "
     "for programs of yours put one into the app's URL: redis://:PASSWORD@HOST/0"
 )
 
@@ -43,15 +43,15 @@ _LOCKED: Final = (
 def provide_redis(
     settings: Settings, app: Celery, data: Path | None, stack: ExitStack, say: Callable[[str], None]
 ) -> list[EmbeddedValkey]:
-    """Start the embedded servers that are needed, for as long as the stack, and point this process's app at them.
+    """Start the required embedded servers for as long as the stack, and point this process's app at them.
 
-    Where the relay asks for tokens the servers ask for a password: the app's own, else one that is made here, and goes
-    into this process's environment, for itself and its children.
+    If the relay requires tokens, the servers require a password: the app's own, or else a generated one, which goes
+    into this process's environment for itself and its children.
 
-    :param data: directory of their append-only files; None: they forget at the end.
-    :param say: tells the user a line.
-    :raises RedisUnreachable: the Redis that the user named doesn't answer, or an embedded one can't be started.
-    :raises SettingError: a setting names a Redis, and can't be understood, or no embedded one can take its place.
+    :param data: directory of their append-only files; None: their data is lost at the end.
+    :param say: prints a line for the user.
+    :raises RedisUnreachable: the Redis that the user named doesn't answer, or an embedded one can't start.
+    :raises SettingError: a setting's Redis URL is invalid, or an embedded server can't replace it.
     """
     named = Target.of(settings.redis_url, "WATCHER_REDIS_URL") if settings.redis_url is not None else None
     if named is not None and not answers(named):
@@ -81,7 +81,7 @@ def provide_redis(
     if decided.locked or (decided.moved and password):
         say(_LOCKED)
     if servers:
-        say(f"its data stays in {data}" if data else "it forgets everything at the end; --data DIR would keep it")
+        say(f"its data stays in {data}" if data else "its data is lost at the end; keep it with --data DIR")
     return servers
 
 
@@ -93,26 +93,26 @@ def _as_now(app: Celery) -> Celery:
 
 
 def _keep_private(data: Path) -> None:
-    """Close the directory for data to others where it holds nothing else; else say who could take its place.
+    """Close the data directory to other users, unless it holds other files; then warn if they could replace it.
 
     :raises RedisUnreachable: it can't be made.
     """
     try:
-        others = data.exists() and any(not each.name.isdigit() and each.name != _ELSEWHERE for each in data.iterdir())
+        others = data.exists() and any(not path.name.isdigit() and path.name != _ELSEWHERE for path in data.iterdir())
         mode = data.stat().st_mode if others else 0
         wrong = [] if others else make_private(data)
     except OSError as error:
-        raise RedisUnreachable(f"--data: nothing can be kept in {data}: {error.strerror}") from None
+        raise RedisUnreachable(f"--data: can't store data in {data}: {error.strerror}") from None
     if mode & (stat.S_IWOTH | stat.S_IWGRP) and not mode & stat.S_ISVTX:
-        wrong.append(f"{data} can be changed by other users, and so can what is in it")
+        wrong.append(f"{data} can be changed by other users, and so can the data in it")
     for line in wrong:
         logger.warning("%s", line)
 
 
 def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]]:
-    """The URLs that app and user have configured, and what is behind those that name a Redis.
+    """The URLs that app and user have configured, and the targets of those that name a Redis.
 
-    :raises SettingError: one of them names a Redis and can't be understood.
+    :raises SettingError: a Redis URL is invalid.
     """
     conf = app.conf
     # What is read from and what is written to may be two brokers: both are judged, as those to fail over to are.
@@ -132,7 +132,7 @@ def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]
 
 
 def answers(target: Target) -> bool:
-    """Whether a Redis answers there. One that refuses us or is still loading does; what fails then says why."""
+    """Whether a Redis answers there. One that refuses us or is still loading does; the later error says why."""
     try:
         pool = target.pool(socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         with Redis.from_pool(pool) as redis:
@@ -146,20 +146,20 @@ def answers(target: Target) -> bool:
     return True
 
 
-#: What Celery does at a Redis whatever its URL says, and an embedded one doesn't: speak TLS, believe a provider.
+#: Settings by which Celery needs of any Redis what an embedded one lacks: TLS, a credential provider.
 _KEPT: Final = {
     "broker": ("broker_use_ssl",),
     "result backend": ("redis_backend_use_ssl", "redis_backend_credential_provider"),
 }
 _NO_STAND_IN: Final = (
-    "no embedded Valkey can take the place of a Redis with it: name one that answers by --redis-url, or leave it out"
+    "an embedded Valkey can't replace a Redis that uses it: name a running one with --redis-url, or remove it"
 )
 
 
 def _may_move(use: str, app: Celery) -> None:
-    """See whether Celery could use an embedded server by its URL.
+    """Check that Celery could use an embedded server by its URL.
 
-    :raises SettingError: a setting of the app's keeps it from that.
+    :raises SettingError: a setting of the app's prevents it.
     """
     for name in _KEPT.get(use, ()):
         if app.conf.get(name):

@@ -1,7 +1,7 @@
-"""Tells the program that started a worker when it takes tasks: `-I watcher.dev.ready`, with a pipe in WATCHER_READY_FD.
+"""Reports to `watcher up` when a worker is ready: `-I watcher.dev.ready`, with a pipe in WATCHER_READY_FD.
 
-Celery's own signal says it, so it holds with every broker and pool; asking the worker would take remote control, which
-some brokers haven't, and a second a time.
+It uses Celery's own signal, so it works with every broker and pool. Asking the worker would take remote control, which
+some brokers lack, and a second per question.
 """
 
 from __future__ import annotations

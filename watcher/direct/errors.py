@@ -13,14 +13,14 @@ class ResultsClosed(WatcherError):
 
 
 class RedisRefused(WatcherError):
-    """Redis says no, and would again: a password that is wrong, or a user who may not read results."""
+    """Redis refused for good: the password is wrong, or the user may not read results."""
 
 
 class ResultUnreadable(ResultUnavailable):
-    """What is stored of the task isn't JSON, and :func:`watcher.results` was given a URL: nothing else is read then."""
+    """The stored result is not JSON, and :func:`watcher.results` was given a URL, so it reads nothing else."""
 
     def __str__(self) -> str:
         return (
-            f"what is stored of task {self.id} isn't JSON: give watcher.results() the Celery app, "
-            "and the serializers that it accepts are read"
+            f"the stored result of task {self.id} is not JSON: give watcher.results() the Celery app, "
+            "to read every serializer that the app accepts"
         )

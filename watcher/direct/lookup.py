@@ -133,7 +133,7 @@ class LookupBatches:
                 for name in names:
                     self._refused(name, error)
             except (RedisError, OSError) as error:
-                logger.debug("Redis can't be asked (%s); trying again", error)
+                logger.debug("Redis can't be reached (%s); retrying", error)
                 self._asked = {**dict.fromkeys(names), **self._asked}
                 await anyio.sleep(backoff(attempt))
                 attempt += 1

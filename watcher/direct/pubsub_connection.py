@@ -82,11 +82,11 @@ class PubSubConnection:
                     await self._work(pubsub)
             except* REFUSALS as errors:
                 error = _first(errors)
-                logger.warning("Redis refuses to be listened to: %s", error)
+                logger.warning("Redis refused the subscription: %s", error)
                 self._ear.refused(error)
             except* (RedisError, OSError, TimeoutError) as errors:
                 log = logger.warning if self.open else logger.debug
-                log("the connection to Redis broke (%s); trying again", _said(_first(errors)))
+                log("the connection to Redis broke (%s); retrying", _said(_first(errors)))
             finally:
                 self.open = False
             await anyio.sleep(backoff(attempt))
@@ -125,7 +125,7 @@ class PubSubConnection:
 
     def _confirm(self, channel: bytes) -> None:
         if channel == self._home:
-            raise ConnectionError("the subscription was renewed unasked")
+            raise ConnectionError("the connection was replaced")
         name = self._name(channel)
         if self._interest.confirm(name):
             self._ear.ready(name)

@@ -130,7 +130,7 @@ class WaitRegistry:
             batch = parse_live(data)
         except ValueError:
             if not self._passed_over:  # once: anybody may publish there, any number of them
-                logger.warning("passed over a message on the journal's channel that is no batch of events")
+                logger.warning("ignored a message on the journal's channel that is not a batch of events")
             self._passed_over = True
             return
         authentic = self._believes(data, batch)
@@ -157,7 +157,7 @@ class WaitRegistry:
     def refused(self, error: Exception) -> None:
         """Nobody can be told of anything."""
         for listener in self._interest.everybody():
-            listener.on_error(RedisRefused(f"Redis refuses: {error}"))
+            listener.on_error(RedisRefused(f"Redis refused: {error}"))
 
     def journal_opened(self) -> None:
         """The journal's own line is there again: what it would have said is looked up."""
@@ -191,7 +191,7 @@ class WaitRegistry:
         try:
             return await self._ask(identities)
         except (RedisError, OSError) as error:
-            logger.debug("the journal can't be asked: %s", error)
+            logger.debug("can't read the journal: %s", error)
             return {}  # results are had without it; when it is there again, all is looked up again
 
     async def _ask(self, identities: list[str]) -> dict[str, LookupResult]:
@@ -211,7 +211,7 @@ class WaitRegistry:
 
     def _refuse(self, identity: str, error: Exception) -> None:
         for listener in self._interest.listeners(identity):
-            listener.on_error(RedisRefused(f"Redis refuses: {error}"))
+            listener.on_error(RedisRefused(f"Redis refused: {error}"))
 
 
 class _Aside:

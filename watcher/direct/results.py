@@ -162,7 +162,7 @@ class Results:
 
     def close(self) -> None:
         """Let go of everything that waits; :func:`results` does it."""
-        self._tasks.close(ResultsClosed("the results block was left"))
+        self._tasks.close(ResultsClosed("the results block was exited"))
 
 
 class OpeningResults:
@@ -247,11 +247,11 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
         )
 
     if global_keyprefix:
-        raise TypeError("global_keyprefix goes with a URL: the app has its own")
+        raise TypeError("global_keyprefix is for a URL only: the app has its own")
     found = backend_target(app_or_url)
     if found is None:
         shown = _scheme(app_or_url.conf.result_backend)
-        raise SettingError("result_backend", shown, "watcher.results() needs one Redis: redis://…")
+        raise SettingError("result_backend", shown, "watcher.results() needs the URL of one Redis: redis://…")
     backend: Any = app_or_url.backend
     redis = journal_target(settings, app_or_url)
     return OpeningResults(

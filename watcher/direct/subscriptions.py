@@ -94,7 +94,7 @@ class Interest(Generic[L]):
         """
         entry = self._entries.get(name)
         if entry is None or not entry.unconfirmed:
-            raise ConnectionError("the subscription was renewed unasked")
+            raise ConnectionError("the connection was replaced")
         entry.unconfirmed -= 1
         self._drop(name, entry)
         return entry.on and not entry.unconfirmed and bool(entry.listeners)

@@ -22,7 +22,9 @@ from watcher.journal.connect import Target, understood
 
 __all__ = ["backend_target", "broker_target", "broker_urls", "journal_target"]
 
-_FAILOVERS: Final = "the journal stays at the first of the broker's addresses ({}), and doesn't follow it to the others"
+_FAILOVERS: Final = (
+    "the journal stays at the first of the broker's addresses ({}), and does not fail over to the others"
+)
 #: How Celery's settings name one Redis.
 _ONE_REDIS: Final = re.compile(r"rediss?(\+socket)?://", re.IGNORECASE)
 #: A result backend without a URL: host, port and the rest have settings of their own (``redis_host``, …).
@@ -42,9 +44,9 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
         if (found := backend_target(app) or broker_target(app)) is not None:
             return found
     why = (
-        "there is no app (-A) that could say where the journal is"
+        "there is no app (-A) to say where the journal is"
         if app is None
-        else "neither the app's result backend nor its broker is a Redis that serves (sentinel:// and clusters don't)"
+        else "neither the app's result backend nor its broker is a usable Redis (sentinel:// and clusters are not)"
     )
     raise SettingError("WATCHER_REDIS_URL", None, f"{why}, so name a Redis: redis://HOST/0")
 
@@ -71,7 +73,7 @@ def backend_target(app: Celery) -> Target | None:
 
 def _see_certificates(given: object) -> None:
     if given and not isinstance(given, Mapping):
-        raise ValueError("redis_backend_use_ssl is a dictionary of ssl_…: Celery takes nothing else")
+        raise ValueError("redis_backend_use_ssl must be a dictionary of ssl_… options: Celery accepts nothing else")
 
 
 def broker_target(app: Celery) -> Target | None:
@@ -116,12 +118,12 @@ def _broker_parameters(app: Celery, *, tls: bool) -> dict[str, Any]:
     database: Any = connection.virtual_host
     if isinstance(connection.ssl, dict):
         if strange := [str(key) for key in connection.ssl if not str(key).startswith("ssl_")]:
-            raise ValueError(f"broker_use_ssl has redis-py's names, such as ssl_ca_certs, and not {', '.join(strange)}")
+            raise ValueError(f"broker_use_ssl takes redis-py's names, such as ssl_ca_certs, not {', '.join(strange)}")
         found.update(connection.ssl)
         found["connection_class"] = transport.Channel.connection_class_ssl
     elif tls:  # Celery sends the password as it is then
         raise ValueError(
-            "broker_use_ssl is a dictionary of ssl_… for rediss://: Celery speaks no TLS with anything else"
+            "broker_use_ssl must be a dictionary of ssl_… options for rediss://: Celery speaks TLS with nothing else"
         )
     if "://" in found["host"]:
         parts = url_to_parts(found["host"])
@@ -135,7 +137,7 @@ def _broker_parameters(app: Celery, *, tls: bool) -> dict[str, Any]:
         found["username"] = found["password"] = None
     text = str(database or 0).strip("/") or "0"
     if not text.isdigit():
-        raise ValueError(f"the database is a number, and not {text!r}")
+        raise ValueError(f"the database must be a number, not {text!r}")
     return {**found, "db": int(text)}
 
 

@@ -36,7 +36,7 @@ _OURS: Final = (
 )  # fmt: skip
 _TCP: Final = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
 _PORT: Final = 6379
-_PORTS: Final = "a port from 0 to 65535; in a password, '/', '?', '#' and '@' are %2F, %3F, %23 and %40"
+_PORTS: Final = "a port from 0 to 65535; in a password, write '/', '?', '#' and '@' as %2F, %3F, %23 and %40"
 _DATABASE: Final = "the number of a database: redis://HOST/0"
 
 
@@ -93,7 +93,7 @@ class Target:
             _KINDS[road](**kept)  # connects to nothing
         except (TypeError, ValueError, RedisError) as error:
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            why = f"{_scheme(road)}:// takes no {unknown[1]}" if unknown else str(error)
+            why = f"{_scheme(road)}:// does not accept {unknown[1]}" if unknown else str(error)
             raise SettingError(name, shown, why) from None
         return cls(road, kept, note)
 
@@ -157,9 +157,9 @@ def understood(url: str) -> int:
     """
     parts = urlsplit(url)
     if ";" in parts.netloc or "://" in parts.path:
-        raise ValueError("one Redis, without others to fail over to")
+        raise ValueError("one Redis, without addresses to fail over to")
     if parts.fragment:
-        raise ValueError("a URL without '#', which in a password is %23")
+        raise ValueError("a URL without '#'; in a password, write it as %23")
     try:
         _ = parts.port
     except ValueError:
@@ -193,7 +193,7 @@ def _own(url: str) -> tuple[Road, str]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query.pop("virtual_host", None)
     if "credential_provider" in query:
-        raise ValueError("a URL without credential_provider, which the app's own result backend and broker may have")
+        raise ValueError("a URL without credential_provider; only the app's own result backend and broker may have one")
     # Celery's words for what redis-py calls required, optional and none.
     if (level := query.get("ssl_cert_reqs", "")).startswith("CERT_"):
         query["ssl_cert_reqs"] = level.removeprefix("CERT_").lower()

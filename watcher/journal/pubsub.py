@@ -99,7 +99,7 @@ def soon_failing(given: Target | str, *, connections: int = _CONNECTIONS, **opti
         kind(**wanted)  # connects to nothing
     except (TypeError, ValueError, RedisError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        why = f"redis-py has no {unknown[1]} for asyncio, which only workers can do without" if unknown else str(error)
+        why = f"redis-py has no {unknown[1]} for asyncio; only workers can do without" if unknown else str(error)
         raise SettingError("Redis", str(target), why) from None
     return Redis.from_pool(_Pool(connection_class=kind, max_connections=connections, **wanted))
 
@@ -139,7 +139,7 @@ async def reach(redis: Redis, target: Target, key: str) -> None:
             logger.debug("%s: %s", key, error)
     except AskError as error:  # and MovedError
         where = f"slot {error.slot_id} is at {error.host}:{error.port}"
-        told = f"it is a node of a cluster, and not the one that has the journal's keys ({where}): name that one"
+        told = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
         raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
     except (RedisError, OSError) as error:
         raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None
@@ -216,7 +216,7 @@ async def listen(
             kind = message["type"]
             if kind.endswith("subscribe"):
                 if confirm is None:
-                    raise ConnectionError("the subscription was renewed unasked")
+                    raise ConnectionError("the connection was replaced")
                 if kind == "subscribe":
                     confirm(message["channel"])
             elif kind.endswith("message"):

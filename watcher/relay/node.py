@@ -234,7 +234,7 @@ class Node:
     def _count_invalid(self, count: int) -> None:
         if count:
             self.counts.invalid += count
-            logger.warning("passed over %d entries of %s that are no events", count, self.journal.stream)
+            logger.warning("ignored %d invalid entries of %s", count, self.journal.stream)
 
     # For sockets.
 
@@ -252,7 +252,7 @@ class Node:
         """Why a handshake of this peer is refused, or None; the log learns it, too."""
         why = refusal(self.settings, peer, lines)
         if (told := unbelieved(self.settings, peer, lines)) is not None:
-            self.refusals.tell(peer.name, "a name in a header", told)
+            self.refusals.tell(peer.name, "a user name in a header", told)
         if why is not None:
             self.counts.refused["handshake"] += 1
             self.refusals.tell(peer.name, "a WebSocket handshake", why)
@@ -308,7 +308,7 @@ class Node:
         if call.request is not None:
             return await self._before_subscription(call.request)
         if call.method != "get":
-            raise NoMethod(f"there is no method {call.method!r}: submit, revoke, registry and get are served")
+            raise NoMethod(f"no such method {call.method!r}: submit, revoke, registry and get exist")
         return {"task": await self.lookup(task_identity(call.data), grant)}
 
     async def _before_subscription(self, request: SubscribeRequest) -> Task | None:

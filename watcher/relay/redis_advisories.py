@@ -47,8 +47,8 @@ async def danger(redis: Redis) -> str | None:
         return None
     fixed = ", ".join(".".join(map(str, line)) for line in FIXED[server])
     return (
-        f"{server.capitalize()} {'.'.join(map(str, version))} has holes through which whoever may run scripts may take "
-        f"the server over (CVE-2025-49844 and others): fixed in {fixed}, and maybe in your distribution's build"
+        f"{server.capitalize()} {'.'.join(map(str, version))} has vulnerabilities that let whoever may run scripts "
+        f"take over the server (CVE-2025-49844 and others): fixed in {fixed}, and perhaps in your distribution's build"
     )
 
 

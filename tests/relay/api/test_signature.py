@@ -131,14 +131,14 @@ def test_self_of_a_bound_task_is_no_parameter() -> None:
 
 def test_a_task_that_retries_by_itself_is_described_and_checked_as_written() -> None:
     assert describe(retrying).signature == "(x: int) -> None"
-    assert complaint(retrying, "a") == "argument 'x': takes an integer, not a string"
+    assert complaint(retrying, "a") == "argument 'x': expected an integer, not a string"
 
 
 def test_a_task_class_is_described_by_its_run_method() -> None:
     told = describe(by_class)
     assert (told.name, [parameter.name for parameter in told.parameters]) == ("by.class", ["x", "y"])
     assert told.doc == "Written on run."
-    assert complaint(by_class, 1, 2, 3) == "3 positional arguments were given, at most 2 are accepted"
+    assert complaint(by_class, 1, 2, 3) == "got 3 positional arguments, but at most 2 are accepted"
 
 
 def test_people_see_through_a_decorator_and_the_check_does_not() -> None:
@@ -174,18 +174,18 @@ def test_switched_off_typing_is_not_checked() -> None:
     [
         ((), {}, "argument 'x': is required", "x"),
         ((1,), {"z": 1}, "argument 'z': is not accepted", "z"),
-        ((1, 2, 3), {}, "3 positional arguments were given, at most 2 are accepted", None),
+        ((1, 2, 3), {}, "got 3 positional arguments, but at most 2 are accepted", None),
         ((1,), {"x": 1}, "argument 'x': is given twice, by position and by name", "x"),
-        (("1",), {}, "argument 'x': takes an integer, not a string", "x"),
-        ((1.5,), {}, "argument 'x': takes an integer, not a number", "x"),
-        ((True,), {}, "argument 'x': takes an integer, not a boolean", "x"),
-        ((None,), {}, "argument 'x': takes an integer, not null", "x"),
-        ((1, "2"), {}, "argument 'y': takes a number, not a string", "y"),
-        ((1, True), {}, "argument 'y': takes a number, not a boolean", "y"),
-        ((1,), {"label": 5}, "argument 'label': takes a string, not an integer", "label"),
-        ((1,), {"label": ["a"]}, "argument 'label': takes a string, not an array", "label"),
-        ((1,), {"deep": 0}, "argument 'deep': takes a boolean, not an integer", "deep"),
-        ((1,), {"deep": {}}, "argument 'deep': takes a boolean, not an object", "deep"),
+        (("1",), {}, "argument 'x': expected an integer, not a string", "x"),
+        ((1.5,), {}, "argument 'x': expected an integer, not a number", "x"),
+        ((True,), {}, "argument 'x': expected an integer, not a boolean", "x"),
+        ((None,), {}, "argument 'x': expected an integer, not null", "x"),
+        ((1, "2"), {}, "argument 'y': expected a number, not a string", "y"),
+        ((1, True), {}, "argument 'y': expected a number, not a boolean", "y"),
+        ((1,), {"label": 5}, "argument 'label': expected a string, not an integer", "label"),
+        ((1,), {"label": ["a"]}, "argument 'label': expected a string, not an array", "label"),
+        ((1,), {"deep": 0}, "argument 'deep': expected a boolean, not an integer", "deep"),
+        ((1,), {"deep": {}}, "argument 'deep': expected a boolean, not an object", "deep"),
     ],
 )
 def test_a_refusal_names_the_argument(
@@ -220,8 +220,8 @@ def modern(
 def test_unions_are_checked_where_all_their_members_can_be() -> None:
     assert complaint(modern, None) is None
     assert complaint(modern, 1, 2, None) is None
-    assert complaint(modern, "1") == "argument 'a': takes an integer or null, not a string"
-    assert complaint(modern, 1, "x") == "argument 'b': takes a number or null, not a string"
+    assert complaint(modern, "1") == "argument 'a': expected an integer or null, not a string"
+    assert complaint(modern, 1, "x") == "argument 'b': expected a number or null, not a string"
     assert complaint(modern, 1, d=5) is None
 
 

@@ -37,17 +37,20 @@ SCRIPT = "{} script: f_9a1 on @user_script:14: user_script:14: -OOM command not 
 TOLD: list[tuple[Exception, str]] = [
     (away.ConnectionError("Error 111 connecting to 10.1.2.3:6379. Connection refused."), "connection refused"),
     (away.NoPermissionError(f"User {USER} has no permissions to run the 'xadd' command"), "NOPERM (its user"),
-    (away.ResponseError(SCRIPT.format("Error running")), "OOM (its maxmemory is used up)"),
-    (away.OutOfMemoryError(SCRIPT.format("command not allowed")), "OOM (its maxmemory is used up)"),
+    (away.ResponseError(SCRIPT.format("Error running")), "OOM (it has reached its maxmemory)"),
+    (away.OutOfMemoryError(SCRIPT.format("command not allowed")), "OOM (it has reached its maxmemory)"),
     (away.ResponseError("ERR user_script:3: attempt to index a nil value @user_script:3"), "log says why"),
-    (away.AuthenticationError("invalid username-password pair or user is disabled."), "WRONGPASS (it knows"),
-    (away.TimeoutError("Timeout connecting to server 10.1.2.3"), "no answer in time"),
-    (away.ConnectionError("Error -2 connecting to redis.inner:6379. Name or service not known."), "its name leads"),
-    (away.MaxConnectionsError("Too many connections"), "all of the relay's connections to it are in use"),
+    (away.AuthenticationError("invalid username-password pair or user is disabled."), "WRONGPASS (the user or"),
+    (away.TimeoutError("Timeout connecting to server 10.1.2.3"), "it timed out"),
+    (
+        away.ConnectionError("Error -2 connecting to redis.inner:6379. Name or service not known."),
+        "its name can't be resolved",
+    ),
+    (away.MaxConnectionsError("Too many connections"), "all the relay's connections to it are in use"),
     (TimeoutError("no answer for 4 s"), "no answer for 4 s"),
     (ConnectionResetError(104, "Connection reset by peer"), "the connection broke"),
-    (socket.gaierror(-2, "Name or service not known"), "its name leads nowhere"),
-    (ssl.SSLCertVerificationError(1, "certificate verify failed: redis.inner"), "TLS fails"),
+    (socket.gaierror(-2, "Name or service not known"), "its name can't be resolved"),
+    (ssl.SSLCertVerificationError(1, "certificate verify failed: redis.inner"), "TLS failed"),
     (caused(OperationalError("amqp://user@10.1.2.3"), ConnectionRefusedError(111, "x")), "connection refused"),
     (Exception('FATAL: no pg_hba.conf entry for host "10.1.2.3", user "celery"'), "the relay's log says why"),
 ]
@@ -62,7 +65,7 @@ def test_why_is_told_in_words_of_ours(error: Exception, told: str, caplog: pytes
         assert inner not in str(answer)
         assert not caplog.text or inner not in str(error) or inner in caplog.text
     full = isinstance(error, away.MaxConnectionsError)
-    assert ("can't be asked just now" if full else "doesn't answer") in str(answer)
+    assert ("is unavailable" if full else "doesn't answer") in str(answer)
 
 
 CALLS: dict[str, Any] = {

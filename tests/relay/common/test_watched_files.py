@@ -131,7 +131,7 @@ async def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path, caplog: pyt
             path.unlink()
             path.write_text("after")
             await eventually(lambda: reader.taken[-1] == "after", what="the file to be read")
-    assert "no regular file" in caplog.text
+    assert "no longer a regular file" in caplog.text
     assert reader.is_fresh()
 
 
@@ -173,4 +173,4 @@ async def test_the_log_says_so_at_once_and_then_now_and_then(tmp_path: Path, cap
                 assert (len(told) == 1) is (most == 1)
                 by_rename(path, "one")
                 await eventually(reader.is_fresh, what="it to be taken")
-        assert "WATCHER_CLAIMS could be read again" in caplog.text
+        assert "WATCHER_CLAIMS can be read again" in caplog.text

@@ -195,7 +195,7 @@ def test_whoever_comes_back_misses_nothing_and_gets_nothing_twice(steps: list[An
 
 @pytest.mark.parametrize("text", ["", "e", "e:", ":", "e:-1", "e:1.5", "e:x", "e f:1", "é:1", "e:1:2", "e:" + "1" * 19])
 def test_a_position_is_read_strictly(text: str) -> None:
-    with pytest.raises(BadRequest, match="parameter 'since': takes EPOCH:OFFSET"):
+    with pytest.raises(BadRequest, match="parameter 'since': expected EPOCH:OFFSET"):
         StreamCursor.read(text, "parameter 'since'")
 
 

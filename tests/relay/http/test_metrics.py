@@ -121,7 +121,7 @@ async def test_requests_are_counted_by_how_they_end(valkey: Valkey, app: Celery)
 
 async def test_with_a_secret_the_metrics_need_sight_of_everything(valkey: Valkey) -> None:
     async with serving(valkey.url(), settings=Settings(secret=SECRET)) as (client, _):
-        is_problem(await client.get("/metrics"), 401, "a token is needed")
+        is_problem(await client.get("/metrics"), 401, "a token is required")
         few = {"Authorization": f"Bearer {issue(SECRET, watch=['task:*'])}"}
         is_problem(await client.get("/metrics", headers=few), 403, "'tasks'")
         found = await scraped(client, Authorization=f"Bearer {issue(SECRET, watch=['tasks'])}")

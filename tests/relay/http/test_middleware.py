@@ -37,7 +37,7 @@ async def test_tokens_open_what_they_grant(valkey: Valkey, app: Celery) -> None:
             ("POST", "/api/tasks"),
         ):
             response = await client.request(method, path)
-            is_problem(response, 401, "a token is needed")
+            is_problem(response, 401, "a token is required")
             assert response.headers["www-authenticate"] == 'Bearer realm="celery-watcher"'  # it is no invalid one
         for token in ("x", "", issue("t" * 32), issue(SECRET, ttl=-60)):
             response = await client.get("/api/tasks", headers={"Authorization": f"bearer {token}"})

@@ -96,7 +96,9 @@ async def test_what_is_wrong_with_a_submission_is_a_problem(valkey: Valkey, app:
         is_problem(await post(""), 400, "expected")
         is_problem(await post('{"task": "tasks.add", "foo": 1}'), 400, "unknown field `foo`")
         assert is_problem(await post('{"task": "nope"}'), 422, "'nope'")["title"] == "unknown task"
-        is_problem(await post('{"task": "task.add"}'), 422, "registered as 'task.add'; did you mean 'tasks.add'?")
+        is_problem(
+            await post('{"task": "task.add"}'), 422, "no task 'task.add' is registered; did you mean 'tasks.add'?"
+        )
         body = is_problem(await post('{"task": "tasks.add", "args": [1]}'), 422, "argument 'y': is required")
         assert body["argument"] == "y"
         is_problem(await post('{"task": "tasks.add", "args": [1, 2], "options": {"exchange": "x"}}'), 422, "'exchange'")
@@ -262,18 +264,18 @@ async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ("limit=0", "parameter 'limit': takes a whole number from 1 to 1000, not '0'"),
+        ("limit=0", "parameter 'limit': must be a whole number from 1 to 1000, not '0'"),
         ("limit=1001", "'limit'"),
         ("limit=x", "'limit'"),
-        ("limit=1&limit=2", "parameter 'limit': is accepted once"),
+        ("limit=1&limit=2", "parameter 'limit': may be given once"),
         ("limit=" + "1" * 5000, "'limit'"),
         ("before=-1", "'before'"),
         ("before=١", "'before'"),
         ("sate=SUCCESS", "parameter 'sate': is not accepted; state, "),
-        ("state=", "parameter 'state': is empty"),
-        ("state=FAILED", "parameter 'state': there is no state 'FAILED', did you mean FAILURE?"),
+        ("state=", "parameter 'state': must not be empty"),
+        ("state=FAILED", "parameter 'state': no such state 'FAILED', did you mean FAILURE?"),
         ("state=PENDING&state=success", "did you mean SUCCESS?"),
-        ("&".join(["state=PENDING"] * 101), "parameter 'state': is accepted 100 times at most"),
+        ("&".join(["state=PENDING"] * 101), "parameter 'state': may be given 100 times at most"),
         ("name=a&name=b", "'name'"),
     ],
 )
@@ -318,7 +320,7 @@ async def test_the_router_answers_with_problems_too(valkey: Valkey) -> None:
         for path in ("/nothing", "/api/nothing", "/index.html/x", "/..%2fpyproject.toml", "/api/tasks/"):
             is_problem(await client.get(path), 404, "")
         response = await client.delete("/api/tasks/x")
-        is_problem(response, 405, "DELETE is not for this address")
+        is_problem(response, 405, "DELETE is not allowed at this address")
         assert "GET" in response.headers["allow"]
         is_problem(await client.post("/"), 405, "POST")
         is_problem(await client.put("/api/registry"), 405, "PUT")
@@ -331,7 +333,7 @@ async def test_a_head_is_a_get_without_a_body_and_options_are_for_preflights_onl
             assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
         assert (await client.head("/api/tasks/nobody")).status_code == 404
         response = await client.options("/api/tasks")
-        is_problem(response, 405, "OPTIONS is not for this address")
+        is_problem(response, 405, "OPTIONS is not allowed at this address")
         assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
@@ -367,7 +369,7 @@ async def test_a_result_is_had_bare_and_whole(valkey: Valkey, app: Celery) -> No
         small = await client.get("/api/tasks/small/result")
         assert (small.status_code, small.json(), small.headers["content-type"]) == (200, {"a": [1]}, "application/json")
         assert (await client.get("/api/tasks/large/result")).json() == "x" * 100_000
-        is_problem(await client.get("/api/tasks/gone/result"), 410, "not stored any more")
+        is_problem(await client.get("/api/tasks/gone/result"), 410, "no longer stored")
         is_problem(await client.get("/api/tasks/odd/result"), 415, "no JSON")
         is_problem(await client.get("/api/tasks/ignored/result"), 410, "ignored its result")
         is_problem(await client.get("/api/tasks/failed/result"), 409, "FAILURE")

@@ -99,15 +99,15 @@ async def test_a_task_that_only_the_backend_knows_is_told(valkey: Valkey, app: C
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ("", "'channel': is needed"),
-        ("?channel=", "parameter 'channel': takes tasks, task:ID"),
+        ("", "'channel': is required"),
+        ("?channel=", "parameter 'channel': expected tasks, task:ID"),
         ("?channel=nonsense:x", "'nonsense:x'"),
         ("?channel=task:", "'task:'"),
         ("?channel=tag:" + "x" * 300, "255 characters"),
         ("?" + "&".join(f"channel=task:{n}" for n in range(101)), "100 times at most"),
         ("?" + "&".join(["channel=tasks"] * 101), "100 times at most"),
-        ("?channel=tasks&since=5", "parameter 'since': takes EPOCH:OFFSET, the id of an event, not '5'"),
-        ("?channel=tasks&since=e:1&since=e:2", "parameter 'since': is accepted once"),
+        ("?channel=tasks&since=5", "parameter 'since': expected EPOCH:OFFSET, the id of an event, not '5'"),
+        ("?channel=tasks&since=e:1&since=e:2", "parameter 'since': may be given once"),
         ("?channel=tasks&sinse=e:1", "parameter 'sinse': is not accepted; channel, since, token are"),
     ],
 )
@@ -119,7 +119,7 @@ async def test_a_bad_parameter_is_named(valkey: Valkey, query: str, detail: str)
 async def test_a_bad_last_event_id_is_named(valkey: Valkey) -> None:
     async with serving(valkey.url()) as (client, _):
         response = await client.get("/api/events?channel=tasks", headers={"Last-Event-ID": "17"})
-        is_problem(response, 400, "header 'Last-Event-ID': takes EPOCH:OFFSET")
+        is_problem(response, 400, "header 'Last-Event-ID': expected EPOCH:OFFSET")
         is_problem(await client.post("/api/events?channel=tasks"), 405, "POST")
         assert (await client.head("/api/events?channel=tasks")).headers["content-type"].startswith("text/event-stream")
 
@@ -132,11 +132,11 @@ async def test_a_token_opens_what_it_grants_and_ends_with_its_time(
     async with listening(valkey.url(), settings=Settings(secret=SECRET)) as (client, relay):
         append(valkey, event("mine"), event("theirs"), event("other", tags=("user:42",)))
         await known(relay, "other", "PENDING")
-        is_problem(await client.get("/api/events?channel=task:mine"), 401, "a token is needed")
+        is_problem(await client.get("/api/events?channel=task:mine"), 401, "a token is required")
         is_problem(await client.get("/api/events?channel=task:mine&token=x"), 401, "not valid")
         for channel in ("tasks", "task:theirs", "task:nobody", "name:n"):
             response = await client.get(f"/api/events?channel=task:mine&channel={channel}&token={mine}")
-            is_problem(response, 403, f"doesn't grant to watch '{channel}'")
+            is_problem(response, 403, f"does not allow watching '{channel}'")
         async with reading(client, "task:mine", token=mine) as reader:
             assert [m.json["id"] for m in await reader.take(1)] == ["mine"]
         async with reading(client, "tag:user:42", since=":0", headers={"Authorization": f"Bearer {mine}"}) as reader:

@@ -101,7 +101,7 @@ def test_who_has_too_many_is_told_how_many_there_may_be() -> None:
     told = [one.subscribe(f"tag:{number}") for number in range(EACH + 1)]
     assert told[-1]["error"] == {
         "code": 106,
-        "message": f"limit exceeded: a connection has at most {EACH} subscriptions",
+        "message": f"limit exceeded: a connection may have at most {EACH} subscriptions",
     }
     told = [each.subscribe(f"tag:{number}") for each in others for number in range(EACH)]
     refused = limited(f"the relay takes {TOGETHER} subscriptions from one address")
@@ -133,10 +133,10 @@ async def test_connections_and_streams_of_an_address_share_a_bound(valkey: Valke
                 assert held(running) == 5
                 error = (await first.ask(subscribe={"channel": "tag:d"}))["error"]
                 assert (error["code"], error["message"]) == (
-                    106, "limit exceeded: the relay takes 5 subscriptions from one address",
+                    106, "limit exceeded: the relay accepts 5 subscriptions from one address",
                 )  # fmt: skip
                 refused = await client.get("/api/events", params={"channel": "tag:e"})
-                is_problem(refused, 429, "the relay takes 5 subscriptions from one address")
+                is_problem(refused, 429, "the relay accepts 5 subscriptions from one address")
                 assert refused.headers["retry-after"] == "1"
             await eventually(lambda: held(running) == 3, what="the stream to be gone")
             second.vanish()

@@ -37,7 +37,7 @@ async def test_submissions_of_a_subject_are_bounded_whichever_way_they_come(valk
         mine = {"Authorization": f"Bearer {token['me']}"}
         assert (await client.post("/api/tasks", json=TASK, headers=mine)).status_code == 202
         refused = await client.post("/api/tasks", json=TASK, headers=mine)
-        is_problem(refused, 429, "1 submissions a second")
+        is_problem(refused, 429, "1 submissions per second")
         assert refused.headers["retry-after"] == "1"
         async with websocket(address(client), token=token["me"]) as one:
             error = (await one.ask(rpc={"method": "submit", "data": TASK}))["error"]
@@ -54,7 +54,7 @@ async def test_connections_of_an_address_and_in_all_are_bounded(valkey: Valkey) 
                 for _ in range(2):
                     await stack.enter_async_context(websocket(address(client)))
                 refused = await client.get("/healthz")
-                is_problem(refused, status, "takes 2 connections")
+                is_problem(refused, status, "accepts 2 connections")
                 assert refused.headers["retry-after"] == "1"
                 with pytest.raises(InvalidStatus, match=str(status)):
                     await connect(address(client))
@@ -74,7 +74,7 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own(valkey: Valkey) ->
             is_problem(await client.get("/api/tasks", headers=by[1]), 429, "one address")
             answers = [await client.get("/healthz", headers=by[3]) for _ in range(4)]
         assert answers[0].status_code == 200
-        is_problem(answers[-1], 429, "30 commands a second")
+        is_problem(answers[-1], 429, "30 commands per second")
 
 
 async def test_subscriptions_and_calls_of_a_connection_are_what_the_settings_say(valkey: Valkey) -> None:

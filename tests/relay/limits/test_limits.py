@@ -80,7 +80,7 @@ def test_a_request_that_a_proxy_hands_on_is_counted_for_its_client() -> None:
     for _ in range(95 // REQUEST):
         with allowed.request("192.0.2.1"):
             pass
-    with pytest.raises(TooMany, match="95 commands a second") as error, allowed.request("192.0.2.1"):
+    with pytest.raises(TooMany, match="95 commands per second") as error, allowed.request("192.0.2.1"):
         pass
     clock.now += error.value.retry_after
     with allowed.request("192.0.2.1"):
@@ -121,7 +121,7 @@ def test_submissions_are_bounded_by_subject() -> None:
     allowed, clock, counts = limits(max_submissions=10)
     for _ in range(10):
         allowed.submission("me")
-    with pytest.raises(TooMany, match="10 submissions a second") as error:
+    with pytest.raises(TooMany, match="10 submissions per second") as error:
         allowed.submission("me")
     allowed.submission("you")
     assert counts.limits["max_submissions"] == 1

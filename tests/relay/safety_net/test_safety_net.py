@@ -261,7 +261,7 @@ async def test_a_redis_that_does_not_let_its_keys_be_looked_through_is_listened_
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(watched.net.run)
-                await eventually(lambda: "can't be looked for" in caplog.text, what="the log to say so")
+                await eventually(lambda: "can't look for results" in caplog.text, what="the log to say so")
                 await watched.store("a", 1)
                 await watched.has("a", "SUCCESS")
                 group.cancel_scope.cancel()

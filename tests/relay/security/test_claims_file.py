@@ -57,8 +57,8 @@ def test_a_file_that_is_wrong_or_away_is_told(tmp_path: Path, settings: Settings
     file = tmp_path / "claims.json"
     for content, told in (
         (None, "the file can't be read: No such file or directory"),
-        (b"\xff", "the file is no text in UTF-8"),
-        (b'{"users": {"alice": {"watch": 1}}}', "users.'alice'.watch is to be a list"),
+        (b"\xff", "the file is not UTF-8 text"),
+        (b'{"users": {"alice": {"watch": 1}}}', "users.'alice'.watch must be a list"),
         (b"[users.alice]", "Expecting value"),  # by its name it is JSON
     ):
         if content is not None:
@@ -95,7 +95,7 @@ async def test_a_changed_file_is_read_and_a_wrong_one_changes_nothing(
             replace(file, watching("task:a"))
             await eventually(lambda: may() == ("task:a",), what="the new file to hold")
             replace(file, "[users.alice]\nwatch = 1")
-            await eventually(lambda: "is to be a list of globs" in caplog.text, what="the wrong file to be told")
+            await eventually(lambda: "must be a list of globs" in caplog.text, what="the wrong file to be told")
             assert may() == ("task:a",)
             remove(file)
             await eventually(lambda: "can't be read" in caplog.text, what="the missing file to be told")
@@ -104,7 +104,7 @@ async def test_a_changed_file_is_read_and_a_wrong_one_changes_nothing(
             await eventually(lambda: may() == ("task:b",), what="the next right file to hold")
             group.cancel_scope.cancel()
     assert len(changes) == 2
-    assert caplog.text.count("WATCHER_CLAIMS holds as it was") == 2  # once each
+    assert caplog.text.count("WATCHER_CLAIMS remains in use") == 2  # once each
 
 
 async def test_a_file_that_is_being_written_is_left_alone(file: Path) -> None:

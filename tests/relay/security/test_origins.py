@@ -244,4 +244,4 @@ def test_two_lines_of_tokens_are_refused() -> None:
     with pytest.raises(Unauthorized, match="more than one Authorization"):
         bearer(twice)
     told = refusal(Settings(secret=SECRET), Peer(None, False, "relay.example", None), twice)
-    assert told == "there is more than one Authorization"
+    assert told == "more than one Authorization header"

@@ -56,16 +56,16 @@ def socket_url(client: httpx.AsyncClient) -> str:
     ("changes", "words"),
     [
         ({"tls_cert": "nowhere.pem"}, ["WATCHER_TLS_CERT='nowhere.pem'", "No such file"]),
-        ({"tls_cert": "KEY"}, ["WATCHER_TLS_CERT", "no certificate in PEM"]),
+        ({"tls_cert": "KEY"}, ["WATCHER_TLS_CERT", "no PEM certificate"]),
         ({"tls_cert": "GARBAGE"}, ["WATCHER_TLS_KEY", "OpenSSL can't use it"]),
         ({"tls_key": "nowhere.key"}, ["WATCHER_TLS_KEY='nowhere.key'", "No such file"]),
-        ({"tls_key": "OTHER"}, ["WATCHER_TLS_KEY", "the key is not that of"]),
-        ({"tls_key": "CERT"}, ["WATCHER_TLS_KEY", "no private key in PEM"]),
-        ({"tls_key": None}, ["WATCHER_TLS_CERT", "no private key in PEM"]),
+        ({"tls_key": "OTHER"}, ["WATCHER_TLS_KEY", "the key does not belong to"]),
+        ({"tls_key": "CERT"}, ["WATCHER_TLS_KEY", "no PEM private key"]),
+        ({"tls_key": None}, ["WATCHER_TLS_CERT", "no PEM private key"]),
         ({"tls_key": "ENCRYPTED"}, ["WATCHER_TLS_KEY", "encrypted", "openssl pkey"]),
-        ({"tls_client_ca": "KEY"}, ["WATCHER_TLS_CLIENT_CA", "no certificate in PEM"]),
+        ({"tls_client_ca": "KEY"}, ["WATCHER_TLS_CLIENT_CA", "no PEM certificate"]),
         ({"tls_client_ca": "GARBAGE"}, ["WATCHER_TLS_CLIENT_CA", "OpenSSL can't use it"]),
-        ({"tls_cert": None}, ["WATCHER_TLS_KEY", "only together with WATCHER_TLS_CERT"]),
+        ({"tls_cert": None}, ["WATCHER_TLS_KEY", "set WATCHER_TLS_CERT too"]),
     ],
 )
 def test_a_file_that_can_not_be_used_is_named_with_the_reason(

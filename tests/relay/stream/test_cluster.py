@@ -62,7 +62,9 @@ def test_a_node_without_the_slot_ends_the_relay_with_a_sentence_and_the_owner_se
         with program(*serve, env={"WATCHER_REDIS_URL": nodes.other.url()}) as ended:
             assert ended.wait(60) == 3, ended.output
             told = ended.stderr.splitlines()[-1]
-            assert f"Redis at {nodes.other.url()} can't be used: it is a node of a cluster, and not the one" in told
+            assert (
+                f"Redis at {nodes.other.url()} can't be used: it is a cluster node without the journal's keys" in told
+            )
             assert f"is at 127.0.0.1:{nodes.owner.port}" in told
             assert "Traceback" not in ended.stderr
         with relay(None, env={"WATCHER_REDIS_URL": nodes.owner.url()}) as serving:

@@ -112,7 +112,7 @@ async def test_what_comes_with_the_confirmation_waits_too() -> None:
 async def test_what_is_no_answer_of_redis_ends_the_connection() -> None:
     subscriber = Subscriber(Wire())
     subscriber.data_received(b"HTTP/1.1 400 Bad Request\r\n")
-    with pytest.raises(RedisConnectionError, match="no answer of Redis"):
+    with pytest.raises(RedisConnectionError, match="invalid data from Redis"):
         await subscriber.subscribe("here")
 
 
@@ -253,7 +253,7 @@ async def test_where_redis_py_keeps_its_stream_to_itself_all_is_heard_in_its_way
         slow = Ear(0)
         await hear_a_thousand(redis, other, slow)
     assert len(slow.slowly) == 1000
-    assert len([text for text in caplog.messages if "events take a slower way" in text]) == 1
+    assert len([text for text in caplog.messages if "events are read more slowly" in text]) == 1
 
 
 async def hear_a_thousand(redis: Redis, other: Redis, ear: Ear) -> None:

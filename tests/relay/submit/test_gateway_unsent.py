@@ -87,7 +87,7 @@ async def test_one_that_is_sent_under_another_id_is_that_one(gateway: Gateway, v
     [
         ("own.nothing", NotSent, "own.nothing was not sent: its own apply_async sent nothing"),
         ("own.graceful", NotSent, "own.graceful was not sent: its own apply_async sent nothing"),
-        ("own.eager", NotSent, "own.eager was not sent: its own apply_async ran it at once"),
+        ("own.eager", NotSent, "own.eager was not sent: its own apply_async ran the task in place"),
         ("own.hostile", NotSent, "own.hostile was not sent: its own apply_async sent nothing"),
         ("own.raising", NotSent, "own.raising was not sent: Odd"),
         ("own.locked", Unavailable, "own.locked was not sent: ConnectionError"),

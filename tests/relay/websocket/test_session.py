@@ -128,7 +128,7 @@ def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_ano
 def test_who_brings_no_token_is_told_that_one_is_needed_and_may_bring_it() -> None:
     keyring = keyring_of(Settings(secret="s" * 32))
     client = Client(relay(), SessionConfig("w", "1", 25, lambda token: grant(token, keyring)))
-    assert client.ask(connect={}) == {"error": {"code": 101, "message": "a token is needed"}}
+    assert client.ask(connect={}) == {"error": {"code": 101, "message": "a token is required"}}
     assert client.say(connect={"token": "x"}).disconnect == messages.INVALID_TOKEN
     assert "connect" in client.ask(connect={"token": issue("s" * 32, watch=["*"])})
 

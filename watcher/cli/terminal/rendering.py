@@ -83,19 +83,19 @@ def one_line(event: TaskEvent) -> str:
     return " ".join(part for part in parts if part)
 
 
-def detail(told: TaskEvent | Snapshot) -> str:
+def detail(record: TaskEvent | Snapshot) -> str:
     """What there is to say of a state: result, meta, what was raised."""
-    data = told.data
+    data = record.data
     text = ""
     if "result" in data:
         text = json.dumps(data["result"], ensure_ascii=False)
-    elif told.exception:
-        text = f"{told.exception.get('type', '')}: {told.exception.get('message', '')}"
-    elif told.state not in ("PENDING", "RECEIVED", "STARTED") and told.meta is not None:
-        text = json.dumps(told.meta, ensure_ascii=False)
-    elif told.reason:
-        text = told.reason
-    elif told.state == "PENDING":
+    elif record.exception:
+        text = f"{record.exception.get('type', '')}: {record.exception.get('message', '')}"
+    elif record.state not in ("PENDING", "RECEIVED", "STARTED") and record.meta is not None:
+        text = json.dumps(record.meta, ensure_ascii=False)
+    elif record.reason:
+        text = record.reason
+    elif record.state == "PENDING":
         text = f"{data.get('argsrepr', '')} {data.get('kwargsrepr', '')}".strip()
     text = plain(text)
     return text if len(text) <= _DETAIL else f"{text[: _DETAIL - 1]}…"

@@ -1,13 +1,12 @@
-"""What looks secret is masked before anything of a value leaves the process. Pure.
+"""Masks secrets before any part of a value leaves the process. Pure.
 
-What is looked at is what would leave: JSON text, the text of a ``repr``, a message, a traceback. One search says
-whether there is anything in it to look at closer (suspects.py), and mostly there is not: so a value that holds no
-secret costs no more than that. Where there is, values below names that look secret (names.py) are masked whole, and
-in texts what follows such a name (texts.py) and what is secret by its shape (shapes.py). In texts that is the best
-that can be done, and no promise.
+It works on what would leave: JSON text, the text of a ``repr``, a message, a traceback. One search (suspects.py)
+decides whether a closer look is needed. Mostly it is not, so a value without secrets costs no more than that search.
+Otherwise values below names that look secret (names.py) are masked whole; in texts, so is what follows such a name
+(texts.py) and what has the shape of a secret (shapes.py). For texts this is the best that can be done, not a promise.
 
-A text is masked before it is cut: what lies across the cut is no whole secret any more, and not found. Of what came
-already cut, what is open at the cut is masked too.
+A text is masked before it is cut: a secret across the cut would be incomplete and not found. If a text arrived already
+cut, what is open at the cut is masked too.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ from watcher.core.redact.texts import NAMING, VALUED, hide_after_names, is_of_na
 
 __all__ = ["HIDDEN", "NAMES", "Hook", "Redactor", "halves"]
 
-#: What looks secret in a name unless one says otherwise, by word: see :mod:`watcher.core.redact.names`.
+#: Words that make a name look secret by default: see :mod:`watcher.core.redact.names`.
 NAMES: Final = (*rules.ANYWHERE, *rules.ENDING, *rules.LAST)
 
 #: A user's own masking: called with a value, the name of its task and what it is (``args``, ``kwargs``, ``result``,
 #: ``meta``, ``exception``); returns what to show, the value itself where there is nothing to hide.
 Hook: TypeAlias = Callable[[Any, str, str], Any]
 
-#: Deeper than this nothing is looked at, and so nothing is shown.
+#: Greatest nesting depth that is examined; anything deeper is hidden.
 _DEEPEST: Final = 100
-#: What is a name of something, and no sentence.
+#: A name, as opposed to a sentence.
 _NAME: Final = re.compile(r"[\w.\-]{1,80}+")
 
 
 class Redactor:
-    """Masks what looks secret by its name, or by its shape.
+    """Masks what looks secret by its name or by its shape.
 
-    :param names: where :data:`NAMES` are among them, a name looks secret by their rules. It looks so too where it
-        contains one of the others, in whatever case, and whether or not their words are joined.
+    :param names: if :data:`NAMES` are among them, their rules apply. Any other of them makes a name secret that
+        contains it, in any case, and with its words joined or not.
     """
 
     __slots__ = ("_by_rules", "_names", "_own", "_own_bytes", "_suspect", "_suspect_bytes")
@@ -55,11 +54,11 @@ class Redactor:
         self._suspect, self._suspect_bytes = suspects.searches(names=self._by_rules)
 
     def also(self, names: Iterable[str]) -> Redactor:
-        """One that hides what these names say too."""
+        """A redactor that masks these names too."""
         return Redactor((*self._names, *names))
 
     def is_secret(self, key: object) -> bool:
-        """Whether a name looks secret: a text, or bytes as in the headers of ASGI."""
+        """Whether a name looks secret; a name is text, or bytes as in ASGI headers."""
         if isinstance(key, bytes):
             key = key.decode("latin-1")
         if not isinstance(key, str):
@@ -69,16 +68,16 @@ class Redactor:
         return self._by_rules and rules.is_secret_name(key)
 
     def hides(self, key: object, value: object) -> bool:
-        """Whether the value below a key is to be masked. That there is none may be known, and so may numbers of tokens.
+        """Whether the value below a key must be masked. Empty values, and numbers of tokens, stay visible.
 
-        :param key: the name of a parameter, or a key of a mapping.
+        :param key: name of a parameter, or key of a mapping.
         """
         if _is_nothing(value) or not self.is_secret(key):
             return False
         return not (isinstance(value, int | float) and rules.is_number_of(str(key), value))
 
     def json(self, text: bytes) -> bytes:
-        """JSON text in UTF-8, masked: the very same object where there is nothing to hide."""
+        """JSON text in UTF-8, masked; the same object if there is nothing to mask."""
         if b'"' not in text:
             return text
         lower = text.lower()
@@ -95,7 +94,7 @@ class Redactor:
             return b'"%s"' % HIDDEN.encode()
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """A value as JSON has it, masked: the very same object where there is nothing to hide."""
+        """A JSON value, masked; the same object if there is nothing to mask."""
         if isinstance(value, str):
             return self.text(value)
         if not isinstance(value, dict | list):
@@ -144,7 +143,7 @@ class Redactor:
         return [name, HIDDEN]
 
     def suspects(self, text: str) -> bool:
-        """Whether there may be something to hide in a text."""
+        """Whether a text may contain something to mask."""
         lower = text.lower()
         return self._suspect.search(lower) is not None or (
             self._own is not None and self._own.search(lower) is not None

@@ -1,4 +1,4 @@
-"""What requests and answers over HTTP look like: read, written and documented by the same types and tables. Pure."""
+"""Requests and answers of the HTTP API: the types and tables that read, write and document them. Pure."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ __all__ = [
     "TaskList",
 ]
 
-#: A request waits for a task no longer than this, in seconds.
+#: Longest time that a request waits for a task, in seconds.
 LONGEST_WAIT: Final = 60.0
-#: Tasks on a page, if nothing else is asked for, and at most.
+#: Tasks on a page: the default, and the maximum.
 USUAL_TASKS: Final = 100
 MOST_TASKS: Final = 1000
-#: No offset is greater: it is an integer of 64 bits wherever it is kept.
+#: Greatest offset: it is a signed 64-bit integer wherever it is stored.
 LAST_OFFSET: Final = 2**63 - 1
-#: Channels of one stream of events, at most.
+#: Most channels of one event stream.
 CHANNELS: Final = 100
 
 
 class RevokeRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to revoke a task; ``terminate`` also ends it where it is running."""
+    """How to revoke a task; ``terminate`` also ends it if it is running."""
 
     terminate: bool = False
 
 
 class TaskList(msgspec.Struct):
-    """Tasks, the one with the newest event first, as of ``offset`` of ``epoch``; go on with ``before=NEXT``."""
+    """Tasks, most recent event first, as of ``offset`` of ``epoch``; ``before=NEXT`` gets the next page."""
 
     tasks: list[Task]
     epoch: str
@@ -56,28 +56,28 @@ class TaskList(msgspec.Struct):
 
 
 class Registry(msgspec.Struct):
-    """The tasks that may be submitted, and whether tasks may be revoked."""
+    """The tasks that you may submit, and whether you may revoke tasks."""
 
     tasks: list[Registered]
     revoke: bool
 
 
 class Status(msgspec.Struct):
-    """That all is well."""
+    """The relay is well."""
 
     status: Literal["ok", "ready"]
 
 
 class Nothing(msgspec.Struct):
-    """An object without anything in it."""
+    """An empty object."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was wrong with a request, or why it can't be carried out just now (RFC 9457).
+    """Why a request was refused or can't be carried out now (RFC 9457).
 
-    ``type`` and ``title`` say what kind of problem it is, ``detail`` what exactly. ``argument`` names the argument or
-    option at fault, ``submitted`` says whether the task may have been queued all the same, ``id`` names the task that
-    stands in the way of another.
+    ``type`` and ``title`` are the kind of problem, ``detail`` describes it. ``argument`` names the argument or option
+    at fault, ``submitted`` says whether the task may have been queued anyway, ``id`` names the task that prevented
+    another.
     """
 
     type: str
@@ -90,9 +90,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class QueryParameter(NamedTuple):
-    """A parameter of a query.
+    """A query parameter.
 
-    :param schema: of its value; of each value where it may be ``repeated`` so often.
+    :param schema: JSON schema of its value; of each value, if it may be repeated.
+    :param repeated: how often it may be given.
     """
 
     meaning: str
@@ -105,30 +106,30 @@ _TEXT: Final = {"type": "string", "minLength": 1}
 POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}:[0-9]{1,18}$"}
 
 LIST: Final = {
-    "state": QueryParameter("only tasks in this state; of several, in any of them", _TEXT, repeated=100),
-    "name": QueryParameter("only tasks of this registered name", _TEXT),
-    "tag": QueryParameter("only tasks with this tag", _TEXT),
-    "root": QueryParameter("only tasks whose root has this id", _TEXT),
-    "group": QueryParameter("only tasks of this group", _TEXT),
+    "state": QueryParameter("Only tasks in this state; if repeated, in any of these states.", _TEXT, repeated=100),
+    "name": QueryParameter("Only tasks with this registered name.", _TEXT),
+    "tag": QueryParameter("Only tasks with this tag.", _TEXT),
+    "root": QueryParameter("Only tasks whose root task has this id.", _TEXT),
+    "group": QueryParameter("Only tasks of the group with this id.", _TEXT),
     "limit": QueryParameter(
-        "so many tasks at most", {"type": "integer", "minimum": 1, "maximum": MOST_TASKS, "default": USUAL_TASKS}
+        "Maximum number of tasks.", {"type": "integer", "minimum": 1, "maximum": MOST_TASKS, "default": USUAL_TASKS}
     ),
     "before": QueryParameter(
-        "go on there: `next` of the page before", {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET}
+        "Continue here: `next` of the previous page.", {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET}
     ),
 }
 WAIT: Final = {
     "wait": QueryParameter(
-        f"answer when the task is final or after so many seconds, {LONGEST_WAIT:g} at most",
+        f"Answer when the task has ended, or after this many seconds, at most {LONGEST_WAIT:g}.",
         {"type": "number", "minimum": 0},
     )
 }
 EVENTS: Final = {
     "channel": QueryParameter(
-        "events of this channel; of several, of any of them",
+        "Events of this channel; if repeated, of any of these channels.",
         {"type": "string", "pattern": "^(tasks|(task|root|group|name|tag):.+)$", "maxLength": CHANNEL_LIMIT},
         repeated=CHANNELS,
         required=True,
     ),
-    "since": QueryParameter("go on after this event, unless the header `Last-Event-ID` says where", POSITION),
+    "since": QueryParameter("Continue after this event, unless the header `Last-Event-ID` is given.", POSITION),
 }

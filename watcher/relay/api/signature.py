@@ -205,7 +205,7 @@ class Signature:
         """
         if len(args) > len(self.positional) and not self.more:
             accepted = f"at most {len(self.positional)} are accepted"
-            raise BadArguments(f"{len(args)} positional arguments were given, {accepted}")
+            raise BadArguments(f"got {len(args)} positional arguments, but {accepted}")
         filled = {parameter.name for parameter in self.positional[: len(args)]}
         named = {name: value for name, value in kwargs.items() if name in self.named}
         self._check_names(filled, named, kwargs)
@@ -232,7 +232,7 @@ def _check_value(parameter: Formal, value: Any) -> None:
     given = type(value)
     if given not in wanted and not (given is int and float in wanted):
         takes = " or ".join(_PLAIN[each] for each in wanted)
-        raise _refuse(parameter.name, f"takes {takes}, not {_JSON.get(given, given.__name__)}")
+        raise _refuse(parameter.name, f"expected {takes}, not {_JSON.get(given, given.__name__)}")
 
 
 def _plain_types(annotation: Any) -> tuple[type, ...]:

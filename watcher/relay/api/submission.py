@@ -102,7 +102,7 @@ def parse(data: bytes, now: datetime, zone: tzinfo) -> Submission:
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
     if not request.task:
-        raise BadRequest("the task's name is empty")
+        raise BadRequest("the task name is empty")
     options = _options(request.options, now, zone)
     return Submission(request.task, request.args, request.kwargs, options, request.options)
 
@@ -113,7 +113,7 @@ def check_key(key: str) -> str:
     :raises BadRequest: it is empty, too long, or not printable ASCII.
     """
     if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
-        raise BadRequest(f"an idempotency key has 1 to {MAX_KEY} printable ASCII characters")
+        raise BadRequest(f"an idempotency key must have 1 to {MAX_KEY} printable ASCII characters")
     return key
 
 
@@ -121,7 +121,7 @@ def _options(given: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
     read: dict[str, Any] = {}
     for name, value in given.items():
         if name not in OPTIONS:
-            raise _refuse(name, f"is not accepted; {', '.join(OPTIONS)} are")
+            raise _refuse(name, f"is unknown; accepted are {', '.join(OPTIONS)}")
         if value is not None:
             read[name] = OPTIONS[name].read(name, value)
     if "countdown" in read and "eta" in read:
@@ -140,41 +140,41 @@ def _moment(name: str, value: timedelta | datetime, now: datetime, zone: tzinfo)
             return (now + value).astimezone(zone)
         return value if value.tzinfo else value.replace(tzinfo=zone)
     except (OverflowError, ValueError):
-        raise _refuse(name, "lies too far ahead") from None
+        raise _refuse(name, "is too far in the future") from None
 
 
 def _task_id(name: str, value: Any) -> str:
     if not isinstance(value, str) or not _TASK_ID.fullmatch(value):
-        raise _refuse(name, "takes 1 to 200 of the characters A-Z a-z 0-9 . _ : -")
+        raise _refuse(name, "must have 1 to 200 of the characters A-Z a-z 0-9 . _ : -")
     return value
 
 
 def _queue(name: str, value: Any) -> str:
     # On a Redis a queue is a key of its name, beside those of kombu, Celery and watcher.
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise _refuse(name, "takes the name of a queue")
+        raise _refuse(name, "must be the name of a queue")
     if len(value.encode()) > _LONGEST_QUEUE:
-        raise _refuse(name, f"takes the name of a queue, and no broker has one of more than {_LONGEST_QUEUE} bytes")
+        raise _refuse(name, f"must be the name of a queue, of at most {_LONGEST_QUEUE} bytes")
     if value.startswith(_RESERVED) or value.endswith(_RESERVED_END):
         owner = "the broker" if value.startswith("amq.") else "Celery"
-        raise _refuse(name, f"takes the name of a queue, and {value!r} is one that {owner} keeps for itself")
+        raise _refuse(name, f"must be the name of a queue, but {value!r} is reserved by {owner}")
     return value
 
 
 def _seconds(name: str, value: Any) -> timedelta:
     if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-        raise _refuse(name, "takes seconds, 0 or more")
+        raise _refuse(name, "must be a number of seconds, 0 or more")
     try:
         return timedelta(seconds=value)
     except OverflowError:
-        raise _refuse(name, "lies too far ahead") from None
+        raise _refuse(name, "is too far in the future") from None
 
 
 def _iso(name: str, value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise _refuse(name, "takes a moment in ISO 8601, such as 2030-01-31T12:00:00Z") from None
+        raise _refuse(name, "must be a time in ISO 8601, such as 2030-01-31T12:00:00Z") from None
 
 
 def _expires(name: str, value: Any) -> timedelta | datetime:
@@ -183,20 +183,20 @@ def _expires(name: str, value: Any) -> timedelta | datetime:
 
 def _priority(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:
-        raise _refuse(name, "takes a whole number from 0 to 255")
+        raise _refuse(name, "must be a whole number from 0 to 255")
     return value
 
 
 def _tags(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_TAGS:
-        raise _refuse(name, f"takes a list of at most {MAX_TAGS} strings")
+        raise _refuse(name, f"must be a list of at most {MAX_TAGS} strings")
     if not all(isinstance(tag, str) and 0 < len(tag) <= _LONGEST_TAG for tag in value):
-        raise _refuse(name, f"takes strings of 1 to {_LONGEST_TAG} characters")
+        raise _refuse(name, f"must contain strings of 1 to {_LONGEST_TAG} characters")
     return tuple(dict.fromkeys(value))
 
 
 class Option(NamedTuple):
-    """How an option is read, and how it is told what it takes."""
+    """How an option is read and documented: its reader, JSON schema and meaning."""
 
     read: Callable[[str, Any], Any]
     schema: Mapping[str, Any]
@@ -205,14 +205,26 @@ class Option(NamedTuple):
 
 _SECONDS: Final = {"type": ["number", "null"], "minimum": 0}
 OPTIONS: Final = {
-    "task_id": Option(_task_id, {"type": ["string", "null"], "pattern": f"^{_TASK_ID.pattern}$"}, "else a random UUID"),
-    "queue": Option(
-        _queue, {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY}, "else where the app routes the task"
+    "task_id": Option(
+        _task_id,
+        {"type": ["string", "null"], "pattern": f"^{_TASK_ID.pattern}$"},
+        "Id of the task; a random UUID by default.",
     ),
-    "countdown": Option(_seconds, _SECONDS, "seconds; not together with `eta`"),
-    "eta": Option(_iso, {"type": ["string", "null"]}, "ISO 8601; without a zone it is the app's"),
-    "expires": Option(_expires, {"type": ["number", "string", "null"], "minimum": 0}, "seconds, or ISO 8601"),
-    "priority": Option(_priority, {"type": ["integer", "null"], "minimum": 0, "maximum": 255}, "of the message"),
+    "queue": Option(
+        _queue,
+        {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY},
+        "Name of the queue; the app's route by default.",
+    ),
+    "countdown": Option(_seconds, _SECONDS, "Seconds to wait before the task may run; excludes `eta`."),
+    "eta": Option(_iso, {"type": ["string", "null"]}, "Earliest start in ISO 8601; without a time zone, in the app's."),
+    "expires": Option(
+        _expires,
+        {"type": ["number", "string", "null"], "minimum": 0},
+        "When the task expires: in seconds from now, or in ISO 8601.",
+    ),
+    "priority": Option(
+        _priority, {"type": ["integer", "null"], "minimum": 0, "maximum": 255}, "Priority of the message."
+    ),
     "tags": Option(
         _tags,
         {
@@ -220,7 +232,7 @@ OPTIONS: Final = {
             "items": {"type": "string", "minLength": 1, "maxLength": _LONGEST_TAG},
             "maxItems": MAX_TAGS,
         },
-        "to watch it by",
+        "Tags by which the task can be watched.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What is told of the tasks that may be submitted: made once for all who may submit the same. Pure."""
+"""The list of tasks that may be submitted, encoded once for all clients with the same permissions. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["TaskListCache"]
 
 T = TypeVar("T")
 
-#: So many answers are kept, of those who asked last, and bytes of them in all.
+#: Most encoded lists in the cache, the most recently used ones, and most bytes of all of them.
 _KEPT: Final = 64
 _BYTES: Final = 16 * 1024 * 1024
 
 
 class TaskListCache:
-    """Registries as JSON, until the app has other tasks."""
+    """Cache of registries as JSON, emptied when the app's tasks change."""
 
     def __init__(self) -> None:
         self._tasks: Sequence[Any] = ()
@@ -27,11 +27,11 @@ class TaskListCache:
         self._size = 0
 
     def told(self, rights: Hashable, tasks: Sequence[T], make: Callable[[Sequence[T]], Registry]) -> msgspec.Raw:
-        """The registry of whoever has these rights.
+        """The registry for a client with these rights.
 
-        :param rights: what it depends on besides the tasks.
-        :param tasks: that there are; they are told apart by what they are, not by their names.
-        :param make: makes it of them.
+        :param rights: what the registry depends on besides the tasks; the cache key.
+        :param tasks: all tasks of the app, compared by identity, not by name.
+        :param make: makes the registry of the tasks.
         """
         if len(tasks) != len(self._tasks) or any(map(_differ, tasks, self._tasks)):
             self._tasks, self._size = list(tasks), 0

@@ -63,7 +63,7 @@ class AuditLog:
         """
         if (left_out := self._budget.take()) is None:
             return
-        more = f" (and {left_out} more, not shown)" if left_out else ""
+        more = f" ({left_out} more not shown)" if left_out else ""
         who = _plain(address or "somebody") + (f" as {_plain(subject)}" if subject else "")
         logger.warning("refused %s to %s: %s%s", _plain(what), who, _plain(why, 3 * _SHOWN), more)
 

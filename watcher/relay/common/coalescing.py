@@ -84,7 +84,7 @@ class Coalescer(Generic[K, V]):
         question = self._newest.get(key)
         if question is None:
             if len(self._waiting) >= self._bound:
-                raise TooMany(f"more than {self._bound} look-ups at a time")
+                raise TooMany(f"more than {self._bound} look-ups at once")
             question = self._newest[key] = _Question(key)
             self._waiting[question] = None
             if self._free:

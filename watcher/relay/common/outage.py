@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 _CODES: Final = {
     "BUSY": "a script is running",
     "CLUSTERDOWN": "its cluster is down",
-    "EXECABORT": "it refused a part of it",
+    "EXECABORT": "it refused part of the transaction",
     "LOADING": "it is loading its data",
     "MASTERDOWN": "its primary is down",
     "MISCONF": "it can't save its data",
     "MOVED": "it is a cluster",
-    "NOAUTH": "it wants a password",
-    "NOPERM": "its user may not do that",
+    "NOAUTH": "it requires a password",
+    "NOPERM": "its user lacks the permission",
     "NOREPLICAS": "it has too few replicas",
-    "NOSCRIPT": "it doesn't know the script",
-    "OOM": "its maxmemory is used up",
-    "READONLY": "it is a read only replica",
-    "UNBLOCKED": "it was made a replica",
-    "WRONGPASS": "it knows no such user, or another password",
-    "WRONGTYPE": "something else has the place",
+    "NOSCRIPT": "it doesn't have the script",
+    "OOM": "it has reached its maxmemory",
+    "READONLY": "it is a read-only replica",
+    "UNBLOCKED": "it became a replica",
+    "WRONGPASS": "the user or the password is wrong",
+    "WRONGTYPE": "a key holds a value of another type",
 }
 _CODE: Final = re.compile(rf"\b(?:{'|'.join(_CODES)})\b")
 #: What redis-py takes the code out of, by the name of the error's class.
@@ -52,7 +52,7 @@ _CLASSES: Final = {
     "ReadOnlyError": "READONLY",
 }
 #: This is not the server's fault.
-_FULL: Final = "all of the relay's connections to it are in use"
+_FULL: Final = "all the relay's connections to it are in use"
 #: What drivers and operating systems say, in whatever sentence, and what is told of it.
 _PHRASES: Final = {
     "connection refused": "connection refused",
@@ -63,22 +63,22 @@ _PHRASES: Final = {
     "broken pipe": "the connection broke",
     "no route to host": "no route to it",
     "network is unreachable": "no route to it",
-    "name or service not known": "its name leads nowhere",
-    "name resolution": "its name leads nowhere",
-    "max number of clients": "it has as many clients as it takes",
+    "name or service not known": "its name can't be resolved",
+    "name resolution": "its name can't be resolved",
+    "max number of clients": "it has reached its maximum number of clients",
     "too many connections": _FULL,
-    "certificate": "TLS fails",
-    "ssl": "TLS fails",
-    "timed out": "no answer in time",
-    "timeout": "no answer in time",
+    "certificate": "TLS failed",
+    "ssl": "TLS failed",
+    "timed out": "it timed out",
+    "timeout": "it timed out",
 }
 #: The same by what the operating system raises.
 _KINDS: Final = (
     (ConnectionRefusedError, "connection refused"),
-    (socket.gaierror, "its name leads nowhere"),
-    (ssl.SSLError, "TLS fails"),
+    (socket.gaierror, "its name can't be resolved"),
+    (ssl.SSLError, "TLS failed"),
     (ConnectionError, "the connection broke"),
-    (TimeoutError, "no answer in time"),
+    (TimeoutError, "it timed out"),
 )
 #: What of our own says how long.
 _OURS: Final = re.compile(r"no answer for [0-9.]+ s")
@@ -121,9 +121,9 @@ def unavailable(
     :param submitted: as :class:`watcher.core.errors.Unavailable` has it.
     """
     reason = why(error)
-    says = "refuses it" if refuses else "can't be asked just now" if reason == _FULL else "doesn't answer"
+    says = "refuses it" if refuses else "is unavailable" if reason == _FULL else "doesn't answer"
     if (left_out := _budget.take()) is not None:
-        more = f" (and {left_out} more, not shown)" if left_out else ""
+        more = f" ({left_out} more not shown)" if left_out else ""
         logger.warning("%s %s: %s%s", who, says, " ".join(_text(error).split()) or type(error).__name__, more)
     return Unavailable(f"{who} {says}: {reason}", submitted=submitted)
 

@@ -72,7 +72,7 @@ class WatchedFile:
             else:
                 self._taken = found  # as it was before it was read: what is written meanwhile is seen at the next look
                 if self.stale:
-                    logger.info("%s could be read again", setting(self.field).variable)
+                    logger.info("%s can be read again", setting(self.field).variable)
                 self.stale = False
                 self._told = ("", 0.0)
 
@@ -87,7 +87,7 @@ class WatchedFile:
             except (OSError, ValueError):
                 continue  # whoever reads it says why it can't be read
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise SettingError(setting(self.field).variable, path, "it is no regular file any more")
+                raise SettingError(setting(self.field).variable, path, "it is no longer a regular file")
 
     def _tell(self, why: str) -> None:
         told, moment = self._told

@@ -207,7 +207,9 @@ class HttpConnection(HttpToolsProtocol):
             return
         long = len(self.url) > settings.max_path
         self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
-        self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
+        self._refuse(
+            PathTooLong(f"a path may have at most {settings.max_path} bytes") if long else _too_large(settings)
+        )
 
     def _wait_with(self, data: bytes) -> None:
         self._held = data
@@ -262,9 +264,9 @@ class HttpConnection(HttpToolsProtocol):
         settings, timeouts = self._desk.settings, self._desk.timeouts
         timeouts.headers.stop(self)
         if len(self.url) > settings.max_path:
-            self._give_up("max_path", PathTooLong(f"a path has at most {settings.max_path} bytes"))
+            self._give_up("max_path", PathTooLong(f"a path may have at most {settings.max_path} bytes"))
         if len(self.headers) > settings.max_headers:
-            self._give_up("max_headers", HeadersTooLarge(f"a request has at most {settings.max_headers} headers"))
+            self._give_up("max_headers", HeadersTooLarge(f"a request may have at most {settings.max_headers} headers"))
         if (self._heading or 0) > settings.max_header_bytes and _size(self.headers) > settings.max_header_bytes:
             self._give_up("max_header_bytes", _too_large(settings))
         self._heading = None
@@ -320,7 +322,7 @@ class HttpConnection(HttpToolsProtocol):
         """The request, or its body, has not come in time."""
         self._desk.limits.reached(limit, self._address)
         if limit == "header_timeout" and not self._answering:
-            self._refuse(TooSlow("the headers of the request didn't come in time"))
+            self._refuse(TooSlow("the headers of the request did not arrive in time"))
         else:
             self.transport.abort()
 
@@ -358,7 +360,7 @@ def _size(headers: list[tuple[bytes, bytes]]) -> int:
 
 
 def _too_large(settings: Settings) -> Refused:
-    return HeadersTooLarge(f"the headers of a request have at most {settings.max_header_bytes} bytes")
+    return HeadersTooLarge(f"the headers of a request may have at most {settings.max_header_bytes} bytes")
 
 
 def _answer(error: Refused) -> bytes:

@@ -1,11 +1,11 @@
-"""What one reader of server-sent events is given, in order. Pure, like the history that it reads.
+"""The server-sent events of one reader, in order. Pure, like the history that it reads.
 
-There is no queue: a reader has a cursor, and takes the next piece of the history when it can take more. One that reads
-slowly, or not at all, costs a cursor and the one piece that is on its way; it loses nothing that the history still has.
-Where the history doesn't reach back to what it has seen, it is told so by an event ``gap``, and goes on from now.
+There is no queue: a reader has a cursor, and takes the next piece of the history when it has room. A slow or stuck
+reader costs a cursor and one piece in flight, and loses nothing that the history still has. If the history no longer
+reaches back to the cursor, the reader gets an event ``gap`` and continues from now.
 
-The format is that of the HTML standard, 9.2 (https://html.spec.whatwg.org/multipage/server-sent-events.html). A block
-with an id and no data moves what a browser sends as ``Last-Event-ID`` and is shown to nobody.
+The format is the HTML standard's, 9.2 (https://html.spec.whatwg.org/multipage/server-sent-events.html). A block with an
+id but no data advances what a browser sends as ``Last-Event-ID``; pages don't see it.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from watcher.relay.stream.history import History
 __all__ = ["EventStream", "StreamCursor"]
 
 _POSITION: Final = re.compile(r"([A-Za-z0-9._-]{0,64}):([0-9]{1,18})")
-#: A comment: no block ends with it, so that nobody takes it for an event.
+#: A comment that keeps the connection open. It ends no block, so it is never taken for an event.
 _COMMENT: Final = b":\n"
 
 
 class StreamCursor(NamedTuple):
-    """What a reader has seen: everything up to ``offset`` of ``epoch``. An empty epoch is whichever there is."""
+    """What a reader has seen: everything up to ``offset`` of ``epoch``. An empty epoch means the current one."""
 
     epoch: str
     offset: int
 
     @classmethod
     def read(cls, text: str, where: str) -> StreamCursor:
-        """Read ``EPOCH:OFFSET``.
+        """Parse ``EPOCH:OFFSET``.
 
-        :param where: it comes from, for the message.
+        :param where: where the text comes from, for the error message.
         :raises BadRequest: it is something else.
         """
-        found = _POSITION.fullmatch(text)
-        if found is None:
-            raise BadRequest(f"{where}: takes EPOCH:OFFSET, the id of an event, not {text[:80]!r}")
-        return cls(found[1], int(found[2]))
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise BadRequest(f"{where}: expected EPOCH:OFFSET, the id of an event, not {text[:80]!r}")
+        return cls(match[1], int(match[2]))
 
 
 class EventStream:
-    """The events of some channels, each once, for one reader.
+    """The events of some channels for one reader, each event once.
 
-    :param channels: whose events are wanted; any of them suffices.
-    :param since: what the reader has seen; None: nothing, and it begins now, with the newest event of each task that
-        is among the channels.
-    :param known: channel → event, for tasks that the history doesn't know: without a place in the journal.
+    :param channels: channels to follow; an event on any of them is sent.
+    :param since: what the reader has seen; None: nothing, so the stream begins now, with the newest event of each task
+        among the channels.
+    :param known: channel → event, for tasks that the history doesn't have; they have no offset.
     """
 
     __slots__ = ("_cursor", "_epoch", "_floors", "_history", "_known", "_opening", "_seen", "_told", "sent")
@@ -71,16 +71,16 @@ class EventStream:
         self._told = -1  # offset of the last id that the reader was sent
         self._known = known or {}
         self._opening: list[int] | None = None  # offsets of what it begins with, the first one last
-        #: How many events it was given.
+        #: Number of events sent.
         self.sent = 0
 
     def next(self, limit: int) -> bytes:
-        """What comes next; empty where the reader has everything.
+        """The next bytes to send; empty if the reader has everything.
 
-        :param limit: how many bytes of events, about.
+        :param limit: about how many bytes of events.
         """
         if self._seen and not self._continues():
-            # The journal is another one, or what came next is gone.
+            # The journal has a new epoch, or the next events are gone.
             self._begin()
             return b'event: gap\ndata: {"epoch":"%s","offset":%d}\n\n' % (self._epoch.encode(), self._cursor)
         if not self._seen:
@@ -93,11 +93,11 @@ class EventStream:
             return self._open(limit)
         piece = self._history.since(self._floors, self._cursor, limit)
         self._cursor = piece.cursor
-        # An event that is on several of the channels comes with each of them, one right after the other.
+        # An event on several channels comes once for each of them, one right after the other.
         return self._blocks({offset: line for _, offset, line in piece.events})
 
     def idle(self) -> bytes:
-        """What keeps a quiet connection open, and says how far its reader has come."""
+        """Bytes that keep a quiet connection open and advance the reader's id."""
         return _COMMENT + self._position()
 
     def _continues(self) -> bool:
@@ -106,14 +106,14 @@ class EventStream:
         return all(self._history.is_whole(channel, self._cursor) for channel in self._floors)
 
     def _begin(self) -> None:
-        """Begin now."""
+        """Begin with the current state."""
         self._seen = True
         self._epoch, self._cursor = self._history.epoch, self._history.last
         newest = {offset for channel in self._floors if (offset := self._newest(channel))}
         self._opening = sorted(newest, reverse=True)
 
     def _newest(self, channel: str) -> int:
-        """Offset of the event that made a task's state; 0 where there is none, and for other channels."""
+        """Offset of the event that made a task's state; 0 if there is none, and for other channels."""
         if channel.startswith("task:"):
             for offset, line in self._history.newest(channel):
                 if not decode(line).late:
@@ -124,7 +124,7 @@ class EventStream:
         return next(self._history.newest(channel), None) is not None
 
     def _open(self, limit: int) -> bytes:
-        """Part of what it begins with, and at its end where it goes on."""
+        """Part of the initial events, and at their end the id to continue from."""
         blocks: dict[int, bytes] = {}
         size = 0
         while self._opening and size < limit:
@@ -132,11 +132,11 @@ class EventStream:
             if (line := self._history.line(offset)) is not None:
                 blocks[offset] = line
                 size += len(line)
-        given = self._blocks(blocks)
+        opening = self._blocks(blocks)
         if self._opening:
-            return given
+            return opening
         self._opening = None
-        return given + self._position()
+        return opening + self._position()
 
     def _blocks(self, lines: dict[int, bytes]) -> bytes:
         if not lines:
@@ -147,7 +147,7 @@ class EventStream:
         return b"".join([b"id: %s:%d\ndata: %s\n\n" % (epoch, offset, line) for offset, line in lines.items()])
 
     def _position(self) -> bytes:
-        """The id that a reader comes back with, where it isn't the last that it was sent."""
+        """The id to resume from, if it is not the last one sent."""
         if self._told == self._cursor:
             return b""
         self._told = self._cursor

@@ -1,7 +1,7 @@
-"""``GET /metrics`` for Prometheus: what the relay has counted, and what there is at this moment.
+"""``GET /metrics`` for Prometheus: the relay's counters, and its current state.
 
-Nothing is kept here. The integers of :class:`watcher.relay.common.stats.Stats` are added to where things happen,
-everything else is looked at when somebody asks.
+Nothing is kept here. The integers of :class:`watcher.relay.common.stats.Stats` are incremented where things happen;
+everything else is read when a scrape asks.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ __all__ = ["Metrics", "families"]
 
 
 class MetricsSource(Protocol):
-    """What the metrics need of the relay."""
+    """What the metrics need from the relay."""
 
     hub: Hub[Any]
     counts: Stats
 
     def admit(self, token: str | None, person: Person | None = None) -> Grant:
-        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+        """The permissions of a token, or else of a user; raises :exc:`watcher.core.errors.Unauthorized`."""
 
     def load(self) -> Load:
-        """What there is at this moment."""
+        """The relay's current load."""
 
     async def journal_size(self) -> Size | None:
-        """How large the journal is; None where Redis doesn't answer."""
+        """The size of the journal; None if Redis doesn't answer."""
 
 
 class Metrics:
-    """The route."""
+    """The route ``/metrics``."""
 
     def __init__(self, relay: MetricsSource) -> None:
         self._relay = relay
 
     async def get(self, request: Request) -> Response:
-        """``GET /metrics``: in the text format, or as OpenMetrics where that is accepted."""
+        """``GET /metrics``: in the text format, or as OpenMetrics if that is accepted."""
         if not admitted(request, self._relay.admit).may_watch(ALL):
-            raise NotPermitted(f"the token doesn't grant to watch {ALL!r}")
+            raise NotPermitted(f"the token does not allow watching {ALL!r}")
         registry = CollectorRegistry()
         registry.register(_Snapshot(self._relay, await self._relay.journal_size()))
         ProcessCollector(registry=registry)
@@ -78,42 +78,42 @@ def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
     # Clients.
     yield _gauge("websocket_connections", "Open WebSocket connections.", load.connections)
     yield _gauge("websocket_subscriptions", "Subscriptions of all WebSocket clients.", load.subscriptions)
-    yield _gauge("websocket_clients_behind", "WebSocket clients that read slower than events come.", load.behind)
+    yield _gauge("websocket_clients_behind", "WebSocket clients that read more slowly than events arrive.", load.behind)
     yield _gauge("sse_streams", "Open streams of server-sent events.", counts.streams)
-    yield _gauge("sse_streams_behind", "Streams whose reader reads slower than events come.", counts.streams_behind)
-    yield _gauge("http_requests_waiting", "Requests that wait for a task's end.", counts.waiting)
+    yield _gauge("sse_streams_behind", "Streams whose reader is slower than events arrive.", counts.streams_behind)
+    yield _gauge("http_requests_waiting", "Requests that wait for a task to end.", counts.waiting)
     # Events.
     yield _counter("events_received", "Events read from the journal.", counts.events)
-    yield _counter("events_invalid", "Entries of the journal that are no events.", counts.invalid)
+    yield _counter("events_invalid", "Invalid entries in the journal.", counts.invalid)
     delivered = [("websocket", counts.delivered), ("sse", counts.streamed)]
-    yield _counters("events_delivered", "Events handed to clients.", "transport", delivered)
+    yield _counters("events_delivered", "Events sent to clients.", "transport", delivered)
     yield _counter("websocket_writes", "Writes of events to WebSocket clients.", counts.writes)
     # Requests.
     submissions = sorted(counts.submissions.items())
-    yield _counters("submissions", "Submissions by how they ended.", "outcome", submissions)
-    yield _gauge("submissions_under_way", "Submissions that were not answered yet.", load.submitting)
+    yield _counters("submissions", "Submissions by outcome.", "outcome", submissions)
+    yield _gauge("submissions_under_way", "Submissions in progress.", load.submitting)
     refused = sorted(counts.refused.items())
-    yield _counters("requests_refused", "Requests, calls and handshakes that were refused.", "reason", refused)
+    yield _counters("requests_refused", "Refused requests, calls and handshakes.", "reason", refused)
     limits = sorted(counts.limits.items())
-    yield _counters("limits_reached", "How often a limit kept clients from having more.", "limit", limits)
+    yield _counters("limits_reached", "How often each limit was reached.", "limit", limits)
     responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
     yield _counters("http_responses", "HTTP answers by status.", "code", responses)
     stale = [(field, int(each)) for field, each in sorted(load.stale.items())]
-    yield _gauges("file_stale", "1 while a followed file has changed and can't be taken.", "setting", stale)
-    # The journal, and what the relay has of it.
-    yield _gauge("redis_up", "1 where the journal is being followed.", int(load.redis))
-    yield InfoMetricFamily("watcher_feed", "Which journal the relay follows.", {"epoch": history.epoch})
-    yield _gauge("feed_offset", "Offset of the newest event that the relay has.", history.last)
-    yield _gauge("history_events", "Events that the relay keeps.", len(history) + history.kept)
+    yield _gauges("file_stale", "1 while a watched file has changed but can't be used.", "setting", stale)
+    # The journal, and the relay's window of it.
+    yield _gauge("redis_up", "1 while the relay follows the journal.", int(load.redis))
+    yield InfoMetricFamily("watcher_feed", "Epoch of the journal that the relay follows.", {"epoch": history.epoch})
+    yield _gauge("feed_offset", "Offset of the newest event in the relay.", history.last)
+    yield _gauge("history_events", "Events in the relay's window.", len(history) + history.kept)
     yield _gauge("history_bytes", "Bytes of the events in the relay's window.", history.size)
     if journal is not None:
         yield _gauge("journal_offset", "Offset of the newest event in Redis.", journal.last)
         yield _gauge("journal_events", "Events in the journal.", journal.events)
-        yield _gauge("tasks_unfinished", "Tasks that have not ended.", journal.unfinished)
+        yield _gauge("tasks_unfinished", "Unfinished tasks.", journal.unfinished)
         if journal.bytes is not None:
-            yield _gauge("journal_bytes", "Memory that the journal takes in Redis.", journal.bytes)
+            yield _gauge("journal_bytes", "Memory of the journal in Redis, in bytes.", journal.bytes)
     yield _counter("safety_net_events", "Events completed from the result backend.", load.completed)
-    yield _gauge("safety_net_active", "1 where this relay is the one that completes events.", int(load.nets))
+    yield _gauge("safety_net_active", "1 while this relay is the one that completes events.", int(load.nets))
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -1,6 +1,6 @@
-"""What every HTTP request passes before it is looked at: its path, its Host, its Origin, and what browsers are told.
+"""Checks of every HTTP request before routing: path, Host, Origin; and the headers of every answer.
 
-An ASGI application around another, so that what goes wrong inside is told with the same headers.
+An ASGI middleware, so that errors inside get the same headers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from watcher.relay.security.origins import (
 
 __all__ = ["ALWAYS", "AccessMiddleware"]
 
-#: What the page may do (CSP Level 3; ``'self'`` in connect-src covers the WebSocket at the page's own host and port).
+#: Content policy of the page (CSP Level 3; ``'self'`` in connect-src includes the WebSocket at its own host and port).
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: What every answer says.
+#: Headers of every answer.
 ALWAYS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -47,11 +47,11 @@ ALWAYS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-#: Load balancers ask these by address, and they say nothing about anybody.
+#: Paths that load balancers request by address; they reveal nothing.
 _ANY_HOST: Final = frozenset(("/healthz", "/readyz"))
-#: What asks who it is; the rest is files.
+#: Paths that require authentication; the others are files.
 _ASKING: Final = ("/api/", "/metrics")
-#: A browser that was here by https asks by nothing else for a year (RFC 6797), at whatever port of the name.
+#: Browsers that used https use only that for a year, in seconds, at every port of the name (RFC 6797).
 _STRICT: Final = "max-age=31536000"
 _METHODS: Final = "GET, POST"
 _ASKED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
@@ -60,7 +60,7 @@ _PREFLIGHT_SECONDS: Final = "600"
 
 
 class AccessMiddleware:
-    """Lets in whom :mod:`watcher.relay.security.origins` allows, answers preflights (CORS), and counts the answers."""
+    """Admit requests by the rules of :mod:`watcher.relay.security.origins`, answer preflights (CORS), count answers."""
 
     def __init__(self, app: ASGIApp, settings: Settings, counts: Stats, limits: Limits, refusals: AuditLog) -> None:
         self._app = app
@@ -71,7 +71,7 @@ class AccessMiddleware:
         self._root = settings.root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -83,7 +83,7 @@ class AccessMiddleware:
         why = None if path in _ANY_HOST else host_refusal(self._settings, sender.host)
         reason = "foreign-host" if why is not None else "foreign-origin"
         changes = headers.get("content-type", "") if scope["method"] not in ("GET", "HEAD") else None
-        # Pages of other origins may fetch the files, as they may from anywhere, and nothing else.
+        # Pages of other origins may fetch the files, which are public, and nothing else.
         if path.startswith("/api/") or changes is not None:
             why = why or foreign
         if path.startswith(_ASKING) or changes is not None:
@@ -107,7 +107,7 @@ class AccessMiddleware:
         always = {**ALWAYS, "Strict-Transport-Security": _STRICT} if self._is_strict(sender.host) else ALWAYS
         send = _telling(send, allowed, self._counts, always)
         paid = REQUEST * COMMAND
-        if not sender.proxied:  # then the connection is the client's own, and counted
+        if not sender.proxied:  # then the connection is the client's own, and counted already
             await metered(UsageBill((self._limits.find(client),), paid), _answered, answer, scope, receive, send)
             return
         try:
@@ -118,19 +118,19 @@ class AccessMiddleware:
             await refused(error)(scope, receive, send)
 
     def _is_strict(self, host: str | None) -> bool:
-        """Whether browsers are told to come by https only; not for ``localhost``, whose other ports are others'."""
+        """Whether browsers must use https from now on; not for ``localhost``, which other programs share."""
         return self._settings.tls and host is not None and not is_loopback_host(host)
 
     def _named(self, sender: Peer, headers: Headers) -> Person | None:
-        """Whom a trusted proxy names; nobody where that can't be read, which was told where it matters."""
-        if (told := unbelieved(self._settings, sender, headers.getlist)) is not None:
-            self._refusals.tell(sender.name, "a name in a header", told)
+        """The user that a trusted proxy names; None if the header is invalid, which authentication reports."""
+        if (distrust := unbelieved(self._settings, sender, headers.getlist)) is not None:
+            self._refusals.tell(sender.name, "a user name in a header", distrust)
         with contextlib.suppress(Unauthorized):
             return person(self._settings, sender, headers.getlist)
         return None
 
     def _below_root(self, path: str) -> str:
-        """The path without the root path, however often proxy and server put it before; empty for the bare root."""
+        """The path below the root path, which proxy and server may both have prepended; empty for the root itself."""
         for _ in range(2):
             if self._root and (path == self._root or path.startswith(f"{self._root}/")):
                 path = path.removeprefix(self._root)
@@ -142,25 +142,25 @@ async def _answered(answer: ASGIApp, scope: Scope, receive: Receive, send: Send)
 
 
 async def _in_turn(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """The same, of a client of a proxy's: its requests come on connections that have no turns."""
+    """Answer a proxy's client when it is its turn: the proxy's connections don't take turns."""
     await turn()
     await answer(scope, receive, send)
 
 
 def _preflight() -> Response:
-    told = {
+    headers = {
         "Access-Control-Allow-Methods": _METHODS,
         "Access-Control-Allow-Headers": _ASKED,
         "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
     }
-    return Response(status_code=204, headers=told)
+    return Response(status_code=204, headers=headers)
 
 
 def _telling(send: Send, allowed: str | None, counts: Stats, always: Mapping[str, str]) -> Send:
-    """``send`` that adds what browsers are to be told, and counts.
+    """``send`` that adds the headers of every answer, and counts answers.
 
     :param allowed: origin of the page that may read the answer.
-    :param always: headers that every answer has, unless it brings its own.
+    :param always: headers that are added unless the answer has its own.
     """
 
     async def tell(message: Message) -> None:

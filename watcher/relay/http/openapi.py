@@ -42,46 +42,49 @@ __all__ = ["document"]
 
 Json = dict[str, Any]
 
-#: Integers that are smaller than this fit into 32 bits.
+#: Integers below this fit into 32 bits.
 _WIDE: Final = 2**31
 _TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequest, Registry, Status, Nothing, Problem)
 _REF: Final = "#/components/schemas/{name}"
-#: Every call may be refused for these.
+#: Errors of every call.
 _ALWAYS: Final = (Unauthorized, NotPermitted)
-#: Whatever a request is for.
+#: Errors of every request, whatever it is for.
 _LIMITS: Final = (TooSlow, PathTooLong, HeadersTooLarge, TooMany, Full)
 _BODY: Final = (BadRequest, TooLarge, UnsupportedMediaType)
 _ID: Final = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
-    "description": "the task's id; a slash in it is written as %2F",
+    "description": "Id of the task; write a slash in it as %2F.",
 }  # fmt: skip
-_ANYTHING: Final = {"description": "any JSON value"}
+_ANYTHING: Final = {"description": "Any JSON value."}
 _HEADERS: Final = {
-    "Location": ("where the task is", {"type": "string"}),
-    "Preference-Applied": ("how long was waited at most", {"type": "string"}),
-    "Watcher-Epoch": ("with `Watcher-Offset`: the answer includes every event up to here", {"type": "string"}),
-    "Watcher-Offset": ("see `Watcher-Epoch`", {"type": "integer"}),
-    "Retry-After": ("seconds after which to ask again", {"type": "integer"}),
-    "WWW-Authenticate": ("that a bearer token is needed", {"type": "string"}),
+    "Location": ("Address of the task.", {"type": "string"}),
+    "Preference-Applied": ("The `wait` that was applied, in seconds.", {"type": "string"}),
+    "Watcher-Epoch": (
+        "With `Watcher-Offset`, the position in the journal up to which the answer includes every event.",
+        {"type": "string"},
+    ),
+    "Watcher-Offset": ("See `Watcher-Epoch`.", {"type": "integer"}),
+    "Retry-After": ("Seconds to wait before the request is repeated.", {"type": "integer"}),
+    "WWW-Authenticate": ("A bearer token is required.", {"type": "string"}),
 }
 
 
-#: Under which heading an operation is, if not under "tasks".
+#: Tag of an operation, if not "tasks".
 _TAGS: Final = {"watchEvents": "events", "getMetrics": "relay"}
 
 
 def document(root_path: str) -> Json:
-    """The document.
+    """The OpenAPI document.
 
-    :param root_path: path below which the relay is shown.
+    :param root_path: path under which the relay is served.
     """
     _, components = msgspec.json.schema_components(_TYPES, ref_template=_REF)
     for schema in components.values():
         if "description" in schema:
             schema["description"] = _prose(schema["description"])
-        for each in schema["properties"].values():
-            # What may be absent is absent, in answers too: where there is a default, generators say that it is there.
-            each.pop("default", None)
+        for field in schema["properties"].values():
+            # No defaults: answers omit absent fields, but generators take a field with a default for always present.
+            field.pop("default", None)
     components["SubmissionRequest"]["properties"]["options"] = _options()
     for kind in ("Event", "Task"):
         properties = components[kind]["properties"]
@@ -97,9 +100,9 @@ def document(root_path: str) -> Json:
         "servers": [{"url": root_path}],
         "security": [{"bearer": []}, {}],
         "tags": [
-            {"name": "tasks", "description": "Submit, look at and revoke tasks."},
-            {"name": "events", "description": "What happens to tasks, as it happens."},
-            {"name": "relay", "description": "How the relay is."},
+            {"name": "tasks", "description": "Submit, inspect and revoke tasks."},
+            {"name": "events", "description": "Live events of tasks."},
+            {"name": "relay", "description": "Health and metrics of the relay."},
         ],
         "paths": _paths(),
         "components": {
@@ -115,15 +118,15 @@ def document(root_path: str) -> Json:
 
 
 def _complete(node: Any) -> None:
-    """Say in each schema what a reader may infer, and what generators of clients want to be told."""
+    """Add to each schema what readers can infer but client generators need."""
     if isinstance(node, list):
-        for each in node:
-            _complete(each)
+        for child in node:
+            _complete(child)
     elif isinstance(node, dict):
         _complete_schema(node)
-        for name, each in node.items():
+        for name, child in node.items():
             if name not in ("default", "enum"):
-                _complete(each)
+                _complete(child)
 
 
 def _complete_schema(schema: Json) -> None:
@@ -155,17 +158,19 @@ def _paths() -> Json:
             ),
             "post": _operation(
                 "submitTask",
-                "Submit a task, and perhaps wait for its end",
+                "Submit a task, and optionally wait for it to end",
                 {
-                    200: _json("The task became final while it was waited for.", Task, *submitted, *position),
-                    202: _json("The task is sent.", Submitted, *submitted),
+                    200: _json("The task ended in time.", Task, *submitted, *position),
+                    202: _json("The task was sent.", Submitted, *submitted),
                 },
                 (*_BODY, NotSent, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
                 parameters=[
-                    _header("Prefer", "`wait=SECONDS` (RFC 7240): answer when the task is final, or then", {}),
+                    _header(
+                        "Prefer", "`wait=SECONDS` (RFC 7240): answer when the task has ended, or after that time.", {}
+                    ),
                     _header(
                         "Idempotency-Key",
-                        "the same key again is the same task",
+                        "A repeated key returns the same task instead of sending another.",
                         {
                             "minLength": 1,
                             "maxLength": MAX_KEY,
@@ -179,7 +184,7 @@ def _paths() -> Json:
         "/api/tasks/{id}": {
             "get": _operation(
                 "getTask",
-                "Look at a task, and perhaps wait for its end",
+                "Get a task, and optionally wait for it to end",
                 {200: _json("The task.", Task, *position)},
                 (BadRequest, TaskNotFound, Unavailable),
                 parameters=[_ID, *_query(schemas.WAIT)],
@@ -188,8 +193,13 @@ def _paths() -> Json:
         "/api/tasks/{id}/result": {
             "get": _operation(
                 "getResult",
-                "A result, whole",
-                {200: {"description": "The bare value.", "content": {"application/json": {"schema": _ANYTHING}}}},
+                "Get the full result of a task",
+                {
+                    200: {
+                        "description": "The result as a bare JSON value.",
+                        "content": {"application/json": {"schema": _ANYTHING}},
+                    }
+                },
                 (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable),
                 parameters=[_ID],
             )
@@ -198,7 +208,7 @@ def _paths() -> Json:
             "post": _operation(
                 "revokeTask",
                 "Revoke a task",
-                {202: _json("The workers have been told.", Nothing)},
+                {202: _json("The workers were told to revoke it.", Nothing)},
                 (*_BODY, NoApp, Unavailable),
                 parameters=[_ID],
                 body=RevokeRequest,
@@ -208,8 +218,8 @@ def _paths() -> Json:
         "/api/registry": {
             "get": _operation(
                 "getRegistry",
-                "The tasks that may be submitted",
-                {200: _json("The tasks.", Registry)},
+                "List the tasks that you may submit",
+                {200: _json("The registered tasks.", Registry)},
                 (NoApp, Unavailable),
             )
         },
@@ -221,29 +231,36 @@ def _paths() -> Json:
                 (BadRequest, Unavailable),
                 parameters=[
                     *_query(schemas.EVENTS),
-                    _header("Last-Event-ID", "go on after this event; empty: from now on", _or_empty(schemas.POSITION)),
+                    _header(
+                        "Last-Event-ID",
+                        "Continue after this event; if empty, with new events only.",
+                        _or_empty(schemas.POSITION),
+                    ),
                 ],
                 security=[{"bearer": []}, {"token": []}, {}],
             )
         },
         "/api/openapi.json": {
-            "get": _open("getOpenApi", "This document", {"application/json": {"schema": {"type": "object"}}})
+            "get": _open("getOpenApi", "Get this document", {"application/json": {"schema": {"type": "object"}}})
         },
         "/healthz": {
-            "get": _open("getHealth", "Whether the process answers", {"application/json": {"schema": _ref(Status)}})
+            "get": _open("getHealth", "Check that the process answers", {"application/json": {"schema": _ref(Status)}})
         },
         "/readyz": {
             "get": _open(
-                "getReadiness", "Whether it serves", {"application/json": {"schema": _ref(Status)}}, Unavailable
+                "getReadiness",
+                "Check that the relay serves",
+                {"application/json": {"schema": _ref(Status)}},
+                Unavailable,
             ),
         },
         "/metrics": {
             "get": _operation(
                 "getMetrics",
-                "Figures for Prometheus",
+                "Get metrics for Prometheus",
                 {
                     200: {
-                        "description": "The text format, or OpenMetrics.",
+                        "description": "Metrics in the Prometheus text format, or OpenMetrics.",
                         "content": {
                             kind: {"schema": {"type": "string"}}
                             for kind in (
@@ -260,17 +277,17 @@ def _paths() -> Json:
 
 
 def _or_empty(schema: Mapping[str, Any]) -> Json:
-    """The same, but an empty text counts as none."""
+    """The same schema, which also accepts an empty string."""
     return {**schema, "pattern": f"^({schema['pattern'].strip('^$')})?$"}
 
 
 def _events() -> Json:
     schema = {"type": "string", "contentMediaType": "text/event-stream", "x-event": _ref(Event)}
-    told = (
-        "`id` is `EPOCH:OFFSET`, `data` an event. An event `gap` says that some may be missing before what follows. "
-        "Blocks without `data` move the id only."
+    description = (
+        "`id` is `EPOCH:OFFSET`, `data` an event. An event named `gap` means that some events before the next "
+        "one may be missing. Blocks without `data` only advance the id."
     )
-    return {"description": told, "content": {"text/event-stream": {"schema": schema}}}
+    return {"description": description, "content": {"text/event-stream": {"schema": schema}}}
 
 
 def _operation(
@@ -291,21 +308,21 @@ def _operation(
         made["requestBody"] = {"required": needs_body, "content": {"application/json": {"schema": _ref(body)}}}
     if security is not None:
         made["security"] = security
-    told = {str(status): answer for status, answer in answers.items()}
-    made["responses"] = told | _problems((*_ALWAYS, *_LIMITS, *errors))
+    responses = {str(status): answer for status, answer in answers.items()}
+    made["responses"] = responses | _problems((*_ALWAYS, *_LIMITS, *errors))
     return made
 
 
 def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Json:
-    """An operation that needs no token."""
-    answer = {"description": "Yes." if errors else "Here it is.", "content": content}
-    # A foreign Host or Origin is refused before anything is looked at.
-    told = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
-    return {"operationId": name, "summary": summary, "tags": ["relay"], "security": [], "responses": told}
+    """An operation that requires no token."""
+    answer = {"description": "It does." if errors else "The answer.", "content": content}
+    # A foreign Host or Origin is refused first.
+    responses = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
+    return {"operationId": name, "summary": summary, "tags": ["relay"], "security": [], "responses": responses}
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
-    """Errors as answers, those of one status together."""
+    """Errors as responses, grouped by status."""
     by_status: dict[int, list[type[Refused]]] = {}
     for error in dict.fromkeys(errors):
         by_status.setdefault(error.status, []).append(error)
@@ -313,9 +330,9 @@ def _problems(errors: Iterable[type[Refused]]) -> Json:
 
 
 def _problem(status: int, kinds: list[type[Refused]]) -> Json:
-    told = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
+    description = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
     made: Json = {
-        "description": told or HTTPStatus(status).phrase,
+        "description": description or HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": _ref(Problem)}},
     }
     names = ["Retry-After"] if any(kind.temporary for kind in kinds) else []
@@ -350,7 +367,7 @@ def _parameter(name: str, parameter: QueryParameter) -> Json:
 
 
 def _options() -> Json:
-    """What a submission's ``options`` take: an object of the readers' own table."""
+    """Schema of a submission's ``options``, from the table by which they are read."""
     properties = {name: {**option.schema, "description": option.meaning} for name, option in OPTIONS.items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -360,6 +377,6 @@ def _ref(kind: type) -> Json:
 
 
 def _prose(docstring: str) -> str:
-    """A docstring as a reader of the document should see it: one line, without what is about Python."""
+    """A docstring as one line, without the part about Python parameters."""
     text = inspect.cleandoc(docstring).split("\n\n:param")[0]
     return " ".join(text.replace("``", "`").split())

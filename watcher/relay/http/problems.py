@@ -1,4 +1,4 @@
-"""Errors as HTTP tells them: ``application/problem+json`` (RFC 9457), for everything that is not right."""
+"""Errors as HTTP answers: ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from watcher.relay.http.request_parts import SUBJECT
 __all__ = ["MEDIA_TYPE", "handlers", "problem", "refused"]
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: Seconds after which whoever was refused for the moment may try again.
+#: Seconds after which a client may repeat a request that was refused temporarily.
 _RETRY_AFTER: Final = "1"
 
 
 def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """The answer that tells of a problem.
+    """A problem answer.
 
-    :param title: the same for all problems of a type, and what their ``type`` is made of.
-    :param members: further ones, such as ``submitted``.
+    :param title: the same for all problems of a type; ``type`` is made of it.
+    :param members: further members, such as ``submitted``.
     """
     body = Problem(f"urn:celery-watcher:{kind(title)}", title, status, detail, **members)
-    told = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(body), status, told, media_type=MEDIA_TYPE)
+    merged = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(body), status, merged, media_type=MEDIA_TYPE)
 
 
 def refused(error: Refused) -> Response:
-    """The problem that tells of an error of ours."""
+    """The answer for one of our errors."""
     headers: dict[str, str] = {}
     members: dict[str, Any] = {}
     if isinstance(error, Unauthorized):
-        # RFC 6750, 3.1: who brought no token is told of no error.
-        told = "" if isinstance(error, NoToken) else ', error="invalid_token"'
-        headers["WWW-Authenticate"] = f'Bearer realm="celery-watcher"{told}'
+        # RFC 6750, 3.1: without a token, the challenge has no error code.
+        challenge = "" if isinstance(error, NoToken) else ', error="invalid_token"'
+        headers["WWW-Authenticate"] = f'Bearer realm="celery-watcher"{challenge}'
     if error.temporary:
         headers["Retry-After"] = str(math.ceil(error.retry_after)) if isinstance(error, TooMany) else _RETRY_AFTER
     if isinstance(error, Unavailable) and error.submitted is not None:
@@ -55,9 +55,10 @@ def refused(error: Refused) -> Response:
 
 
 def handlers(counts: Stats, refusals: AuditLog) -> dict[Any, Any]:
-    """For Starlette's ``exception_handlers``.
+    """Exception handlers for Starlette.
 
-    :param counts: where it is counted what was refused. ``refusals``: where it is told.
+    :param counts: counter of refusals by kind.
+    :param refusals: log of refusals.
     """
 
     async def on_refused(request: Request, error: Exception) -> Response:
@@ -71,17 +72,17 @@ def handlers(counts: Stats, refusals: AuditLog) -> dict[Any, Any]:
         return refused(error)
 
     async def on_http(request: Request, error: Exception) -> Response:
-        """What the router says: there is no such address, or it doesn't take this method."""
+        """Errors of the router: no such address, or a method that it doesn't allow."""
         if not isinstance(error, HTTPException):
             raise error
         title = HTTPStatus(error.status_code).phrase.lower()
-        details = {404: "there is nothing at this address", 405: f"{request.method} is not for this address"}
+        details = {404: "no such address", 405: f"{request.method} is not allowed at this address"}
         counts.refused[kind(title)] += 1
         detail = details.get(error.status_code, error.detail)
         return problem(error.status_code, title, detail, headers=dict(error.headers or {}))
 
     async def on_error(_request: Request, _error: Exception) -> Response:
-        """What nobody foresaw. Starlette raises it again, so that the server logs it; the client learns nothing."""
-        return problem(500, "internal error", "the relay failed to answer; its log says why")
+        """Unexpected errors. Starlette raises them again, so the server logs them; the client sees no details."""
+        return problem(500, "internal error", "the relay could not answer; its log says why")
 
     return {Refused: on_refused, HTTPException: on_http, Exception: on_error}

@@ -1,4 +1,4 @@
-"""Which tasks a list is to hold, as the query of ``GET /api/tasks`` says; pure."""
+"""The query of ``GET /api/tasks``: which tasks a list holds. Pure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from watcher.relay.stream.index import EventKey
 
 __all__ = ["Query"]
 
-#: A request looks at no more events than this that whoever asks may see; the next one goes on from there.
+#: Most visible events that one request examines; the next request continues from there.
 _EXAMINE: Final = 2000
-#: Of them so many before others have their turn; it is a millisecond or two.
+#: Events examined before the event loop serves others: one or two milliseconds.
 _PIECE: Final = 100
-#: Parameters that are channels, those with the fewest tasks first.
+#: Parameters that name channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
-#: A glob that matches one name only, as :func:`watcher.core.permissions.literally` makes it.
+#: A glob that matches a single name, as :func:`watcher.core.permissions.literally` makes it.
 _LITERAL: Final = re.compile(r"(?:[^*?[]|\[[*?[]\])*")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for.
+    """A parsed query.
 
-    :param states: any of these; all where there are none.
-    :param channels: the task is carried by each of them; the history is read along the first.
-    :param before: offset that the tasks' newest events lie before.
+    :param states: any of these; all if there are none.
+    :param channels: the task is on each of them; the history is read along the first.
+    :param before: only tasks whose newest event has a smaller offset.
     """
 
     states: frozenset[str]
@@ -45,30 +45,30 @@ class Query:
 
     @classmethod
     def read(cls, parameters: Iterable[tuple[str, str]]) -> Query:
-        """Read the query's parameters.
+        """Parse the query's parameters.
 
-        :raises BadRequest: one isn't accepted; names it.
+        :raises BadRequest: one is invalid; the message names it.
         """
         states: list[str] = []
-        given: dict[str, str] = {}
+        values: dict[str, str] = {}
         for name, value in parameters:
             if name == "state":
                 states.append(_state(value))
             elif name not in LIST:
-                raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(LIST)} are")
-            elif name in given:
-                raise BadRequest(f"parameter {name!r}: is accepted once")
+                raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(LIST)}")
+            elif name in values:
+                raise BadRequest(f"parameter {name!r}: may be given once")
             else:
-                given[name] = value
+                values[name] = value
             if not value:
-                raise BadRequest(f"parameter {name!r}: is empty")
+                raise BadRequest(f"parameter {name!r}: must not be empty")
             if len(states) > LIST["state"].repeated:
-                raise BadRequest(f"parameter 'state': is accepted {LIST['state'].repeated} times at most")
+                raise BadRequest(f"parameter 'state': may be given {LIST['state'].repeated} times at most")
         return cls(
             states=frozenset(states),
-            channels=tuple(f"{name}:{given[name]}" for name in _CHANNELS if name in given),
-            limit=_number("limit", given.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
-            before=_number("before", given["before"], 0, LAST_OFFSET) if "before" in given else None,
+            channels=tuple(f"{name}:{values[name]}" for name in _CHANNELS if name in values),
+            limit=_number("limit", values.get("limit", str(USUAL_TASKS)), 1, MOST_TASKS),
+            before=_number("before", values["before"], 0, LAST_OFFSET) if "before" in values else None,
         )
 
     def page(self, history: History, grant: Grant) -> Generator[None, None, TaskList]:
@@ -78,17 +78,17 @@ class Query:
         that is. Others may have their turn where a None comes, and the history may grow.
         """
         epoch, last, tasks, examined = history.epoch, history.last, list[Task](), 0
-        for found in history.walk(*self._way(grant)):
-            if found is not None:
-                offset, task = found
+        for entry in history.walk(*self._way(grant)):
+            if entry is not None:
+                offset, task = entry
                 examined += 1
                 if task is not None and self._wants(task) and grant.may_see(task.channels()):
                     tasks.append(task)
                 if examined >= _EXAMINE or len(tasks) >= self.limit:
                     return TaskList(tasks, epoch, last, offset)
-            if found is None or examined % _PIECE == 0:
+            if entry is None or examined % _PIECE == 0:
                 yield
-                if history.epoch != epoch:  # the journal is another one
+                if history.epoch != epoch:  # the journal has a new epoch
                     return (yield from self.page(history, grant))
         return TaskList(tasks, epoch, last, None)
 
@@ -133,12 +133,12 @@ def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 def _state(name: str) -> str:
     if (meant := state_meant(name)) is not None:
-        own = "a state of tasks' own is taken as they call it, unless it reads like one of Celery's"
-        raise BadRequest(f"parameter 'state': there is no state {name[:80]!r}, did you mean {meant}? ({own})")
+        own = "custom states are accepted as they are spelled, unless they look like one of Celery's"
+        raise BadRequest(f"parameter 'state': no such state {name[:80]!r}, did you mean {meant}? ({own})")
     return name
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or not least <= int(text) <= most:
-        raise BadRequest(f"parameter {name!r}: takes a whole number from {least} to {most}, not {text[:80]!r}")
+        raise BadRequest(f"parameter {name!r}: must be a whole number from {least} to {most}, not {text[:80]!r}")
     return int(text)

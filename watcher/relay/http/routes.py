@@ -1,7 +1,7 @@
-"""The HTTP API: submit, look at tasks, revoke; and the page.
+"""The HTTP API: submit, inspect and revoke tasks; and the page.
 
-Every route says who may use it by asking the token's grant, and every error is a problem, as in
-:mod:`watcher.relay.http.problems`. What comes before a request is looked at is in :mod:`watcher.relay.http.middleware`.
+Each route asks the token's grant for permission, and every error is a problem (:mod:`watcher.relay.http.problems`).
+:mod:`watcher.relay.http.middleware` has the checks before routing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["ApiServices", "application"]
 
 
 class ApiServices(Protocol):
-    """What the routes need of the relay."""
+    """What the routes need from the relay."""
 
     hub: Hub[Any]
     gateway: Gateway
@@ -60,33 +60,33 @@ class ApiServices(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why the relay is not ready, or None where it is."""
+        """Why the relay is not ready; None if it is."""
 
     def admit(self, token: str | None, person: Person | None = None) -> Grant:
-        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+        """The permissions of a token, or else of a user; raises :exc:`watcher.core.errors.Unauthorized`."""
 
     async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
         """As :meth:`Gateway.submit`; when it returns, the history has the task."""
 
     async def lookup(self, identity: str, grant: Grant = OPEN) -> Task | None:
-        """What is known of a task, by the history or else by the result backend; None where it may not be seen."""
+        """A task from the history, or else from the result backend; None if it may not be seen."""
 
     def load(self) -> Load:
-        """What there is at this moment, for the metrics."""
+        """The relay's current load, for the metrics."""
 
     async def journal_size(self) -> Size | None:
-        """How large the journal is; None where Redis doesn't answer."""
+        """The size of the journal; None if Redis doesn't answer."""
 
     async def reached(self, epoch: str, offset: int) -> None:
-        """Wait, not for long, until the history has reached an offset of the journal."""
+        """Wait, briefly, until the history has reached an offset of the journal."""
 
 
 def application(relay: ApiServices) -> ASGIApp:
-    """All that is served over HTTP, the WebSocket excepted."""
+    """The ASGI application: everything served over HTTP except the WebSocket."""
     api = _Api(relay)
     routes = [
         Route("/api/tasks", api.tasks, methods=["GET", "POST"]),
-        # An id may be anything that Celery takes: a slash in it is part of it.
+        # Celery accepts any id: a slash is part of it.
         Route("/api/tasks/{id:path}/revoke", api.revoke, methods=["POST"]),
         Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
         Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
@@ -107,7 +107,7 @@ def application(relay: ApiServices) -> ASGIApp:
 
 
 class _Api:
-    """The routes; each method is one."""
+    """The routes, one method each."""
 
     _NO_STORE: ClassVar[Mapping[str, str]] = {"Cache-Control": "no-store"}
 
@@ -116,7 +116,7 @@ class _Api:
         self._document = msgspec.json.encode(document(relay.settings.root_path))
 
     async def tasks(self, request: Request) -> Response:
-        """``/api/tasks``; one route, so that a 405 names all of its methods."""
+        """``/api/tasks``: one route, so that a 405 names all its methods."""
         return await (self.submit(request) if request.method == "POST" else self.list(request))
 
     async def submit(self, request: Request) -> Response:
@@ -126,7 +126,7 @@ class _Api:
         data = await request_parts.body(request, self._relay.limits)
         key, client = request.headers.get("idempotency-key"), request.scope.get(request_parts.CLIENT, "")
         submitted = await self._relay.submit(data, grant, client, key=key)
-        # The id is the app's own choice where a task of its own stands for this one.
+        # The app may have chosen another id, where a task of its own replaces this one.
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{quote(submitted.id, safe=':')}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
@@ -149,30 +149,30 @@ class _Api:
     async def get(self, request: Request) -> Response:
         """``GET /api/tasks/ID``."""
         grant = self._admit(request)
-        identity = request.path_params["id"]
+        task_id = request.path_params["id"]
         wait = request_parts.wait(request)
-        task = await self._visible(identity, grant)
+        task = await self._visible(task_id, grant)
         if wait and not task.final:
-            task = await self._final(identity, wait) or task
+            task = await self._final(task_id, wait) or task
         return self._json(task, headers=self._position())
 
     async def result(self, request: Request) -> Response:
         """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
         grant = self._admit(request)
-        identity = request.path_params["id"]
-        task = await self._visible(identity, grant)
+        task_id = request.path_params["id"]
+        task = await self._visible(task_id, grant)
         if task.state == "IGNORED":
             raise Gone("the task ignored its result")
         if task.state != "SUCCESS":
             raise NotSucceeded(f"the task is {task.state}")
         if task.result_repr:
-            raise UnsupportedMediaType("the result is no JSON")
+            raise UnsupportedMediaType("the result is not JSON")
         if isinstance(task.result, msgspec.Raw):
             text: bytes | None = bytes(task.result)
         else:
-            text = await self._relay.gateway.result(identity, task.name)
+            text = await self._relay.gateway.result(task_id, task.name)
         if text is None:
-            raise Gone("the result is not stored any more, or not as JSON, or not to be shown")
+            raise Gone("the result is no longer stored, not stored as JSON, or hidden")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
 
     async def revoke(self, request: Request) -> Response:
@@ -195,9 +195,9 @@ class _Api:
             try:
                 next(steps)
             except StopIteration as done:
-                found: TaskList = done.value
-                return self._json(found)
-            await turn()  # others, and events, have theirs
+                page: TaskList = done.value
+                return self._json(page)
+            await turn()  # let other requests and events proceed
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
@@ -208,7 +208,7 @@ class _Api:
         return Response(self._document, headers=dict(self._NO_STORE), media_type="application/json")
 
     async def websocket(self, _request: Request) -> Response:
-        """The WebSocket's address, without a handshake."""
+        """The WebSocket's address, requested without a handshake."""
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110, 15.5.22
         return problem(426, "upgrade required", NO_UPGRADE, headers=headers)
 
@@ -223,45 +223,45 @@ class _Api:
             return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
-    # What they share.
+    # Helpers of the routes.
 
     def _admit(self, request: Request) -> Grant:
         return request_parts.admitted(request, self._relay.admit)
 
-    async def _visible(self, identity: str, grant: Grant) -> Task:
-        task = await self._relay.lookup(identity, grant)
+    async def _visible(self, task_id: str, grant: Grant) -> Task:
+        task = await self._relay.lookup(task_id, grant)
         if task is None:
-            raise TaskNotFound("there is no such task")
+            raise TaskNotFound("task not found")
         return task
 
-    async def _known(self, identity: str, grant: Grant) -> Task | None:
-        """A task that was there before, as far as it may be seen, and whoever knows it answers."""
+    async def _known(self, task_id: str, grant: Grant) -> Task | None:
+        """An existing task, as far as it may be seen, for a repeated submission."""
         with contextlib.suppress(Unavailable):
-            return await self._relay.lookup(identity, grant)
+            return await self._relay.lookup(task_id, grant)
         return None
 
-    async def _final(self, identity: str, seconds: float) -> Task | None:
-        """The task once it is final, or as it is when time is up or the relay stops; None where it isn't known."""
-        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{identity}"
+    async def _final(self, task_id: str, seconds: float) -> Task | None:
+        """The task once it is final, or its state when the time is up or the relay stops; None if it is unknown."""
+        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{task_id}"
         hub.watch(channel, bell)
         self._relay.counts.waiting += 1
         try:
             with anyio.move_on_after(seconds):
                 while not self._relay.draining:
-                    task = hub.history.task(identity)
+                    task = hub.history.task(task_id)
                     if task is not None and task.final:
                         return task
                     await bell.wait()
         finally:
             self._relay.counts.waiting -= 1
             hub.unwatch(channel, bell)
-        return hub.history.task(identity)
+        return hub.history.task(task_id)
 
     def _position(self) -> dict[str, str]:
-        """What the answer includes: every event up to here."""
+        """The position up to which the answer includes every event."""
         history = self._relay.hub.history
         return {"Watcher-Epoch": history.epoch, "Watcher-Offset": str(history.last)}
 
     def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-        told = {**self._NO_STORE, **(headers or {})}
-        return Response(msgspec.json.encode(value), status, told, media_type="application/json")
+        merged = {**self._NO_STORE, **(headers or {})}
+        return Response(msgspec.json.encode(value), status, merged, media_type="application/json")

@@ -1,4 +1,4 @@
-"""Server-sent events: ``GET /api/events``, the feed for whoever has nothing but HTTP."""
+"""Server-sent events: ``GET /api/events``, the feed for clients that have only HTTP."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from watcher.relay.stream.wakeup import ChannelWakeup
 
 __all__ = ["EventStreamRoute"]
 
-#: What a reader is handed at a time, in bytes of events, about.
+#: Events sent to a reader at a time, in bytes (approximate).
 _PIECE: Final = 64 * 1024
-#: Something is sent at least this often, in seconds: proxies close what is quiet, and a reader that is gone is noticed.
+#: Longest silence, in seconds. A keep-alive ends it: proxies close quiet streams, and a gone reader must be noticed.
 _QUIET: Final = 15.0
-#: A reader that takes no byte for this long is dropped, in seconds …
+#: A reader that takes no byte for this long, in seconds, is dropped …
 _STALLED: Final = 60.0
-#: … and while it takes none, this often is looked whether there is still anything to wait for.
+#: … and while it takes none, it is checked at this interval, in seconds.
 _LOOK: Final = 1.0
-#: A reader that has lost the connection comes back after so long, in milliseconds; not all at the same time.
+#: Range of delays, in milliseconds, after which a disconnected reader reconnects; random, so that not all come at once.
 _RETRY: Final = (1000, 3000)
 _ACCEPTED: Final = (*EVENTS, "token")
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would keep events until it has a buffer full
+    "X-Accel-Buffering": "no",  # nginx would hold events until its buffer is full
 }
 
 
 class EventSource(Protocol):
-    """What server-sent events need of the relay."""
+    """What server-sent events need from the relay."""
 
     hub: Hub[Any]
     counts: Stats
@@ -60,20 +60,20 @@ class EventSource(Protocol):
     edition: int
 
     def admit(self, token: str | None, person: Person | None = None) -> Grant:
-        """The permissions of a token's holder, or else of a person; raises :exc:`watcher.core.errors.Unauthorized`."""
+        """The permissions of a token, or else of a user; raises :exc:`watcher.core.errors.Unauthorized`."""
 
     async def lookup(self, identity: str) -> Task | None:
-        """What is known of a task, by the history or else by the result backend."""
+        """A task from the history, or else from the result backend."""
 
     async def reached(self, epoch: str, offset: int) -> None:
-        """Wait, not for long, until the history has reached an offset of the journal."""
+        """Wait, briefly, until the history has reached an offset of the journal."""
 
 
 class EventStreamRoute:
-    """The route.
+    """The route ``/api/events``.
 
-    :param quiet: seconds after which a quiet stream is sent something; ``stalled``: after which a reader that takes
-        nothing is dropped.
+    :param quiet: seconds of silence after which a stream is sent a keep-alive.
+    :param stalled: seconds after which a reader that takes nothing is dropped.
     """
 
     def __init__(self, relay: EventSource, *, quiet: float = _QUIET, stalled: float = _STALLED) -> None:
@@ -87,12 +87,12 @@ class EventStreamRoute:
         grant = admitted(request, self._relay.admit, token)
         for channel in channels:
             if not grant.may_watch(channel):
-                raise NotPermitted(f"the token doesn't grant to watch {channel[:300]!r}")
+                raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
         known = {}
         if since is None:
             known = await self._unknown(channels)
         else:
-            # Another relay was ahead of this one when it served the reader.
+            # The relay that served the reader before was ahead of this one.
             await self._relay.reached(since.epoch, since.offset)
         stream = EventStream(self._relay.hub.history, channels, since, known)
         edition = None if token else self._relay.edition
@@ -104,9 +104,9 @@ class EventStreamRoute:
         """What only the result backend knows, as an event without a place in the journal."""
         known, failures = dict[str, bytes](), list[Refused]()
 
-        async def look(channel: str, identity: str) -> None:
+        async def look(channel: str, task_id: str) -> None:
             try:
-                task = await self._relay.lookup(identity)
+                task = await self._relay.lookup(task_id)
             except Refused as error:
                 failures.append(error)
             else:
@@ -115,9 +115,9 @@ class EventStreamRoute:
 
         async with anyio.create_task_group() as group:  # together, as they are asked for together
             for channel in channels:
-                kind, _, identity = channel.partition(":")
+                kind, _, task_id = channel.partition(":")
                 if kind == "task":
-                    group.start_soon(look, channel, identity)
+                    group.start_soon(look, channel, task_id)
         if failures:
             raise failures[0]
         return known
@@ -135,17 +135,17 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     parameters = request.query_params
     for name in parameters:
         if name not in _ACCEPTED:
-            raise BadRequest(f"parameter {name[:80]!r}: is not accepted; {', '.join(_ACCEPTED)} are")
+            raise BadRequest(f"parameter {name[:80]!r}: is unknown; accepted are {', '.join(_ACCEPTED)}")
         if name != "channel" and len(parameters.getlist(name)) > 1:
-            raise BadRequest(f"parameter {name!r}: is accepted once")
-    if not 0 < len(given := parameters.getlist("channel")) <= CHANNELS:
-        raise BadRequest(f"parameter 'channel': is needed, and accepted {CHANNELS} times at most")
-    channels = list(dict.fromkeys(given))
+            raise BadRequest(f"parameter {name!r}: may be given once")
+    if not 0 < len(names := parameters.getlist("channel")) <= CHANNELS:
+        raise BadRequest(f"parameter 'channel': is required, and may be given {CHANNELS} times at most")
+    channels = list(dict.fromkeys(names))
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = f"takes tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
+            accepted = f"expected tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
             raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
-    # What a browser has seen since is newer than the address that it comes back to.
+    # Last-Event-ID is newer than `since`, which stays in the address when a browser reconnects.
     since = None
     if last := request.headers.get("last-event-id"):
         since = StreamCursor.read(last, "header 'Last-Event-ID'")
@@ -155,9 +155,9 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
 
 
 class _Answer(Response):
-    """The events, until the reader leaves, its token ends, people may do something else, or the relay ends.
+    """Stream the events until the reader leaves, its token expires, permissions change or the relay stops.
 
-    :param edition: of what people may do, where it is by that that the reader may have them.
+    :param edition: version of the permissions table that authorised this stream.
     """
 
     def __init__(
@@ -199,13 +199,13 @@ class _Answer(Response):
     def _watching(self, address: str) -> Iterator[None]:
         """Watch the channels.
 
-        :raises TooMany: the reader's address watches too many already.
+        :raises TooMany: the reader's address has too many subscriptions.
         """
         hub, counts, count = self._relay.hub, self._relay.counts, len(self._channels)
         account = self._relay.limits.find(address)
         if account is not None and not account.has_room(count):
             self._relay.limits.reached("max_subscriptions_per_address", account.address)
-            raise TooMany(f"the relay takes {account.most} subscriptions from one address")
+            raise TooMany(f"the relay accepts {account.most} subscriptions from one address")
         if account is not None:
             account.hold(count)
         for channel in self._channels:
@@ -242,7 +242,7 @@ class _Answer(Response):
             await progress.abort()
 
     async def _send(self, send: Send, data: bytes, progress: SocketProgress) -> bool:
-        """Send, once the reader has room for it; False where it is to be dropped."""
+        """Send once the reader has room; False if it must be dropped."""
         behind = 0
         try:
             while True:
@@ -264,7 +264,7 @@ class _Answer(Response):
         return same and not self._relay.draining and self._left() > 0
 
     def _left(self) -> float:
-        """Seconds until the token ends."""
+        """Seconds until the token expires."""
         return float("inf") if self._ends is None else self._ends - time.time()
 
 

@@ -1,4 +1,4 @@
-"""The page and its files, as they lie in ``web/``: listed at the start, so that nothing else can be asked for."""
+"""The files of the page, from ``web/``. They are listed at the start; nothing else can be requested."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _TYPES: Final = {
     ".json": "application/json",
     ".webmanifest": "application/manifest+json",
 }
-#: What other sites import from here.
+#: Files that other sites may import.
 _SHARED: Final = frozenset(("watcher.js", "watcher.d.ts"))
 _TEXTS: Final = frozenset((".html", ".js", ".ts", ".css", ".svg", ".json", ".webmanifest"))
 
 
 def folder() -> Path | None:
-    """Where the page's files are: inside the package in an installation, beside it in a checkout."""
+    """The folder of the page's files: inside the package if installed, beside it in a checkout."""
     package = Path(watcher.__file__).parent
     for candidate in (package / "web", package.parent / "web"):
         if (candidate / "index.html").is_file():
@@ -48,14 +48,14 @@ class _File(NamedTuple):
     stamp: tuple[int, int]
     body: bytes
     etag: str
-    #: The same for who takes gzip; a representation of its own, and so with a tag of its own (RFC 9110, 8.8.3.3).
+    #: The body in gzip; it is another representation, with its own entity tag (RFC 9110, 8.8.3.3).
     packed: bytes | None
 
 
 class StaticFiles:
     """The files of one folder, kept in memory and read again when they change.
 
-    :param root: the folder; None where there is none, and then there are no pages.
+    :param root: the folder; None if it is missing, and then there are no pages.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -70,16 +70,16 @@ class StaticFiles:
         self._files[""] = self._files["index.html"]
 
     def routes(self) -> list[Route]:
-        """A route for each file; ``/`` is the page."""
+        """A route per file; ``/`` is the page."""
         return [Route(f"/{name}", self._get, methods=["GET"], name=name or "page") for name in self._files]
 
     async def _get(self, request: Request) -> Response:
         name = request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
-        found = self._current(name)
-        body, etag = found.body, found.etag
-        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}  # kept, and asked for again each time
-        if found.packed is not None and _takes_gzip(request.headers.get("accept-encoding")):
-            body, etag = found.packed, f'{etag[:-1]}-gzip"'
+        file = self._current(name)
+        body, etag = file.body, file.etag
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}  # cached, but revalidated each time
+        if file.packed is not None and _takes_gzip(request.headers.get("accept-encoding")):
+            body, etag = file.packed, f'{etag[:-1]}-gzip"'
             headers["Content-Encoding"] = "gzip"
         headers["ETag"] = etag
         if name in _SHARED:
@@ -101,7 +101,7 @@ class StaticFiles:
         except OSError:
             if known is None:
                 raise
-            return known  # it is tried again by whoever asks next
+            return known  # the next request tries again
         else:
             packed = gzip.compress(body, mtime=0) if path.suffix in _TEXTS else None
             known = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', packed)
@@ -109,7 +109,7 @@ class StaticFiles:
 
 
 def _takes_gzip(header: str | None) -> bool:
-    """Whether ``Accept-Encoding`` names gzip, or everything, and not with a weight of 0 (RFC 9110, 12.5.3)."""
+    """Whether ``Accept-Encoding`` names gzip or everything, with a weight above 0 (RFC 9110, 12.5.3)."""
     for coding in (header or "").lower().split(","):
         name, _, weight = coding.replace(" ", "").partition(";q=")
         if name in ("gzip", "x-gzip", "*"):

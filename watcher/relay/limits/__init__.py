@@ -1,1 +1,1 @@
-"""What a client may take of a relay: how many, how fast, how long, and who is next."""
+"""Limits of clients: how many, how fast, how long, and in which order."""

@@ -1,10 +1,10 @@
 """Blocking calls in worker threads, with a limit that holds.
 
-A call that is given up on goes on in its thread: nothing can end it. anyio frees its place at once, so that calls into
-something that hangs would pile up one thread each. Here the place is free again when the call has returned.
+An abandoned call continues in its thread: nothing can end it. anyio frees its slot at once, so calls into something
+that hangs would pile up threads. Here a slot is freed only when the call has returned.
 
-Addresses that have done much lately have a quarter of the places, in turn: whoever else comes finds one. And while
-anybody else is there, they rest in between: what is calculated in a thread keeps the event loop from going on.
+Addresses that have used much processor time lately share a quarter of the slots in turn, so others find one free. While
+others are active, these slots also rest between calls: a thread that computes blocks the event loop.
 """
 
 from __future__ import annotations
@@ -27,34 +27,33 @@ __all__ = ["BoundedThreads"]
 
 T = TypeVar("T")
 
-#: After each call of an address that has done much its place rests for as long as that took, and no longer than this,
-#: in seconds.
+#: Longest rest of a slot, in seconds, after a call of a busy address; it rests for as long as the call took.
 _PAUSE: Final = 0.2
 
 
 class BoundedThreads:
-    """Runs blocking calls, each for the bill that it is on.
+    """Runs blocking calls in threads, and charges their time to the current bill.
 
-    :param limit: how many may run at a time, those that were given up on included.
+    :param limit: most calls at a time, abandoned ones included.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._places: FairSemaphore[_Place[Any]] = FairSemaphore(limit, max(1, limit // 4))
-        self._threads = anyio.CapacityLimiter(math.inf)  # the places are what limits
+        self._threads = anyio.CapacityLimiter(math.inf)  # the slots are the limit
 
     @property
     def running(self) -> int:
-        """How many places are taken."""
+        """Number of slots in use."""
         return self._limit - self._places.free
 
     async def run(self, call: Callable[[], T], seconds: float) -> T:
-        """Call ``call`` in a thread, and return what it returns.
+        """Run ``call`` in a thread, and return its result.
 
-        Cancellation gives up on the call, as the time-out does.
+        Cancellation abandons the call, as does the time-out.
 
-        :param seconds: for waiting for a place, and for the call.
-        :raises TimeoutError: it has not returned by then, and may or may not have begun.
+        :param seconds: time for waiting for a slot and for the call.
+        :raises TimeoutError: the call has not returned in time; it may or may not have begun.
         """
         place = _Place(call, bill(), self._free)
         with anyio.fail_after(seconds):
@@ -77,7 +76,7 @@ class BoundedThreads:
 
 
 class _Place(Generic[T]):
-    """One call's place: given back by its thread where that has begun, else by who wanted it."""
+    """The slot of one call, freed by its thread if that has begun, else by the caller."""
 
     def __init__(self, call: Callable[[], T], of: UsageBill, free: Callable[[object | None], None]) -> None:
         self._call = call

@@ -1,8 +1,8 @@
-"""Who is next, where many from few addresses want what others want too: in turn by address, and not all at one moment.
+"""Who is served next when many clients of few addresses compete: round robin by address, spread over time. Pure.
 
-Pure. Those who share an address are told the same time to wait. If each had a timer, all of them would go on in one
-turn of the event loop, and nobody else meanwhile: twelve connections that flood held up everybody for 60 ms, again and
-again. And if each address had a line of its own, five of them would take five times what one does.
+Clients of one address are told the same time to wait. With a timer each, all would continue in one iteration of the
+event loop and block everybody else: twelve flooding connections delayed others by 60 ms, again and again. And with a
+line per address, five addresses would take five times the time of one.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ __all__ = ["FairQueue", "FairSemaphore", "Payer", "QueuePlace", "RoundRobin"]
 K = TypeVar("K")
 T = TypeVar("T")
 
-#: So long those who wait may go on, one after the other, before others have their turn, in seconds.
+#: Seconds for which waiting clients are served, one after the other, before the event loop serves others.
 _SLICE: Final = 0.001
-#: The least that is waited for, in seconds: timers are no more exact.
+#: Shortest wait, in seconds: the precision of timers.
 _LEAST: Final = 0.001
-#: As long as somebody who has done little was served within so many seconds, those who wait pause after what was done
-#: for them for as long as that took, and no longer than this.
+#: While a light client was served within the last _LATELY seconds, waiting ones pause after their work: for as long as
+#: it took, at most _PAUSE seconds.
 _LATELY: Final = 0.05
 _PAUSE: Final = 0.03
 
 
 class Payer(Protocol):
-    """An address that pays for what is done for it."""
+    """An address that pays for its work."""
 
     def ahead(self, now: float) -> float:
-        """For how many seconds it is to wait; 0 or less where it needn't."""
+        """Seconds that it must wait; 0 or less if none."""
 
 
 class RoundRobin(Generic[K, T]):
-    """Items by whose they are: one of each in turn, and of each the one that has waited for longest."""
+    """Items by owner: one of each owner in turn, each owner's oldest first."""
 
     __slots__ = ("_lines", "_ready")
 
@@ -47,12 +47,12 @@ class RoundRobin(Generic[K, T]):
         return sum(map(len, self._lines.values()))
 
     def of(self, whose: K) -> int:
-        """How many items wait that are somebody's."""
+        """Number of items of an owner."""
         return len(self._lines.get(whose, ()))
 
     @property
     def owners(self) -> int:
-        """Of how many there are items."""
+        """Number of owners with items."""
         return len(self._lines)
 
     def add(self, whose: K, item: T) -> None:
@@ -64,18 +64,18 @@ class RoundRobin(Generic[K, T]):
         line[item] = None
 
     def remove(self, whose: K, item: T) -> None:
-        """It waits no more; nothing happens where it doesn't."""
+        """Remove an item; does nothing if it is not there."""
         line = self._lines.get(whose)
         if line is not None and line.pop(item, self) is None and not line:
             del self._lines[whose]
             self._ready.pop(whose, None)
 
     def whose(self) -> K | None:
-        """Who is next; None where nobody is."""
+        """The next owner; None if there is none."""
         return next(iter(self._ready), None)
 
     def take(self, whose: K) -> T:
-        """The first item of somebody's line; the next time the others come before."""
+        """Take the first item of an owner's line; the owner goes behind the others."""
         line = self._lines[whose]
         item = next(iter(line))
         self._ready.pop(whose, None)
@@ -87,19 +87,20 @@ class RoundRobin(Generic[K, T]):
         return item
 
     def rest(self, whose: K) -> None:
-        """Pass it over, until :meth:`wake`."""
+        """Skip an owner until :meth:`wake`."""
         self._ready.pop(whose, None)
 
     def wake(self, whose: K) -> None:
-        """It may be next again, after those who may be already."""
+        """Let an owner be served again, behind those that already may be."""
         if whose in self._lines:
             self._ready.setdefault(whose)
 
 
 class FairSemaphore(Generic[T]):
-    """Room for so many at a time. Who has done much lately shares a part of it with others who have, in turn.
+    """A semaphore in which busy owners share a part of the slots, in turn.
 
-    :param limit: how many have a place at a time; ``shared``: how many of them of those who have done much.
+    :param limit: number of slots.
+    :param shared: number of slots that busy owners may use.
     """
 
     def __init__(self, limit: int, shared: int) -> None:
@@ -112,7 +113,7 @@ class FairSemaphore(Generic[T]):
 
     @property
     def free(self) -> int:
-        """How many places nobody has."""
+        """Number of free slots."""
         return self._free
 
     def waiting(self, whose: object | None) -> tuple[int, int]:
@@ -120,9 +121,9 @@ class FairSemaphore(Generic[T]):
         return (len(self._light), 1) if whose is None else (self._heavy.of(whose), self._heavy.owners or 1)
 
     def enter(self, item: T, whose: object | None) -> bool:
-        """Whether it has a place; else it waits until :meth:`leave` names it.
+        """Take a slot and return True, or wait until :meth:`leave` names the item.
 
-        :param whose: who has done much; None for anybody else.
+        :param whose: the owner if it is busy; None for everyone else.
         """
         if self._free and (whose is None or self._shared):
             self._have(whose)
@@ -134,7 +135,7 @@ class FairSemaphore(Generic[T]):
         return False
 
     def leave(self, whose: object | None) -> T | None:
-        """A place is free again; returns who has it now."""
+        """Free a slot; returns the item that has it now, if any."""
         self._free += 1
         self._shared += whose is not None
         if self._light:
@@ -158,7 +159,7 @@ class FairSemaphore(Generic[T]):
         return [self._heavy.take(whose) for _ in range(min(most, self._heavy.of(whose)))]
 
     def withdraw(self, item: T, whose: object | None) -> None:
-        """It waits no more."""
+        """Stop waiting."""
         if whose is None:
             self._light.pop(item, None)
         else:
@@ -170,7 +171,7 @@ class FairSemaphore(Generic[T]):
 
 
 class QueuePlace:
-    """A place in a line; like a handle of asyncio's it can be cancelled."""
+    """A place in a line; it can be cancelled, like asyncio's handles."""
 
     __slots__ = ("_turns", "go_on", "payer")
 
@@ -180,7 +181,7 @@ class QueuePlace:
         self.go_on = go_on
 
     def cancel(self) -> None:
-        """Wait no more; nothing happens where its turn has come already."""
+        """Stop waiting; does nothing if the turn has come already."""
         self._turns.leave(self)
 
 
@@ -216,11 +217,11 @@ class FairQueue:
         return turn
 
     def leave(self, turn: QueuePlace) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         self._waiting.remove(turn.payer, turn)
 
     def of(self, payer: Payer) -> int:
-        """How many wait in an address' line."""
+        """Number of items in an address's line."""
         return self._waiting.of(payer)
 
     def advance(self, clock: Callable[[], float]) -> float | None:

@@ -1,7 +1,7 @@
-"""What clients may take of a relay: how many connections an address may have, and how fast everybody may go.
+"""Limits of clients: how many connections an address may have, and how fast clients may go. Pure.
 
-Pure. Time is the event loop's, in seconds. A pace is a token bucket that holds a second's worth, kept as one number:
-the moment at which the bucket will be full again (the generic cell rate algorithm, ITU-T I.371).
+Time is the event loop's, in seconds. A rate is a token bucket with one second's capacity, kept as one number: the time
+at which the bucket will be full again (the generic cell rate algorithm, ITU-T I.371).
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Under this name uvicorn's ``app_state`` has the account of the address that a connection comes from.
+#: Key of uvicorn's ``app_state`` with the account of the connection's address.
 ACCOUNT: Final = "watcher.account"
-#: So many commands a request over HTTP counts as: it takes about as long.
+#: Commands that an HTTP request counts as: it takes about as long.
 REQUEST: Final = 20
-#: What takes longer counts as a command for each so many seconds of the processor.
+#: Processor seconds that count as one command, for work that takes longer.
 COMMAND: Final = 25e-6
-#: Whoever has this share of a processor or less is served at once, others in turn with all who have more …
+#: Share of a processor up to which an address is served at once; those above it take turns …
 _SHARE: Final = 0.05
-#: … and so is what comes at once and takes no longer than so many seconds.
+#: … except for bursts of at most this many seconds of processor time.
 _AT_ONCE_SECONDS: Final = 0.025
-#: Whoever has done little is expected to come again within so many seconds.
+#: Seconds after its last activity during which a light client is expected to return.
 _ALONE: Final = 2.0
-#: Who has done much is served at once again after so many seconds at most.
+#: Seconds after which a busy address is served at once again, at the latest.
 _FORGIVEN: Final = 2.0
-#: Seconds between two lines in the log about the same limit.
+#: Seconds between log lines about the same limit.
 _LOG_AGAIN: Final = 10.0
-#: Times are added up: as exact as this, in seconds.
+#: Tolerance of summed times, in seconds.
 _EXACT: Final = 1e-6
-#: So many are due at once, or a hundredth of all: those who came together are ended one after the other.
+#: Most deadlines that end at once, unless a hundredth of all is more: those that began together end in steps.
 _AT_ONCE: Final = 10
-#: Subjects that are remembered at most. One that could submit at full pace needn't be.
+#: Most subjects that are remembered; those at their full allowance needn't be.
 _SUBJECTS: Final = 10_000
 
 
 @functools.lru_cache(maxsize=1024)
 def network(address: str) -> str:
-    """What counts as one address: an IPv4 address; of IPv6 the network of 64 bits, which is what one user has."""
+    """What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, which one user has."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
     return address
 
 
 class AddressUsage:
-    """What one address has and does, for as long as it has connections, and until what it did is settled.
+    """The connections and usage of one address, kept while it has connections or unsettled usage.
 
-    :param trusted: whether it is a proxy's, which has the connections of many.
+    :param trusted: whether it is a trusted proxy, which has connections of many clients.
     """
 
     __slots__ = ("_full", "_limits", "_used", "address", "connections", "subscriptions", "trusted", "turns")
@@ -82,7 +82,7 @@ class AddressUsage:
         self.trusted = trusted
 
     def charge(self, commands: float, now: float) -> None:
-        """Put down what was done for it."""
+        """Charge commands."""
         if self.trusted:
             return
         self._full = max(now, self._full) + commands / self._limits.commands_per_address
@@ -94,9 +94,9 @@ class AddressUsage:
             self.turns.served = now
 
     def spend(self, seconds: float, *, paced: bool = True) -> None:
-        """Put down time of the processor that was spent for it.
+        """Charge processor time.
 
-        :param paced: whether it counts as commands, too: else it says only that it has to wait for its turn.
+        :param paced: whether it counts as commands, too; else it only makes the address wait for its turn.
         """
         now, full = self._limits.now(), self._full
         self.charge(seconds / COMMAND, now)
@@ -118,24 +118,24 @@ class AddressUsage:
         return self._limits.now() - self.turns.served > _ALONE
 
     def ahead(self, now: float) -> float:
-        """For how many seconds it is to wait before the next; 0 or less where it needn't."""
+        """Seconds that it must wait before the next command; 0 or less if none."""
         return self._full - now - 1.0
 
     @property
     def most(self) -> int | None:
-        """How many subscriptions its connections may have together; None: as many as they like."""
+        """Most subscriptions of its connections together; None: unlimited."""
         return None if self.trusted else self._limits.settings.max_subscriptions_per_address
 
     def has_room(self, count: int) -> bool:
-        """Whether they may have so many more."""
+        """Whether its connections may have this many more subscriptions."""
         return self.most is None or self.subscriptions + count <= self.most
 
     def hold(self, count: int) -> None:
-        """They have so many more, or fewer where that is negative."""
+        """Add subscriptions, or remove them with a negative number."""
         self.subscriptions += count
 
     def hand_over(self, address: str) -> AddressUsage:
-        """The account of the client behind this proxy, which has the connection from here on.
+        """The account of the client behind this proxy, which owns the connection from here on.
 
         :raises TooMany: that address has too many connections; nothing has changed.
         """
@@ -147,10 +147,10 @@ class AddressUsage:
 
 
 class RateLimiter:
-    """How fast one connection may go: by itself, and together with the others of its address.
+    """The rate of one connection, by itself and together with the others of its address.
 
-    :param rate: commands a second of this connection.
-    :param account: None where the address isn't known.
+    :param rate: commands per second of this connection.
+    :param account: None if the address isn't known.
     """
 
     __slots__ = ("_full", "_rate", "account")
@@ -161,28 +161,28 @@ class RateLimiter:
         self.account = account
 
     def charge(self, commands: float, now: float) -> float:
-        """Put down what was done for it; returns :meth:`ahead`."""
+        """Charge commands; returns :meth:`ahead`."""
         self._full = (max(now, self._full)) + commands / self._rate
         if self.account is not None:
             self.account.charge(commands, now)
         return self.ahead(now)
 
     def ahead(self, now: float) -> float:
-        """For how many seconds it is to wait before the next; 0 or less where it needn't."""
+        """Seconds that it must wait before the next command; 0 or less if none."""
         own = self.alone(now)
         return own if self.account is None else max(own, self.account.ahead(now))
 
     def alone(self, now: float) -> float:
-        """The same, whatever the others of its address do."""
+        """The same for this connection alone, without the others of its address."""
         return self._full - now - 1.0
 
     def limit(self, now: float) -> str:
-        """Which setting it is that makes it wait."""
+        """The setting that makes it wait."""
         return "max_commands" if self._full - now > 1.0 else "max_commands_per_address"
 
 
 class Limits:
-    """What a relay allows, and who has how much of it.
+    """The limits of a relay, and the usage of each address.
 
     :param clock: the time, in seconds.
     """
@@ -202,21 +202,22 @@ class Limits:
     # Connections.
 
     def enter(self, address: str) -> AddressUsage:
-        """A connection has come; :meth:`AddressUsage.leave` when it has gone.
+        """A connection has come; call :meth:`AddressUsage.leave` when it has gone.
 
-        :raises TooMany: its address has too many. Full: there are too many in all.
+        :raises TooMany: its address has too many connections.
+        :raises Full: the relay has too many in all.
         """
         most = self.settings.max_connections
         if self._connections >= most:
             self.reached("max_connections", address)
-            raise Full(f"the relay takes {most} connections in all")
+            raise Full(f"the relay accepts {most} connections in all")
         account = self._account(network(address))
         self._join(account)
         self._connections += 1
         return account
 
     def hand_over(self, proxy: AddressUsage, address: str) -> AddressUsage:
-        """A proxy's connection turns out to be a client's."""
+        """A proxy's connection turns out to belong to a client."""
         account = self._account(network(address))
         self._join(account)
         self._quit(proxy)
@@ -228,7 +229,7 @@ class Limits:
         self._quit(account)
 
     def forget(self) -> None:
-        """Close the accounts of those who have left and have nothing to settle."""
+        """Remove the accounts without connections and unsettled usage."""
         now = self._clock()
         for account in [account for account in self._left if account.ahead(now) <= -1.0]:
             self._left.discard(account)
@@ -245,7 +246,7 @@ class Limits:
         most = self.settings.max_connections_per_address
         if account.connections >= most and not account.trusted:
             self.reached("max_connections_per_address", account.address)
-            raise TooMany(f"the relay takes {most} connections from one address")
+            raise TooMany(f"the relay accepts {most} connections from one address")
         account.connections += 1
 
     def _quit(self, account: AddressUsage) -> None:
@@ -267,21 +268,21 @@ class Limits:
         return self._clock()
 
     def find(self, address: str) -> AddressUsage | None:
-        """The account of an address, where it has one."""
+        """The account of an address, if it has one."""
         return self._accounts.get(network(address))
 
     @contextlib.contextmanager
     def request(self, address: str) -> Iterator[AddressUsage]:
-        """A request that a proxy handed on, for as long as it is being answered: counted as a connection.
+        """A request that a proxy passed on; while it is answered, it counts as a connection of its client.
 
-        Whose it is, is the account that comes of it.
+        Yields the client's account.
 
-        :raises TooMany: its client has too many, or asks too often.
+        :raises TooMany: the client has too many connections, or requests too often.
         """
         account, now = self._account(network(address)), self._clock()
         if (wait := account.ahead(now)) > 0:
             self.reached("max_commands_per_address", account.address)
-            raise TooMany(f"more than {self.commands_per_address} commands a second", retry_after=wait)
+            raise TooMany(f"more than {self.commands_per_address} commands per second", retry_after=wait)
         self._join(account)
         account.charge(REQUEST, now)
         try:
@@ -290,25 +291,25 @@ class Limits:
             self._quit(account)
 
     def submission(self, subject: str) -> None:
-        """Somebody submits a task.
+        """Count a submission.
 
-        :param subject: who, as the token says, or the address.
-        :raises TooMany: too many within a second; says when to come back.
+        :param subject: the token's subject, or the address.
+        :raises TooMany: too many within a second; says when to retry.
         """
         now, rate = self._clock(), self.settings.max_submissions
         full = max(self._subjects.pop(subject, 0.0), now)
         wait = full + 1 / rate - now - 1.0 - _EXACT
         self._subjects[subject] = full if wait > 0 else full + 1 / rate
         if len(self._subjects) > _SUBJECTS:
-            del self._subjects[next(iter(self._subjects))]  # whoever has not submitted for longest
+            del self._subjects[next(iter(self._subjects))]  # the one whose last submission is oldest
         if wait > 0:
             self.reached("max_submissions", subject)
-            raise TooMany(f"more than {rate} submissions a second", retry_after=wait)
+            raise TooMany(f"more than {rate} submissions per second", retry_after=wait)
 
-    # What is told of it.
+    # Reporting.
 
     def reached(self, limit: str, who: str) -> None:
-        """A limit was reached: count it, and say so in the log, for each limit once in a while.
+        """Count that a limit was reached, and log it, once in a while for each limit.
 
         :param limit: field name of the setting.
         """
@@ -321,7 +322,7 @@ class Limits:
 
 
 class Deadlines(Generic[T]):
-    """Those who have the same time for something: who began first is due first.
+    """Clients with the same time for something: the first to begin is the first due.
 
     :param seconds: how long each has.
     """
@@ -334,7 +335,7 @@ class Deadlines(Generic[T]):
         return len(self._due)
 
     def start(self, who: T, now: float) -> None:
-        """Its time begins, now, whether or not it had begun."""
+        """Start, or restart, its time."""
         self._due.pop(who, None)
         self._due[who] = now + self._seconds
 
@@ -343,7 +344,7 @@ class Deadlines(Generic[T]):
         self._due.pop(who, None)
 
     def due(self, now: float) -> list[T]:
-        """Those whose time is over, of very many only some; they are forgotten."""
+        """Those whose time is up, only some if there are very many; they are forgotten."""
         over = []
         for who, moment in itertools.islice(self._due.items(), _AT_ONCE + len(self._due) // 100):
             if moment > now:

@@ -1,7 +1,7 @@
-"""Whose work is being done, what it costs, and where it lets others have their turn.
+"""Processor time per client: whose work is being done, what it costs, and when it yields.
 
-What somebody asks for is charged to their address by the time of the processor that it takes, on the event loop and in
-threads, whatever it was. Who waits for something costs nothing meanwhile.
+Work is charged to the client's address by the processor time that it takes, on the event loop and in threads. Waiting
+costs nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class UsageBill:
-    """What is done for one address, or for several together, who share it equally.
+    """Work for one address, or for several that share its cost equally.
 
-    :param accounts: of those whose it is; where there are none, nobody pays.
+    :param accounts: the addresses that pay; if there are none, nobody does.
     :param paid: seconds that were charged before.
-    :param paced: whether it counts as commands, too; what has a limit of its own, as submissions do, doesn't. It may be
-        changed from within.
+    :param paced: whether the time counts as commands, too; work with its own limit, such as submissions, doesn't. May
+        be changed from within.
     """
 
     __slots__ = ("accounts", "paced", "paid")
@@ -41,7 +41,7 @@ class UsageBill:
         self.paced = paced
 
     def spend(self, seconds: float) -> None:
-        """So much time of the processor was spent."""
+        """Charge this much processor time."""
         if self.paid >= seconds:
             self.paid -= seconds
             return
@@ -51,7 +51,7 @@ class UsageBill:
 
     @property
     def heavy(self) -> AddressUsage | None:
-        """Who pays, where that is one address, which has done much lately; else None."""
+        """The paying address, if there is only one and it has used much time lately; else None."""
         return self.accounts[0] if len(self.accounts) == 1 and self.accounts[0].heavy else None
 
 
@@ -60,13 +60,13 @@ _bill: ContextVar[UsageBill] = ContextVar("bill", default=_NOBODYS)
 
 
 def bill() -> UsageBill:
-    """Whom the work is for that is being done."""
+    """The bill of the current work."""
     return _bill.get()
 
 
 @contextlib.contextmanager
 def on_bill(of: UsageBill) -> Iterator[None]:
-    """What is done within is put on this bill by whoever asks for it, as threads do."""
+    """Within this block, code that asks for the bill, such as threads, gets this one."""
     token = _bill.set(of)
     try:
         yield
@@ -74,12 +74,12 @@ def on_bill(of: UsageBill) -> Iterator[None]:
         _bill.reset(token)
 
 
-async def metered(of: UsageBill, work: Callable[..., Coroutine[Any, Any, T]], *given: Any) -> T:
+async def metered(of: UsageBill, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     """Await ``work(*given)``, and put the time that the event loop spends with it on a bill.
 
     Safe to cancel as ``work`` is.
     """
-    return await _steps(work(*given), of)
+    return await _steps(work(*arguments), of)
 
 
 @types.coroutine
@@ -105,7 +105,7 @@ def _steps(work: Coroutine[Any, Any, T], of: UsageBill) -> Generator[Any, Any, T
 
 
 async def turn() -> None:
-    """Let others have their turn, in the midst of what takes long; who has done much waits in line.
+    """Yield to others in the middle of long work; a busy address waits in line.
 
     Safe to cancel.
     """

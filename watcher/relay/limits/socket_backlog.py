@@ -1,4 +1,4 @@
-"""What a client has not taken yet of what it was sent, and for how long it has taken nothing."""
+"""How much of what a client was sent it has not taken yet, and for how long it has taken nothing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import anyio
 
 __all__ = ["SocketProgress", "acknowledged", "waiting"]
 
-#: Where the kernel tells of it: struct tcp_info, tcpi_bytes_acked (linux/tcp.h).
+#: Offset of tcpi_bytes_acked in the kernel's struct tcp_info (linux/tcp.h).
 _ACKED: Final = slice(120, 128)
 
 
 def waiting(transport: asyncio.Transport) -> int:
-    """Bytes that the client has not taken: those in the transport, and in the kernel where it tells."""
+    """Bytes that the client has not taken: those in the transport, and in the kernel if it tells."""
     buffered = transport.get_write_buffer_size()
     try:
-        # What of the socket's buffer was not acknowledged yet (Linux: SIOCOUTQ, tcp(7)).
+        # Bytes of the socket's buffer that were not acknowledged yet (Linux: SIOCOUTQ, tcp(7)).
         unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
     except (OSError, AttributeError, ValueError):
         return buffered
@@ -29,10 +29,9 @@ def waiting(transport: asyncio.Transport) -> int:
 
 
 def acknowledged(transport: asyncio.Transport) -> int:
-    """Bytes that the client's side has acknowledged so far, where the kernel tells (Linux); else 0.
+    """Bytes that the client's side has acknowledged so far, if the kernel tells (Linux); else 0.
 
-    Under TLS what waits is not all in sight: between the transport and the kernel there is another buffer, and while
-    that one drains, neither of theirs may change.
+    Under TLS there is another buffer between transport and kernel; while it drains, neither of the others may change.
     """
     try:
         info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
@@ -42,9 +41,9 @@ def acknowledged(transport: asyncio.Transport) -> int:
 
 
 class SocketProgress:
-    """Whether a client takes anything of what it is sent.
+    """Tracks whether a client takes anything of what it is sent.
 
-    :param transport: to the client; None where nobody knows it, and then a client that lets a write wait takes nothing.
+    :param transport: to the client; None if unknown, and then a client that makes a write wait counts as stalled.
     """
 
     __slots__ = ("_acknowledged", "_sent", "_since", "_taken", "_transport")
@@ -57,13 +56,13 @@ class SocketProgress:
         self._since = anyio.current_time()
 
     def sent(self, size: int) -> None:
-        """So many bytes more were handed to the transport."""
+        """Count bytes that were handed to the transport."""
         self._sent += size
         if self._transport is None:
             self._since = anyio.current_time()
 
     def stalled(self) -> float:
-        """For how many seconds, as far as was looked, it has taken nothing; 0 where it has taken all."""
+        """Seconds for which the client has taken nothing, as far as checked; 0 if it has taken everything."""
         now = anyio.current_time()
         if self._transport is not None:
             left, acked = waiting(self._transport), acknowledged(self._transport)
@@ -74,7 +73,7 @@ class SocketProgress:
         return now - self._since
 
     async def abort(self) -> None:
-        """Cut the connection, and wait until whoever reads from it has noticed; returns at once without a transport."""
+        """Cut the connection, and wait until its reader has noticed; without a transport, return at once."""
         if self._transport is not None:
             self._transport.abort()
             await anyio.sleep_forever()

@@ -1,6 +1,6 @@
-"""Who is waited for over a connection, and until when: for a request, its body, a reader, somebody who was refused.
+"""Time-outs of connections: for a request, its body, a reader, a refused client.
 
-Nobody has a timer of their own: the relay's ticker looks who is due.
+No connection has a timer of its own: the relay's ticker ends those that are due.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from watcher.relay.limits.open_files import lingering
 
 __all__ = ["Timeouts"]
 
-#: Whoever is refused has this long to read why, in seconds; a bounded number at a time, and others none.
+#: Seconds that a refused client has to read why; a bounded number at a time, the others have none.
 _LINGER: Final = 1.0
-#: A client that takes no byte of an answer for this long is dropped, in seconds.
+#: A client that takes no byte of an answer for this long, in seconds, is dropped.
 _STALLED: Final = 60.0
-#: A body has so many seconds more than whoever reads it waits: it is the one who can say so.
+#: Seconds that a body's time-out is longer than its reader's, which gives the better error.
 _GRACE: Final = 2.0
 
 
 class TimedConnection(Protocol):
-    """Somebody who is to say something."""
+    """A connection from which something is awaited."""
 
     def too_slow(self, limit: str) -> None:
-        """Their time is over; the setting's name."""
+        """Its time is up; returns the name of the setting."""
 
 
 class ReadingClient(TimedConnection, Protocol):
-    """Somebody who also reads an answer."""
+    """A connection whose client also reads an answer."""
 
     transport: Any
 
@@ -38,7 +38,7 @@ class ReadingClient(TimedConnection, Protocol):
 
 
 class Timeouts:
-    """Connections that are waited for, by what for."""
+    """Connections with a time-out, by what they are waited for."""
 
     def __init__(self, settings: Settings) -> None:
         self.headers: Deadlines[TimedConnection] = Deadlines(settings.header_timeout)
@@ -48,19 +48,19 @@ class Timeouts:
         self.most_lingering = lingering(settings.max_connections)
 
     def drop(self, connection: ReadingClient) -> None:
-        """It is gone."""
-        for each in (self.headers, self.bodies, self.readers, self.lingering):
-            each.stop(connection)
+        """The connection is gone."""
+        for deadlines in (self.headers, self.bodies, self.readers, self.lingering):
+            deadlines.stop(connection)
 
     def end(self, now: float) -> bool:
-        """End some of those whose time is over; whether there were any, and may be more.
+        """End some of the connections whose time is up; returns whether there were any, and there may be more.
 
         :param now: the event loop's time, in seconds.
         """
         headers, bodies = self.headers.due(now), self.bodies.due(now)
         readers, refused = self.readers.due(now), self.lingering.due(now)
-        for each in headers:
-            each.too_slow("header_timeout")
+        for sender in headers:
+            sender.too_slow("header_timeout")
         for connection in bodies:
             connection.too_slow("body_timeout")
         for connection in readers:

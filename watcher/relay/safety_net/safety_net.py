@@ -101,7 +101,7 @@ class SafetyNet:
             try:
                 await self._lease.hold(self._hold)
             except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
-                logger.debug("the result backend is not being watched: %s", errors.exceptions)
+                logger.debug("the result backend is not watched: %s", errors.exceptions)
                 self._unsettled = math.inf
             await anyio.sleep(_AGAIN)
 
@@ -185,10 +185,10 @@ class SafetyNet:
                     for identities, oldest in ((page.young, 0.0), (page.doubtful, since)):
                         most -= await self._expect(identities, oldest, most)
                     if most <= 0:
-                        logger.warning("more results were stored while no relay listened than the journal is to hold")
+                        logger.warning("more results were stored while no relay listened than the journal holds")
                         break
         except ResponseError as error:
-            logger.warning("what was stored while no relay listened can't be looked for: %s", error)
+            logger.warning("can't look for results that were stored while no relay listened: %s", error)
         await self._scan.note()
 
     async def _expect(self, identities: Sequence[str], oldest: float, most: int) -> int:

@@ -1,1 +1,1 @@
-"""Who may come in, and as whom: hosts, origins, proxies, people, tokens' ends, TLS."""
+"""Access control: hosts, origins, proxies, users, token expiry, TLS."""

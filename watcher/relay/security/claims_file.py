@@ -1,4 +1,4 @@
-"""The file that says what people may do (``WATCHER_CLAIMS``), read at the start and whenever it has changed."""
+"""The file of users' permissions (``WATCHER_CLAIMS``), read at the start and whenever it changes."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ __all__ = ["LIFETIME", "ClaimsFile"]
 
 logger = logging.getLogger(__name__)
 
-#: A proxy is asked who somebody is when a connection is made. So a connection ends after about so long, in seconds, and
-#: its client comes back by way of the proxy: not all of them at the same time.
+#: Lifetime of a user's connection, in seconds, less a random part: then the client reconnects through the proxy, which
+#: authenticates it again. The random part spreads the reconnects.
 LIFETIME: Final = 3600
 _SPREAD: Final = 600
-#: It is looked at this often, in seconds.
+#: Interval between checks for changes, in seconds.
 _LOOK: Final = 1.0
 
 
 class ClaimsFile:
-    """What people may do, as it stands in a file.
+    """The permissions of users and groups, as the file has them.
 
-    :param look: seconds after which it is looked at again.
-    :raises SettingError: the file can't be read, or says what isn't understood.
+    :param look: seconds between checks for changes.
+    :raises SettingError: the file can't be read or is invalid.
     """
 
     def __init__(self, path: str, *, look: float = _LOOK) -> None:
         self._path = Path(path)
-        self.followed = WatchedFile("claims", [path], f"{setting('claims').variable} holds as it was", look=look)
+        self.followed = WatchedFile("claims", [path], f"{setting('claims').variable} remains in use", look=look)
         self.people = self._read()
 
     @classmethod
     def of(cls, settings: Settings) -> ClaimsFile | None:
-        """The roster that settings name; None where no header says who somebody is.
+        """The claims file that settings name; None if no header names users.
 
-        :raises SettingError: a setting that it needs is missing, or the file is wrong.
+        :raises SettingError: a required setting is missing, or the file is invalid.
         """
         check(settings)
         return None if settings.claims is None else cls(settings.claims)
 
     def grant(self, person: Person) -> Grant:
-        """What somebody may do, from now on and for as long as a connection lasts."""
+        """What a user may do, for as long as a connection lasts."""
         ends = time.time() + LIFETIME - random.uniform(0, _SPREAD)  # noqa: S311 - no secret
         return dataclasses.replace(self.people.grant(person), expires=ends)
 
     async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
-        """Follow the file until cancelled; one that is wrong changes nothing, and is told in the log.
+        """Watch the file until cancelled. An invalid file is logged, and changes nothing.
 
-        :param changed: awaited when people may do something else than before.
+        :param changed: awaited when permissions have changed.
         """
 
         async def take() -> None:
             people = await anyio.to_thread.run_sync(self._read)
             if people != self.people:
                 self.people = people
-                logger.info("read %s again: %d users, %d groups", self._path, len(people.users), len(people.groups))
+                logger.info("reloaded %s: %d users, %d groups", self._path, len(people.users), len(people.groups))
                 await changed()
 
         await self.followed.run(take)
@@ -78,7 +78,7 @@ class ClaimsFile:
         except OSError as error:
             why = f"the file can't be read: {error.strerror}"
         except UnicodeDecodeError:
-            why = "the file is no text in UTF-8"
+            why = "the file is not UTF-8 text"
         except ValueError as error:
             why = str(error)
         raise SettingError(setting("claims").variable, str(self._path), why)

@@ -1,10 +1,10 @@
-"""Who sends a request, and what it asked for: as the connection tells, or the proxies before it that are trusted.
+"""Who sends a request and what it asks for, according to the connection or to trusted proxies. Pure.
 
-Pure decisions. A header that a proxy adds can be written by anybody. So it is believed only where the connection comes
-from one of ``WATCHER_TRUSTED_PROXIES``, and of what it holds only what such a proxy has written: it is read from the
-right, as each proxy adds at the end, up to the first address that is no proxy's (RFC 7239, 7.4; as nginx's realip
-module does it). ``Forwarded`` is read where there is no ``X-Forwarded-…``: most proxies write the latter, and hand on a
-``Forwarded`` as it came.
+Anybody can write a header that a proxy adds. So it is trusted only if the connection comes from one of
+``WATCHER_TRUSTED_PROXIES``, and only the part that such a proxy has written: each proxy appends, so the list is read
+from the right, up to the first address that is not a trusted proxy (RFC 7239, 7.4; nginx's realip module does the
+same). ``Forwarded`` is read only if there is no ``X-Forwarded-…``: most proxies write the latter, and pass on a
+``Forwarded`` unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from watcher.core.settings import Network
 __all__ = ["Address", "Lines", "Peer", "peer"]
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: The values of a header, in whatever case its name is given: one for each of its lines, in their order.
+#: Looks up the values of a header, one per line and in order; the case of the name doesn't matter.
 Lines: TypeAlias = Callable[[str], Sequence[str]]
 
 _SCHEMES: Final = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
@@ -35,12 +35,12 @@ _PAIR: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who sends a request, and what it asked for.
+    """Who sends a request, and what it asks for.
 
-    :param address: of the client, behind all trusted proxies; None where the connection has none.
+    :param address: of the client, behind all trusted proxies; None if the connection has none.
     :param proxied: whether the connection comes from a trusted proxy.
-    :param host: the ``Host`` that the client asked for; None where there is none, or several.
-    :param scheme: ``http`` or ``https``, where a trusted proxy tells; else None.
+    :param host: the ``Host`` that the client asked for; None if there is none, or several.
+    :param scheme: ``http`` or ``https`` if a trusted proxy says which; else None.
     """
 
     address: Address | None
@@ -50,16 +50,16 @@ class Peer:
 
     @property
     def name(self) -> str | None:
-        """The address as it is written; None where there is none."""
+        """The address as text; None if there is none."""
         return None if self.address is None else str(self.address)
 
 
 def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Peer:
-    """Who sends a request.
+    """The sender of a request.
 
-    :param connection: address of whoever opened the connection; None for a Unix socket.
+    :param connection: address of the connection's other end; None for a Unix socket.
     :param lines: the request's headers.
-    :param proxies: networks whose word is taken.
+    :param proxies: networks of trusted proxies.
     """
     address = _address(connection or "")
     hosts = lines("Host")
@@ -69,44 +69,44 @@ def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Pe
     listed = {name: _listed(lines(f"X-Forwarded-{name}")) for name in ("For", "Host", "Proto")}
     if any(listed.values()):
         address, hops = _walk(address, listed["For"], proxies)
-        told, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
+        forwarded_host, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
     else:
         elements = _elements(",".join(lines("Forwarded")))
         address, hops = _walk(address, [element.get("for", "") for element in elements], proxies)
-        told = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
+        forwarded_host = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
         scheme = _said([element["proto"] for element in elements[-hops:] if "proto" in element], hops)
-    return Peer(address, True, told or host, _SCHEMES.get((scheme or "").lower()))
+    return Peer(address, True, forwarded_host or host, _SCHEMES.get((scheme or "").lower()))
 
 
 def _walk(address: Address, nodes: Sequence[str], proxies: Sequence[Network]) -> tuple[Address, int]:
-    """The first address from the right that is no trusted proxy's, and how many proxies tell of it, one at least.
+    """The first address from the right that is not a trusted proxy, and how many proxies report it, at least one.
 
-    What can't be read as an address (``unknown``, a made-up name) ends the way: the last that was read is answered.
+    An unreadable address (``unknown``, a made-up name) ends the search; the last readable one is returned.
     """
     hops = 0
     for node in reversed(nodes):
-        found = _node(node)
-        if found is None:
+        parsed = _node(node)
+        if parsed is None:
             break
-        address, hops = found, hops + 1
+        address, hops = parsed, hops + 1
         if not _within(address, proxies):
             break
     return address, max(1, hops)
 
 
 def _said(values: Sequence[str], hops: int) -> str | None:
-    """What the proxy that is nearest to the client says, of those that are trusted; not each adds a value."""
+    """The value written by the trusted proxy that is nearest to the client; not every proxy adds one."""
     return values[-min(hops, len(values))] if values else None
 
 
 def _node(text: str) -> Address | None:
-    found = _NODE.fullmatch(text)
-    return _address(found[1] or found[2] or found[3]) if found else None
+    match = _NODE.fullmatch(text)
+    return _address(match[1] or match[2] or match[3]) if match else None
 
 
 @functools.lru_cache(maxsize=1024)  # what it is asked for is short
 def _address(text: str) -> Address | None:
-    """An address; one of IPv4 that is written as one of IPv6 is the former."""
+    """The parsed address; an IPv4 address in IPv6 form becomes IPv4."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -120,24 +120,24 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
-    """The elements of a list that stands on one line or on several (RFC 9110, 5.3)."""
+    """The elements of a list that spans one header line or several (RFC 9110, 5.3)."""
     return [part for line in lines for element in line.split(",") if (part := element.strip(" \t"))]
 
 
 def _elements(text: str) -> list[Mapping[str, str]]:
-    """What each proxy says in ``Forwarded`` (RFC 7239, 4); nothing where it can't be read."""
-    found: list[dict[str, str]] = [{}]
+    """What each proxy says in ``Forwarded`` (RFC 7239, 4); nothing if it can't be parsed."""
+    elements: list[dict[str, str]] = [{}]
     position = 0
     while position < len(text):
         pair = _PAIR.match(text, position)
         if pair is None:
             return []
         if pair[1]:
-            found[-1].setdefault(pair[1].lower(), _unquoted(pair[2]))
+            elements[-1].setdefault(pair[1].lower(), _unquoted(pair[2]))
         if pair[3] == ",":
-            found.append({})
+            elements.append({})
         position = pair.end()
-    return [element for element in found if element]
+    return [element for element in elements if element]
 
 
 def _unquoted(text: str) -> str:

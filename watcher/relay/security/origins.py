@@ -1,8 +1,8 @@
-"""Who may knock: which ``Host`` a relay answers to, which browser origins may use it, where an open one may listen.
+"""Which ``Host`` and browser origins a relay accepts, and where an open relay may listen. Pure.
 
-Pure decisions. A relay without a secret is open to whoever reaches it, and every page in a browser on this machine
-does: so it answers only to names that lead here (DNS rebinding), and to pages that come from here. With a secret, the
-token says who may do what, and the ``Host`` doesn't matter.
+A relay without a secret is open to everyone who reaches it, and every page in a browser on this machine does. So it
+answers only to names of this machine (against DNS rebinding), and only to pages of this machine. With a secret, tokens
+decide, and the ``Host`` doesn't matter.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ __all__ = [
 ]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-#: A longer name there is not (RFC 1035, 2.3.4), and what is remembered of names has a bound. In characters.
+#: Longest host name, in characters (RFC 1035, 2.3.4): it bounds the cache of names.
 _LONGEST: Final = 300
-#: What a client sent is shown in the log up to here, in characters.
+#: Longest text of a client's that a log line shows, in characters.
 _SHOWN: Final = 120
 
-_TWO_TOKENS: Final = "there is more than one Authorization"
+_TWO_TOKENS: Final = "more than one Authorization header"
 
 
 class _Authority(NamedTuple):
-    """Name and port of a ``Host`` header or of an origin; the name in lower case, without brackets and final dot."""
+    """Name and port of a ``Host`` header or an origin; the name in lower case, without brackets and final dot."""
 
     name: str
     port: int | None
 
 
 class _Origin(NamedTuple):
-    """Where a page comes from (RFC 6454); ``port`` is always known."""
+    """The origin of a page (RFC 6454); ``port`` is always known."""
 
     scheme: str
     name: str
@@ -54,7 +54,7 @@ class _Origin(NamedTuple):
 
 
 def refusal(settings: Settings, peer: Peer, lines: Lines) -> str | None:
-    """Why a handshake is refused, naming the setting that would allow it; None where it is not.
+    """Why a handshake is refused, naming the setting that would allow it; None if it is allowed.
 
     :param lines: the request's headers.
     """
@@ -64,31 +64,31 @@ def refusal(settings: Settings, peer: Peer, lines: Lines) -> str | None:
 
 
 def origin_of(lines: Lines) -> str | None:
-    """The ``Origin`` of a request; of several it is one that no page has."""
+    """The ``Origin`` of a request; for several, one that no page has."""
     origins = lines("Origin")
     return ", ".join(origins) if origins else None
 
 
 def bearer(lines: Lines) -> str | None:
-    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), where there is one.
+    """The token in ``Authorization: Bearer`` (RFC 6750, 2.1), if there is one.
 
-    :raises Unauthorized: the header is there twice: whoever looked at it before may have taken the other one.
+    :raises Unauthorized: the header is repeated: a proxy may have checked the other one.
     """
-    given = lines("Authorization")
-    if len(given) > 1:
+    values = lines("Authorization")
+    if len(values) > 1:
         raise Unauthorized(_TWO_TOKENS)
-    scheme, _, token = next(iter(given), "").partition(" ")
+    scheme, _, token = next(iter(values), "").partition(" ")
     return token.strip(" \t") if scheme.lower() == "bearer" else None
 
 
 def host_refusal(settings: Settings, host: str | None) -> str | None:
-    """Why a request for this ``Host`` is refused, or None."""
-    # A proxy may know people by what no page has to send along, as by their address: then names must be looked at, too.
+    """Why a request for this ``Host`` is refused; None if it is allowed."""
+    # A proxy may know users by what every page's requests carry, such as their address: check names then, too.
     named = settings.auth_header is not None and bool(settings.hosts)
     if (settings.guarded and not named) or "*" in settings.hosts:
         return None
     if host is None:
-        return "there is no Host header, and the relay answers only to hosts that it knows"
+        return "no Host header, and the relay answers only to known hosts"
     asked = _authority(host)
     if asked is not None:
         if is_loopback(asked.name):
@@ -97,17 +97,17 @@ def host_refusal(settings: Settings, host: str | None) -> str | None:
             if allowed is not None and allowed.name == asked.name and allowed.port in (None, asked.port):
                 return None
     allow = f"WATCHER_HOSTS={_plain(asked.name if asked else host)} allows it"
-    return f"the Host {_shown(host)} is none that this relay knows; {allow}"
+    return f"the Host {_shown(host)} is unknown to this relay; {allow}"
 
 
 def origin_refusal(
     settings: Settings, *, host: str | None, origin: str | None, scheme: str | None = None
 ) -> str | None:
-    """Why a page of this origin may not use the relay, or None.
+    """Why a page of this origin may not use the relay; None if it may.
 
-    :param host: the ``Host`` that was asked for: pages of the relay itself may always use it.
-    :param scheme: ``http`` or ``https`` where that is known; else the page's is taken to be the relay's.
-    :param origin: None where the header is absent, as it is from everything that is no browser.
+    :param host: the ``Host`` that was asked for: the relay's own pages may always use it.
+    :param scheme: ``http`` or ``https`` if known; else the page is assumed to use the relay's.
+    :param origin: None if the header is absent, as from every client but a browser.
     """
     if origin is None or "*" in settings.origins:
         return None
@@ -116,7 +116,7 @@ def origin_refusal(
         if page in map(_origin, settings.origins):
             return None
         own = _authority(host) if host else None
-        # Whoever is on the wire can make a page of http://, at the default port of the relay's own name too.
+        # Anyone on the network can fake a page of http://, even under the relay's own name.
         if settings.tls and page.scheme not in ("https", "wss"):
             own = None
         port = own and (own.port or _DEFAULT_PORTS[scheme or page.scheme])
@@ -128,14 +128,13 @@ def origin_refusal(
 
 
 def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: str | None = None) -> str | None:
-    """Why a request may not be made in the name of whom the proxy says that it is from, or None.
+    """Why a request may not act on behalf of the user that the proxy named; None if it may.
 
-    Whoever is logged in at the proxy is named in all that their browser sends, by whatever page it was made to. So what
-    a browser says that another site made it send is refused, but for a link that is followed; and what changes
-    something must be from a page with an ``Origin``, which was looked at before, or be such that no page can send it
-    without asking first: no form and no simple request says that it is JSON (Fetch, 2.2.2).
+    The proxy names its user in everything that the user's browser sends, whichever page made it do so. So requests that
+    another site caused are refused, except for links that are followed. Requests that change something must have an
+    ``Origin``, which was checked before, or be JSON: no page can send that without asking first (Fetch, 2.2.2).
 
-    :param changes: the ``Content-Type`` of a request that may change something, empty where it has none.
+    :param changes: the ``Content-Type`` of a request that may change something, empty if it has none.
     """
     try:
         named = person(settings, peer, lines)
@@ -146,9 +145,9 @@ def ambient_refusal(settings: Settings, peer: Peer, lines: Lines, *, changes: st
     site, mode, target = (", ".join(lines(f"Sec-Fetch-{name}")) for name in ("Site", "Mode", "Dest"))
     followed = changes is None and (mode, target) == ("navigate", "document")
     if site not in ("", "same-origin", "none") and not followed:
-        return f"{settings.auth_header} doesn't count in what another site makes a browser send"
+        return f"{settings.auth_header} is not accepted in requests that another site makes a browser send"
     if changes is not None and not site and not _is_json(changes):
-        return f"without an Origin, {settings.auth_header} counts only with Content-Type: application/json"
+        return f"without an Origin, {settings.auth_header} is accepted only with Content-Type: application/json"
     return None
 
 
@@ -157,14 +156,14 @@ def _is_json(kind: str) -> bool:
 
 
 def unbelieved(settings: Settings, peer: Peer, lines: Lines) -> str | None:
-    """What the log should say of a header that would name somebody, and isn't believed; None where there is none."""
+    """A log message about a user header from an untrusted sender; None if there is none."""
     if settings.auth_header is None or peer.proxied or not lines(settings.auth_header):
         return None
-    return f"{settings.auth_header} of {peer.address} is not believed: WATCHER_TRUSTED_PROXIES doesn't name it"
+    return f"{settings.auth_header} from {peer.address} is not trusted: WATCHER_TRUSTED_PROXIES does not include it"
 
 
 def insecure_bind_refused(settings: Settings) -> str | None:
-    """Why a relay with these settings must not listen on ``settings.host``, or None; ``--insecure`` overrides it."""
+    """Why this relay must not listen on ``settings.host``; None if it may. ``--insecure`` overrides it."""
     if settings.guarded or is_loopback(settings.host):
         return None
     return "without WATCHER_SECRET or WATCHER_PUBLIC_KEY only a loopback address, unless --insecure"
@@ -177,7 +176,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 def _authority(text: str) -> _Authority | None:
-    """``name[:port]``; None where ``text`` is anything else."""
+    """Parse ``name[:port]``; None if ``text`` is anything else."""
     return _parsed(text) if len(text) <= _LONGEST else None
 
 
@@ -195,7 +194,7 @@ def _parsed(text: str) -> _Authority | None:
 
 
 def _origin(text: str) -> _Origin | None:
-    """``scheme://name[:port]``; None where ``text`` is anything else, as the ``null`` of a sandboxed page."""
+    """Parse ``scheme://name[:port]``; None if ``text`` is anything else, as the ``null`` of a sandboxed page."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     authority = _authority(rest.removesuffix("/"))

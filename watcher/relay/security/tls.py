@@ -1,7 +1,7 @@
-"""TLS of the relay's own port: its certificate, read again when it is renewed, and what is demanded of clients.
+"""TLS of the relay's own port: its certificate, reloaded when it is renewed, and client certificates.
 
-uvicorn's own options would ask the terminal for the passphrase of a key, allow ciphers without forward secrecy, and
-read the certificate once.
+uvicorn's own options would ask the terminal for a key's passphrase, allow ciphers without forward secrecy, and read the
+certificate only once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Certificate"]
 
 logger = logging.getLogger(__name__)
 
-#: Of TLS 1.2: forward secrecy and authenticated encryption only. Those of 1.3 are all like that.
+#: Ciphers of TLS 1.2: forward secrecy and authenticated encryption only. All of TLS 1.3 have both.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-#: How often it is looked whether the files have changed, in seconds.
+#: Interval between checks for changed files, in seconds.
 _LOOK: Final = 2.0
 
 
 class _Handshake(ssl.SSLObject):
-    """One connection's TLS; asyncio and uvloop keep it to themselves when a handshake fails."""
+    """TLS of one connection; asyncio and uvloop don't report why a handshake failed."""
 
     def do_handshake(self) -> None:
         try:
@@ -41,56 +41,56 @@ class _Handshake(ssl.SSLObject):
 
 
 class _Context(ssl.SSLContext):
-    """Tells of the handshakes that fail."""
+    """A context that reports failed handshakes."""
 
     sslobject_class = _Handshake
     failed: Callable[[str], None] | None = None
 
 
 class Certificate:
-    """The relay's certificate, and the context that each handshake takes it from."""
+    """The relay's certificate, and the TLS context of its handshakes."""
 
     def __init__(self, settings: Settings, *, look: float = _LOOK) -> None:
-        """Read the files; :meth:`of` reads better.
+        """Read the files; use :meth:`of`.
 
-        :param look: how often the files are looked at, in seconds.
-        :raises SettingError: one can't be used; names the setting.
+        :param look: seconds between checks for changed files.
+        :raises SettingError: a file can't be used; the message names the setting.
         """
         self._settings = settings
         paths = [path for path in (settings.tls_cert, settings.tls_key) if path is not None]
-        self.followed = WatchedFile("tls_cert", paths, "the TLS certificate stays as it was", look=look)
+        self.followed = WatchedFile("tls_cert", paths, "the TLS certificate remains in use", look=look)
         self.context = _context(settings)
 
     @classmethod
     def of(cls, settings: Settings) -> Certificate | None:
-        """What the settings name; None where the relay speaks no TLS.
+        """The certificate that settings name; None if the relay doesn't speak TLS.
 
-        :raises SettingError: a file can't be read or used, the key is another certificate's, or there is none.
+        :raises SettingError: a file can't be read or used, or the key belongs to another certificate.
         """
         if settings.tls_cert is None:
             for name in ("tls_key", "tls_client_ca"):
-                if (given := getattr(settings, name)) is not None:
-                    raise SettingError(setting(name).variable, given, "only together with WATCHER_TLS_CERT")
+                if (value := getattr(settings, name)) is not None:
+                    raise SettingError(setting(name).variable, value, "set WATCHER_TLS_CERT too")
             return None
         return cls(settings)
 
     def tell(self, failed: Callable[[str], None]) -> None:
-        """Call ``failed`` with OpenSSL's reason whenever a handshake fails; of whom, OpenSSL doesn't know."""
+        """Call ``failed`` with OpenSSL's reason for each failed handshake; OpenSSL doesn't know the client."""
         self.context.failed = failed
 
     async def follow(self) -> None:
-        """Read the certificate again whenever its files have changed; never returns.
+        """Reload the certificate whenever its files change; never returns.
 
-        Connections go on with the one that they began with. Files that don't fit together, as halfway through a
-        renewal, leave the last good certificate in its place. Cancelling it is safe at any moment.
+        Open connections keep their certificate. If the files don't fit together, as in the middle of a renewal, the
+        last good certificate remains in use. Safe to cancel at any moment.
         """
         await self.followed.run(self._renew)
 
     async def _renew(self) -> None:
-        # On the event loop, not in a thread: OpenSSL wants no handshake to begin while its context is changed.
-        _context(self._settings)  # a failure half-way would leave a certificate without its key in the one in use
+        # On the event loop, not in a thread: no handshake may begin while OpenSSL's context changes.
+        _context(self._settings)  # check first: a failure half-way would leave the context in use without its key
         _load(self.context, self._settings)
-        logger.info("the TLS certificate was read again, from %s", self._settings.tls_cert)
+        logger.info("reloaded the TLS certificate from %s", self._settings.tls_cert)
 
 
 def _context(settings: Settings) -> _Context:
@@ -101,7 +101,7 @@ def _context(settings: Settings) -> _Context:
     context.set_alpn_protocols(["http/1.1"])
     _load(context, settings)
     if settings.tls_client_ca is not None:
-        _read("tls_client_ca", settings.tls_client_ca, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
+        _read("tls_client_ca", settings.tls_client_ca, b"-----BEGIN CERTIFICATE-----", "no PEM certificate")
         try:
             context.load_verify_locations(settings.tls_client_ca)
         except (ssl.SSLError, OSError) as error:
@@ -113,19 +113,19 @@ def _context(settings: Settings) -> _Context:
 def _load(context: ssl.SSLContext, settings: Settings) -> None:
     cert = settings.tls_cert or ""
     holder, path = ("tls_cert", cert) if settings.tls_key is None else ("tls_key", settings.tls_key)
-    _read("tls_cert", cert, b"-----BEGIN CERTIFICATE-----", "no certificate in PEM")
-    key = _read(holder, path, b"PRIVATE KEY-----", "no private key in PEM")
+    _read("tls_cert", cert, b"-----BEGIN CERTIFICATE-----", "no PEM certificate")
+    key = _read(holder, path, b"PRIVATE KEY-----", "no PEM private key")
     if b"ENCRYPTED" in key:
         raise SettingError(
             setting(holder).variable, path,
-            "the key is encrypted; a key without a passphrase is, as from: openssl pkey -in KEY -out PLAIN_KEY",
+            "the key is encrypted; accepted is one without a passphrase, as from: openssl pkey -in KEY -out PLAIN_KEY",
         )  # fmt: skip
     try:
-        # Without a function for it, OpenSSL asks the terminal for a passphrase that it believes to need.
+        # Without this function OpenSSL would ask the terminal for a passphrase.
         context.load_cert_chain(cert, settings.tls_key, password=lambda: "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise SettingError(setting(holder).variable, path, f"the key is not that of {cert}") from None
+            raise SettingError(setting(holder).variable, path, f"the key does not belong to {cert}") from None
         _refuse(holder, path, error)
     except OSError as error:
         _refuse(holder, path, error)

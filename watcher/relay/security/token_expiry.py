@@ -1,4 +1,4 @@
-"""When clients' tokens end: whose time is over is found without looking at the others, and without a timer each."""
+"""When clients' tokens expire: finds expired ones without scanning all, and without a timer per client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class TokenExpiries(Generic[T]):
-    """Clients by the second at which something of theirs ends, one moment a client."""
+    """Clients by the second at which their token expires, one time per client."""
 
     def __init__(self) -> None:
         self._seconds: dict[T, int] = {}
@@ -19,15 +19,15 @@ class TokenExpiries(Generic[T]):
         self._order: list[int] = []  # a heap of the keys of _clients
 
     def __len__(self) -> int:
-        """How many clients have a moment."""
+        """Number of clients with an expiry."""
         return len(self._seconds)
 
     def put(self, client: T, moment: float | None) -> None:
-        """The client's moment is this one from now on, in Unix seconds; None: it has none."""
+        """Set when the client's token expires, in Unix seconds; None: never."""
         self.drop(client)
         if moment is None:
             return
-        # Up to the next whole second: never before the moment. And nothing is so far away that it isn't a number.
+        # Rounded up, so never too early; the maximum keeps infinity out.
         second = -int(-min(moment, 1e15) // 1)
         self._seconds[client] = second
         if second not in self._clients:
@@ -36,16 +36,16 @@ class TokenExpiries(Generic[T]):
         self._clients[second].add(client)
 
     def drop(self, client: T) -> None:
-        """Forget a client; nothing happens where it has no moment."""
+        """Forget a client; does nothing if it has no expiry."""
         second = self._seconds.pop(client, None)
         if second is not None:
             self._clients[second].discard(client)
 
     def due(self, now: float) -> list[T]:
-        """Take out the clients whose moment has come, by Unix time ``now``."""
-        found: list[T] = []
+        """Remove and return the clients whose token has expired at Unix time ``now``."""
+        expired: list[T] = []
         while self._order and self._order[0] <= now:
-            found += self._clients.pop(heapq.heappop(self._order))
-        for client in found:
+            expired += self._clients.pop(heapq.heappop(self._order))
+        for client in expired:
             del self._seconds[client]
-        return found
+        return expired

@@ -104,8 +104,12 @@ class Feed:
                 reason, refused = str(error) or type(error).__name__, isinstance(error, ResponseError)
                 if self.trouble is None or attempt == 0:
                     begun = self.trouble != "starting"
-                    what = "Redis refuses the journal" if refused and not begun else "the connection to Redis broke"
-                    logger.warning("%s (%s); trying again", what, reason)
+                    what = (
+                        "Redis refused access to the journal"
+                        if refused and not begun
+                        else "the connection to Redis broke"
+                    )
+                    logger.warning("%s (%s); retrying", what, reason)
                 self._say(f"Redis: {why(error)}")
                 if refused:
                     self.tried.set()
@@ -189,7 +193,7 @@ class Feed:
             with suppress(RedisError, OSError):  # who listens finds that out
                 found = await obstacle(self._redis, self._journal)
                 if found is not None and self.trouble is None:
-                    logger.warning("nobody can append to the journal (%s; %s)", found.told, found.error)
+                    logger.warning("the journal can't be appended to (%s; %s)", found.told, found.error)
                 elif found is None and self.trouble is not None:
                     logger.info("the journal can be appended to again")
                 self._say(found.told if found is not None else None)
@@ -268,7 +272,7 @@ class Feed:
     def _tell_of_foreign(self) -> None:
         now = time.monotonic()
         if self._foreign and now - self._told_of_foreign >= _SAY:
-            what = "passed over %d messages on %s without a code by the journal's secret: the stream says what is true"
+            what = "ignored %d messages on %s without a valid code; the stream is read instead"
             logger.warning(what, self._foreign, self._journal.live)
             self._foreign, self._told_of_foreign = 0, now
 

@@ -110,4 +110,4 @@ async def _asked(batched: Coalescer[None, _T]) -> _T:
     try:
         return await batched.get(None, _PATIENCE)
     except TimeoutError:
-        raise Unavailable("the relay doesn't keep up with what it is asked") from None
+        raise Unavailable("the relay is overloaded") from None

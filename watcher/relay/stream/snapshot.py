@@ -90,7 +90,7 @@ async def _kept(redis: Redis, journal: Journal, oldest: int, first: int) -> list
         elif oldest <= offset < first:
             places.append(field)  # the stream has more than is kept here, or had
     if strange:
-        logger.warning("passed over %d entries of %s that are no events", strange, journal.open_lines)
+        logger.warning("ignored %d invalid entries of %s", strange, journal.open_lines)
     for start in range(0, len(places), _PAGE):
         _, values = await known(keys=[journal.stream, journal.open_lines], args=places[start : start + _PAGE])
         kept.update((offset, line) for offset, line in open_lines(values) if offset < first)

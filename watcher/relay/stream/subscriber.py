@@ -84,7 +84,9 @@ def _say_slower() -> None:
     global _said  # noqa: PLW0603 - it is told once in a process
     if not _said:
         _said = True
-        logger.warning("events take a slower way: redis-py %s has no transport of its connections", redis_version)
+        logger.warning(
+            "events are read more slowly: redis-py %s does not expose its connections' transport", redis_version
+        )
 
 
 class _Slower:
@@ -188,7 +190,7 @@ class Subscriber(asyncio.Protocol):
                 self._gathered = 0
                 self._hand_on()
         except hiredis.ProtocolError as error:
-            self._fail(RedisConnectionError(f"what came is no answer of Redis: {error}"))
+            self._fail(RedisConnectionError(f"invalid data from Redis: {error}"))
         except Exception as error:  # noqa: BLE001 - it is raised where somebody listens
             self._fail(error)
 

@@ -67,7 +67,7 @@ class Batcher(Generic[T]):
         waiting = _Waiting(item)
         wait, among = self._places.waiting(waiting.whose)
         if wait >= self._bound // among:
-            raise TooMany("too many submissions at a time")
+            raise TooMany("too many submissions at once")
         waiting.leads = self._places.enter(waiting, waiting.whose)
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
@@ -81,7 +81,7 @@ class Batcher(Generic[T]):
             elif not waiting.taken:
                 self._places.withdraw(waiting, waiting.whose)
         if not waiting.taken:
-            raise Unavailable("the broker doesn't keep up", submitted="no")
+            raise Unavailable("the broker is overloaded", submitted="no")
 
     async def _lead(self, first: _Waiting[T], deadline: float) -> None:
         most = _MOST if first.whose is None or first.whose.alone else _MOST_HEAVY

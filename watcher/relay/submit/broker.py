@@ -234,20 +234,20 @@ class Broker:
         stands = standing_for(message.id, name, returned, published)
         if stands == message.id:
             if error is not None:
-                logger.warning("a task %s was sent, and then its apply_async failed", name, exc_info=error)
+                logger.warning("task %s was sent, but then its apply_async failed", name, exc_info=error)
             return
         begun.remove(message)
         if error is not None:
             why = _refusal(f"{name} was not sent", error, line)
             if not isinstance(why, NotSent):  # which is no mistake
-                logger.warning("a task %s was not sent", name, exc_info=error)
+                logger.warning("task %s was not sent", name, exc_info=error)
             message.end(DeliveryStatus.NOT_SENT, why)
         elif stands is not None:
             sent = next((each for each in published if each.id == stands), None)
             message.end(DeliveryStatus.NOT_SENT, instead=Substitute(stands, sent))
         else:
             ran = isinstance(returned, EagerResult) and returned.id
-            what = "ran it at once, here" if ran else "sent nothing"
+            what = "ran the task in place" if ran else "sent nothing"
             message.end(DeliveryStatus.NOT_SENT, NotSent(f"{name} was not sent: its own apply_async {what}"))
 
     def revoke(self, identity: str, *, terminate: bool) -> None:
@@ -280,7 +280,7 @@ class Broker:
                 except (OperationalError, KombuError):
                     raise
                 except Exception as error:  # noqa: BLE001 - not each transport knows how, or may; each says it otherwise
-                    logger.info("workers can't be asked for their queues: %s", error)
+                    logger.info("can't ask the workers for their queues: %s", error)
                 finally:
                     line.give_up()  # who asks twice over one connection may hear nothing the second time
         except BrokerUnavailable as away:

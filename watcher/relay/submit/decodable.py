@@ -59,7 +59,7 @@ def check(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str, names
     known = dict(enumerate(names()))
     parts = [(known.get(index, f"args[{index}]"), value) for index, value in enumerate(args)]
     _blame([*parts, *named.items()], lambda values: _fault(values, {}, serializer))
-    raise BadArguments("the arguments by keyword stand for another value together, which is none of a call")
+    raise BadArguments("the keyword arguments together encode another value, not those of a call")
 
 
 def _blame(parts: list[tuple[str, Any]], fails: _Fails) -> None:
@@ -138,8 +138,8 @@ def _why(found: _Culprit) -> str:
     if isinstance(error, RecursionError):
         return "which is nested too deeply"
     if not isinstance(value, dict) or value.keys() != _TAG:
-        return f"which its serializer doesn't take ({type(error).__name__})"
+        return f"which its serializer rejects ({type(error).__name__})"
     kind, known = value["__type__"], sorted(getattr(kombu_json, "_decoders", ()))
     if not isinstance(kind, str) or (known and kind not in known):
-        return f"whose __type__ is none of {', '.join(known)}"
-    return f"whose __value__ is no {kind[:_NAME]} ({type(error).__name__})"
+        return f"whose __type__ is not one of {', '.join(known)}"
+    return f"whose __value__ is not a {kind[:_NAME]} ({type(error).__name__})"

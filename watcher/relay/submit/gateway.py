@@ -185,7 +185,7 @@ class Gateway:
             with anyio.fail_after(_CHECK):
                 used = await self._read(identity) is not None and not await self._claims.known(identity)
         except (Unavailable, RedisError, OSError, TimeoutError):
-            raise Unavailable("whether the task id is in use can't be found out", submitted="no") from None
+            raise Unavailable("can't find out whether the task id is in use", submitted="no") from None
         if used:
             raise NotPermitted(f"the task id {identity!r} is in use")
 
@@ -201,7 +201,7 @@ class Gateway:
             if not isinstance(outcome, ClaimBusy):
                 return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, order, grant))
             if anyio.current_time() + _AGAIN >= deadline:
-                raise Unavailable(f"another request is submitting the task {outcome.id!r}", submitted="unknown")
+                raise Unavailable(f"another request is submitting task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
 
     async def _is_theirs(self, known: AlreadySubmitted, order: PendingSubmission, grant: Grant) -> bool:
@@ -231,7 +231,7 @@ class Gateway:
         if self._settings.read_only:
             raise NotPermitted("this relay is read-only")
         if not grant.revoke:
-            raise NotPermitted("the token doesn't grant revoke")
+            raise NotPermitted("the token does not allow revoking")
         broker = await self._open()
         asked = _revoke(data)
         revoke = functools.partial(broker.revoke, asked.id, terminate=asked.terminate)
@@ -279,7 +279,7 @@ class Gateway:
         try:
             return await self._readers.run(read, _READ)
         except TimeoutError:
-            raise Unavailable("there is no time to read the result") from None
+            raise Unavailable("no time left to read the result") from None
 
     async def _read(self, identity: str) -> bytes | None:
         return None if self._payloads is None else await self._payloads.read(identity)
@@ -307,13 +307,13 @@ class Gateway:
     async def _open(self) -> Broker:
         """The app's broker, its tasks loaded."""
         if self._broker is None:
-            raise NoApp("this relay was started without a Celery app (-A): it only shows")
+            raise NoApp("this relay was started without a Celery app (-A), so it is read-only")
         if self._closing:
             raise Unavailable("the relay is stopping", submitted="no")
         if not self._loaded:
             await self.start()
         if self._broker.app.conf.task_always_eager:
-            raise NoApp("the app is set to run tasks eagerly (task_always_eager), so nothing can be sent")
+            raise NoApp("the app runs tasks eagerly (task_always_eager), so none can be sent")
         return self._broker
 
     def _load(self, broker: Broker) -> None:
@@ -323,13 +323,13 @@ class Gateway:
 
     def _permitted_task(self, broker: Broker, name: str, grant: Grant) -> CeleryTask[Any, Any]:
         if not self._may_submit(name, grant):
-            raise NotPermitted(f"tasks named {name!r} may not be submitted here")
+            raise NotPermitted(f"tasks named {name!r} may not be submitted")
         task = broker.task(name)
         if task is None:
             meant = self._guesses.meant(
                 name, lambda: [each for each in broker.names() if self._may_submit(each, grant)]
             )
-            raise UnknownTask(f"no task is registered as {name!r}{meant}")
+            raise UnknownTask(f"no task {name!r} is registered{meant}")
         return task
 
     def _may_submit(self, name: str, grant: Grant) -> bool:
@@ -395,5 +395,5 @@ def _revoke(data: bytes) -> _Revoke:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f'expected {{"id", "terminate"?}}: {error}') from None
     if not asked.id:
-        raise BadRequest("the task's id is empty")
+        raise BadRequest("the task id is empty")
     return asked

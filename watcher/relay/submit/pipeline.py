@@ -203,7 +203,7 @@ class SubmissionPipeline:
                 order.outcome = error
                 continue
             except Exception as error:  # a router is the app's code and may raise anything
-                logger.warning("a task %s can't be routed", message.task.name, exc_info=True)
+                logger.warning("task %s can't be routed", message.task.name, exc_info=True)
                 said = why(error) if isinstance(error, (OSError, RedisError)) else error  # which may name an address
                 order.outcome = BadArguments(f"{message.task.name} can't be routed: {type(error).__name__}: {said}")
                 continue
@@ -227,7 +227,7 @@ class SubmissionPipeline:
                 sent_instead = [order.message.instead.sent for order in unsent if order.message.instead]
                 await self._appender.append(events + [self._pending(each) for each in sent_instead if each])
         except (RedisError, OSError) as error:
-            logger.warning("what became of %d submissions could not be recorded: %s", len(orders), error)
+            logger.warning("the outcome of %d submissions could not be recorded: %s", len(orders), error)
 
     async def _record_late(self, orders: Sequence[PendingSubmission]) -> None:
         """The same of those that were given up on, unless somebody has taken over their claims since."""
@@ -236,7 +236,7 @@ class SubmissionPipeline:
             taken = [(order.message.id, order.claim, now - order.taken) for order in orders]
             still = await self._claims.still_taken(taken)
         except (RedisError, OSError) as error:
-            logger.warning("what became of %d submissions could not be recorded: %s", len(orders), error)
+            logger.warning("the outcome of %d submissions could not be recorded: %s", len(orders), error)
         else:
             await self._record([order for order, ours in zip(orders, still, strict=True) if ours])
 

@@ -58,13 +58,11 @@ class Queues:
         if not _matches(name, self._permitted):
             raise NotPermitted(f"option 'queue': tasks may not be sent to the queue {name!r}")
         if self._is_reserved(name):
-            raise BadArguments(f"option 'queue': {name!r} is one that Celery keeps for itself", argument="queue")
+            raise BadArguments(f"option 'queue': {name!r} is reserved by Celery", argument="queue")
         if _matches(name, (*self._named, *granted)) or self._is_known(name) or await self._is_served(name):
             return
-        why = (
-            "neither task_queues nor task_routes know it, nor does a worker serve it; WATCHER_SUBMIT_QUEUES may name it"
-        )
-        raise BadArguments(f"option 'queue': there is no {name!r}: {why}", argument="queue")
+        why = "it is not in task_queues or task_routes, and no worker consumes it; allow it with WATCHER_SUBMIT_QUEUES"
+        raise BadArguments(f"option 'queue': unknown queue {name!r}: {why}", argument="queue")
 
     def _is_known(self, name: str) -> bool:
         # The table also has those that the app's own routers have named.

@@ -67,7 +67,7 @@ class StoredResults:
         try:
             return await self._batched.get(identity, _CALL)
         except QueryTimeout:
-            raise Unavailable("the result backend doesn't keep up with what it is asked") from None
+            raise Unavailable("the result backend is overloaded") from None
         except TimeoutError:
             raise Unavailable("the result backend doesn't answer") from None
 

@@ -22,7 +22,7 @@ __all__ = ["NO_UPGRADE", "PATH", "PROTOBUF", "Handshake", "answer", "asks_for_pr
 PATH: Final = "/connection/websocket"
 #: What a request to that address is told which is no handshake.
 NO_UPGRADE: Final = (
-    "this is the WebSocket's address, and the request has no 'Connection: Upgrade' with 'Upgrade: websocket': "
+    "this is the WebSocket's address, but the request lacks 'Connection: Upgrade' and 'Upgrade: websocket': "
     "where a WebSocket client sent it, a proxy before the relay has dropped them, and must be told to pass them on"
 )
 #: What a client is told that wants the protocol in its other form.

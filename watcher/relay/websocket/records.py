@@ -61,10 +61,10 @@ class SessionConfig:
         """
         if count >= self.subscriptions:
             self.reached("max_subscriptions", who)
-            return f"a connection has at most {self.subscriptions} subscriptions"
+            return f"a connection may have at most {self.subscriptions} subscriptions"
         if holder is not None and not holder.has_room(1):
             self.reached("max_subscriptions_per_address", holder.address)
-            return f"the relay takes {holder.most} subscriptions from one address"
+            return f"the relay accepts {holder.most} subscriptions from one address"
         return None
 
 

@@ -37,7 +37,7 @@ _GIVEN: Final = 512 * 1024
 _SUBSCRIPTION: Final = 8 * 1024
 #: Tasks in the reply to a subscription of ``root:`` or ``group:``.
 _REPLY_TASKS: Final = 1000
-_NOT_GRANTED: Final = "the token doesn't grant to watch it"
+_NOT_GRANTED: Final = "the token does not allow watching it"
 #: What clients are told of a lifetime at most, in seconds: ``ttl`` is an integer of 32 bits in the protocol.
 _LONGEST: Final = 2**31 - 1
 
@@ -199,7 +199,7 @@ class Session:
     def _refresh(self, identity: int, token: str) -> bytes:
         fresh = self._terms.admit(token)
         if self.grant is not None and fresh.subject != self.grant.subject:
-            return messages.error_reply(identity, messages.UNAUTHORIZED, "the token is another subject's")
+            return messages.error_reply(identity, messages.UNAUTHORIZED, "the token belongs to another subject")
         self.grant, self._named = fresh, None
         expires, ttl = self._lifetime()
         result = messages.RefreshResult(client=self.client, version=self._terms.version, expires=expires, ttl=ttl)

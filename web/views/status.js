@@ -1,0 +1,188 @@
+/**
+ * What stands around the table: the connection, the kinds of state with their counts, the notice, the empty state.
+ *
+ * @typedef {import("../watcher.js").Status} Status
+ * @typedef {import("../model/state.js").Tasks} Tasks
+ * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/form.js").Registered} Registered
+ */
+
+import { KIND_NAMES } from "../model/filter.js";
+import { exampleOf } from "../model/form.js";
+import { count, cut } from "../model/format.js";
+import { byId, el, setAttribute, setText } from "./dom.js";
+
+/** The connection, always in sight. */
+export class ConnectionView {
+  #root = byId("connection");
+  #text = byId("connection-text");
+  #now = byId("connection-now");
+  #namespace = byId("namespace");
+
+  constructor(/** @type {() => void} */ connectNow) {
+    this.#now.addEventListener("click", connectNow);
+  }
+
+  update(/** @type {Status} */ status) {
+    setAttribute(this.#root, "data-phase", status.trouble ? "troubled" : status.phase);
+    setAttribute(this.#root, "title", status.trouble ?? status.reason ?? null);
+    setText(this.#text, connectionText(status));
+    this.#now.hidden = !["waiting", "refused", "unauthorized"].includes(status.phase);
+    setText(this.#now, status.phase === "unauthorized" ? "Enter a token" : "Try now");
+    const namespace = status.server?.data?.namespace;
+    if (!status.server) return;
+    this.#namespace.hidden = !namespace || namespace === "watcher";
+    setText(this.#namespace, namespace ?? "");
+  }
+}
+
+function connectionText(/** @type {Status} */ { phase, retryAt = 0, reason, trouble }) {
+  if (trouble) return "Connected, but Redis is unavailable";
+  if (phase === "connected") return "Connected";
+  if (phase === "connecting") return "Connecting…";
+  if (phase === "unauthorized") return "Token required";
+  if (phase === "refused") return `Refused${reason ? `: ${reason}` : ""}`;
+  if (phase === "closed") return "Not connected";
+  const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+  return seconds > 0 ? `Reconnecting in ${seconds} s` : "Reconnecting…";
+}
+
+/** Which tasks are shown, and whether the list follows. */
+export class ToolbarView {
+  #kinds = byId("kinds");
+  #follow = byId("follow");
+  #followText = byId("follow-text");
+  #matches = byId("matches");
+  /** @type {Map<Kind, HTMLElement>} */ #buttons = new Map();
+
+  /** @param {{select: (kind: Kind) => void, toggleFollow: () => void}} actions */
+  constructor(actions) {
+    for (const [kind, name] of KIND_NAMES) {
+      const counter = el("span", { class: "count" });
+      const button = el(
+        "button",
+        { type: "button", "data-kind": kind, onclick: () => actions.select(kind) },
+        name,
+        " ",
+        counter,
+      );
+      this.#buttons.set(kind, button);
+      this.#kinds.append(button);
+    }
+    this.#follow.addEventListener("click", actions.toggleFollow);
+  }
+
+  /** @param {{tasks: Tasks}} model */
+  update({ tasks }) {
+    for (const [kind, button] of this.#buttons) {
+      const number = tasks.counts[kind] ?? 0;
+      const counter = /** @type {Element} */ (button.lastElementChild);
+      setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
+      setText(counter, count(number));
+      setAttribute(counter, "data-some", number > 0);
+      button.hidden = kind === "lost" && !number && tasks.filter.kind !== kind; // rare, and there is little room
+    }
+    setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
+    setAttribute(this.#follow, "data-held", tasks.isHeld);
+    setAttribute(
+      this.#follow,
+      "title",
+      tasks.isHeld ? "Follow the newest tasks (p)" : "Pause the list (p)",
+    );
+    setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
+  }
+}
+
+/** One thing to say above the table, until it is dismissed. */
+export class NoticeView {
+  #root = byId("notice");
+  #text = byId("notice-text");
+
+  constructor(/** @type {() => void} */ dismiss) {
+    byId("notice-close").addEventListener("click", dismiss);
+  }
+
+  update(/** @type {string} */ text) {
+    this.#root.hidden = !text;
+    setText(this.#text, text);
+  }
+}
+
+/** What stands where no row does. */
+export class EmptyView {
+  #root = byId("empty");
+  #shown = "";
+
+  /** @param {{showAll: () => void, compose: () => void}} actions */
+  constructor(actions) {
+    this.actions = actions;
+  }
+
+  /**
+   * @param {object} model
+   * @param {Tasks} model.tasks
+   * @param {boolean} model.loading
+   * @param {Status} model.status
+   * @param {{tasks: Registered[]}} model.registry
+   * @param {"all" | "some" | "none"} model.extent  how much of the tasks may be seen
+   */
+  update({ tasks, loading, status, registry, extent }) {
+    const nothing = extent === "all" ? "nothing" : extent;
+    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : nothing;
+    const example = kind === "nothing" ? exampleOf(registry.tasks) : "";
+    if (`${kind} ${example}` === this.#shown) return;
+    this.#shown = `${kind} ${example}`;
+    this.#root.hidden = !kind;
+    this.#root.replaceChildren(...this.#content(kind, example));
+  }
+
+  #content(/** @type {string} */ kind, /** @type {string} */ example) {
+    if (kind === "filtered") {
+      return [
+        el("p", { class: "dim", text: "No tasks match." }),
+        el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
+      ];
+    }
+    if (kind === "some") {
+      return [
+        el("h2", { text: "No tasks that you may watch yet" }),
+        el("p", { class: "dim", text: "Tasks that you may watch appear here immediately." }),
+      ];
+    }
+    if (kind === "none") {
+      return [
+        el("h2", { text: "You may not watch any tasks" }),
+        el("p", { class: "dim", text: "Ask the operator of this relay for access." }),
+      ];
+    }
+    if (kind === "nothing") {
+      const logo = /** @type {Element} */ (document.querySelector(".brand .logo")?.cloneNode(true));
+      return [
+        logo,
+        el("h2", { text: "No tasks yet" }),
+        el("p", {
+          class: "dim",
+          text: example
+            ? "Run a task here, or send one from Python. It appears immediately."
+            : "Send a task from Python. It appears immediately.",
+        }),
+        example && el("pre", {}, el("code", { text: cut(example) })),
+        el(
+          "p",
+          { class: "quiet" },
+          "Sent one, but nothing appears? Check that ",
+          el("code", { text: "watcher.install(app)" }),
+          " is called where the app is made, in the process that sends and in the worker.",
+        ),
+      ].filter((part) => part !== "");
+    }
+    if (kind === "refused") return [el("p", { class: "dim", text: "The relay refused the connection." })];
+    if (kind === "unauthorized") return [el("p", { class: "dim", text: "The relay requires a token." })];
+    return kind ? [el("p", { class: "dim", text: "Waiting for the relay…" })] : [];
+  }
+}
+
+/** Says to a screen reader what the user did and what came of it; never more than one thing at a time. */
+export function announce(/** @type {string} */ text) {
+  byId("announcer").textContent = text;
+}
