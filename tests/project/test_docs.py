@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -95,3 +96,21 @@ def test_the_reference_has_every_public_name_once() -> None:
     for entry in entries:
         module, _, name = entry.rpartition(".")
         assert hasattr(sys.modules[module], name)
+
+
+def test_files_that_the_documents_name_are_there() -> None:
+    """By their names or their paths, from the root or any folder on."""
+    paths = [f"/{path.relative_to(ROOT).as_posix()}" for path in source_files()]
+    for document in documents():
+        if document.name == "CHANGELOG.md":  # of what was
+            continue
+        for name in re.findall(r"`([\w./-]+\.(?:py|lua|js|c))`", document.read_text()):
+            if name.startswith(("/", "proj/")):  # an address, or a project of the reader's
+                continue
+            assert any(path.endswith(f"/{name.removeprefix('./')}") for path in paths), f"{document.name}: {name}"
+
+
+def source_files() -> list[Path]:
+    """Those of the folders with code."""
+    folders = ("bench", "examples", "findings", "scripts", "tasks", "tests", "watcher", "web")
+    return [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
