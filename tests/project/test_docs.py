@@ -87,6 +87,10 @@ def test_the_site_lists_every_page_once_and_is_strict() -> None:
 def test_agents_are_told_of_every_page() -> None:
     told = re.findall(r"^- \[.+\]\((\w+\.md)\): \S", (DOCS / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(told) == sorted(path.name for path in DOCS.glob("*.md"))
+    text = (DOCS / "llms.txt").read_text()
+    names = set(re.findall(r"\bwatcher\.(\w+)(?:\(|`)", text)) - {"client", "js"}
+    assert len(names) > 5
+    assert names <= set(watcher.__all__)
 
 
 def test_the_reference_has_every_public_name_once() -> None:
