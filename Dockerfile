@@ -8,6 +8,7 @@ COPY requirements requirements
 RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements/build.txt \
  && python -m venv /venv && /venv/bin/pip install --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY scripts/long_description.py scripts/
 COPY watcher watcher
 COPY web web
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \

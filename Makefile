@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock audit wheel clean
+.PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock audit docs wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint     ruff, mypy, imports         make format   put the code into shape"
 	@echo "make module   make web/watcher.js of web/embed/, after a change to it"
 	@echo "make lock     lock the newest versions that pyproject.toml allows     make audit    known holes in locked versions"
+	@echo "make docs     the documentation as a site, into build/docs"
 	@echo "make wheel    build the wheel into dist/  make clean    remove what make made"
 
 # A broken symlink counts as missing too: the interpreter was upgraded away, and the environment is made anew.
@@ -88,6 +89,10 @@ audit: $(BIN)/python
 	@test -x $(VENV)/audit/bin/python || $(BIN)/python -m venv $(VENV)/audit
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
 	@sh scripts/audit.sh $(VENV)/audit/bin/pip-audit $(ARGS)
+
+# In an environment of its own, too. A link that leads nowhere ends it.
+docs: $(BIN)/python
+	@sh scripts/docs.sh $(BIN)/python $(VENV)/docs
 
 wheel: $(VENV)/.installed-run
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -9,7 +9,7 @@ shift
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 found=$("$audit" --strict --disable-pip --require-hashes --progress-spinner off -r requirements/image.txt \
-    -r requirements/dev.txt -r requirements/build.txt "$@" 2>"$said")
+    -r requirements/dev.txt -r requirements/build.txt -r requirements/docs.txt "$@" 2>"$said")
 code=$?
 if [ "$code" -eq 0 ]; then
     echo "audit: nothing is known against the locked versions" >&2

@@ -15,3 +15,4 @@ compile --extra crypto pyproject.toml --output-file requirements/image.txt
 compile --extra crypto --extra embedded --extra dev pyproject.toml --constraint requirements/image.txt \
     --output-file requirements/dev.txt
 compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
+compile --extra docs pyproject.toml --constraint requirements/dev.txt --output-file requirements/docs.txt

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import HELD
+from tests.browser.conftest import HELD, OpenPage
+from tests.browser.foreign import site
+from tests.support.javascript import modules, run
 from tests.support.processes import ROOT, program, relay
 from tests.support.waiting import wait_for
 
@@ -48,7 +50,7 @@ def test_a_stream_of_the_relay(browser: Browser, working: dict[str, str]) -> Non
 
 
 def test_a_stream_of_a_fastapi_app(browser: Browser, working: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "web.py").write_text(block("clients.md", "python", "FastAPI(lifespan=lifespan)"))
+    (tmp_path / "web.py").write_text(block("fastapi.md", "python", "FastAPI(lifespan=lifespan)"))
     command = [sys.executable, "-m", "uvicorn", "web:web", "--port", "0", "--app-dir", str(tmp_path)]
     with program(*command, env={**working, "PYTHONPATH": str(ROOT)}) as web:
         url = web.wait_for_output(r"http://[^\s/]+(?= \()").group()
@@ -56,6 +58,37 @@ def test_a_stream_of_a_fastapi_app(browser: Browser, working: dict[str, str], tm
         page.goto(f"{url}/openapi.json")
         lines = said(page)
         identity = httpx.post(f"{url}/primes?limit=300000", timeout=30).json()["id"]
-        page.evaluate(f"const id = {identity!r};\n{block('clients.md', 'js', 'EventSource')}")
+        page.evaluate(f"const id = {identity!r};\n{block('fastapi.md', 'js', 'EventSource')}")
         wait_for(lambda: ended(page, lines, "SUCCESS"), what="the end on the page's console")
         page.close()
+
+
+_MAIN = """
+import { createRoot } from "react-dom/client";
+import { Task } from "./hook.jsx";
+import { Progress } from "./element.jsx";
+
+createRoot(document.body).render([<Task key="hook" id="order-react" />, <Progress key="element" id="order-react" />]);
+"""
+
+
+def test_react_shows_a_task(open_page: OpenPage, working: dict[str, str], tmp_path: Path) -> None:
+    """The hook and the element, made into one file as sites do it, on a page of another origin than the relay's."""
+    (tmp_path / "main.jsx").write_text(_MAIN)
+    (tmp_path / "node_modules").symlink_to(modules())
+    with relay(HELD, env=working) as serving, site() as foreign:
+        for name, word in (("hook", "useTask"), ("element", "<watcher-task")):
+            (tmp_path / f"{name}.jsx").write_text(block("react.md", "jsx", word).replace(_ADDRESS, serving.url))
+        made = run("esbuild", "bin/esbuild", "main.jsx", "--bundle", "--format=esm", "--jsx=automatic", cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        foreign.policy = ""
+        foreign.paths["/main.js"] = made.stdout
+        foreign.paths["/"] = "<!doctype html><link rel=icon href='data:,'><script type=module src=/main.js></script>"
+        page = open_page(foreign.origin)
+        expect(page.locator("p")).to_have_text("not known yet")
+        expect(page.locator("section")).to_have_attribute("aria-busy", "true")
+        order = {"task": "tasks.add", "args": [2, 3], "options": {"task_id": "order-react"}}
+        assert httpx.post(f"{serving.url}/api/tasks", json=order, timeout=20).status_code == 202
+        expect(page.locator("p")).to_have_text("SUCCESS 5")
+        expect(page.locator("watcher-task [part=result]")).to_have_text("5")
+        expect(page.locator("section")).to_have_attribute("aria-busy", "false")

@@ -16,6 +16,7 @@ COMMANDS, PAGES, SDKS = (
     "browser/embed/test_foreign_page.py",
     "end_to_end/test_sdk_javascript.py",
 )
+SITES = "documents/test_sites.py"
 NGINX, OPERATING = "documents/test_nginx.py", "documents/test_operating.py"
 GUARDED = "end_to_end/test_redis_guarded.py::test_a_task_runs_through_with_the_rights_that_are_documented"
 THROUGH = f"{PYTHON}::test_python_through_a_relay_does_what_is_shown"
@@ -34,9 +35,8 @@ RUN_BY = [
         "watcher-task",
         f"{PAGES}::test_what_the_readme_shows_works_and_can_be_styled",
     ),
-    ("README.md", "js", "Centrifuge", f"{SDKS}::test_the_documents_show_what_works"),
-    ("README.md", "python", "from centrifuge", f"{PYTHON}::test_the_python_client_in_the_readme_works"),
-    ("README.md", "text", "^RECEIVED", f"{PYTHON}::test_the_python_client_in_the_readme_works"),
+    ("README.md", "sh", "^watcher submit", f"{COMMANDS}::test_the_command_of_the_readme_prints_the_result"),
+    ("README.md", "python", r"watcher\.connect_sync", f"{PYTHON}::test_the_readme_follows_a_task_in_python"),
     ("README.md", "sh", "^curl ", CURL),
     ("README.md", "text", '^{"id"', CURL),
     ("README.md", "indented", "^watcher up", f"{COMMANDS}::test_up_and_serve_as_shown"),
@@ -44,18 +44,23 @@ RUN_BY = [
         "CONTRIBUTING.md",
         "yaml",
         "make audit",
-        "test_audit.py::test_the_example_of_continuous_integration_runs_what_there_is",
+        "project/test_audit.py::test_the_example_of_continuous_integration_runs_what_there_is",
     ),
     ("CONTRIBUTING.md", "indented", "^make", f"{COMMANDS}::test_make_knows_what_is_shown"),
     ("docs/clients.md", "sh", "watcher (submit|watch|token) ", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
-    ("docs/clients.md", "text", "", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
+    ("docs/clients.md", "text", "^(?!RECEIVED)", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
     ("docs/clients.md", "python", r"watcher\.connect", THROUGH),
     ("docs/clients.md", "python", r"results\.as_completed", f"{PYTHON}::test_results_are_awaited_as_shown"),
-    ("docs/clients.md", "python", "FastAPI", f"{PYTHON}::test_the_fastapi_app_works_as_it_is"),
     ("docs/clients.md", "python", r"watcher\.token", f"{PYTHON}::test_a_token_is_printed_as_shown"),
-    ("docs/clients.md", "python", "from centrifuge", f"{SDKS}::test_the_document_shows_what_works_in_python"),
-    ("docs/clients.md", "js", "EventSource", "browser/test_documents.py::test_a_stream_of_a_fastapi_app"),
+    ("docs/clients.md", "python", "StreamPosition", f"{PYTHON}::test_the_python_sdk_follows_a_task_as_shown"),
+    ("docs/clients.md", "text", "^RECEIVED", f"{PYTHON}::test_the_python_sdk_follows_a_task_as_shown"),
+    ("docs/clients.md", "python", "recoverable=True", f"{SDKS}::test_the_document_shows_what_works_in_python"),
     ("docs/clients.md", "js", "Centrifuge", f"{SDKS}::test_the_documents_show_what_works"),
+    ("docs/fastapi.md", "python", "FastAPI", f"{PYTHON}::test_the_fastapi_app_works_as_it_is"),
+    ("docs/fastapi.md", "js", "EventSource", "browser/test_documents.py::test_a_stream_of_a_fastapi_app"),
+    ("docs/django.md", "(python|html)", "", f"{SITES}::test_django_works_as_shown"),
+    ("docs/flask.md", "python", "", f"{SITES}::test_flask_works_as_shown"),
+    ("docs/react.md", "jsx", "", "browser/test_documents.py::test_react_shows_a_task"),
     ("docs/protocol.md", "json", '^{"id":"order-7","state"', DIALOGUE),
     ("docs/protocol.md", "json", "trouble", f"{SOCKET}::test_trouble_is_told_as_shown"),
     ("docs/protocol.md", "text", "^→", DIALOGUE),
@@ -81,13 +86,17 @@ RUN_BY = [
     ("docs/operating.md", "indented", "^WATCHER_AUTH_HEADER", f"{OPERATING}::test_people_may_what_the_claims_say"),
     ("docs/operating.md", "indented", "^WATCHER_TLS_CERT", f"{OPERATING}::test_a_certificate_is_all_that_https_needs"),
     ("docs/operating.md", "(indented|text)", "^(CELERY_BROKER_URL=rediss|ACL SETUSER)", GUARDED),
-    ("docs/operating.md", "yaml", "^groups:", "relay/test_metrics.py::test_what_is_told_is_what_is_documented"),
+    ("docs/operating.md", "yaml", "^groups:", "relay/http/test_metrics.py::test_what_is_told_is_what_is_documented"),
     ("docs/operating.md", "indented", "docker compose", f"{COMMANDS}::test_what_docker_is_told_is_in_its_files"),
-    ("examples/README.md", "console", r"script\.sh", "test_examples.py"),
-    ("examples/README.md", "console", "cd fastapi", "test_examples.py"),
+    ("examples/README.md", "console", r"script\.sh", "project/test_examples.py"),
+    ("examples/README.md", "console", "cd fastapi", "project/test_examples.py"),
 ]
 #: What can't be run, and why.
-NOT_RUN = [("docs/architecture.md", "text", "Celery worker", "a drawing")]
+NOT_RUN = [
+    ("docs/architecture.md", "text", "Celery worker", "a drawing"),
+    ("docs/architecture.md", "text", "^cli ", "a drawing"),
+    ("docs/diagrams.md", "mermaid", "", "a drawing; `make docs` hands it on"),
+]
 
 SHOWN = [
     pytest.param(name, block, id=f"{name}:{number}")

@@ -65,6 +65,7 @@ def test_make_knows_what_is_shown() -> None:
         "make celery-suite": "takes a quarter of an hour",
         "make soak": "takes half an hour",
         "make lock": "asks the package index for what is newest, and would change the locks",
+        "make docs": "installs what builds the site; tests/project/test_docs.py holds what it lists",
         "make audit": "asks a service for what is known of the locked versions today",
     }
     assert {" ".join(command.split()[:2]) for command in shown} == run_below | not_run.keys()
@@ -160,6 +161,13 @@ def test_the_commands_do_what_is_shown(running: Relay) -> None:
             assert shell.stderr == ""
             if after.language == "text":
                 assert_like(after.text, shell.stdout)
+
+
+def test_the_command_of_the_readme_prints_the_result(running: Relay) -> None:
+    (text,) = (block.text for block in blocks("README.md") if block.text.startswith("watcher submit"))
+    with program("bash", "-euc", text, env={**with_commands(), "WATCHER_URL": running.url}) as shell:
+        assert shell.wait(30) == 0, shell.output
+        assert (shell.stdout, shell.stderr) == ("5\n", "")
 
 
 def assert_like(shown: str, said: str) -> None:

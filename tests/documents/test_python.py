@@ -17,14 +17,14 @@ from watcher.core.keyring import Key, Keyring
 from watcher.core.permissions import grant
 
 
-def test_the_python_client_in_the_readme_works(running: Relay, tmp_path: Path) -> None:
-    texts = [block.text for block in blocks("README.md") if block.language == "python" and SOCKET in block.text]
+def test_the_python_sdk_follows_a_task_as_shown(running: Relay, tmp_path: Path) -> None:
+    texts = [block.text for block in blocks("docs/clients.md") if "StreamPosition" in block.text]
     assert len(texts) == 1
     script = tmp_path / "client.py"
     script.write_text(texts[0].replace(SOCKET, running.url.replace("http", "ws")).replace("500_000_000", "9_000_000"))
     with program(sys.executable, str(script)) as client:
         assert client.wait(30) == 0, client.output
-        (shown,) = (block.text.splitlines() for block in blocks("README.md") if block.text.startswith("RECEIVED"))
+        (shown,) = (block.text.splitlines() for block in blocks("docs/clients.md") if block.text.startswith("RECEIVED"))
         lines = client.stdout.splitlines()
         assert [line.strip() for line in lines[:2]] == shown[:2]
         told = shown[2].removeprefix("PROGRESS ").replace("500000000", "9000000")
@@ -36,7 +36,7 @@ def test_the_python_client_in_the_readme_works(running: Relay, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["README.md", "docs/tasks.md", "docs/protocol.md"])
 def test_python_runs_as_shown(name: str, direct_env: dict[str, str], tmp_path: Path) -> None:
     """What defines tasks is run up to their definition: they need a worker, and pictures."""
-    texts = [block.text for block in blocks(name) if block.language == "python" and SOCKET not in block.text]
+    texts = [block.text for block in blocks(name) if block.language == "python" and "connect_sync" not in block.text]
     assert texts
     script = tmp_path / "shown.py"
     script.write_text("\n\n".join(["from celery import Celery", "app = Celery()", *texts]))
@@ -45,6 +45,16 @@ def test_python_runs_as_shown(name: str, direct_env: dict[str, str], tmp_path: P
         assert run.wait(30) == 0, run.output
         if name == "docs/protocol.md":
             assert grant(run.stdout.strip(), Keyring((Key("HS256", secret),))).watch == ("tag:user:42",)
+
+
+def test_the_readme_follows_a_task_in_python(running: Relay, tmp_path: Path) -> None:
+    (text,) = (block.text for block in blocks("README.md") if "connect_sync" in block.text)
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    with program(sys.executable, str(script), env={"WATCHER_URL": running.url}) as client:
+        assert client.wait(60) == 0, client.output
+        assert [line.partition(" ")[0] for line in client.stdout.splitlines()[:3]] == ["PENDING", "RECEIVED", "STARTED"]
+        assert client.stdout.splitlines()[-1] == "SUCCESS 216816", client.output
 
 
 #: What each block prints, by a word that only it has; … where that differs from run to run.
@@ -80,9 +90,9 @@ def test_python_through_a_relay_does_what_is_shown(running: Relay, tmp_path: Pat
 # Straight from Redis
 
 
-def direct(word: str) -> str:
-    """The block of docs/clients.md that has this in it, and is about results."""
-    texts = [block.text for block in blocks("docs/clients.md") if block.language == "python" and word in block.text]
+def direct(word: str, document: str = "docs/clients.md") -> str:
+    """The block of a document that has this in it, and is about results."""
+    texts = [block.text for block in blocks(document) if block.language == "python" and word in block.text]
     assert len(texts) == 1, word
     return texts[0]
 
@@ -100,7 +110,7 @@ def test_results_are_awaited_as_shown(running: Relay, direct_env: dict[str, str]
 
 
 def test_the_fastapi_app_works_as_it_is(running: Relay, direct_env: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "web.py").write_text(direct("FastAPI(lifespan=lifespan)"))
+    (tmp_path / "web.py").write_text(direct("FastAPI(lifespan=lifespan)", "docs/fastapi.md"))
     command = [sys.executable, "-m", "uvicorn", "web:web", "--port", "0", "--app-dir", str(tmp_path)]
     with program(*command, env=direct_env) as web:
         url = web.wait_for_output(r"http://[^\s/]+(?= \()").group()

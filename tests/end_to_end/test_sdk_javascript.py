@@ -137,10 +137,10 @@ def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Rel
         assert not [line for line in client.said if line[0] == "disconnected"]
 
 
-@pytest.mark.parametrize(("document", "last"), [("README.md", "SUCCESS 602489"), ("docs/clients.md", "SUCCESS 5")])
-def test_the_documents_show_what_works(running: Relay, tmp_path: Path, document: str, last: str) -> None:
-    blocks = re.findall(r"(?ms)^```js\n(.*?)^```$", (ROOT / document).read_text())
-    [script] = [block for block in blocks if 'from "centrifuge"' in block]
+@pytest.mark.parametrize(("word", "last"), [("since: sent", "SUCCESS 602489"), ("recoverable: true", "SUCCESS 5")])
+def test_the_documents_show_what_works(running: Relay, tmp_path: Path, word: str, last: str) -> None:
+    blocks = re.findall(r"(?ms)^```js\n(.*?)^```$", (ROOT / "docs" / "clients.md").read_text())
+    [script] = [block for block in blocks if word in block]
     program = tmp_path / "shown.mjs"
     program.write_text(script.replace("ws://127.0.0.1:5556/connection/websocket", running.ws_url).replace("500_", "9_"))
     (tmp_path / "node_modules").symlink_to(modules())
@@ -151,7 +151,7 @@ def test_the_documents_show_what_works(running: Relay, tmp_path: Path, document:
 
 def test_the_document_shows_what_works_in_python(running: Relay, tmp_path: Path) -> None:
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / "docs" / "clients.md").read_text())
-    [script] = [block for block in blocks if "from centrifuge" in block]
+    [script] = [block for block in blocks if "recoverable=True" in block]
     program = tmp_path / "shown.py"
     program.write_text(script.replace("ws://127.0.0.1:5556/connection/websocket", running.ws_url))
     with program_of(sys.executable, str(program)) as shown:

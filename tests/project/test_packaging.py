@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import email
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 import zipfile
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +24,19 @@ from watcher.relay.redis_advisories import FIXED
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Names of the files in the wheel."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, timeout=100)
     (path,) = folder.glob("celery_watcher-*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return path
+
+
+@pytest.fixture
+def wheel(built: Path) -> set[str]:
+    """Names of the files in the wheel."""
+    with zipfile.ZipFile(built) as archive:
         return set(archive.namelist())
 
 
@@ -41,6 +50,26 @@ def test_wheel_has_every_module_and_the_page(wheel: set[str]) -> None:
     page = {f"watcher/web/{path.relative_to(ROOT / 'web')}" for path in (ROOT / "web").rglob("*") if path.is_file()}
     assert page
     assert modules | page | {"watcher/py.typed"} <= wheel
+
+
+def test_an_index_shows_the_readme_without_links_that_it_would_break(built: Path) -> None:
+    with zipfile.ZipFile(built) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        told = email.message_from_bytes(archive.read(name))
+    text = str(told.get_payload())
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert text.startswith("# celery-watcher\n")
+    assert "Which way do I need?" in text
+    assert not re.findall(r"\]\((?!https?://)[^)]*\)|src(?:set)?=\"docs/", text)
+
+
+def test_with_an_address_the_links_of_the_readme_lead_there() -> None:
+    pytest.importorskip("hatchling")
+    hook = runpy.run_path(str(ROOT / "scripts" / "long_description.py"))
+    text = hook["for_an_index"]((ROOT / "README.md").read_text(), "https://host.example/watcher/")
+    assert "[glossary](https://host.example/watcher/blob/HEAD/docs/glossary.md)" in text
+    assert 'src="https://host.example/watcher/raw/HEAD/docs/images/page-light.png"' in text
+    assert not re.findall(r"\]\((?!https?://)|src(?:set)?=\"docs/", text)
 
 
 def dockerfile() -> list[str]:
@@ -61,7 +90,9 @@ def demanded(*extras: str) -> list[Requirement]:
     return [Requirement(text) for text in (*project["dependencies"], *optional)]
 
 
-@pytest.mark.parametrize(("name", "extras"), [("image", ["crypto"]), ("dev", ["crypto", "embedded", "dev"])])
+@pytest.mark.parametrize(
+    ("name", "extras"), [("image", ["crypto"]), ("dev", ["crypto", "embedded", "dev"]), ("docs", ["docs"])]
+)
 def test_the_lock_covers_what_is_demanded(name: str, extras: list[str]) -> None:
     lock = locked(name)
     for requirement in demanded(*extras):
@@ -70,7 +101,7 @@ def test_the_lock_covers_what_is_demanded(name: str, extras: list[str]) -> None:
         assert requirement.specifier.contains(said.split()[0]), f"{requirement} and {said.split()[0]}"
 
 
-@pytest.mark.parametrize("name", ["image", "dev", "build"])
+@pytest.mark.parametrize("name", ["image", "dev", "build", "docs"])
 def test_each_line_of_a_lock_has_one_version_its_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text
@@ -82,11 +113,12 @@ def test_each_line_of_a_lock_has_one_version_its_hashes_and_no_address(name: str
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    image, dev, build = (
-        {name: said.split()[0] for name, said in locked(each).items()} for each in ("image", "dev", "build")
+    image, dev, build, docs = (
+        {name: said.split()[0] for name, said in locked(each).items()} for each in ("image", "dev", "build", "docs")
     )
     assert image.items() <= dev.items()
     assert all(dev.get(name, version) == version for name, version in build.items())
+    assert all(dev.get(name, version) == version for name, version in docs.items())
 
 
 def test_the_image_takes_nothing_that_is_not_locked() -> None:
