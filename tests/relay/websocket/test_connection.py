@@ -237,7 +237,7 @@ async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing(
             desk.publish([line(f"t{number}", argsrepr=text) for number in range(start, start + 100)])
             await anyio.lowlevel.checkpoint()
         await good.until(lambda: len(good.publications()) == MUCH, "all events at the good client", 20)
-        behind = [each for each in desk.clients if each._paused]
+        behind = [each for each in desk.clients if each._throttle.paused]
         assert len(behind) == 1
         assert behind[0]._transport.get_write_buffer_size() < 1 << 20
         seen: list[int] = []
@@ -258,7 +258,7 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_given_up(wire: Certif
         for start in range(0, MUCH, 100):
             desk.publish([line(f"t{number}", argsrepr="x" * 1000) for number in range(start, start + 100)])
             await anyio.lowlevel.checkpoint()
-        assert socket._paused
+        assert socket._throttle.paused
         now = anyio.current_time()
         for seconds in range(0, 61, 25):
             socket.tick(now + seconds)
@@ -293,7 +293,7 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping(wir
             desk.publish([line(f"t{count}-{number}", argsrepr="x" * 1000) for number in range(100)])
             count += 100
             await anyio.lowlevel.checkpoint()
-        assert not socket._paused, "the relay itself is not held up yet"
+        assert not socket._throttle.paused, "the relay itself is not held up yet"
         now = anyio.current_time()
         for seconds in range(0, 51, 25):
             socket.tick(now + seconds)
