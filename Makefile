@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock audit docs wheel clean
+.PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock newest audit docs wheel clean
 
 help:
 	@echo "make run      worker, relay and page for the app in tasks/; prints the address  (APP=proj ARGS='--port 8000')"
@@ -18,6 +18,7 @@ help:
 	@echo "make faults   the fault tests in their long form, half an hour at most  (FAULTS_SEED=n repeats a run)"
 	@echo "make fuzz     half an hour of what nobody should send, on the port and in Redis  (FUZZ_SECONDS=60 FUZZ_SEED=n)"
 	@echo "make celery-suite   Celery's own integration tests, with the plugin and without, a quarter of an hour  (ARGS='-k chord')"
+	@echo "make newest   the tests with the newest releases, pre-releases too, instead of the locked ones  (ARGS='tests/worker')"
 	@echo "make soak     half an hour at 200 tasks a second: relay, worker and page stay as large as they are  (SOAK_SECONDS=300)"
 	@echo "make bench    speed, side by side with what else there is  (ARGS='w1 w2 --peers celery-watcher,nchan --rounds 3')"
 	@echo "make lint     ruff, mypy, imports         make format   put the code into shape"
@@ -83,6 +84,10 @@ module: $(VENV)/.installed-dev
 
 lock: $(BIN)/python
 	@sh scripts/lock.sh $(BIN)/python
+
+# In an environment of its own, below .venv: what is locked stays installed as it is.
+newest: $(BIN)/python
+	@sh scripts/newest.sh $(BIN)/python $(VENV)/newest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # In an environment of its own, below .venv: what pip-audit brings must not take the place of what is locked.
 audit: $(BIN)/python

@@ -66,6 +66,7 @@ def test_make_knows_what_is_shown() -> None:
         "make soak": "takes half an hour",
         "make lock": "asks the package index for what is newest, and would change the locks",
         "make docs": "installs what builds the site; tests/project/test_docs.py holds what it lists",
+        "make newest": "runs all tests with what is newest today; see tests/project/test_newest.py",
         "make audit": "asks a service for what is known of the locked versions today",
     }
     assert {" ".join(command.split()[:2]) for command in shown} == run_below | not_run.keys()

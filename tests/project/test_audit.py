@@ -41,5 +41,5 @@ def test_the_example_of_continuous_integration_runs_what_there_is() -> None:
     (example,) = (each.text for each in blocks("CONTRIBUTING.md") if each.language == "yaml")
     jobs = yaml.safe_load(example)["jobs"]
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert commands == {"test": ["bash .ci/run"], "audit": ["make audit"]}
+    assert commands == {"test": ["bash .ci/run"], "audit": ["make audit"], "newest": ["make newest"]}
     assert (ROOT / ".ci" / "run").exists()

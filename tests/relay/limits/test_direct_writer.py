@@ -31,7 +31,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
-class End(DirectWriter):
+class End(asyncio.Protocol):
     """The server's end of a connection."""
 
     def __init__(self) -> None:
@@ -39,19 +39,20 @@ class End(DirectWriter):
         self.made = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._write_to(cast(asyncio.Transport, transport), high=_HIGH)
-        self._let_data(True)
+        self.transport = cast(asyncio.Transport, transport)
+        self.writer = DirectWriter(self.transport, high=_HIGH)
+        self.writer.let_data(True)
         self.made.set()
 
     def say(self, data: bytes, way: str) -> None:
         """Send data as a fan-out does, or what else there is to say."""
         if way == "deliver":
-            self.deliver(data)
+            self.writer.deliver(data)
         else:
-            self._send(data)
+            self.writer.send(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        self.writer.close()
         self.lost = True
 
     def pause_writing(self) -> None:
@@ -70,7 +71,7 @@ async def serving(end: End, **tls: Any) -> AsyncIterator[tuple[str, int]]:
     finally:
         server.close()
         if end.made.is_set():
-            end._transport.abort()
+            end.transport.abort()
 
 
 @pytest.mark.parametrize("way", ["deliver", "send"])
@@ -79,12 +80,12 @@ async def test_what_waits_in_the_transport_goes_first(way: str) -> None:
     async with serving(end) as address:
         with sockets.create_connection(address, timeout=10) as client:
             await end.made.wait()
-            while not end._transport.get_write_buffer_size():
+            while not end.transport.get_write_buffer_size():
                 end.say(piece := bytes((len(expected) % 251,)) * 100_000, way)
                 expected += piece
             got = client.recv(50_000_000)  # now the kernel has room, of which the transport doesn't know yet
             end.say(b"last", way)
-            end._transport.write_eof()
+            end.transport.write_eof()
             got += await anyio.to_thread.run_sync(rest, client)
     assert got == bytes(expected) + b"last"
 
@@ -120,11 +121,11 @@ async def test_a_client_that_takes_nothing_is_told_of() -> None:
         with sockets.create_connection(address):
             await end.made.wait()
             for _ in range(1000):
-                end._send(b"x" * 20_000)
+                end.writer.send(b"x" * 20_000)
                 if end.paused:
                     break
             assert end.paused
-            assert _HIGH < end._transport.get_write_buffer_size() < _HIGH + 20_001
+            assert _HIGH < end.transport.get_write_buffer_size() < _HIGH + 20_001
 
 
 async def test_nothing_waits_for_a_client_though_the_app_has_set_a_default_time_out() -> None:
@@ -136,11 +137,11 @@ async def test_nothing_waits_for_a_client_though_the_app_has_set_a_default_time_
                 await end.made.wait()
             finally:
                 sockets.setdefaulttimeout(None)
-            assert end._socket is not None
-            assert end._socket.gettimeout() == 0
+            assert end.writer._socket is not None
+            assert end.writer._socket.gettimeout() == 0
             with anyio.fail_after(2):
                 while not end.paused:
-                    end.deliver(b"x" * 20_000)
+                    end.writer.deliver(b"x" * 20_000)
                     await checkpoint()
 
 
@@ -150,10 +151,10 @@ async def test_a_client_that_has_gone_ends_the_connection() -> None:
         with sockets.create_connection(address) as client:
             await end.made.wait()
             client.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # it leaves by a reset
-        end._send(b"x")
-        end._send(b"x")
+        end.writer.send(b"x")
+        end.writer.send(b"x")
         await eventually(lambda: end.lost, what="the end of the connection")
-        end._send(b"x")  # not to whoever has the file's number now
+        end.writer.send(b"x")  # not to whoever has the file's number now
 
 
 async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
         plain = await anyio.connect_tcp(*address)
         async with await TLSStream.wrap(plain, hostname="127.0.0.1", ssl_context=authority.trusted()) as stream:
             await end.made.wait()
-            end._send(b"secret")
+            end.writer.send(b"secret")
             assert await stream.receive() == b"secret"
 
 
@@ -174,10 +175,9 @@ async def test_a_connection_that_is_forgotten_closes_no_file_that_is_not_its_own
     async with serving(end) as address:
         with sockets.create_connection(address, timeout=10) as client:
             await end.made.wait()
-            transport = end._transport
+            transport = end.transport
             transport.set_protocol(asyncio.Protocol())
-            forgotten = End()
-            forgotten._write_to(transport, high=_HIGH)
+            forgotten = DirectWriter(transport, high=_HIGH)
             del forgotten
             gc.collect()
             transport.write(b"still there")
@@ -191,13 +191,13 @@ async def test_data_is_sent_only_where_it_may_be() -> None:
     async with serving(end) as address:
         with sockets.create_connection(address, timeout=10) as client:
             await end.made.wait()
-            end._let_data(False)
-            end.deliver(b"too early")
-            end._send(b"101 ")
-            end._let_data(True)
-            end.deliver(b"data ")
-            end._let_data(False)
-            end.deliver(b"too late")
-            end._send(b"close")
-            end._transport.write_eof()
+            end.writer.let_data(False)
+            end.writer.deliver(b"too early")
+            end.writer.send(b"101 ")
+            end.writer.let_data(True)
+            end.writer.deliver(b"data ")
+            end.writer.let_data(False)
+            end.writer.deliver(b"too late")
+            end.writer.send(b"close")
+            end.transport.write_eof()
             assert await anyio.to_thread.run_sync(rest, client) == b"101 data close"

@@ -30,11 +30,11 @@ from watcher.core.errors import NotPermitted
 from watcher.core.permissions import OPEN
 from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Stats
+from watcher.relay.http._uvicorn import Server
 from watcher.relay.limits.socket_backlog import waiting
 from watcher.relay.security.forwarded import Lines, Peer, peer
 from watcher.relay.security.origins import origin_of
 from watcher.relay.security.tls import Certificate
-from watcher.relay.server import _Server
 from watcher.relay.stream.fanout import fan_out
 from watcher.relay.stream.history import ALL, History
 from watcher.relay.stream.hub import Hub
@@ -115,7 +115,7 @@ async def serving(wire: Certificate | None = None, desk: Counter | None = None) 
         config = uvicorn.Config(
             nothing, ws=made, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=1
         )
-        server = _Server(config, wire)
+        server = Server(config, wire)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
             await eventually(lambda: server.started, what="the server to listen")
@@ -237,7 +237,7 @@ async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing(
             desk.publish([line(f"t{number}", argsrepr=text) for number in range(start, start + 100)])
             await anyio.lowlevel.checkpoint()
         await good.until(lambda: len(good.publications()) == MUCH, "all events at the good client", 20)
-        behind = [each for each in desk.clients if each._paused]
+        behind = [each for each in desk.clients if each._throttle.paused]
         assert len(behind) == 1
         assert behind[0]._transport.get_write_buffer_size() < 1 << 20
         seen: list[int] = []
@@ -258,7 +258,7 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_given_up(wire: Certif
         for start in range(0, MUCH, 100):
             desk.publish([line(f"t{number}", argsrepr="x" * 1000) for number in range(start, start + 100)])
             await anyio.lowlevel.checkpoint()
-        assert socket._paused
+        assert socket._throttle.paused
         now = anyio.current_time()
         for seconds in range(0, 61, 25):
             socket.tick(now + seconds)
@@ -293,7 +293,7 @@ async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping(wir
             desk.publish([line(f"t{count}-{number}", argsrepr="x" * 1000) for number in range(100)])
             count += 100
             await anyio.lowlevel.checkpoint()
-        assert not socket._paused, "the relay itself is not held up yet"
+        assert not socket._throttle.paused, "the relay itself is not held up yet"
         now = anyio.current_time()
         for seconds in range(0, 51, 25):
             socket.tick(now + seconds)

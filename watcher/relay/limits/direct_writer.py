@@ -1,4 +1,4 @@
-"""A connection whose bytes go straight to the kernel where nothing waits before them.
+"""The way out of a connection whose bytes go straight to the kernel where nothing waits before them.
 
 A transport's ``write`` does the same after a look at its own books, in memory that each of many connections has
 elsewhere: without it a fan-out to 1,000 clients takes a tenth less time.
@@ -28,18 +28,16 @@ def half_close(transport: asyncio.Transport) -> bool:
 _shared: Final[set[socket.socket]] = set()
 
 
-class DirectWriter(asyncio.Protocol):
-    """Bytes out; the rest is its subclass's."""
+class DirectWriter:
+    """Bytes out, in order; data among them only while :meth:`let_data` says so, and not at first.
 
-    __slots__ = ("_open", "_queued", "_socket", "_straight", "_transport")
+    :param transport: where they go.
+    :param high: once so many bytes wait, the transport's protocol is told to pause.
+    """
 
-    _transport: asyncio.Transport
+    __slots__ = ("_queued", "_socket", "_straight", "_transport", "open")
 
-    def _write_to(self, transport: asyncio.Transport, high: int) -> None:
-        """From now on this is where bytes go; data not yet.
-
-        :param high: once so many bytes wait, :meth:`pause_writing` is called.
-        """
+    def __init__(self, transport: asyncio.Transport, high: int) -> None:
         transport.set_write_buffer_limits(high=high)
         self._transport = transport
         found = transport.get_extra_info("socket")
@@ -50,19 +48,19 @@ class DirectWriter(asyncio.Protocol):
             _shared.add(self._socket)
             self._socket.setblocking(False)  # an app may have set a default time-out, for which send() would wait
         self._queued = False  # whether something may wait in the transport
-        self._let_data(False)
+        self.let_data(False)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def close(self) -> None:
         """The connection is gone, whoever ended it: its file is closed next, and may be another's then."""
         if self._socket is not None:
             _shared.discard(self._socket)
             self._socket.detach()
             self._socket = None
-        self._let_data(False)
+        self.let_data(False)
 
-    def _let_data(self, open: bool) -> None:  # noqa: A002 - says it best
-        """Whether data may be sent from now on."""
-        self._open = open
+    def let_data(self, open: bool) -> None:  # noqa: A002 - says it best
+        """Whether data may be sent from now on; ``open`` says whether it may."""
+        self.open = open
         straight = open and not self._queued and self._socket is not None
         self._straight = self._socket.send if straight and self._socket is not None else None
 
@@ -74,8 +72,8 @@ class DirectWriter(asyncio.Protocol):
         """
         send = self._straight
         if send is None:
-            if self._open:
-                self._send(data)
+            if self.open:
+                self.send(data)
             return 1
         try:
             sent = send(data)
@@ -85,13 +83,13 @@ class DirectWriter(asyncio.Protocol):
             self._queue(data[sent:])
         return 1
 
-    def _send(self, data: bytes) -> None:
-        """Send ``data`` after all that was sent before; nothing where the connection is closing."""
+    def send(self, data: bytes) -> None:
+        """Send what is no data after all that was sent before; nothing where the connection is closing."""
         if self._transport.is_closing():
             return
         if self._queued and not self._transport.get_write_buffer_size():
             self._queued = False
-            self._let_data(self._open)
+            self.let_data(self.open)
         if not self._queued and self._socket is not None:
             try:
                 sent = self._socket.send(data)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Key of uvicorn's ``app_state`` with the account of the connection's address.
+#: Under this name what a protocol is given as ``app_state`` has the account of the address that it comes from.
 ACCOUNT: Final = "watcher.account"
 #: Commands that an HTTP request counts as: it takes about as long.
 REQUEST: Final = 20

@@ -27,10 +27,10 @@ from watcher.centrifuge.messages import Disconnect
 from watcher.core.errors import Refused, TooMany
 from watcher.core.permissions import Grant
 from watcher.relay.common.stats import Stats
-from watcher.relay.limits.direct_writer import half_close
-from watcher.relay.limits.limits import ACCOUNT, COMMAND, RateLimiter
+from watcher.relay.limits.direct_writer import DirectWriter, half_close
+from watcher.relay.limits.limits import ACCOUNT, COMMAND, AddressUsage, RateLimiter
 from watcher.relay.limits.socket_backlog import acknowledged, waiting
-from watcher.relay.limits.throttled import ThrottledConnection
+from watcher.relay.limits.throttled import Throttle
 from watcher.relay.security.forwarded import Lines, Peer
 from watcher.relay.stream.hub import Hub
 from watcher.relay.websocket.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
@@ -48,8 +48,6 @@ _quiet.setLevel(logging.WARNING)
 _HIGH_WATER: Final = 256 * 1024
 #: So many bytes of replies count as one more command.
 _REPLY: Final = 4 * 1024
-#: After so many commands at once others have their turn; it is a millisecond or two.
-_ENOUGH: Final = 100
 #: A connection that takes no byte for this long is given up, in seconds …
 _STALLED: Final = 60.0
 #: … and one that doesn't finish the closing handshake.
@@ -85,19 +83,25 @@ class SocketServices(Protocol):
         """Call :meth:`WebSocketConnection.expire` at this Unix time, in place of any other; None: not at all."""
 
 
-class WebSocketConnection(ThrottledConnection):
-    """A client's connection.
+class WebSocketConnection(asyncio.Protocol):
+    """A client's connection: a throttle lets its bytes in, a writer takes bytes out, and between them is the protocol.
 
-    uvicorn makes one where a request asks for an upgrade, and hands it the transport and the bytes of the request.
+    Whoever has read that a request asks for an upgrade makes one, and hands it the transport and the request.
 
-    :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
-    :param app_state: uvicorn's; the account is in it.
+    :param server_state: the server's; its ``connections`` are what a stopping server waits for.
+    :param app_state: has the account of the address that it comes from.
     :param handshake: where it was read already; it is answered by :meth:`welcome`, and no bytes of it come.
     """
 
     __slots__ = (
         "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
+        "_throttle", "_transport", "_writer", "deliver",
     )  # fmt: skip
+
+    _transport: asyncio.Transport
+    _writer: DirectWriter
+    #: What the hub hands out goes this way: it calls this, and nothing in between, a thousand times in a row.
+    deliver: Callable[[bytes], int]
 
     def __init__(
         self,
@@ -108,7 +112,7 @@ class WebSocketConnection(ThrottledConnection):
         handshake: Handshake | None = None,
         **_: Any,
     ) -> None:
-        super().__init__(RateLimiter(desk.terms.commands, (app_state or {}).get(ACCOUNT)))
+        self._throttle = Throttle(RateLimiter(desk.terms.commands, (app_state or {}).get(ACCOUNT)), self)
         self._desk = desk
         self._connections: set[Any] = server_state.connections
         state = State.OPEN if handshake else State.CONNECTING
@@ -124,8 +128,15 @@ class WebSocketConnection(ThrottledConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is handed over."""
-        self._write_to(cast(asyncio.Transport, transport), high=_HIGH_WATER)
+        self._transport = cast(asyncio.Transport, transport)
+        self._throttle.open(self._transport)
+        self._writer = DirectWriter(self._transport, high=_HIGH_WATER)
+        self.deliver = self._writer.deliver
         self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._throttle.receive(data)
 
     def eof_received(self) -> None:
         """The client sends nothing more."""
@@ -134,11 +145,11 @@ class WebSocketConnection(ThrottledConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
-        super().connection_lost(exc)
+        self._writer.close()
         self._connections.discard(self)
-        self._drop_held()
-        if self._pace.account is not None:
-            self._pace.account.leave()
+        self._throttle.close()
+        if self.account is not None:
+            self.account.leave()
         if self._session is not None:
             self._session.close()
             self._desk.closed(self)
@@ -146,35 +157,48 @@ class WebSocketConnection(ThrottledConnection):
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
-        super().pause_writing()
+        self._throttle.pause()
         self._stalled = (None, asyncio.get_running_loop().time())
         if self._session is not None:
             self._session.subscriptions.fall_behind()
 
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
-        super().resume_writing()
+        self._throttle.resume()
         self._schedule()
 
     # Frames in.
 
-    def _bite(self, data: bytes) -> bool:
+    @property
+    def account(self) -> AddressUsage | None:
+        """Of the address where the client is; None where that isn't known."""
+        return self._throttle.pace.account
+
+    @property
+    def address(self) -> str:
+        """Where the client is; empty where that isn't known."""
+        account = self._throttle.pace.account
+        return "" if account is None else account.address
+
+    def read(self, data: bytes) -> bool:
+        """Look at some bytes; whether more of them are wanted."""
         before = self._protocol.parser_exc
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._handshake(event)
             elif isinstance(event, Frame):
-                self._cost += 1
+                self._throttle.cost += 1
                 self._frame(event)
         self._send_control()
         if self._protocol.state is State.OPEN:
             return True
         if before is None and isinstance(self._protocol.parser_exc, PayloadTooBig):
-            self._slowed("max_message")
+            self.slowed("max_message")
         return False
 
-    def _slowed(self, limit: str) -> None:
+    def slowed(self, limit: str) -> None:
+        """The client goes beyond what it may: the name of the setting that says so."""
         self._desk.terms.reached(limit, self.grant.subject or self.address)
 
     def welcome(self, handshake: Handshake) -> None:
@@ -182,8 +206,8 @@ class WebSocketConnection(ThrottledConnection):
         peer = self._desk.peer(self._transport, handshake.lines)
         refused = self._objection(handshake.target, peer, handshake.lines) or self._seat(peer, handshake.lines)
         if refused is None:
-            self._let_data(True)
-            self._send(handshake.answer)
+            self._writer.let_data(True)
+            self._writer.send(handshake.answer)
         else:
             self._protocol = ServerProtocol(logger=_quiet)  # for one that is open would close as a WebSocket
             self._protocol.send_response(self._protocol.reject(*refused))
@@ -209,44 +233,42 @@ class WebSocketConnection(ThrottledConnection):
 
     def _seat(self, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
         """Begin the client's session; why there is no room for it, or None."""
-        account = self._pace.account
+        pace = self._throttle.pace
+        account = pace.account
         if account is not None and peer.proxied and peer.address is not None:
             try:
-                self._pace.account = account.hand_over(str(peer.address))
+                pace.account = account.hand_over(str(peer.address))
             except TooMany as error:
                 return HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n"
         if not self._desk.opened(self):
             return HTTPStatus.SERVICE_UNAVAILABLE, "the relay is stopping\n"
         named = self._desk.named(peer, lines)
-        self._session = Session(self._desk.hub, self, self._desk.terms, named, self._pace.account)
+        self._session = Session(self._desk.hub, self, self._desk.terms, named, pace.account)
         return None
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
             self.close(messages.JSON_ONLY)
         elif frame.opcode is Opcode.TEXT and frame.fin:
-            self._message(bytes(frame.data))
+            self.read_message(bytes(frame.data))
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
             self._fragments = bytearray() if self._fragments is None else self._fragments
             self._fragments += frame.data
             if frame.fin:
                 text, self._fragments = bytes(self._fragments), None
-                self._message(text)
+                self.read_message(text)
 
-    def _message(self, text: bytes) -> None:
-        if self._session is None or self._protocol.state is not State.OPEN:
-            return
-        # It has to wait for another, until others have had their turn, or until there is room for replies.
-        if self._texts or self._cost > _ENOUGH or self._paused:
-            self._texts = (*self._texts, text)
+    def read_message(self, text: bytes) -> None:
+        """Look at a message, unless it has to wait."""
+        if self._session is None or self._protocol.state is not State.OPEN or not self._throttle.admit(text):
             return
         self._pinged = False  # whoever talks is there
         start = time.thread_time()
         outcome = self._session.receive(text)
         counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
-        self._cost += max(counted, int((time.thread_time() - start) / COMMAND))
+        self._throttle.cost += max(counted, int((time.thread_time() - start) / COMMAND))
         if outcome.rest:
-            self._texts = (outcome.rest,)
+            self._throttle.put_back(outcome.rest)
         self._write_text(outcome.replies)
         for call in outcome.calls:
             self._desk.call(self, call)
@@ -257,7 +279,7 @@ class WebSocketConnection(ThrottledConnection):
 
     def _tell_end(self) -> None:
         """Tell the desk when the client's next token ends, where that has changed."""
-        ends = self._session.next_end if self._session and self._open else None
+        ends = self._session.next_end if self._session and self._writer.open else None
         if ends != self._ends:
             self._ends = ends
             self._desk.expires(self, ends)
@@ -268,14 +290,14 @@ class WebSocketConnection(ThrottledConnection):
         """Send the reply to a call that was carried out; nothing where the client has left meanwhile."""
         if self._session is not None and self._protocol.state is State.OPEN:
             replies = self._session.answer(call, value)
-            self._cost += sum(map(len, replies)) // _REPLY
+            self._throttle.cost += sum(map(len, replies)) // _REPLY
             self._write_text(replies)
             self._tell_end()
             self._schedule()
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
-        if self._session is not None and self._open:
+        if self._session is not None and self._writer.open:
             self._write_text(self._session.give_up(call, error))
 
     @property
@@ -290,7 +312,7 @@ class WebSocketConnection(ThrottledConnection):
 
     def tell(self, data: Any) -> None:
         """Send a message that belongs to no channel, unless the client is not connected yet or can't take more."""
-        if self._session is not None and self._session.grant is not None and not self._paused:
+        if self._session is not None and self._session.grant is not None and not self._throttle.paused:
             self._write_text([messages.message_push(data)])
 
     def restart(self) -> None:
@@ -309,10 +331,10 @@ class WebSocketConnection(ThrottledConnection):
 
     def _send_control(self) -> None:
         """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
-        self._let_data(self._protocol.state is State.OPEN)  # between the handshake and the closing one
+        self._writer.let_data(self._protocol.state is State.OPEN)  # between the handshake and the closing one
         for data in self._protocol.data_to_send():
             if data:
-                self._send(data)
+                self._writer.send(data)
             elif self._transport.is_closing():
                 break
             elif not half_close(self._transport):
@@ -326,13 +348,13 @@ class WebSocketConnection(ThrottledConnection):
     def _schedule(self) -> None:
         """See to it that a client that is behind gets its next piece, if it can take one."""
         behind = self._session is not None and not self._session.subscriptions.live
-        if behind and not self._paused and not self._scheduled:
+        if behind and not self._throttle.paused and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._feed_piece)
 
     def _feed_piece(self) -> None:
         self._scheduled = False
-        if self._session is not None and not self._paused and self._protocol.state is State.OPEN:
+        if self._session is not None and not self._throttle.paused and self._protocol.state is State.OPEN:
             pushes = self._session.subscriptions.catch_up(PIECE)
             self._desk.counts.writes += bool(pushes)
             self._desk.counts.delivered += len(pushes)
@@ -355,10 +377,10 @@ class WebSocketConnection(ThrottledConnection):
 
         :param now: the event loop's time, in seconds.
         """
-        if self._session is None or (self._holding and not self._paused):
+        if self._session is None or (self._throttle.holding and not self._throttle.paused):
             return  # what it has said may be a pong
         left = waiting(self._transport)
-        if self._paused or (self._pinged and left):
+        if self._throttle.paused or (self._pinged and left):
             # It may be slow, but what it has not taken yet it can't have answered.
             self._give_up_if_stalled(now, left)
         elif self._pinged:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.centrifuge.messages import SubscribeRequest
-from watcher.relay.websocket.records import SubscriptionQuota
+from watcher.relay.websocket.records import NOTHING, SubscriptionQuota
 
 __all__ = ["Lookups", "Waiting"]
 
@@ -40,7 +40,7 @@ class Lookups:
 
     def __init__(self, holder: SubscriptionQuota | None = None) -> None:
         self._holder = holder
-        self._waiting: dict[str, list[Waiting]] = {}
+        self._waiting: dict[str, list[Waiting]] = NOTHING
 
     def __contains__(self, channel: str) -> bool:
         return channel in self._waiting
@@ -56,6 +56,8 @@ class Lookups:
     def start(self, channel: str, asked: Waiting) -> None:
         """A look-up has begun, for this subscription."""
         self._hold(1)
+        if self._waiting is NOTHING:
+            self._waiting = {}
         self._waiting[channel] = [asked]
 
     def wait(self, channel: str, asked: Waiting) -> None:

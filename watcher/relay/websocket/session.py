@@ -22,7 +22,7 @@ from watcher.core.permissions import Grant
 from watcher.relay.stream.history import ALL
 from watcher.relay.stream.hub import Hub
 from watcher.relay.websocket.lookups import Lookups, Waiting
-from watcher.relay.websocket.records import Call, FrameOutcome, SessionConfig, SubscriptionQuota
+from watcher.relay.websocket.records import NOTHING, Call, FrameOutcome, SessionConfig, SubscriptionQuota
 from watcher.relay.websocket.subscriptions import Subscriptions
 
 __all__ = ["Session"]
@@ -71,7 +71,7 @@ class Session:
         self._holder = holder
         self._lookups = Lookups(holder)
         # Channels that are watched by a token of their own, not by the connection's, and when its right ends.
-        self._borrowed: dict[str, float] = {}
+        self._borrowed: dict[str, float] = NOTHING
         self._calls = 0
         self.subscriptions = Subscriptions(hub, outlet, holder)
         self.client = ""
@@ -296,6 +296,7 @@ class Session:
                 return messages.error_reply(identity, messages.UNRECOVERABLE)
             found, position = history.since({channel: since}, 0, _REPLY_BYTES)
         if until is not None:
+            self._borrowed = {} if self._borrowed is NOTHING else self._borrowed
             self._borrowed[channel] = until
         self.subscriptions.add(channel, position, whole=recovered or not request.recover)
         result = messages.SubscribeResult(

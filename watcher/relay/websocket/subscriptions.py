@@ -16,7 +16,7 @@ from typing import Any
 
 from watcher.centrifuge import messages
 from watcher.relay.stream.hub import Hub
-from watcher.relay.websocket.records import SubscriptionQuota
+from watcher.relay.websocket.records import NOTHING, SubscriptionQuota
 
 __all__ = ["Subscriptions"]
 
@@ -37,7 +37,7 @@ class Subscriptions:
         self._outlet = outlet
         self._floors: dict[str, int] = {}
         # Channels whose past, up to this offset, the client was told may have gaps: it isn't told again.
-        self._excused: dict[str, int] = {}
+        self._excused: dict[str, int] = NOTHING
         self._cursor = 0
         self.live = True
 
@@ -59,6 +59,8 @@ class Subscriptions:
         if self._holder is not None and channel not in self._floors:
             self._holder.hold(1)
         if not whole:
+            if self._excused is NOTHING:
+                self._excused = {}
             self._excused[channel] = newest
         if position >= newest and self.live:
             self._floors[channel] = position
@@ -128,6 +130,6 @@ class Subscriptions:
 
     def _rejoin(self) -> None:
         self.live = True
-        self._excused.clear()
+        self._excused = NOTHING
         for channel in self._floors:
             self._hub.watch(channel, self._outlet)
