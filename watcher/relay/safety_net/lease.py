@@ -9,20 +9,14 @@ from typing import Final
 import anyio
 from redis.asyncio import Redis
 
+from watcher.journal.scripts import RELEASE, RENEW
+
 __all__ = ["Lease", "LeaseLost"]
 
 #: A holder that died is followed after this long, in milliseconds.
 _TTL: Final = 5000
 #: It is renewed, and asked for, this often, in seconds.
 _EVERY: Final = 1.5
-
-# A write that needs memory: nobody holds a lease on a Redis that takes no writes.
-_RENEW: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 class LeaseLost(Exception):
@@ -39,8 +33,8 @@ class Lease:
         self._redis = redis
         self._key = key
         self._holder = secrets.token_hex(8)
-        self._renew = redis.register_script(_RENEW)
-        self._release = redis.register_script(_RELEASE)
+        self._renew = redis.register_script(RENEW)
+        self._release = redis.register_script(RELEASE)
 
     async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, then do ``work`` as long as it is held; it is given back at the end, however that comes.

@@ -5,7 +5,6 @@ from __future__ import annotations
 # Connecting imports these, and a fork in the middle of that leaves a child without.
 import email.parser  # noqa: F401
 import encodings.idna  # noqa: F401
-import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -17,12 +16,12 @@ from redis.retry import Retry
 
 from watcher.journal.connect import Target, target_of
 from watcher.journal.layout import Journal, Record
-from watcher.journal.scripts import APPEND
+from watcher.journal.scripts import APPEND, sha_of
 
 __all__ = ["Appender", "BatchRefused", "JournalAway"]
 
 
-_SHA: Final = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+_SHA: Final = sha_of(APPEND)
 
 
 class JournalAway(Exception):
