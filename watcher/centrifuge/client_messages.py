@@ -5,8 +5,7 @@ The relay's side is ``watcher/centrifuge/messages.py``. Values of events and cal
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,7 +20,6 @@ __all__ = [
     "ReceivedPublication",
     "ServerMessage",
     "Subscribed",
-    "backoff",
     "command",
     "is_terminal",
     "messages",
@@ -32,8 +30,6 @@ PATH: Final = "/connection/websocket"
 #: Largest frame that is sent, in bytes: a relay takes four times that, and may take less.
 FRAME_BYTES: Final = 60 * 1024
 PONG: Final = b"{}"
-_BASE_WAIT: Final = 0.2
-_LONGEST_WAIT: Final = 20.0
 
 
 class ChannelPosition(NamedTuple):
@@ -133,17 +129,6 @@ def messages(frame: bytes) -> Iterator[ServerMessage | None]:
 def command(identity: int, kind: str, body: Any) -> bytes:
     """The command ``kind`` with this number; ``body`` is its object, whose ``Raw`` parts are put in as they are."""
     return b'{"id":%d,"%s":%s}' % (identity, kind.encode("ascii"), msgspec.json.encode(body))
-
-
-def backoff(attempt: int, uniform: Callable[[], float] = random.random) -> float:
-    """The wait before the next attempt in seconds: exponential with full jitter.
-
-    So the clients of a relay that was restarted don't come back all at once.
-
-    :param attempt: 0 for the first.
-    """
-    wait: float = min(_LONGEST_WAIT, _BASE_WAIT * 2 ** min(attempt, 16))
-    return uniform() * wait
 
 
 def is_terminal(code: int) -> bool:

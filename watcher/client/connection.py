@@ -30,13 +30,13 @@ from watcher.centrifuge.client_messages import (
     Connected,
     Push,
     ServerMessage,
-    backoff,
     command,
     is_terminal,
 )
 from watcher.centrifuge.client_messages import messages as parse
 from watcher.client.errors import RelayError, RelayRefused, RelayUnreachable, detail_of, refusal
 from watcher.client.tls import CA, CERT
+from watcher.core.backoff import TO_RELAY
 from watcher.core.loopback import is_loopback
 
 __all__ = ["RelayConnection", "Token"]
@@ -200,7 +200,7 @@ class RelayConnection:
                 self.end(RelayUnreachable(f"the relay at {self._url} can't be reached: {why}"))
                 return
             attempt = 0 if now - began > _STEADY else attempt
-            wait = backoff(attempt)
+            wait = TO_RELAY.seconds(attempt)
             attempt += 1
             logger.warning("no connection to the relay (%s): next attempt in %.1f s", why, wait)
             await anyio.sleep(wait)

@@ -17,7 +17,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from watcher.centrifuge.client_messages import ALL_KEPT, ChannelPosition, backoff, socket_url
+from watcher.centrifuge.client_messages import ALL_KEPT, ChannelPosition, socket_url
 from watcher.client import tls
 from watcher.client.connection import RelayConnection, Token
 from watcher.client.errors import EventsLost, RelayClosed, RelayUnavailable
@@ -27,6 +27,7 @@ from watcher.client.subscriptions import ClientSubscriptions
 from watcher.client.task import Options, Task, submission
 from watcher.client.wait import KnownTask
 from watcher.client.watch import Watch
+from watcher.core.backoff import TO_RELAY
 
 __all__ = ["DEFAULT_URL", "Connecting", "Relay", "Submitter", "connect"]
 
@@ -166,7 +167,7 @@ class Relay(Submitter):
                 now = anyio.current_time()
                 if now >= (deadline if error.code == _TOO_MANY else self._link.lost_at + _UNSETTLED):
                     raise
-            await anyio.sleep(backoff(attempt) + 0.1)
+            await anyio.sleep(TO_RELAY.seconds(attempt) + 0.1)
         raise AssertionError("the waits add up to more than the deadline")
 
     def task(self, identity: str, /, *, name: str | None = None, token: str | None = None) -> Task:

@@ -25,9 +25,9 @@ from watcher.centrifuge.client_messages import (
     ReceivedPublication,
     ServerMessage,
     Subscribed,
-    backoff,
 )
 from watcher.client.errors import RelayError, refusal
+from watcher.core.backoff import TO_RELAY
 
 __all__ = ["ChannelListener", "ClientSubscriptions"]
 
@@ -272,7 +272,7 @@ class ClientSubscriptions:
     def _failed(self, channel: _Channel, error: CommandError) -> None:
         channel.state = _State.OUT
         if error.temporary and channel.listeners:
-            self._later(backoff(channel.failures), functools.partial(self._ask, channel))
+            self._later(TO_RELAY.seconds(channel.failures), functools.partial(self._ask, channel))
             channel.failures += 1
             return
         self._refuse(channel, channel.asked, refusal(error.code, f"{channel.name}: {error.message}"))

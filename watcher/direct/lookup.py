@@ -14,9 +14,10 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.core.event import is_final
 from watcher.core.order import rank
-from watcher.direct.pubsub_connection import REFUSALS, backoff
+from watcher.direct.pubsub_connection import REFUSALS
 from watcher.journal.layout import SECRET_LENGTH, Journal, entry, open_lines
 from watcher.journal.reader import entries
 from watcher.journal.scripts import KNOWN, sha_of
@@ -134,7 +135,7 @@ class LookupBatches:
             except (RedisError, OSError) as error:
                 logger.debug("Redis can't be asked (%s); trying again", error)
                 self._asked = {**dict.fromkeys(names), **self._asked}
-                await anyio.sleep(backoff(attempt))
+                await anyio.sleep(TO_REDIS.seconds(attempt))
                 attempt += 1
 
 

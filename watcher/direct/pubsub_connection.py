@@ -10,10 +10,11 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.direct.subscriptions import Interest
 from watcher.journal.pubsub import SILENCE, confirmed, listen, tell
 
-__all__ = ["REFUSALS", "PubSubConnection", "PubSubHandler", "backoff"]
+__all__ = ["REFUSALS", "PubSubConnection", "PubSubHandler"]
 
 logger = logging.getLogger("watcher.direct")
 
@@ -21,12 +22,6 @@ logger = logging.getLogger("watcher.direct")
 REFUSALS: Final = (ResponseError, AuthenticationError)
 #: So many names go into one command.
 _AT_ONCE: Final = 500
-_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-
-
-def backoff(attempt: int) -> float:
-    """How long to rest before trying for the ``attempt``-th time again, in seconds."""
-    return _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
 
 
 class PubSubHandler(Protocol):
@@ -89,7 +84,7 @@ class PubSubConnection:
                 log("the connection to Redis broke (%s); trying again", _said(_first(errors)))
             finally:
                 self.open = False
-            await anyio.sleep(backoff(attempt))
+            await anyio.sleep(TO_REDIS.seconds(attempt))
             attempt += 1
 
     async def _begin(self, pubsub: PubSub) -> None:

@@ -9,14 +9,17 @@ from typing import Final
 import anyio
 from redis.asyncio import Redis
 
+from watcher.core.backoff import Backoff
 from watcher.journal.scripts import RELEASE, RENEW
 
-__all__ = ["Lease", "LeaseLost"]
+__all__ = ["ASK", "Lease", "LeaseLost"]
 
 #: A holder that died is followed after this long, in milliseconds.
 _TTL: Final = 5000
-#: It is renewed, and asked for, this often, in seconds.
+#: It is renewed this often, in seconds …
 _EVERY: Final = 1.5
+#: … and asked for at least so often.
+ASK: Final = Backoff(first=_EVERY, longest=_EVERY)
 
 
 class LeaseLost(Exception):
@@ -45,7 +48,7 @@ class Lease:
         while True:
             if await self._redis.set(self._key, self._holder, nx=True, px=_TTL) or await self._renewed():
                 break  # it may be held still, from before Redis was away
-            await anyio.sleep(_EVERY)
+            await anyio.sleep(ASK.seconds(0))
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._keep)

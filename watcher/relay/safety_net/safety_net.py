@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from watcher.core.backoff import Backoff
 from watcher.core.event import Event, decode
 from watcher.journal.layout import Journal
 from watcher.journal.pubsub import confirmed, listen
@@ -32,7 +33,7 @@ from watcher.relay.safety_net.orphans import Workers, may_be_stranded, stranded
 from watcher.relay.safety_net.scan import Scan, literally
 from watcher.relay.stream.history import History
 
-__all__ = ["SafetyNet"]
+__all__ = ["RESUME", "SafetyNet"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ _REST: Final = 0.05
 _WAITING: Final = 200_000
 #: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
 _SWEEP: Final = 2.0
-_AGAIN: Final = 1.0
+#: After it could not work: it may be that the journal's Redis is there, and only the results' is not.
+RESUME: Final = Backoff(first=1.0, longest=1.0)
 
 
 class SafetyNet:
@@ -103,7 +105,7 @@ class SafetyNet:
             except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
                 logger.debug("the result backend is not being watched: %s", errors.exceptions)
                 self._unsettled = math.inf
-            await anyio.sleep(_AGAIN)
+            await anyio.sleep(RESUME.seconds(0))
 
     async def _hold(self) -> None:
         self.active = True

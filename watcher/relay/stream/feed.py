@@ -21,6 +21,7 @@ import anyio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.journal.layout import Batch, Journal, entry, entry_id, is_authentic, parse_live
 from watcher.journal.reader import entries
 from watcher.relay.common.outage import why
@@ -41,7 +42,6 @@ _LOOK: Final = 2.0
 _PAUSE: Final = 0.02
 #: … and the log says this often at most what came there, in seconds.
 _SAY: Final = 10.0
-_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
 class Sink(Protocol):
@@ -111,7 +111,7 @@ class Feed:
                     self.tried.set()
             except* _Rewound:
                 logger.warning("the journal in Redis was rewound; it gets a new epoch")
-            await anyio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
+            await anyio.sleep(TO_REDIS.seconds(attempt))
             attempt += 1
 
     # Catching up: subscribe, then read, then listen.
