@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 from celery import Celery
 from celery.app import backends
-from celery.backends import base
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.backends.redis import RedisBackend
 from celery.exceptions import ImproperlyConfigured
@@ -27,6 +26,7 @@ from watcher.core.event import Event, Reason
 from watcher.core.order import rank
 from watcher.journal.configured import backend_target
 from watcher.journal.connect import Target
+from watcher.rendering._celery import compression_mark
 from watcher.rendering.policy import Policy
 from watcher.rendering.reprs import clean
 from watcher.rendering.values import Rendering
@@ -50,8 +50,8 @@ _CAUSES: Final[dict[str, Reason]] = {
 #: What is longer is no name of a state, in characters; and nothing is tried again so often.
 _LONGEST_STATE: Final = 255
 _MOST_RETRIES: Final = 2**31
-#: How a compressed result begins (celery/backends/base.py), and what opens which kind (kombu/compression.py).
-_MARK: Final[bytes] = getattr(base, "COMPRESSED_PAYLOAD_MAGIC", b"")
+#: How a compressed result begins, and what opens which kind (kombu/compression.py).
+_MARK: Final[bytes] = compression_mark()
 _DECOMPRESSORS: Final[dict[bytes, Callable[[], Any]]] = {
     b"application/x-gzip": zlib.decompressobj,
     b"application/x-bz2": bz2.BZ2Decompressor,

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from watcher.core.errors import BadArguments
+from watcher.rendering._celery import written_body
 
 __all__ = ["Parameter", "Registered", "Signature", "Signed", "describe", "positional"]
 
@@ -83,7 +84,7 @@ class Registered(msgspec.Struct, frozen=True):
 
 def describe(task: Signed) -> Registered:
     """What people and programs are told of a task."""
-    signature = _read(_written(task), follow=True)
+    signature = _read(written_body(task), follow=True)
     parameters = [_parameter(parameter) for parameter in signature.parameters.values()]
     own = vars(task.__class__).get("__doc__")  # not what the class inherits; type() would see a Celery proxy
     doc = own if isinstance(own, str) else task.run.__doc__
@@ -142,12 +143,6 @@ def _cut(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()[:_LIMIT]
 
 
-def _written(task: Signed) -> Callable[..., Any]:
-    """The task's body: of one that retries by itself, ``run`` is a wrapper of Celery's (celery/app/autoretry.py)."""
-    written: Callable[..., Any] = getattr(task, "_orig_run", task.run)
-    return written
-
-
 def _read(body: Callable[..., Any], *, follow: bool) -> inspect.Signature:
     """The signature with its annotations evaluated where that is possible; ``(*args, **kwargs)`` where there is none.
 
@@ -185,7 +180,7 @@ class Signature:
         """The signature that ``task`` is called with; None where its author has switched the check off (``typing``)."""
         if not task.typing:
             return None
-        parameters = _read(_written(task), follow=False).parameters.values()
+        parameters = _read(written_body(task), follow=False).parameters.values()
         by_position = (Formal.POSITIONAL_ONLY, Formal.POSITIONAL_OR_KEYWORD)
         by_name = (Formal.POSITIONAL_OR_KEYWORD, Formal.KEYWORD_ONLY)
         return cls(

@@ -25,6 +25,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from watcher.journal._redis import transport_of
 from watcher.journal.pubsub import SILENCE, confirmed, keep_asking, listen
 
 __all__ = ["Subscriber", "SubscriberListener", "subscribed"]
@@ -59,8 +60,7 @@ async def subscribed(redis: Redis, channel: str) -> AsyncIterator[SubscriberList
     connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
     try:
         await connection.connect()
-        # The one thing of redis-py's here that is not public. It may go away with any version.
-        transport: asyncio.Transport | None = getattr(getattr(connection, "_writer", None), "transport", None)
+        transport = transport_of(connection)
         if transport is not None:
             subscriber = Subscriber(transport)
             transport.set_protocol(subscriber)

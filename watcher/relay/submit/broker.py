@@ -29,6 +29,7 @@ from watcher.relay.common import outage
 from watcher.relay.submit import decodable
 from watcher.relay.submit.broker_pool import BrokerConnection, BrokerPool, BrokerUnavailable
 from watcher.relay.submit.sending import SentMessage, listen, overheard, standing_for
+from watcher.rendering._celery import publish_controls_by
 from watcher.rendering.lives import SENT
 from watcher.rendering.routing import queue_to
 from watcher.rendering.tagging import HEADER as TAGS
@@ -259,7 +260,7 @@ class Broker:
         try:
             with self._connections.line() as line:
                 control: Any = Control(self.app)
-                control.mailbox.producer_pool = self._connections.producers
+                publish_controls_by(control, self._connections.producers)
                 control.revoke(identity, terminate=terminate, signal="SIGTERM", connection=line.connection)
         except BrokerUnavailable as away:
             raise away.refusal(None) from None
@@ -274,7 +275,7 @@ class Broker:
         try:
             with self._connections.line() as line:
                 control: Any = Control(self.app)
-                control.mailbox.producer_pool = self._connections.producers
+                publish_controls_by(control, self._connections.producers)
                 try:
                     replies = control.inspect(timeout=seconds, connection=line.connection).active_queues()
                 except (OperationalError, KombuError):

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from kombu import serialization
 from kombu.exceptions import KombuError
-from kombu.utils import json as kombu_json
 
 from watcher.core.errors import BadArguments
+from watcher.rendering._celery import json_tags
 
 __all__ = ["check"]
 
@@ -139,7 +139,7 @@ def _why(found: _Culprit) -> str:
         return "which is nested too deeply"
     if not isinstance(value, dict) or value.keys() != _TAG:
         return f"which its serializer doesn't take ({type(error).__name__})"
-    kind, known = value["__type__"], sorted(getattr(kombu_json, "_decoders", ()))
+    kind, known = value["__type__"], json_tags()
     if not isinstance(kind, str) or (known and kind not in known):
         return f"whose __type__ is none of {', '.join(known)}"
     return f"whose __value__ is no {kind[:_NAME]} ({type(error).__name__})"

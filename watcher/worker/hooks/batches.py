@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +21,7 @@ from celery.app.task import Task
 
 from watcher.core.event import Event, is_final
 from watcher.rendering.fields import about
+from watcher.worker.hooks.patches import wrap_own, wrapped_own
 
 __all__ = ["BatchedCall", "begin", "calls_in", "ended_with", "event", "gathers", "hear_lost"]
 
@@ -84,8 +85,7 @@ def ended_with(einfo: Any) -> BaseException:
 def begin(task: Task[Any, Any], calls: list[BatchedCall], tell: Tell) -> None:
     """A run of ``task`` is about to begin: from now on, call ``tell`` with what becomes of each call."""
     _begun.set(_Run(calls))
-    if not hasattr(task.run, "watcher_tells"):  # as Celery itself wraps it for autoretry_for
-        task.run = _telling(task, task.run, tell)  # type: ignore[method-assign]
+    wrap_own(task, "run", lambda run: _telling(task, run, tell))  # as Celery itself does for autoretry_for
 
 
 def hear_lost(pool: Any, lost: Callable[[list[BatchedCall], Any], None]) -> None:
@@ -93,22 +93,19 @@ def hear_lost(pool: Any, lost: Callable[[list[BatchedCall], Any], None]) -> None
 
     Celery's own jobs are listened to, and were given the pool's method before.
     """
-    original = pool.apply_async
-    if hasattr(original, "watcher_hears"):
-        return
 
-    @functools.wraps(original)
-    def apply_async(target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        if "error_callback" not in options and (calls := calls_in(args)):
-            options["error_callback"] = functools.partial(lost, calls)
-        return original(target, args, kwargs, **options)
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def apply_async(target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            if "error_callback" not in options and (calls := calls_in(args)):
+                options["error_callback"] = functools.partial(lost, calls)
+            return original(target, args, kwargs, **options)
 
-    apply_async.watcher_hears = True  # type: ignore[attr-defined]
-    pool.apply_async = apply_async
+        return apply_async
+
+    wrap_own(pool, "apply_async", make)
 
 
 def _telling(task: Task[Any, Any], original: Callable[..., Any], tell: Tell) -> Callable[..., Any]:
-    @functools.wraps(original)
     def run(*args: Any, **kwargs: Any) -> Any:
         current = _begun.get()
         if current is None:
@@ -131,29 +128,21 @@ def _telling(task: Task[Any, Any], original: Callable[..., Any], tell: Tell) -> 
             tell(task, call, "SUCCESS", None)
         return returned
 
-    run.watcher_tells = True  # type: ignore[attr-defined]
     return run
 
 
-@contextmanager
-def _listening(backend: Any, heard: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+def _listening(backend: Any, heard: Callable[[Any, Any, Any], None]) -> AbstractContextManager[None]:
     """Hear what the backend is told within the block, by whichever of its methods."""
-    own = vars(backend)
-    before = {name: own[name] for name in _ENDS if name in own}
-    for name, state in _ENDS.items():
-        own[name] = _hearing(getattr(backend, name), state, heard)
-    try:
-        yield
-    finally:
-        for name in _ENDS:
-            own.pop(name, None)
-        own.update(before)
+
+    def make(state: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        return lambda original: _hearing(original, state, heard)
+
+    return wrapped_own(backend, {name: make(state) for name, state in _ENDS.items()})
 
 
 def _hearing(original: Callable[..., Any], state: str | None, heard: Callable[[Any, Any, Any], None]) -> Any:
     signature = inspect.signature(original)
 
-    @functools.wraps(original)
     def method(*args: Any, **kwargs: Any) -> Any:
         returned = original(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments

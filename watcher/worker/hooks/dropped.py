@@ -15,6 +15,7 @@ from kombu.exceptions import ContentDisallowed, KombuError
 from msgspec.structs import replace
 
 from watcher.core.event import Event, ExceptionInfo, Reason
+from watcher.rendering import _celery
 from watcher.rendering.exceptions import raised
 from watcher.rendering.fields import about
 from watcher.rendering.guarding import guarded
@@ -54,7 +55,7 @@ class DroppedMessages:
 
         Importing it elsewhere would be too early for who patches later.
         """
-        follow("celery.worker.consumer.consumer:Consumer.on_decode_error", self.on_undecodable, "undecodable messages")
+        follow(_celery.DECODE_ERROR, self.on_undecodable, "undecodable messages")
 
     @guarded
     def on_undecodable(self, consumer: Any, message: Any, error: BaseException) -> None:

@@ -17,8 +17,8 @@ from celery.states import SUCCESS
 from msgspec.structs import replace
 
 from watcher.core.event import Event, Reason
-from watcher.rendering import tagging
-from watcher.rendering.exceptions import in_backend, in_chord, raised, reason_of
+from watcher.rendering import _celery, tagging
+from watcher.rendering.exceptions import raised, reason_of
 from watcher.rendering.fields import about, ran_for
 from watcher.rendering.guarding import guarded
 from watcher.rendering.policy import Policy
@@ -92,7 +92,7 @@ class EndReporter:
             replace(
                 event,
                 exception=raised(self._policy.of(name), error, None),
-                reason=reason_of(error) or ("backend_lost" if in_backend(why) and not in_chord(why) else None),
+                reason=reason_of(error) or ("backend_lost" if _only_unstored(why) else None),
                 runtime=ran_for(known),
             )
         )
@@ -149,7 +149,7 @@ class EndReporter:
         """FAILURE: the task has ended the thread or greenlet that it ran in."""
         self._failed(sender=request.task, task_id=request.id, exception=error)
         if not request.task.acks_late:  # else its message is delivered again some time
-            context: Any = getattr(request, "_context", None)  # as Celery itself gives it up with
+            context = _celery.context_of(request)
             left = rest_of(getattr(context, "chain", None), getattr(context, "chord", None))
             self.on_never_ran(left, context, error)
 
@@ -172,7 +172,7 @@ class EndReporter:
         """
         told = request.get("watcher_told")
         again = request.get("watcher_again") or (request.get("delivery_info") or {}).get("redelivered")
-        counted = error is not None and request.get("chord") is not None and in_chord(error)
+        counted = error is not None and request.get("chord") is not None and _celery.counted_in_chord(error)
         if not again and not counted and (told is None or told.state != SUCCESS):
             return None
         if not isinstance(task.backend, _KEEPING):
@@ -189,3 +189,8 @@ class EndReporter:
     def _running(self) -> Any:
         task = self._app.current_worker_task
         return task.request if task else None
+
+
+def _only_unstored(why: BaseException) -> bool:
+    """Whether an end could not be stored; what fails in a chord has been stored before."""
+    return _celery.stored_in_backend(why) and not _celery.counted_in_chord(why)

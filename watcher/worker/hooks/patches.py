@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from celery import signals
 
-__all__ = ["follow", "hear", "wrap"]
+__all__ = ["follow", "hear", "wrap", "wrap_own", "wrapped_own"]
 
 logger = logging.getLogger("watcher")
 
@@ -80,6 +81,32 @@ def follow(path: str, told: Callable[..., None], what: str) -> None:
         return followed
 
     _replace(path, make, what)
+
+
+def wrap_own(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put what ``make`` makes of a method in its place, of this one object; once."""
+    if not hasattr(getattr(owner, name), "watcher_wrapped"):
+        setattr(owner, name, _marked(getattr(owner, name), make))
+
+
+@contextmanager
+def wrapped_own(owner: Any, makes: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Iterator[None]:
+    """The same of several methods, by their names, for the time of a block."""
+    own = vars(owner)
+    before = {name: own[name] for name in makes if name in own}
+    own.update({name: _marked(getattr(owner, name), make) for name, make in makes.items()})
+    try:
+        yield
+    finally:
+        for name in makes:
+            own.pop(name, None)
+        own.update(before)
+
+
+def _marked(original: Callable[..., Any], make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
+    made: Any = functools.wraps(original)(make(original))
+    made.watcher_wrapped = True
+    return made
 
 
 def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> None:

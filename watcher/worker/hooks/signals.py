@@ -24,8 +24,8 @@ from celery.states import EXCEPTION_STATES
 from msgspec.structs import replace
 
 from watcher.core.event import Event, ExceptionInfo, Reason, is_final
-from watcher.rendering import lives, tagging
-from watcher.rendering.exceptions import carried, cause_of, is_lost_retry, raised, reason_of, reported
+from watcher.rendering import _celery, lives, tagging
+from watcher.rendering.exceptions import carried, cause_of, raised, reason_of, reported
 from watcher.rendering.fields import about, identity, next_schedule, ran_for, schedule
 from watcher.rendering.guarding import guarded as _guarded
 from watcher.rendering.policy import Policy
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from celery.worker.request import Request
 
 __all__ = ["SignalHandlers"]
-
-#: What Task.replace raises: the task goes on under the same id (celery/app/task.py, on_replace).
-_REPLACED: Final = ("Replaced by new task",)
 
 #: States that say of a task what its worker has told already, or what isn't so while it runs.
 _NOT_RUNNING: Final = frozenset({"PENDING", "RECEIVED", "STARTED", "RETRY"})
@@ -248,14 +245,14 @@ class SignalHandlers:
             self._publish(told)
             if told.state in EXCEPTION_STATES:
                 self._ends.on_ignored(request, told)
-        elif state == "IGNORED" and getattr(why, "args", None) == _REPLACED:
+        elif state == "IGNORED" and getattr(why, "args", None) == _celery.REPLACED:
             self._on_replaced(task, request)
         elif state == "IGNORED":
             self._tell(request.id, request, task.name, "IGNORED")
         elif state == "REJECTED" and not (getattr(why, "requeue", False) and task.acks_late):
             # A message that goes back to its queue is received again: not the end, and still the same try.
             error = cause_of(self._policy.of(task.name), why)
-            end = "FAILURE" if is_lost_retry(why) else "REJECTED"
+            end = "FAILURE" if _celery.in_retry(why) else "REJECTED"
             self._tell(request.id, request, task.name, end, exception=error)
             # Celery fails them all by itself where it stores the task's own end, and counts it in its chord.
             stored = REJECTED_ARE_STORED and not getattr(why, "requeue", False)

@@ -17,18 +17,15 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from celery import _state
 from celery.exceptions import TaskRevokedError
 
-from watcher.rendering.exceptions import in_backend
+from watcher.rendering import _celery
 from watcher.worker.hooks.never_ran import rest_of
 from watcher.worker.hooks.patches import follow, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery.app.task import Context, Task
     from celery.worker.request import Request
 
@@ -50,11 +47,6 @@ __all__ = [
     "hear_update_state",
     "running",
 ]
-
-#: Where Celery has what is listened to.
-_TASK: Final = "celery.app.task:Task"
-_TRACE: Final = "celery.app.trace:TraceInfo"
-_BACKEND: Final = "celery.backends.base:Backend"
 
 #: Called with the task, the id (None: the running one), the new state, and the meta.
 Report: TypeAlias = Callable[["Task[Any, Any]", str | None, str | None, Any], None]
@@ -100,25 +92,9 @@ def running(task: Task[Any, Any], task_id: str) -> Context | None:
 
     :param task: the one that it is most likely to be of.
     """
-    others = _everywhere(getattr(_state, "_task_stack", None))
-    found = [
-        request
-        for each in (task, *others)
-        for request in _everywhere(each.request_stack)
-        if getattr(request, "id", None) == task_id
-    ]
+    found = [each for each in _celery.requests_everywhere(task) if getattr(each, "id", None) == task_id]
     # A try may begin while Celery still puts away the one before it.
     return max(found, key=lambda request: request.retries or 0, default=None)
-
-
-def _everywhere(stack: Any) -> list[Any]:
-    """What is on a stack of Celery's in any thread or greenlet; itself it shows what the caller's has.
-
-    See ``celery.utils.threads``, ``Local``.
-    """
-    storage = getattr(getattr(stack, "_local", None), "__storage__", None)
-    found = list(storage.values()) if isinstance(storage, dict) else []
-    return [each for kept in found for each in list(kept.get("stack", ()))]
 
 
 def hear_update_state(report: Report) -> None:
@@ -132,7 +108,7 @@ def hear_update_state(report: Report) -> None:
     ) -> None:
         report(self, task_id, state, meta)
 
-    follow(f"{_TASK}.update_state", told, "states that tasks set themselves")
+    follow(_celery.UPDATE_STATE, told, "states that tasks set themselves")
 
 
 def hear_retries(report: Retried) -> None:
@@ -146,7 +122,7 @@ def hear_retries(report: Retried) -> None:
             report(self)
         return original(self, *args, **kwargs)
 
-    wrap(f"{_TASK}.retry", retry, "earlier results of tasks that go on after a retry")
+    wrap(_celery.RETRY, retry, "earlier results of tasks that go on after a retry")
 
 
 def hear_drops(report: Drop) -> None:
@@ -158,8 +134,8 @@ def hear_drops(report: Drop) -> None:
     def told(self: Any, task: Task[Any, Any], req: Context, *_: Any, **__: Any) -> None:
         report(task, req, self.state, self.retval)
 
-    follow(f"{_TRACE}.handle_ignore", told, "tasks that raise Ignore")
-    follow(f"{_TRACE}.handle_reject", told, "tasks that raise Reject")
+    follow(_celery.IGNORED, told, "tasks that raise Ignore")
+    follow(_celery.REJECTED, told, "tasks that raise Reject")
 
 
 def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
@@ -178,7 +154,7 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
                 return original(self, task, req, *args, **kwargs)
             except Exception as error:
                 # Of what a hook raises, as on_failure, Celery makes the task's end, and comes here once more with it.
-                if in_backend(error) or vars(req).setdefault("watcher_failing", error) is not error:
+                if _celery.stored_in_backend(error) or vars(req).setdefault("watcher_failing", error) is not error:
                     unsaved(str(req.id), req, self.retval, error)
                 raise
 
@@ -198,8 +174,8 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
                 if chain:  # its last link is counted where Celery still has it
                     never_ran(rest_of(chain, counted=bool(left)), request, told.error if told and told.error else exc)
 
-    wrap(f"{_TRACE}.handle_failure", handle, "failures that can't be stored")
-    wrap(f"{_BACKEND}.mark_as_failure", mark, "tasks that never run in a chain that failed")
+    wrap(_celery.TRACED_FAILURE, handle, "failures that can't be stored")
+    wrap(_celery.MARK_FAILURE, mark, "tasks that never run in a chain that failed")
 
 
 def hear_revokes(unsaved: Unsaved) -> None:
@@ -218,7 +194,7 @@ def hear_revokes(unsaved: Unsaved) -> None:
                     unsaved(task_id, request, TaskRevokedError(kwargs.get("reason", args[0] if args else "")), error)
                 raise
 
-    wrap(f"{_BACKEND}.mark_as_revoked", revoke, "revokes that can't be stored")
+    wrap(_celery.MARK_REVOKED, revoke, "revokes that can't be stored")
 
 
 def hear_chords(never_ran: NeverRan) -> None:
@@ -237,7 +213,7 @@ def hear_chords(never_ran: NeverRan) -> None:
             # Celery stores the failure of this one only, and doesn't count it in the chord around it: that never ends.
             never_ran(rest_of((), callback), told.request if told else None, error)
 
-    wrap(f"{_BACKEND}.chord_error_from_stack", chord, "tasks that never run after a chord that failed")
+    wrap(_celery.CHORD_ERROR, chord, "tasks that never run after a chord that failed")
 
 
 def hear_exits(report: Exit) -> None:
@@ -251,21 +227,13 @@ def hear_exits(report: Exit) -> None:
     """
 
     def reraise(original: Any, kind: Any, error: BaseException, traceback: TracebackType | None = None) -> Any:
-        request = next(_requests(traceback), None)
+        owners = _celery.callback_owners(traceback)
+        request = next((each for each in owners if hasattr(each, "request_dict")), None)
         if request is not None:
             report(request, error)
         return original(kind, error, traceback)
 
-    wrap("celery.concurrency.base:reraise", reraise, "tasks that end their thread")
-
-
-def _requests(traceback: TracebackType | None) -> Iterator[Request]:
-    """Whose callbacks the functions on the way to an error hold."""
-    while traceback is not None:
-        owner: Any = getattr(traceback.tb_frame.f_locals.get("callback"), "__self__", None)
-        if hasattr(owner, "request_dict"):
-            yield owner
-        traceback = traceback.tb_next
+    wrap(_celery.APPLY_TARGET_RERAISE, reraise, "tasks that end their thread")
 
 
 class _known:  # noqa: N801 - a context manager that is read as a verb

@@ -17,6 +17,7 @@ from importlib import import_module
 from queue import Empty
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from watcher.rendering._celery import child_of_billiard
 from watcher.worker.publish.wakeup import Wakeup
 
 __all__ = ["Queue", "at_end_of_child", "greenlets", "new_queue", "terminated_when_idle", "threads_run"]
@@ -128,6 +129,7 @@ def terminated_when_idle() -> bool:
 def _child_of(name: str) -> bool:
     module = sys.modules.get(name)
     with suppress(AttributeError):  # another version of it
-        # A main process has no parent there; billiard has no parent_process().
-        return module is not None and module.current_process()._parent_pid is not None  # noqa: SLF001 - as said
+        if module is not None and hasattr(module, "parent_process"):
+            return module.parent_process() is not None
+        return module is not None and child_of_billiard(module)
     return False
