@@ -14,7 +14,8 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.direct.pubsub_connection import PubSubConnection
 from watcher.direct.subscriptions import Interest
-from watcher.journal.pubsub import confirmed, soon_failing, tell
+from watcher.journal.connect_async import async_client
+from watcher.journal.pubsub import confirmed, tell
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ class Ear:
 async def test_it_comes_back_however_often_it_breaks(valkey: Valkey) -> None:
     dice, ear, interest = random.Random(6), Ear(), Interest[int]()
     async with Proxy(valkey.host, valkey.port).running() as proxy:
-        redis = soon_failing(proxy.url())
+        redis = async_client(proxy.url())
         line = PubSubConnection(redis, "home", "task-", interest, ear)
         async with redis, anyio.create_task_group() as group:
             group.start_soon(line.run)
@@ -67,7 +68,7 @@ async def test_it_comes_back_however_often_it_breaks(valkey: Valkey) -> None:
 async def test_what_breaks_while_it_is_spoken_to_is_a_broken_connection(valkey: Valkey, turns: int) -> None:
     """At whatever turn of the event loop who listens lets go of the socket."""
     outcomes: list[Exception | None] = []
-    async with soon_failing(valkey.url()) as redis, redis.pubsub() as pubsub:
+    async with async_client(valkey.url()) as redis, redis.pubsub() as pubsub:
         await pubsub.subscribe("home")
         await confirmed(pubsub)
         assert pubsub.connection is not None

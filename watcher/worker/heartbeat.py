@@ -7,13 +7,10 @@ import threading
 import time
 from typing import Final
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from watcher.core.backoff import Backoff
-from watcher.journal.connect import Target, target_of
+from watcher.journal.connect import HEARTBEAT, Target, target_of
 from watcher.journal.layout import Journal
 from watcher.journal.scripts import BEAT
 
@@ -50,9 +47,7 @@ class Heartbeat:
         self._ended.set()
 
     def _run(self) -> None:
-        with Redis.from_pool(
-            self._target.pool(socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0))
-        ) as redis:
+        with self._target.client(HEARTBEAT) as redis:
             beat = redis.register_script(BEAT)
             while True:
                 wait = _EVERY

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.journal.pubsub import soon_failing
+from watcher.journal.connect_async import async_client
 from watcher.relay.stream import subscriber as subscriber_module
 from watcher.relay.stream.subscriber import Subscriber, subscribed
 
@@ -29,7 +29,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @pytest.fixture
 async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
-    async with soon_failing(valkey.url()) as client:
+    async with async_client(valkey.url()) as client:
         yield client
 
 
@@ -143,7 +143,7 @@ async def test_a_connection_that_breaks_is_told_of(redis: Redis) -> None:
 async def test_who_may_not_listen_is_told_so(valkey: Valkey, redis: Redis) -> None:
     await redis.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], categories=["+@all"], reset_channels=True)
     try:
-        async with soon_failing(valkey.url(), username="deaf", password="any") as deaf:
+        async with async_client(valkey.url(), username="deaf", password="any") as deaf:
             with pytest.raises(ResponseError, match="NOPERM"):
                 async with subscribed(deaf, "here"):
                     raise AssertionError("it is subscribed")
@@ -248,7 +248,7 @@ async def test_where_redis_py_keeps_its_stream_to_itself_all_is_heard_in_its_way
     monkeypatch.setattr(subscriber_module, "_said", False)  # it says so once in a process, which both loops share here
     make: Callable[[], object] = redis.connection_pool.make_connection
     monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
-    async with soon_failing(valkey.url()) as other:
+    async with async_client(valkey.url()) as other:
         await hear_a_thousand(redis, other, Ear())
         slow = Ear(0)
         await hear_a_thousand(redis, other, slow)
