@@ -11,31 +11,19 @@ import msgspec
 
 import watcher
 from watcher.core.errors import (
-    BadArguments,
-    BadRequest,
-    Conflict,
     Full,
-    Gone,
     HeadersTooLarge,
-    NoApp,
     NotPermitted,
-    NotSent,
-    NotSucceeded,
     PathTooLong,
     Refused,
-    TaskNotFound,
-    TooLarge,
     TooMany,
     TooSlow,
     Unauthorized,
-    Unavailable,
-    UnknownTask,
-    UnsupportedMediaType,
 )
 from watcher.core.event import Event, Task
-from watcher.relay.api import schemas
 from watcher.relay.api.schemas import Nothing, Problem, QueryParameter, Registry, RevokeRequest, Status, TaskList
-from watcher.relay.api.submission import MAX_KEY, OPTIONS, SubmissionRequest
+from watcher.relay.api.submission import OPTIONS, SubmissionRequest
+from watcher.relay.http.operations import OPERATIONS, Answer, Header, Operation
 from watcher.relay.submit.pipeline import Submitted
 
 __all__ = ["document"]
@@ -46,16 +34,12 @@ Json = dict[str, Any]
 _WIDE: Final = 2**31
 _TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequest, Registry, Status, Nothing, Problem)
 _REF: Final = "#/components/schemas/{name}"
-#: Every call may be refused for these.
-_ALWAYS: Final = (Unauthorized, NotPermitted)
-#: Whatever a request is for.
+#: Whatever a request is for, it may be refused for these.
 _LIMITS: Final = (TooSlow, PathTooLong, HeadersTooLarge, TooMany, Full)
-_BODY: Final = (BadRequest, TooLarge, UnsupportedMediaType)
 _ID: Final = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
     "description": "the task's id; a slash in it is written as %2F",
 }  # fmt: skip
-_ANYTHING: Final = {"description": "any JSON value"}
 _HEADERS: Final = {
     "Location": ("where the task is", {"type": "string"}),
     "Preference-Applied": ("how long was waited at most", {"type": "string"}),
@@ -64,10 +48,6 @@ _HEADERS: Final = {
     "Retry-After": ("seconds after which to ask again", {"type": "integer"}),
     "WWW-Authenticate": ("that a bearer token is needed", {"type": "string"}),
 }
-
-
-#: Under which heading an operation is, if not under "tasks".
-_TAGS: Final = {"watchEvents": "events", "getMetrics": "relay"}
 
 
 def document(root_path: str) -> Json:
@@ -142,166 +122,44 @@ def _complete_schema(schema: Json) -> None:
 
 
 def _paths() -> Json:
-    position = ("Watcher-Epoch", "Watcher-Offset")
-    submitted = ("Location", "Preference-Applied")
-    return {
-        "/api/tasks": {
-            "get": _operation(
-                "listTasks",
-                "List tasks",
-                {200: _json("The tasks.", TaskList)},
-                (BadRequest,),
-                parameters=_query(schemas.LIST),
-            ),
-            "post": _operation(
-                "submitTask",
-                "Submit a task, and perhaps wait for its end",
-                {
-                    200: _json("The task became final while it was waited for.", Task, *submitted, *position),
-                    202: _json("The task is sent.", Submitted, *submitted),
-                },
-                (*_BODY, NotSent, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
-                parameters=[
-                    _header("Prefer", "`wait=SECONDS` (RFC 7240): answer when the task is final, or then", {}),
-                    _header(
-                        "Idempotency-Key",
-                        "the same key again is the same task",
-                        {
-                            "minLength": 1,
-                            "maxLength": MAX_KEY,
-                            "pattern": "^[ -~]+$",
-                        },
-                    ),
-                ],
-                body=SubmissionRequest,
-            ),
-        },
-        "/api/tasks/{id}": {
-            "get": _operation(
-                "getTask",
-                "Look at a task, and perhaps wait for its end",
-                {200: _json("The task.", Task, *position)},
-                (BadRequest, TaskNotFound, Unavailable),
-                parameters=[_ID, *_query(schemas.WAIT)],
-            )
-        },
-        "/api/tasks/{id}/result": {
-            "get": _operation(
-                "getResult",
-                "A result, whole",
-                {200: {"description": "The bare value.", "content": {"application/json": {"schema": _ANYTHING}}}},
-                (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable),
-                parameters=[_ID],
-            )
-        },
-        "/api/tasks/{id}/revoke": {
-            "post": _operation(
-                "revokeTask",
-                "Revoke a task",
-                {202: _json("The workers have been told.", Nothing)},
-                (*_BODY, NoApp, Unavailable),
-                parameters=[_ID],
-                body=RevokeRequest,
-                needs_body=False,
-            )
-        },
-        "/api/registry": {
-            "get": _operation(
-                "getRegistry",
-                "The tasks that may be submitted",
-                {200: _json("The tasks.", Registry)},
-                (NoApp, Unavailable),
-            )
-        },
-        "/api/events": {
-            "get": _operation(
-                "watchEvents",
-                "Watch channels by server-sent events",
-                {200: _events()},
-                (BadRequest, Unavailable),
-                parameters=[
-                    *_query(schemas.EVENTS),
-                    _header("Last-Event-ID", "go on after this event; empty: from now on", _or_empty(schemas.POSITION)),
-                ],
-                security=[{"bearer": []}, {"token": []}, {}],
-            )
-        },
-        "/api/openapi.json": {
-            "get": _open("getOpenApi", "This document", {"application/json": {"schema": {"type": "object"}}})
-        },
-        "/healthz": {
-            "get": _open("getHealth", "Whether the process answers", {"application/json": {"schema": _ref(Status)}})
-        },
-        "/readyz": {
-            "get": _open(
-                "getReadiness", "Whether it serves", {"application/json": {"schema": _ref(Status)}}, Unavailable
-            ),
-        },
-        "/metrics": {
-            "get": _operation(
-                "getMetrics",
-                "Figures for Prometheus",
-                {
-                    200: {
-                        "description": "The text format, or OpenMetrics.",
-                        "content": {
-                            kind: {"schema": {"type": "string"}}
-                            for kind in (
-                                "text/plain",
-                                "application/openmetrics-text",
-                            )
-                        },
-                    }
-                },
-                (),
-            )
-        },
-    }
-
-
-def _or_empty(schema: Mapping[str, Any]) -> Json:
-    """The same, but an empty text counts as none."""
-    return {**schema, "pattern": f"^({schema['pattern'].strip('^$')})?$"}
-
-
-def _events() -> Json:
-    schema = {"type": "string", "contentMediaType": "text/event-stream", "x-event": _ref(Event)}
-    told = (
-        "`id` is `EPOCH:OFFSET`, `data` an event. An event `gap` says that some may be missing before what follows. "
-        "Blocks without `data` move the id only."
-    )
-    return {"description": told, "content": {"text/event-stream": {"schema": schema}}}
-
-
-def _operation(
-    name: str,
-    summary: str,
-    answers: Mapping[int, Json],
-    errors: Iterable[type[Refused]],
-    *,
-    parameters: list[Json] | None = None,
-    body: type | None = None,
-    needs_body: bool = True,
-    security: list[Json] | None = None,
-) -> Json:
-    made: Json = {"operationId": name, "summary": summary, "tags": [_TAGS.get(name, "tasks")]}
-    if parameters:
-        made["parameters"] = parameters
-    if body is not None:
-        made["requestBody"] = {"required": needs_body, "content": {"application/json": {"schema": _ref(body)}}}
-    if security is not None:
-        made["security"] = security
-    told = {str(status): answer for status, answer in answers.items()}
-    made["responses"] = told | _problems((*_ALWAYS, *_LIMITS, *errors))
+    made: Json = {}
+    for operation in OPERATIONS:
+        made.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return made
 
 
-def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Json:
-    """An operation that needs no token."""
-    answer = {"description": "Yes." if errors else "Here it is.", "content": content}
-    # A foreign Host or Origin is refused before anything is looked at.
-    told = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
-    return {"operationId": name, "summary": summary, "tags": ["relay"], "security": [], "responses": told}
+def _operation(operation: Operation) -> Json:
+    made: Json = {"operationId": operation.name, "summary": operation.summary, "tags": [operation.tag]}
+    parameters = [_ID] if "{id}" in operation.path else []
+    parameters += [_parameter(name, parameter) for name, parameter in operation.query.items()]
+    parameters += map(_header, operation.headers)
+    if parameters:
+        made["parameters"] = parameters
+    if operation.body is not None:
+        content = {"application/json": {"schema": _ref(operation.body)}}
+        made["requestBody"] = {"required": operation.needs_body, "content": content}
+    if operation.open:
+        made["security"] = []
+    elif operation.token_in_query:
+        made["security"] = [{"bearer": []}, {"token": []}, {}]
+    # Of those that need no token, a foreign Host or Origin is refused before anything is looked at.
+    always = (NotPermitted,) if operation.open else (Unauthorized, NotPermitted)
+    told = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    made["responses"] = told | _problems((*always, *_LIMITS, *operation.errors))
+    return made
+
+
+def _answer(answer: Answer) -> Json:
+    content = answer.content if answer.body is None else {"application/json": {"schema": answer.body}}
+    made: Json = {"description": answer.description, "content": _resolved(content)}
+    return made | ({"headers": _headers(answer.headers)} if answer.headers else {})
+
+
+def _resolved(node: Any) -> Any:
+    """The same with references in the places of types, and nothing that two answers share."""
+    if isinstance(node, type):
+        return _ref(node)
+    return {name: _resolved(each) for name, each in node.items()} if isinstance(node, Mapping) else node
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
@@ -323,21 +181,13 @@ def _problem(status: int, kinds: list[type[Refused]]) -> Json:
     return made | ({"headers": _headers(names)} if names else {})
 
 
-def _json(description: str, kind: type, *headers: str) -> Json:
-    made: Json = {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}
-    return made | ({"headers": _headers(headers)} if headers else {})
-
-
 def _headers(names: Iterable[str]) -> Json:
     return {name: {"description": _HEADERS[name][0], "schema": _HEADERS[name][1]} for name in names}
 
 
-def _header(name: str, meaning: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "description": meaning, "schema": {"type": "string", **schema}}
-
-
-def _query(parameters: Mapping[str, QueryParameter]) -> list[Json]:
-    return [_parameter(name, parameter) for name, parameter in parameters.items()]
+def _header(header: Header) -> Json:
+    schema = {"type": "string", **header.schema}
+    return {"name": header.name, "in": "header", "description": header.meaning, "schema": schema}
 
 
 def _parameter(name: str, parameter: QueryParameter) -> Json:

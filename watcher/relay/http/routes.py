@@ -7,8 +7,8 @@ Every route says who may use it by asking the token's grant, and every error is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote
 
 import anyio
@@ -30,6 +30,7 @@ from watcher.relay.http import request_parts
 from watcher.relay.http.metrics import Metrics
 from watcher.relay.http.middleware import AccessMiddleware
 from watcher.relay.http.openapi import document
+from watcher.relay.http.operations import OPERATIONS
 from watcher.relay.http.problems import handlers, problem
 from watcher.relay.http.query import Query
 from watcher.relay.http.sse import EventStreamRoute
@@ -44,6 +45,9 @@ from watcher.relay.submit.gateway import Gateway, Submitted
 from watcher.relay.websocket.handshake import NO_UPGRADE, PATH
 
 __all__ = ["ApiServices", "application"]
+
+#: Carries out an operation.
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class ApiServices(Protocol):
@@ -84,21 +88,24 @@ class ApiServices(Protocol):
 def application(relay: ApiServices) -> ASGIApp:
     """All that is served over HTTP, the WebSocket excepted."""
     api = _Api(relay)
+    served: dict[str, Handler] = {
+        "listTasks": api.list,
+        "submitTask": api.submit,
+        "getTask": api.get,
+        "getResult": api.result,
+        "revokeTask": api.revoke,
+        "getRegistry": api.registry,
+        "watchEvents": EventStreamRoute(relay).get,
+        "getOpenApi": api.openapi,
+        "getHealth": api.health,
+        "getReadiness": api.ready,
+        "getMetrics": Metrics(relay).get,
+    }
     routes = [
-        Route("/api/tasks", api.tasks, methods=["GET", "POST"]),
-        # An id may be anything that Celery takes: a slash in it is part of it.
-        Route("/api/tasks/{id:path}/revoke", api.revoke, methods=["POST"]),
-        Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
-        Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
-        Route("/api/registry", api.registry, methods=["GET"]),
-        Route("/api/events", EventStreamRoute(relay).get, methods=["GET"]),
-        Route("/api/openapi.json", api.openapi, methods=["GET"]),
-        Route("/healthz", api.health, methods=["GET"]),
-        Route("/readyz", api.ready, methods=["GET"]),
+        *_routes(served),
         # The WebSocket itself never comes here.
         Route(f"/{{prefix:path}}{PATH}", api.websocket, methods=["GET"]),
         Route(PATH, api.websocket, methods=["GET"]),
-        Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *StaticFiles(folder()).routes(),
     ]
     inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts, relay.refusals))
@@ -106,18 +113,39 @@ def application(relay: ApiServices) -> ASGIApp:
     return AccessMiddleware(inner, relay.settings, relay.counts, relay.limits, relay.refusals)
 
 
+def _routes(served: Mapping[str, Handler]) -> list[Route]:
+    """One route for each path of the table, so that a 405 names all of its methods.
+
+    :param served: who carries out each operation, by its name.
+    """
+    by_path: dict[str, dict[str, Handler]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = served[operation.name]
+    return [
+        # An id may be anything that Celery takes: a slash in it is part of it.
+        Route(path.replace("{id}", "{id:path}"), _by_method(methods), methods=list(methods))
+        for path, methods in sorted(by_path.items(), key=lambda each: -len(each[0]))  # what an id may end with first
+    ]
+
+
+def _by_method(methods: Mapping[str, Handler]) -> Handler:
+    if len(methods) == 1:
+        return next(iter(methods.values()))
+
+    async def handle(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
+
+
 class _Api:
-    """The routes; each method is one."""
+    """The operations; each method is one."""
 
     _NO_STORE: ClassVar[Mapping[str, str]] = {"Cache-Control": "no-store"}
 
     def __init__(self, relay: ApiServices) -> None:
         self._relay = relay
         self._document = msgspec.json.encode(document(relay.settings.root_path))
-
-    async def tasks(self, request: Request) -> Response:
-        """``/api/tasks``; one route, so that a 405 names all of its methods."""
-        return await (self.submit(request) if request.method == "POST" else self.list(request))
 
     async def submit(self, request: Request) -> Response:
         """``POST /api/tasks``."""
