@@ -7,7 +7,8 @@ import pickle
 
 import pytest
 
-from watcher.centrifuge.client_messages import is_terminal, messages, socket_url
+from watcher.centrifuge.client_messages import messages
+from watcher.centrifuge.protocol import is_terminal, socket_url
 from watcher.client import ResultUnavailable, TaskFailed, TaskRejected, TaskRevoked
 from watcher.client.errors import RelayRefused, RelayUnavailable, TokenRefused, refusal
 from watcher.client.models import TaskEvent, value_of

@@ -26,6 +26,7 @@ from watcher.centrifuge.client_messages import (
     ServerMessage,
     Subscribed,
 )
+from watcher.centrifuge.protocol import SUBSCRIBE_AGAIN
 from watcher.client.errors import RelayError, refusal
 from watcher.core.backoff import TO_RELAY
 
@@ -33,8 +34,6 @@ __all__ = ["ChannelListener", "ClientSubscriptions"]
 
 #: Subscriptions that a relay allows on one connection. Further channels wait until others are left.
 _SUBSCRIPTIONS: Final = 1000
-#: From this code on, an unsubscribe push means: subscribe again.
-_AGAIN: Final = 2500
 
 
 class CommandSender(Protocol):
@@ -211,7 +210,7 @@ class ClientSubscriptions:
             self._tidy(channel)
         elif push.unsubscribe is not None:
             channel.state = _State.OUT
-            if push.unsubscribe.code >= _AGAIN:
+            if push.unsubscribe.code >= SUBSCRIBE_AGAIN:
                 self._ask(channel)
             else:
                 error = refusal(push.unsubscribe.code, f"{channel.name}: {push.unsubscribe.reason}")
