@@ -214,7 +214,6 @@ class ErrorReply:
     temporary: bool = False
 
 
-INTERNAL: Final = ErrorReply(100, "internal server error", temporary=True)
 UNAUTHORIZED: Final = ErrorReply(101, "unauthorized")
 UNKNOWN_CHANNEL: Final = ErrorReply(102, "unknown channel")
 PERMISSION_DENIED: Final = ErrorReply(103, "permission denied")
@@ -223,7 +222,6 @@ ALREADY_SUBSCRIBED: Final = ErrorReply(105, "already subscribed")
 BAD_REQUEST: Final = ErrorReply(107, "bad request")
 NOT_AVAILABLE: Final = ErrorReply(108, "not available")
 TOKEN_EXPIRED: Final = ErrorReply(109, "token expired")
-EXPIRED: Final = ErrorReply(110, "expired")
 TOO_MANY: Final = ErrorReply(111, "too many requests", temporary=True)
 UNRECOVERABLE: Final = ErrorReply(112, "unrecoverable position")
 
@@ -243,12 +241,8 @@ class Disconnect:
 
 SHUTDOWN: Final = Disconnect(3001, "shutdown")
 """The relay stops; another one, or the same after a restart, takes over."""
-SERVER_ERROR: Final = Disconnect(3004, "internal server error")
 EXPIRED_CONNECTION: Final = Disconnect(3005, "connection expired")
 """The token's time is over and it was not refreshed."""
-SLOW: Final = Disconnect(3008, "slow")
-"""Nothing could be sent for a minute."""
-INSUFFICIENT_STATE: Final = Disconnect(3010, "insufficient state")
 NO_PONG: Final = Disconnect(3012, "no pong")
 """The client did not answer a ping."""
 INVALID_TOKEN: Final = Disconnect(3500, "invalid token")
