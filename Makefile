@@ -46,7 +46,7 @@ run: $(VENV)/.installed-run
 	@$(BIN)/watcher up -A $(APP) $(ARGS)
 
 dev: $(VENV)/.installed-dev
-	@$(BIN)/watchfiles --filter python --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
+	@$(BIN)/watchfiles --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
 
 test: lint
 	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from watcher.core.lazy import lazily
 
 if TYPE_CHECKING:
     from watcher.client import TaskFailed, TaskRevoked, connect, connect_sync
@@ -37,17 +38,4 @@ _HOMES = {
     "tags": "watcher.worker",
     "token": "watcher.core.tokens",
 }
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its module at its first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names, those that are not imported yet too."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -7,7 +7,8 @@ import pickle
 
 import pytest
 
-from watcher.centrifuge.client_messages import backoff, is_terminal, messages, socket_url
+from watcher.centrifuge.client_messages import messages
+from watcher.centrifuge.protocol import is_terminal, socket_url
 from watcher.client import ResultUnavailable, TaskFailed, TaskRejected, TaskRevoked
 from watcher.client.errors import RelayRefused, RelayUnavailable, TokenRefused, refusal
 from watcher.client.models import TaskEvent, value_of
@@ -29,14 +30,6 @@ def test_socket_is_below_the_relays_address(given: str, url: str) -> None:
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match="not the address of a relay"):
         socket_url(given)
-
-
-def test_waits_grow_with_full_jitter_up_to_a_bound() -> None:
-    longest = [backoff(attempt, lambda: 1.0) for attempt in range(12)]
-    assert longest[:4] == [0.2, 0.4, 0.8, 1.6]
-    assert longest == sorted(longest)
-    assert longest[-1] == backoff(10_000, lambda: 1.0) == 20.0
-    assert backoff(5, lambda: 0.0) == 0.0
 
 
 def test_codes_that_say_not_to_come_back() -> None:

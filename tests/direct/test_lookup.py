@@ -7,8 +7,8 @@ import pytest
 from tests.support.events import event, record
 from tests.support.redises import VERSIONS, running
 from watcher.direct.lookup import Lookup
+from watcher.journal.connect_async import async_client
 from watcher.journal.layout import Journal
-from watcher.journal.pubsub import soon_failing
 from watcher.worker.publish.appender import Appender
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def test_no_right_to_eval_is_needed(version: str) -> None:
         appender = Appender(server.url(), JOURNAL)
         appender.append(1, [record(event("a", "STARTED"))])
         appender.close()
-        async with soon_failing(server.url()) as redis:
+        async with async_client(server.url()) as redis:
             lookup = Lookup(redis, "celery-task-meta-", redis, JOURNAL)
             for _ in range(2):
                 (look,) = (await lookup.known(["a"], ["a"])).values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import anyio
 import pytest
@@ -10,11 +11,13 @@ from anyio.lowlevel import checkpoint
 from redis.exceptions import RedisError
 
 from tests.faults.proxy import Proxy
+from tests.journal.test_subscriber import Reticent
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.direct.pubsub_connection import PubSubConnection
 from watcher.direct.subscriptions import Interest
-from watcher.journal.pubsub import confirmed, soon_failing, tell
+from watcher.journal.connect_async import async_client
+from watcher.journal.pubsub import confirmed, tell
 
 pytestmark = pytest.mark.anyio
 
@@ -43,10 +46,14 @@ class Ear:
         self.errors.append(error)
 
 
-async def test_it_comes_back_however_often_it_breaks(valkey: Valkey) -> None:
+@pytest.mark.parametrize("way", ["fast", "redis-py's"])
+async def test_it_comes_back_however_often_it_breaks(valkey: Valkey, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     dice, ear, interest = random.Random(6), Ear(), Interest[int]()
     async with Proxy(valkey.host, valkey.port).running() as proxy:
-        redis = soon_failing(proxy.url())
+        redis = async_client(proxy.url())
+        if way != "fast":
+            make: Callable[[], object] = redis.connection_pool.make_connection
+            monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
         line = PubSubConnection(redis, "home", "task-", interest, ear)
         async with redis, anyio.create_task_group() as group:
             group.start_soon(line.run)
@@ -67,7 +74,7 @@ async def test_it_comes_back_however_often_it_breaks(valkey: Valkey) -> None:
 async def test_what_breaks_while_it_is_spoken_to_is_a_broken_connection(valkey: Valkey, turns: int) -> None:
     """At whatever turn of the event loop who listens lets go of the socket."""
     outcomes: list[Exception | None] = []
-    async with soon_failing(valkey.url()) as redis, redis.pubsub() as pubsub:
+    async with async_client(valkey.url()) as redis, redis.pubsub() as pubsub:
         await pubsub.subscribe("home")
         await confirmed(pubsub)
         assert pubsub.connection is not None

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+from dataclasses import replace
+
 import pytest
 
+from tests.support.processes import ROOT
+from tests.support.valkey import Valkey
 from watcher.core.errors import SettingError
-from watcher.journal.connect import Target
+from watcher.journal import connect
+from watcher.journal.connect import Purpose, Target
+from watcher.journal.connect_async import async_client
+
+PURPOSES = {name: found for name in connect.__all__ if isinstance(found := getattr(connect, name), Purpose)}
+#: What opens connections, of redis-py's.
+OPENERS = {"ConnectionPool", "Redis", "StrictRedis", "from_pool", "from_url"}
 
 
 @pytest.mark.parametrize(
@@ -72,3 +83,38 @@ def test_a_password_is_nowhere_to_be_read() -> None:
 def test_how_a_client_reads_is_no_matter_of_the_url() -> None:
     options = Target.of("redis://h/3?protocol=3&decode_responses=true&max_connections=1&client_name=mine").options
     assert options == {"host": "h", "db": 3, "client_name": "mine"}
+
+
+@pytest.mark.parametrize("name", PURPOSES)
+def test_a_purpose_has_time_outs_one_protocol_and_no_retries(valkey: Valkey, name: str) -> None:
+    with Target.of(valkey.url()).client(PURPOSES[name]) as redis:
+        assert redis.client_info()["resp"] == "2"
+        assert redis.client_info()["name"] == (PURPOSES[name].name or "")
+        connection = redis.connection_pool.make_connection()
+    assert connection.socket_timeout == connection.socket_connect_timeout == PURPOSES[name].timeout <= 2
+    assert connection.retry._retries == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", PURPOSES)
+async def test_so_it_is_on_an_event_loop(valkey: Valkey, name: str) -> None:
+    async with async_client(valkey.url(), PURPOSES[name]) as redis:
+        assert (await redis.client_info())["resp"] == "2"
+        connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+    assert connection.socket_timeout == connection.socket_connect_timeout == PURPOSES[name].timeout
+    assert connection.retry._retries == 0
+
+
+def test_what_a_url_says_goes_before_the_purpose() -> None:
+    purpose = replace(connect.PUBLISH, timeout=9)
+    connection = Target.of("redis://h/0?socket_timeout=7&client_name=mine").connection(purpose)
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (7, 9)
+    assert connection.client_name == "mine"
+
+
+def test_connections_are_opened_in_one_place() -> None:
+    for path in sorted((ROOT / "watcher").rglob("*.py")):
+        called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = {getattr(function, "attr", getattr(function, "id", "")) for function in called}
+        if not path.is_relative_to(ROOT / "watcher" / "journal"):
+            assert not names & OPENERS, path

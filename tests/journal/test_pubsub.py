@@ -11,7 +11,8 @@ from tests.faults.proxy import Proxy
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.core.errors import SettingError
-from watcher.journal.pubsub import confirmed, listen, soon_failing, tell
+from watcher.journal.connect_async import async_client
+from watcher.journal.pubsub import confirmed, listen, tell
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_connection_that_breaks_while_a_message_is_handled_is_not_renewed_beside_it(valkey: Valkey) -> None:
     """Whoever asks whether Redis is there must not read from the connection that the listener reads from too."""
     async with Proxy(valkey.host, valkey.port).running() as proxy:
-        redis = soon_failing(proxy.url())
+        redis = async_client(proxy.url())
         pubsub = redis.pubsub()
         try:
             await pubsub.subscribe("here")
@@ -44,7 +45,7 @@ async def test_a_connection_that_breaks_while_a_message_is_handled_is_not_renewe
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])  # as in a relay
 async def test_a_connection_that_breaks_while_it_is_written_to_says_so(valkey: Valkey) -> None:
-    async with soon_failing(valkey.url()) as redis:
+    async with async_client(valkey.url()) as redis:
         pubsub = redis.pubsub()
         await pubsub.subscribe("here")
         await confirmed(pubsub)
@@ -60,4 +61,4 @@ async def test_a_connection_that_breaks_while_it_is_written_to_says_so(valkey: V
 
 async def test_what_only_blocking_connections_can_do_is_said_in_one_line() -> None:
     with pytest.raises(SettingError, match=r"^Redis='rediss://h/0' is not accepted: redis-py has no ssl_validate_ocsp"):
-        _ = soon_failing("rediss://h/0?ssl_validate_ocsp=1")
+        _ = async_client("rediss://h/0?ssl_validate_ocsp=1")

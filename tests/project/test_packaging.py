@@ -45,8 +45,8 @@ def test_wheel_has_one_package(wheel: set[str]) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == {"watcher"}
 
 
-def test_wheel_has_every_module_and_the_page(wheel: set[str]) -> None:
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "watcher").rglob("*.py")}
+def test_wheel_has_every_module_script_and_the_page(wheel: set[str]) -> None:
+    modules = {str(path.relative_to(ROOT)) for end in ("py", "lua") for path in (ROOT / "watcher").rglob(f"*.{end}")}
     page = {f"watcher/web/{path.relative_to(ROOT / 'web')}" for path in (ROOT / "web").rglob("*") if path.is_file()}
     assert page
     assert modules | page | {"watcher/py.typed"} <= wheel

@@ -9,8 +9,10 @@ from importlib.metadata import entry_points
 
 import pytest
 
-import watcher
+import watcher.client
+import watcher.direct
 from tests.support.processes import ROOT
+from watcher import errors
 
 
 def test_public_names_are_exactly_these() -> None:
@@ -21,6 +23,19 @@ def test_public_names_are_exactly_these() -> None:
     assert set(watcher.__all__) <= set(dir(watcher))
 
 
+def test_every_public_exception_is_at_hand_in_one_place() -> None:
+    for package in (watcher.client, watcher.direct):
+        exceptions = [each for each in vars(package).values() if isinstance(each, type) and issubclass(each, Exception)]
+        assert exceptions
+        for each in exceptions:
+            assert getattr(errors, each.__name__) is each
+            assert each.__name__ in errors.__all__
+    assert all(issubclass(getattr(errors, name), errors.WatcherError) for name in errors.__all__)
+    assert set(errors.__all__) <= set(dir(errors))
+    with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
+        _ = errors.nothing_of_the_kind
+
+
 def test_unknown_name_is_an_ordinary_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
         _ = watcher.nothing_of_the_kind
@@ -28,7 +43,7 @@ def test_unknown_name_is_an_ordinary_attribute_error() -> None:
 
 def test_importing_it_brings_none_of_its_dependencies() -> None:
     heavy = {"anyio", "celery", "click", "httptools", "jwt", "msgspec", "redis", "starlette", "uvicorn", "websockets"}
-    script = "import sys, watcher; print(*{name.partition('.')[0] for name in sys.modules})"
+    script = "import sys, watcher, watcher.errors; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert heavy.isdisjoint(loaded.stdout.split())
 

@@ -20,7 +20,7 @@ from tests.support.events import record
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from watcher.core.settings import Settings
-from watcher.journal.pubsub import soon_failing
+from watcher.journal.connect_async import async_client
 from watcher.journal.scripts import APPEND
 from watcher.relay.http._uvicorn import Server
 from watcher.relay.http.routes import application
@@ -45,7 +45,7 @@ async def serving(
     :param submitting: what it submits with, in place of what it uses for all else.
     :param results: where the app keeps its results; None: it is read in threads, and there is no safety net.
     """
-    redis = soon_failing(redis_url)
+    redis = async_client(redis_url)
     relay = Node(settings or Settings(), JOURNAL, redis, app, results, submitting=submitting)
     transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
     async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:

@@ -21,7 +21,8 @@ from tests.support.sse import reading
 from tests.support.valkey import Valkey, valkey_server
 from watcher.core.permissions import OPEN, issue
 from watcher.core.settings import Settings
-from watcher.journal.pubsub import PoolFull, soon_failing
+from watcher.journal._redis import PoolFull
+from watcher.journal.connect_async import async_client
 from watcher.relay.common.outage import unavailable
 from watcher.relay.submit.stored_results import ResultLocation
 from watcher.relay.websocket.handshake import PATH
@@ -78,7 +79,7 @@ def addressed(url: object) -> str:
 async def test_a_thousand_subscriptions_to_tasks_that_nobody_knows(valkey: Valkey, app: Celery, threads: bool) -> None:
     store(app, "task-7", "task-900")
     async with AsyncExitStack() as stack:
-        backend = await stack.enter_async_context(soon_failing(valkey.url(14)))
+        backend = await stack.enter_async_context(async_client(valkey.url(14)))
         results = None if threads else ResultLocation(backend, "celery-task-meta-")
         http, _ = await stack.enter_async_context(listening(valkey.url(), app, results=results))
         one = await stack.enter_async_context(websocket(addressed(http.base_url)))
@@ -165,7 +166,7 @@ async def test_chosen_ids_are_looked_for_together(valkey: Valkey, app: Celery) -
 async def test_whatever_holds_the_others_up_submissions_have_connections_of_their_own(
     valkey: Valkey, app: Celery
 ) -> None:
-    async with soon_failing(valkey.url()) as own, listening(valkey.url(), app, submitting=own) as (_, relay):
+    async with async_client(valkey.url()) as own, listening(valkey.url(), app, submitting=own) as (_, relay):
         pool = relay.positions._redis.connection_pool
         async with AsyncExitStack() as stack:
             for _ in range(pool.max_connections):
@@ -174,7 +175,7 @@ async def test_whatever_holds_the_others_up_submissions_have_connections_of_thei
 
 
 async def test_a_client_whose_connections_are_all_in_use_waits_for_one(valkey: Valkey) -> None:
-    async with soon_failing(valkey.url(), connections=2) as redis:
+    async with async_client(valkey.url(), connections=2) as redis:
         async with anyio.create_task_group() as group:
             for number in range(300):
                 group.start_soon(called, redis, "SET", f"key-{number}", "1")
@@ -184,8 +185,8 @@ async def test_a_client_whose_connections_are_all_in_use_waits_for_one(valkey: V
 
 
 async def test_a_full_pool_is_never_called_a_silent_redis(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watcher.journal.pubsub._WAIT", 0.05)
-    async with soon_failing(valkey.url(), connections=1) as redis:
+    monkeypatch.setattr("watcher.journal._redis._WAIT", 0.05)
+    async with async_client(valkey.url(), connections=1) as redis:
         held = await taken(redis.connection_pool)
         with pytest.raises(RedisError) as error:
             await redis.ping()
@@ -198,7 +199,7 @@ async def test_a_full_pool_is_never_called_a_silent_redis(valkey: Valkey, monkey
 
 async def test_cancelled_and_failed_calls_give_their_place_back() -> None:
     with valkey_server() as server:
-        async with soon_failing(server.url(), connections=2, socket_timeout=0.2) as redis:
+        async with async_client(server.url(), connections=2, socket_timeout=0.2) as redis:
             for _ in range(5):
                 with server.frozen(), anyio.move_on_after(0.02):
                     await redis.ping()

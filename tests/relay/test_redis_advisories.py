@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.processes import relay
 from tests.support.redises import VERSIONS, running
-from watcher.journal.pubsub import soon_failing
+from watcher.journal.connect_async import async_client
 from watcher.relay.redis_advisories import FIXED, danger, is_fixed
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ async def test_which_versions_are_fixed(server: str, version: tuple[int, ...], f
 async def test_a_server_is_asked_without_a_right_to_anything(version: str) -> None:
     with running(version) as server, server.client() as redis:
         redis.execute_command("ACL", "SETUSER", "nobody", "on", ">secret", "-@all")
-        async with soon_failing(server.url(user="nobody:secret")) as client:
+        async with async_client(server.url(user="nobody:secret")) as client:
             told = await danger(client)
         refused = {each["object"].partition("|")[0] for each in redis.acl_log()}
         assert refused <= {"client"}  # by which redis-py introduces itself

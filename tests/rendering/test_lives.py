@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from watcher.core.order import incarnation_of
-from watcher.rendering.lives import RUN, SENT, RunNames, SentStamps, deliveries, run_of, sent_of
+from watcher.rendering.lives import RUN, SENT, RunNames, SentStamps, deliveries, sent_of
 
 
 def test_a_message_says_when_it_was_sent_and_no_two_of_a_process_say_the_same() -> None:
@@ -49,7 +49,7 @@ def test_each_delivery_is_a_run_of_the_process_that_received_it() -> None:
     requests: list[dict[str, Any]] = [{}, {SENT: 5.0}, {RUN: "another's"}]
     for request in requests:
         runs.receive(request)
-    names = [run_of(request) for request in requests]
+    names = [request.get(RUN) for request in requests]
     assert len(set(names)) == 3
     assert {incarnation_of(str(name)) for name in names} == {runs.incarnation}
     assert requests[1][SENT] == 5.0

@@ -1,39 +1,30 @@
-"""What a client says and hears: the Centrifuge client protocol, JSON, version 2, from the client's side. Pure.
+"""What a client hears: the Centrifuge client protocol, JSON, version 2, as the client reads it. Pure.
 
-The relay's side is ``watcher/centrifuge/messages.py``. Values of events and calls stay JSON text here (``Raw``).
+The relay's side is :mod:`watcher.centrifuge.messages`, which has the codes, too. Values of events and calls stay JSON
+text here (``Raw``).
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
+from watcher.centrifuge.protocol import EMPTY
+
 __all__ = [
     "ALL_KEPT",
-    "FRAME_BYTES",
-    "PONG",
     "ChannelPosition",
+    "CommandError",
+    "Connected",
+    "Push",
     "ReceivedPublication",
     "ServerMessage",
     "Subscribed",
-    "backoff",
-    "command",
-    "is_terminal",
     "messages",
-    "socket_url",
 ]
-
-PATH: Final = "/connection/websocket"
-#: Largest frame that is sent, in bytes: a relay takes four times that, and may take less.
-FRAME_BYTES: Final = 60 * 1024
-PONG: Final = b"{}"
-_BASE_WAIT: Final = 0.2
-_LONGEST_WAIT: Final = 20.0
 
 
 class ChannelPosition(NamedTuple):
@@ -124,41 +115,7 @@ def messages(frame: bytes) -> Iterator[ServerMessage | None]:
     :raises msgspec.MsgspecError: a line is no message.
     """
     for line in frame.split(b"\n"):
-        if line == PONG:
+        if line == EMPTY:
             yield None
         elif line:
             yield _decoder.decode(line)
-
-
-def command(identity: int, kind: str, body: Any) -> bytes:
-    """The command ``kind`` with this number; ``body`` is its object, whose ``Raw`` parts are put in as they are."""
-    return b'{"id":%d,"%s":%s}' % (identity, kind.encode("ascii"), msgspec.json.encode(body))
-
-
-def backoff(attempt: int, uniform: Callable[[], float] = random.random) -> float:
-    """The wait before the next attempt in seconds: exponential with full jitter.
-
-    So the clients of a relay that was restarted don't come back all at once.
-
-    :param attempt: 0 for the first.
-    """
-    wait: float = min(_LONGEST_WAIT, _BASE_WAIT * 2 ** min(attempt, 16))
-    return uniform() * wait
-
-
-def is_terminal(code: int) -> bool:
-    """Whether a close code says not to come back: 3500-3999 and 4500-4999, as the protocol has it."""
-    return 3500 <= code < 4000 or 4500 <= code < 5000
-
-
-def socket_url(url: str) -> str:
-    """The address of the WebSocket of a relay at ``url``, which may be http(s):// or ws(s)://, below a path or not.
-
-    :raises ValueError: it is none.
-    """
-    parts = urlsplit(url.strip())
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.hostname:
-        raise ValueError(f"{url!r} is not the address of a relay, such as http://127.0.0.1:5556")
-    path = parts.path.rstrip("/")
-    return urlunsplit((scheme, parts.netloc, path if path.endswith(PATH) else path + PATH, parts.query, ""))

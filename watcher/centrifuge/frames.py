@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from watcher.centrifuge.protocol import EMPTY
+
 __all__ = ["PIECE", "PING", "frame", "frames"]
 
 #: What a client that is behind is fed at a time, and about how large a frame gets. In bytes.
@@ -37,4 +39,4 @@ def frames(texts: Sequence[bytes]) -> bytes:
 
 
 #: The relay's ping: in the Centrifuge protocol an empty message.
-PING: Final = frame(b"{}")
+PING: Final = frame(EMPTY)

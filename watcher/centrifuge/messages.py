@@ -1,4 +1,4 @@
-"""What client and relay may say: the Centrifuge client protocol, JSON, version 2.
+"""What client and relay may say, as the relay reads and writes it: the Centrifuge client protocol, JSON, version 2.
 
 The protocol is public; ``client.proto`` of centrifugal/protocol is its source of truth, and the codes below are those
 of centrifugal/centrifuge (``errors.go``, ``disconnect.go``, ``unsubscribe.go``). Messages are objects separated by
@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from watcher.centrifuge.protocol import SUBSCRIBE_AGAIN, numbered
 from watcher.core.errors import BadRequest
 from watcher.core.event import CHANNEL_LIMIT
 
@@ -213,7 +214,6 @@ class ErrorReply:
     temporary: bool = False
 
 
-INTERNAL: Final = ErrorReply(100, "internal server error", temporary=True)
 UNAUTHORIZED: Final = ErrorReply(101, "unauthorized")
 UNKNOWN_CHANNEL: Final = ErrorReply(102, "unknown channel")
 PERMISSION_DENIED: Final = ErrorReply(103, "permission denied")
@@ -222,7 +222,6 @@ ALREADY_SUBSCRIBED: Final = ErrorReply(105, "already subscribed")
 BAD_REQUEST: Final = ErrorReply(107, "bad request")
 NOT_AVAILABLE: Final = ErrorReply(108, "not available")
 TOKEN_EXPIRED: Final = ErrorReply(109, "token expired")
-EXPIRED: Final = ErrorReply(110, "expired")
 TOO_MANY: Final = ErrorReply(111, "too many requests", temporary=True)
 UNRECOVERABLE: Final = ErrorReply(112, "unrecoverable position")
 
@@ -242,12 +241,8 @@ class Disconnect:
 
 SHUTDOWN: Final = Disconnect(3001, "shutdown")
 """The relay stops; another one, or the same after a restart, takes over."""
-SERVER_ERROR: Final = Disconnect(3004, "internal server error")
 EXPIRED_CONNECTION: Final = Disconnect(3005, "connection expired")
 """The token's time is over and it was not refreshed."""
-SLOW: Final = Disconnect(3008, "slow")
-"""Nothing could be sent for a minute."""
-INSUFFICIENT_STATE: Final = Disconnect(3010, "insufficient state")
 NO_PONG: Final = Disconnect(3012, "no pong")
 """The client did not answer a ping."""
 INVALID_TOKEN: Final = Disconnect(3500, "invalid token")
@@ -260,9 +255,9 @@ JSON_ONLY: Final = Disconnect(3501, "binary frame: only the JSON protocol is ser
 UNAVAILABLE: Final = Disconnect(3508, "send is not available: call submit, revoke, registry or get by rpc")
 """A message to the server, which has no use for it; it has no reply that could say so."""
 
-#: A subscription ended by the relay; with codes of 2500 and more a client subscribes again.
-UNSUBSCRIBE_INSUFFICIENT: Final = (2500, "insufficient state")
-UNSUBSCRIBE_EXPIRED: Final = (2501, "expired")
+#: A subscription ended by the relay; the client makes it again.
+UNSUBSCRIBE_INSUFFICIENT: Final = (SUBSCRIBE_AGAIN, "insufficient state")
+UNSUBSCRIBE_EXPIRED: Final = (SUBSCRIBE_AGAIN + 1, "expired")
 
 _command_decoder = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
@@ -322,9 +317,8 @@ def why_not(command: Command, subscribed: Iterable[str]) -> ErrorReply:
     return METHOD_NOT_FOUND if asked == (None,) * 4 else NOT_AVAILABLE
 
 
-def reply(identity: int, kind: str, result: Any) -> bytes:
-    """The reply to command ``identity``; ``kind`` is the command's name, ``result`` an object of the protocol."""
-    return b'{"id":%d,"%s":%s}' % (identity, kind.encode("ascii"), _encoder.encode(result))
+#: The reply to a command: its number, its name, an object of the protocol. No function of its own: it is called often.
+reply: Final = numbered
 
 
 def error_reply(identity: int, error: ErrorReply, message: str = "") -> bytes:

@@ -23,20 +23,12 @@ from msgspec import Raw
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 
-from watcher.centrifuge.client_messages import (
-    FRAME_BYTES,
-    PONG,
-    CommandError,
-    Connected,
-    Push,
-    ServerMessage,
-    backoff,
-    command,
-    is_terminal,
-)
+from watcher.centrifuge.client_messages import CommandError, Connected, Push, ServerMessage
 from watcher.centrifuge.client_messages import messages as parse
+from watcher.centrifuge.protocol import EMPTY, FRAME_BYTES, is_terminal, numbered
 from watcher.client.errors import RelayError, RelayRefused, RelayUnreachable, detail_of, refusal
 from watcher.client.tls import CA, CERT
+from watcher.core.backoff import TO_RELAY
 from watcher.core.loopback import is_loopback
 
 __all__ = ["RelayConnection", "Token"]
@@ -152,7 +144,7 @@ class RelayConnection:
         """
         self.check()
         number = next(self._numbers)
-        text = command(number, "rpc", {"method": method, "data": Raw(data)})
+        text = numbered(number, "rpc", {"method": method, "data": Raw(data)})
         if len(text) > FRAME_BYTES:
             raise RelayRefused(f"a call of {len(text)} bytes is too large: the relay takes {FRAME_BYTES}", 107)
         async with self._turns:
@@ -200,7 +192,7 @@ class RelayConnection:
                 self.end(RelayUnreachable(f"the relay at {self._url} can't be reached: {why}"))
                 return
             attempt = 0 if now - began > _STEADY else attempt
-            wait = backoff(attempt)
+            wait = TO_RELAY.seconds(attempt)
             attempt += 1
             logger.warning("no connection to the relay (%s): next attempt in %.1f s", why, wait)
             await anyio.sleep(wait)
@@ -325,7 +317,7 @@ class RelayConnection:
     def _take(self, message: ServerMessage | None) -> None:
         if message is None:
             if self._pong:
-                self._send(PONG)
+                self._send(EMPTY)
         elif message.push is not None:
             self._audience.pushed(message.push)
         elif (call := self._calls.get(message.id)) is not None:
@@ -366,7 +358,7 @@ class RelayConnection:
         number = next(self._numbers)
         if done is not None or failed is not None:
             self._commands[number] = (done, failed)
-        self._send(command(number, kind, body))
+        self._send(numbered(number, kind, body))
 
     def _send(self, line: bytes) -> None:
         self._out.append(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from watcher.centrifuge.messages import INVALID_TOKEN, TOKEN_EXPIRED, UNAUTHORIZED
 from watcher.core.errors import WatcherError
 
 __all__ = [
@@ -25,8 +26,8 @@ __all__ = [
     "TokenRefused",
 ]
 
-#: Codes that are about the token as a whole: unauthorized, expired, invalid (3500).
-_TOKEN_CODES: Final = frozenset((101, 109, 3500))
+#: Those that are about the token as a whole.
+_TOKEN_CODES: Final = frozenset((UNAUTHORIZED.code, TOKEN_EXPIRED.code, INVALID_TOKEN.code))
 
 
 class RelayError(WatcherError):

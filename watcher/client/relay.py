@@ -17,7 +17,9 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from watcher.centrifuge.client_messages import ALL_KEPT, ChannelPosition, backoff, socket_url
+from watcher.centrifuge.client_messages import ALL_KEPT, ChannelPosition
+from watcher.centrifuge.messages import TOO_MANY
+from watcher.centrifuge.protocol import socket_url
 from watcher.client import tls
 from watcher.client.connection import RelayConnection, Token
 from watcher.client.errors import EventsLost, RelayClosed, RelayUnavailable
@@ -27,6 +29,7 @@ from watcher.client.subscriptions import ClientSubscriptions
 from watcher.client.task import Options, Task, submission
 from watcher.client.wait import KnownTask
 from watcher.client.watch import Watch
+from watcher.core.backoff import TO_RELAY
 
 __all__ = ["DEFAULT_URL", "Connecting", "Relay", "Submitter", "connect"]
 
@@ -36,7 +39,6 @@ _PATIENT: Final = 30.0
 #: A submission that is repeated after a lost connection may find the first one not yet settled: it is asked again for
 #: so long after the loss, in seconds (docs/protocol.md, "Once only").
 _UNSETTLED: Final = 8.0
-_TOO_MANY: Final = 111
 
 
 class _Submitted(msgspec.Struct, frozen=True):
@@ -164,9 +166,9 @@ class Relay(Submitter):
                 return await self._link.call("submit", body)
             except RelayUnavailable as error:
                 now = anyio.current_time()
-                if now >= (deadline if error.code == _TOO_MANY else self._link.lost_at + _UNSETTLED):
+                if now >= (deadline if error.code == TOO_MANY.code else self._link.lost_at + _UNSETTLED):
                     raise
-            await anyio.sleep(backoff(attempt) + 0.1)
+            await anyio.sleep(TO_RELAY.seconds(attempt) + 0.1)
         raise AssertionError("the waits together are longer than the deadline")
 
     def task(self, identity: str, /, *, name: str | None = None, token: str | None = None) -> Task:

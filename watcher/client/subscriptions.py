@@ -25,16 +25,15 @@ from watcher.centrifuge.client_messages import (
     ReceivedPublication,
     ServerMessage,
     Subscribed,
-    backoff,
 )
+from watcher.centrifuge.protocol import SUBSCRIBE_AGAIN
 from watcher.client.errors import RelayError, refusal
+from watcher.core.backoff import TO_RELAY
 
 __all__ = ["ChannelListener", "ClientSubscriptions"]
 
 #: Subscriptions that a relay allows on one connection. Further channels wait until others are left.
 _SUBSCRIPTIONS: Final = 1000
-#: From this code on, an unsubscribe push means: subscribe again.
-_AGAIN: Final = 2500
 
 
 class CommandSender(Protocol):
@@ -211,7 +210,7 @@ class ClientSubscriptions:
             self._tidy(channel)
         elif push.unsubscribe is not None:
             channel.state = _State.OUT
-            if push.unsubscribe.code >= _AGAIN:
+            if push.unsubscribe.code >= SUBSCRIBE_AGAIN:
                 self._ask(channel)
             else:
                 error = refusal(push.unsubscribe.code, f"{channel.name}: {push.unsubscribe.reason}")
@@ -272,7 +271,7 @@ class ClientSubscriptions:
     def _failed(self, channel: _Channel, error: CommandError) -> None:
         channel.state = _State.OUT
         if error.temporary and channel.listeners:
-            self._later(backoff(channel.failures), functools.partial(self._ask, channel))
+            self._later(TO_RELAY.seconds(channel.failures), functools.partial(self._ask, channel))
             channel.failures += 1
             return
         self._refuse(channel, channel.asked, refusal(error.code, f"{channel.name}: {error.message}"))

@@ -31,9 +31,9 @@ An event *supersedes* the task's state, or it is *late*:
 
 The same end of the same run a second time says nothing, and is dropped.
 
-The journal's script decides by these rules, once for all relays, and marks what is late (:data:`ORDER`). Who reads
-events goes by that mark. The script never parses JSON: an event travels with its *standing*, a text of fixed width but
-for its end::
+The journal's script decides by these rules, once for all relays, and marks what is late: ``order.lua``, beside this
+file, has them as code. Who reads events goes by that mark. The script never parses JSON: an event travels with its
+*standing*, a text of fixed width but for its end::
 
     RRRRRR r TTTTTTTTTT.TTTTTT f d SSSSSSSSSS.SSSSSS RUN,RUNS STATE     (without the blanks but the last one)
 
@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["INCARNATION", "ORDER", "RANKS", "Ranked", "Standing", "incarnation_of", "parse", "rank", "standing"]
+__all__ = ["INCARNATION", "RANKS", "Ranked", "Standing", "incarnation_of", "parse", "rank", "standing"]
 
 #: State → rank within a run. A state that is not listed is a custom ``update_state`` name and ranks like PROGRESS.
 RANKS: Final = {
@@ -148,90 +148,3 @@ def parse(text: str) -> Standing:
     head, _, state = text.partition(" ")
     sent = float(head[26:43]) if len(head) > 24 else 0.0
     return Standing(int(head[:6]), float(head[7:24]), state, sent or None, head[43:].partition(",")[0] or None)
-
-
-#: The rules in Lua. ``final(standing)``; ``current(text)``, a standing as it is stored, brought to this form;
-#: ``order(current, standing)``: the standing to store where the event supersedes the state, else ``'late'`` or
-#: ``'drop'``.
-ORDER: Final = r"""
-local byte, sub = string.byte, string.sub
-local UNKNOWN = '0000000000.000000'
-local STARTED, RETRY, SUCCESS = byte('2'), byte('4'), byte('6')
-
-local function final(standing)
-  local rank = byte(standing, 7) or 0
-  return rank > RETRY or rank == 48 and string.find(standing, ' REJECTED', 25, true) ~= nil
-end
-
--- Written before lives and runs were told, or by somebody else: anything else counts as nothing.
-local function current(text)
-  if not text or #text < 24 then return false end
-  if byte(text, 25) == 32 or #text < 44 then text = sub(text, 1, 24) .. '.0' .. UNKNOWN .. ' ' .. sub(text, 26) end
-  return text
-end
-
-local function end_of_runs(standing) return string.find(standing, ' ', 44, true) or #standing + 1 end
-
-local function runs(standing, blank)
-  local all = sub(standing, 44, blank - 1)
-  local comma = string.find(all, ',', 1, true)
-  if not comma then return all, '' end
-  return sub(all, 1, comma - 1), sub(all, comma)
-end
-
--- Rule 3: between two tries of one life.
-local function of_tries(rank, before, try, tries)
-  if try > tries then return rank >= STARTED or before < RETRY end
-  return before < STARTED and rank >= RETRY and (tonumber(tries) or 0) - tonumber(try) == 1
-end
-
--- Rules 4 and 5: between two runs of one try.
-local function of_runs(rank, before, told, known, run, followed)
-  if string.find(followed .. ',', ',' .. run .. ',', 1, true) then return false end
-  if byte(told, 26) < byte(known, 26) then return false end
-  return rank >= STARTED or before < STARTED or sub(known, 25, 25) == 'l'
-end
-
-local function order(known, told)
-  local rank, before = byte(told, 7), byte(known, 7)
-  local blank = end_of_runs(told)
-  if rank > before and sub(told, 26, blank) == sub(known, 26, blank) and sub(told, 1, 6) == sub(known, 1, 6) then
-    return told  -- the same run goes on, as most do
-  end
-  local sent, since = sub(told, 27, 43), sub(known, 27, 43)
-  local known_blank = end_of_runs(known)
-  local run = runs(told, blank)
-  local its, followed = runs(known, known_blank)
-  local same_run = run == '' or its == '' or run == its
-  local life = sent
-  if sent ~= since and sent ~= UNKNOWN and (since ~= UNKNOWN or final(known) and sent > sub(known, 8, 24)) then  -- 1
-    if sent < since then return 'late' end
-    return told
-  end
-  if sent == UNKNOWN then life = since end
-  local try, tries = sub(told, 1, 6), sub(known, 1, 6)
-  if final(told) and final(known) and try == tries and rank == before and same_run
-      and sub(told, blank) == sub(known, known_blank) then
-    return 'drop'
-  end
-  local holds
-  if before == SUCCESS or rank == SUCCESS then  -- 2
-    holds = before ~= SUCCESS or rank == SUCCESS and try < tries
-  elseif try ~= tries then
-    holds = of_tries(rank, before, try, tries)
-  elseif same_run then  -- 6, 7
-    holds = rank >= before or (sub(known, 25, 25) == 'b' and rank >= STARTED and sub(told, 25, 25) ~= 'b')
-  else
-    holds = of_runs(rank, before, told, known, run, followed)
-  end
-  if not holds then return 'late' end
-  if try ~= tries then
-    followed = ''
-  elseif not same_run and rank >= STARTED and before >= STARTED and its ~= '' then
-    followed = ',' .. its .. followed
-    if #followed > 200 then followed = string.match(sub(followed, 1, 200), '^(.*),') or '' end
-  end
-  if run == '' and try == tries then run = its end
-  return sub(told, 1, 26) .. life .. run .. followed .. sub(told, blank)
-end
-"""

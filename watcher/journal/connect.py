@@ -1,7 +1,9 @@
-"""One database of one Redis, and how it is reached: the one record that everything opens its connections from.
+"""One database of one Redis, and all ways in which a connection to it is opened.
 
-It comes from a URL of the project's own (:meth:`Target.of`), or from what Celery itself makes of an app's configuration
-(:mod:`watcher.journal.configured`). Time-outs, retries and the version of Redis' protocol are the opener's to say.
+A URL of the project's own says which Redis it is (:meth:`Target.of`), or what Celery itself makes of an app's
+configuration (:mod:`watcher.journal.configured`). Whoever connects says what for, by a :class:`Purpose`: that has the
+time-outs. Protocol and retries are the same for all: RESP2, and none. Connections for an event loop are opened by
+:mod:`watcher.journal.connect_async`, which a worker doesn't load.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from redis import Connection, ConnectionPool, RedisError, SSLConnection, UnixDomainSocketConnection
+from redis import Connection, ConnectionPool, Redis, RedisError, SSLConnection, UnixDomainSocketConnection
+from redis.backoff import NoBackoff
 from redis.connection import parse_url
+from redis.retry import Retry
 
 from watcher.core.errors import SettingError
 from watcher.core.settings import masked, setting
 
-__all__ = ["Road", "Target", "target_of", "understood"]
+__all__ = ["ASK", "FOLLOW", "HEARTBEAT", "PROBE", "PUBLISH", "Purpose", "Road", "Target", "target_of", "understood"]
 
 #: How a server is reached: TCP, TLS, or a socket of this machine's.
 Road: TypeAlias = Literal["tcp", "tls", "unix"]
@@ -38,6 +42,48 @@ _TCP: Final = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_o
 _PORT: Final = 6379
 _PORTS: Final = "a port from 0 to 65535; in a password, write '/', '?', '#' and '@' as %2F, %3F, %23 and %40"
 _DATABASE: Final = "the number of a database: redis://HOST/0"
+#: Replies are short, or taken as they are: RESP3 would only add to the handshake.
+_PROTOCOL: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What connections are for. Their URL's query may say otherwise of the time-outs and the name, and then that holds.
+
+    None tries anything again by itself: whoever uses it knows how long to wait, and whether to.
+
+    :param timeout: for connecting, and for each answer, in seconds.
+    :param name: what the server calls them (CLIENT LIST).
+    :param keepalive: whether the kernel finds out that the server is gone while nothing is asked.
+    :param read_size: bytes that are read at once at most; None: as many as redis-py does.
+    """
+
+    timeout: float
+    name: str | None = None
+    keepalive: bool = False
+    read_size: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The same in redis-py's words, retries aside: blocking connections have another class for these."""
+        stated = {
+            "client_name": self.name,
+            "socket_keepalive": self.keepalive or None,
+            "socket_read_size": self.read_size,
+        }
+        times = {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
+        return {"protocol": _PROTOCOL, **times, **{name: value for name, value in stated.items() if value is not None}}
+
+
+#: A process's events: often nothing is sent for long.
+PUBLISH: Final = Purpose(timeout=2.0, name="watcher-publisher", keepalive=True)
+#: A worker's signs of life: one that isn't there before the next is due is none.
+HEARTBEAT: Final = Purpose(timeout=2.0)
+#: Whether a Redis answers at all, asked on this machine as a rule.
+PROBE: Final = Purpose(timeout=1.0)
+#: What a relay reads on its own account. The more it reads at once, the more of a client's events share a frame.
+FOLLOW: Final = Purpose(timeout=2.0, read_size=1024 * 1024)
+#: What somebody waits for: submissions, results.
+ASK: Final = Purpose(timeout=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +174,16 @@ class Target:
         """The URL with its password hidden, fit for a log."""
         return masked(self.url)
 
-    def pool(self, **own: Any) -> ConnectionPool:
-        """A pool of blocking connections; it connects to nothing yet.
+    def client(self, purpose: Purpose) -> Redis:
+        """A client of blocking connections; it connects to nothing yet. Leaving it as a context closes them."""
+        return Redis.from_pool(self._pool(purpose))
 
-        :param own: the opener's options of redis-py's; what the URL's query says goes before them.
-        """
-        options = {**own, **self.options}
+    def connection(self, purpose: Purpose) -> Any:
+        """One blocking connection, of redis-py's, which has no types of its own; it connects when it is used."""
+        return self._pool(purpose).make_connection()
+
+    def _pool(self, purpose: Purpose) -> ConnectionPool:
+        options = {**purpose.options(), "retry": Retry(NoBackoff(), 0), **self.options}
         if self.road == "unix":  # redis-py takes these for TCP only
             options = {name: value for name, value in options.items() if name not in _TCP}
         return ConnectionPool(connection_class=_KINDS[self.road], **options)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterDownError, RedisError, ResponseError
 
-from watcher.core.errors import RedisUnreachable, SettingError
-from watcher.journal._redis import PoolFull, WaitingPool, connection_class, tell
-from watcher.journal.connect import Target, target_of
+from watcher.journal._redis import tell
 
-__all__ = ["SILENCE", "PoolFull", "confirmed", "keep_asking", "listen", "reach", "soon_failing", "tell"]
+__all__ = ["SILENCE", "confirmed", "keep_asking", "listen", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,54 +20,8 @@ logger = logging.getLogger(__name__)
 SILENCE: Final = 4.0
 #: … and is asked this often.
 _ASK: Final = 1.0
-#: A client has so many connections at most; one that is needed is waited for.
-_CONNECTIONS: Final = 16
-_SILENT: Final = "doesn't answer"
 #: anyio's clock looks for the running event loop first, which up to Python 3.11 asks the kernel for the process's id.
 _now: Final = time.monotonic
-
-
-def soon_failing(given: Target | str, *, connections: int = _CONNECTIONS, **options: Any) -> Redis:
-    """A client that fails soon, and leaves it to its user to try again.
-
-    :param given: the Redis, or its URL.
-    :param connections: so many it has at most; who needs one more waits for it.
-    :param options: further ones of redis-py's; what the URL's query says goes before them.
-    :raises SettingError: it is a URL that can't be understood, or redis-py's asyncio can't do what it says.
-    """
-    target = target_of(given)
-    kind = connection_class(target.road)
-    common: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": Retry(NoBackoff(), 0)}
-    wanted = {**common, **options, **target.options, "protocol": 2}
-    try:
-        kind(**wanted)  # connects to nothing
-    except (TypeError, ValueError, RedisError) as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        why = f"redis-py has no {unknown[1]} for asyncio; only workers can do without" if unknown else str(error)
-        raise SettingError("Redis", str(target), why) from None
-    return Redis.from_pool(WaitingPool(connection_class=kind, max_connections=connections, **wanted))
-
-
-async def reach(redis: Redis, target: Target, key: str) -> None:
-    """See whether Redis answers, and has the journal.
-
-    :param key: one of the journal's.
-    :raises RedisUnreachable: it doesn't, lets nobody in, or is a node of a cluster that has other keys.
-    """
-    try:
-        await redis.ping()
-        try:
-            _ = await redis.hlen(key)
-        except (AskError, ClusterDownError):
-            raise
-        except ResponseError as error:  # it turns out where the key is needed
-            logger.debug("%s: %s", key, error)
-    except AskError as error:  # and MovedError
-        where = f"slot {error.slot_id} is at {error.host}:{error.port}"
-        told = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
-        raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
-    except (RedisError, OSError) as error:
-        raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None
 
 
 async def confirmed(pubsub: PubSub) -> None:

@@ -20,9 +20,9 @@ import anyio
 from celery import Celery
 
 from watcher.core.settings import Settings
-from watcher.journal.connect import Target
+from watcher.journal.connect import FOLLOW, Target
+from watcher.journal.connect_async import async_client, reach
 from watcher.journal.layout import Journal
-from watcher.journal.pubsub import reach, soon_failing
 from watcher.relay.accept import ProtocolSniffer
 from watcher.relay.http._uvicorn import Config, Server, config
 from watcher.relay.http.routes import application
@@ -38,8 +38,6 @@ __all__ = ["serve", "server_config"]
 
 logger = logging.getLogger(__name__)
 
-#: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
-_READ: Final = 1024 * 1024
 #: A thread that has something to calculate lets the event loop go on after so many seconds: after each wait for the
 #: network it has to ask for that, and a submission waits ten times.
 _SWITCH: Final = 0.0005
@@ -71,13 +69,13 @@ async def serve(
     certificate = Certificate.of(settings)
     async with contextlib.AsyncExitStack() as exits:
         exits.enter_context(contextlib.closing(sock))
-        client = await exits.enter_async_context(soon_failing(redis, socket_read_size=_READ))
+        client = await exits.enter_async_context(async_client(redis, FOLLOW))
         await reach(client, redis, journal.open)
-        submitting = await exits.enter_async_context(soon_failing(redis))
+        submitting = await exits.enter_async_context(async_client(redis))
         stored = redis_of(app) if app is not None else None
         results = None
         if stored is not None:
-            backend = await exits.enter_async_context(soon_failing(stored.target, socket_read_size=_READ))
+            backend = await exits.enter_async_context(async_client(stored.target, FOLLOW))
             results = ResultLocation(backend, stored.prefix, stored.expires)
         relay = Node(settings, journal, client, app, results, submitting=submitting)
         async with anyio.create_task_group() as group:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from watcher.core.order import INCARNATION
 from watcher.rendering.tagging import Headers
 
-__all__ = ["RUN", "SENT", "RunNames", "SentStamps", "deliveries", "next_life", "run_of", "sent_of"]
+__all__ = ["RUN", "SENT", "RunNames", "SentStamps", "deliveries", "next_life", "sent_of"]
 
 #: The message header with the moment at which the task was sent, in Unix seconds.
 SENT: Final = "watcher_sent"
@@ -95,12 +95,6 @@ def next_life(headers: Headers) -> float | None:
     """
     sent = sent_of(headers)
     return round(sent + _TICK, 6) if sent is not None else None
-
-
-def run_of(request: Headers) -> str | None:
-    """The run that a request is; None where no plugin received it."""
-    run = request.get(RUN)
-    return run if isinstance(run, str) else None
 
 
 def deliveries(request: Headers) -> int:

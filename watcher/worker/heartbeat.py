@@ -7,21 +7,21 @@ import threading
 import time
 from typing import Final
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
-from watcher.journal.connect import Target, target_of
+from watcher.core.backoff import Backoff
+from watcher.journal.connect import HEARTBEAT, Target, target_of
 from watcher.journal.layout import Journal
 from watcher.journal.scripts import BEAT
 
-__all__ = ["Heartbeat"]
+__all__ = ["RETRY", "Heartbeat"]
 
 logger = logging.getLogger("watcher")
 
 #: Seconds between two signs of life. A relay takes a worker for gone after five of them.
 _EVERY: Final = 2.0
+#: After one that could not be given.
+RETRY: Final = Backoff(first=_EVERY, longest=_EVERY)
 
 
 class Heartbeat:
@@ -47,14 +47,14 @@ class Heartbeat:
         self._ended.set()
 
     def _run(self) -> None:
-        with Redis.from_pool(
-            self._target.pool(socket_timeout=_EVERY, socket_connect_timeout=_EVERY, retry=Retry(NoBackoff(), 0))
-        ) as redis:
+        with self._target.client(HEARTBEAT) as redis:
             beat = redis.register_script(BEAT)
             while True:
+                wait = _EVERY
                 try:
                     beat(keys=[self._journal.workers], args=[self._name, f"{self._started:.6f}"])
                 except (RedisError, OSError) as error:
                     logger.debug("watcher: no sign of life could be given: %s", error)
-                if self._ended.wait(_EVERY):
+                    wait = RETRY.seconds(0)
+                if self._ended.wait(wait):
                     return

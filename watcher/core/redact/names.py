@@ -114,11 +114,6 @@ _TERM: Final = re.compile(
     rf"(?:(?:{joined(ANYWHERE, '_?')})[a-z]*|(?:{joined(ENDING, '_?')})(?:s|es)?)(?=_)"
     rf"|(?<=_)(?:(?P<last>{joined(LAST, '_?')})|(?:{'|'.join(_JOINED_PASS)})pass)(?=_)"
 )
-#: Over text of lower case: what any name that looks secret has in it.
-SUSPECT: Final = (
-    rf"{joined(ANYWHERE, '[-_. ]?')}|{joined(ENDING, '[-_. ]?')}"
-    rf"|(?:{joined(LAST, '[-_. ]?')})(?:s?(?![a-z])|{'|'.join(CARRIERS)})"
-)
 
 
 def is_secret_name(name: str) -> bool:

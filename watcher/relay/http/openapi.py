@@ -11,51 +11,35 @@ import msgspec
 
 import watcher
 from watcher.core.errors import (
-    BadArguments,
-    BadRequest,
-    Conflict,
     Full,
-    Gone,
     HeadersTooLarge,
-    NoApp,
     NotPermitted,
-    NotSent,
-    NotSucceeded,
     PathTooLong,
     Refused,
-    TaskNotFound,
-    TooLarge,
     TooMany,
     TooSlow,
     Unauthorized,
-    Unavailable,
-    UnknownTask,
-    UnsupportedMediaType,
 )
 from watcher.core.event import Event, Task
-from watcher.relay.api import schemas
 from watcher.relay.api.schemas import Nothing, Problem, QueryParameter, Registry, RevokeRequest, Status, TaskList
-from watcher.relay.api.submission import MAX_KEY, OPTIONS, SubmissionRequest
+from watcher.relay.api.submission import OPTIONS, SubmissionRequest
+from watcher.relay.http.operations import OPERATIONS, Answer, Header, Operation
 from watcher.relay.submit.pipeline import Submitted
 
 __all__ = ["document"]
 
 Json = dict[str, Any]
 
-#: Integers below this fit into 32 bits.
+#: Integers that are smaller than this fit into 32 bits.
 _WIDE: Final = 2**31
 _TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequest, Registry, Status, Nothing, Problem)
 _REF: Final = "#/components/schemas/{name}"
-#: Errors of every call.
-_ALWAYS: Final = (Unauthorized, NotPermitted)
-#: Errors of every request, whatever it is for.
+#: Whatever a request is for, it may be refused for these.
 _LIMITS: Final = (TooSlow, PathTooLong, HeadersTooLarge, TooMany, Full)
-_BODY: Final = (BadRequest, TooLarge, UnsupportedMediaType)
 _ID: Final = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
     "description": "Id of the task; write a slash in it as %2F.",
 }  # fmt: skip
-_ANYTHING: Final = {"description": "Any JSON value."}
 _HEADERS: Final = {
     "Location": ("Address of the task.", {"type": "string"}),
     "Preference-Applied": ("The `wait` that was applied, in seconds.", {"type": "string"}),
@@ -69,10 +53,6 @@ _HEADERS: Final = {
 }
 
 
-#: Tag of an operation, if not "tasks".
-_TAGS: Final = {"watchEvents": "events", "getMetrics": "relay"}
-
-
 def document(root_path: str) -> Json:
     """The OpenAPI document.
 
@@ -82,9 +62,9 @@ def document(root_path: str) -> Json:
     for schema in components.values():
         if "description" in schema:
             schema["description"] = _prose(schema["description"])
-        for field in schema["properties"].values():
-            # No defaults: answers omit absent fields, but generators take a field with a default for always present.
-            field.pop("default", None)
+        for each in schema["properties"].values():
+            # What may be absent is absent, in answers too: where there is a default, generators say that it is there.
+            each.pop("default", None)
     components["SubmissionRequest"]["properties"]["options"] = _options()
     for kind in ("Event", "Task"):
         properties = components[kind]["properties"]
@@ -120,13 +100,13 @@ def document(root_path: str) -> Json:
 def _complete(node: Any) -> None:
     """Add to each schema what readers can infer but client generators need."""
     if isinstance(node, list):
-        for child in node:
-            _complete(child)
+        for each in node:
+            _complete(each)
     elif isinstance(node, dict):
         _complete_schema(node)
-        for name, child in node.items():
+        for name, each in node.items():
             if name not in ("default", "enum"):
-                _complete(child)
+                _complete(each)
 
 
 def _complete_schema(schema: Json) -> None:
@@ -145,180 +125,44 @@ def _complete_schema(schema: Json) -> None:
 
 
 def _paths() -> Json:
-    position = ("Watcher-Epoch", "Watcher-Offset")
-    submitted = ("Location", "Preference-Applied")
-    return {
-        "/api/tasks": {
-            "get": _operation(
-                "listTasks",
-                "List tasks",
-                {200: _json("The tasks.", TaskList)},
-                (BadRequest,),
-                parameters=_query(schemas.LIST),
-            ),
-            "post": _operation(
-                "submitTask",
-                "Submit a task, and optionally wait for it to end",
-                {
-                    200: _json("The task ended in time.", Task, *submitted, *position),
-                    202: _json("The task was sent.", Submitted, *submitted),
-                },
-                (*_BODY, NotSent, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
-                parameters=[
-                    _header(
-                        "Prefer", "`wait=SECONDS` (RFC 7240): answer when the task has ended, or after that time.", {}
-                    ),
-                    _header(
-                        "Idempotency-Key",
-                        "A repeated key returns the same task instead of sending another.",
-                        {
-                            "minLength": 1,
-                            "maxLength": MAX_KEY,
-                            "pattern": "^[ -~]+$",
-                        },
-                    ),
-                ],
-                body=SubmissionRequest,
-            ),
-        },
-        "/api/tasks/{id}": {
-            "get": _operation(
-                "getTask",
-                "Get a task, and optionally wait for it to end",
-                {200: _json("The task.", Task, *position)},
-                (BadRequest, TaskNotFound, Unavailable),
-                parameters=[_ID, *_query(schemas.WAIT)],
-            )
-        },
-        "/api/tasks/{id}/result": {
-            "get": _operation(
-                "getResult",
-                "Get the full result of a task",
-                {
-                    200: {
-                        "description": "The result as a bare JSON value.",
-                        "content": {"application/json": {"schema": _ANYTHING}},
-                    }
-                },
-                (TaskNotFound, NotSucceeded, Gone, UnsupportedMediaType, Unavailable),
-                parameters=[_ID],
-            )
-        },
-        "/api/tasks/{id}/revoke": {
-            "post": _operation(
-                "revokeTask",
-                "Revoke a task",
-                {202: _json("The workers were told to revoke it.", Nothing)},
-                (*_BODY, NoApp, Unavailable),
-                parameters=[_ID],
-                body=RevokeRequest,
-                needs_body=False,
-            )
-        },
-        "/api/registry": {
-            "get": _operation(
-                "getRegistry",
-                "List the tasks that you may submit",
-                {200: _json("The registered tasks.", Registry)},
-                (NoApp, Unavailable),
-            )
-        },
-        "/api/events": {
-            "get": _operation(
-                "watchEvents",
-                "Watch channels by server-sent events",
-                {200: _events()},
-                (BadRequest, Unavailable),
-                parameters=[
-                    *_query(schemas.EVENTS),
-                    _header(
-                        "Last-Event-ID",
-                        "Continue after this event; if empty, with new events only.",
-                        _or_empty(schemas.POSITION),
-                    ),
-                ],
-                security=[{"bearer": []}, {"token": []}, {}],
-            )
-        },
-        "/api/openapi.json": {
-            "get": _open("getOpenApi", "Get this document", {"application/json": {"schema": {"type": "object"}}})
-        },
-        "/healthz": {
-            "get": _open("getHealth", "Check that the process answers", {"application/json": {"schema": _ref(Status)}})
-        },
-        "/readyz": {
-            "get": _open(
-                "getReadiness",
-                "Check that the relay serves",
-                {"application/json": {"schema": _ref(Status)}},
-                Unavailable,
-            ),
-        },
-        "/metrics": {
-            "get": _operation(
-                "getMetrics",
-                "Get metrics for Prometheus",
-                {
-                    200: {
-                        "description": "Metrics in the Prometheus text format, or OpenMetrics.",
-                        "content": {
-                            kind: {"schema": {"type": "string"}}
-                            for kind in (
-                                "text/plain",
-                                "application/openmetrics-text",
-                            )
-                        },
-                    }
-                },
-                (),
-            )
-        },
-    }
-
-
-def _or_empty(schema: Mapping[str, Any]) -> Json:
-    """The same schema, which also accepts an empty string."""
-    return {**schema, "pattern": f"^({schema['pattern'].strip('^$')})?$"}
-
-
-def _events() -> Json:
-    schema = {"type": "string", "contentMediaType": "text/event-stream", "x-event": _ref(Event)}
-    description = (
-        "`id` is `EPOCH:OFFSET`, `data` an event. An event named `gap` means that some events before the next "
-        "one may be missing. Blocks without `data` only advance the id."
-    )
-    return {"description": description, "content": {"text/event-stream": {"schema": schema}}}
-
-
-def _operation(
-    name: str,
-    summary: str,
-    answers: Mapping[int, Json],
-    errors: Iterable[type[Refused]],
-    *,
-    parameters: list[Json] | None = None,
-    body: type | None = None,
-    needs_body: bool = True,
-    security: list[Json] | None = None,
-) -> Json:
-    made: Json = {"operationId": name, "summary": summary, "tags": [_TAGS.get(name, "tasks")]}
-    if parameters:
-        made["parameters"] = parameters
-    if body is not None:
-        made["requestBody"] = {"required": needs_body, "content": {"application/json": {"schema": _ref(body)}}}
-    if security is not None:
-        made["security"] = security
-    responses = {str(status): answer for status, answer in answers.items()}
-    made["responses"] = responses | _problems((*_ALWAYS, *_LIMITS, *errors))
+    made: Json = {}
+    for operation in OPERATIONS:
+        made.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return made
 
 
-def _open(name: str, summary: str, content: Json, *errors: type[Refused]) -> Json:
-    """An operation that requires no token."""
-    answer = {"description": "It does." if errors else "The answer.", "content": content}
-    # A foreign Host or Origin is refused first.
-    responses = {"200": answer, **_problems((NotPermitted, *_LIMITS, *errors))}
-    return {"operationId": name, "summary": summary, "tags": ["relay"], "security": [], "responses": responses}
+def _operation(operation: Operation) -> Json:
+    made: Json = {"operationId": operation.name, "summary": operation.summary, "tags": [operation.tag]}
+    parameters = [_ID] if "{id}" in operation.path else []
+    parameters += [_parameter(name, parameter) for name, parameter in operation.query.items()]
+    parameters += map(_header, operation.headers)
+    if parameters:
+        made["parameters"] = parameters
+    if operation.body is not None:
+        content = {"application/json": {"schema": _ref(operation.body)}}
+        made["requestBody"] = {"required": operation.needs_body, "content": content}
+    if operation.open:
+        made["security"] = []
+    elif operation.token_in_query:
+        made["security"] = [{"bearer": []}, {"token": []}, {}]
+    # Of those that need no token, a foreign Host or Origin is refused before anything is looked at.
+    always = (NotPermitted,) if operation.open else (Unauthorized, NotPermitted)
+    told = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    made["responses"] = told | _problems((*always, *_LIMITS, *operation.errors))
+    return made
+
+
+def _answer(answer: Answer) -> Json:
+    content = answer.content if answer.body is None else {"application/json": {"schema": answer.body}}
+    made: Json = {"description": answer.description, "content": _resolved(content)}
+    return made | ({"headers": _headers(answer.headers)} if answer.headers else {})
+
+
+def _resolved(node: Any) -> Any:
+    """The same with references in the places of types, and nothing that two answers share."""
+    if isinstance(node, type):
+        return _ref(node)
+    return {name: _resolved(each) for name, each in node.items()} if isinstance(node, Mapping) else node
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
@@ -330,9 +174,9 @@ def _problems(errors: Iterable[type[Refused]]) -> Json:
 
 
 def _problem(status: int, kinds: list[type[Refused]]) -> Json:
-    description = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
+    told = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
     made: Json = {
-        "description": description or HTTPStatus(status).phrase,
+        "description": told or HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": _ref(Problem)}},
     }
     names = ["Retry-After"] if any(kind.temporary for kind in kinds) else []
@@ -340,21 +184,13 @@ def _problem(status: int, kinds: list[type[Refused]]) -> Json:
     return made | ({"headers": _headers(names)} if names else {})
 
 
-def _json(description: str, kind: type, *headers: str) -> Json:
-    made: Json = {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}
-    return made | ({"headers": _headers(headers)} if headers else {})
-
-
 def _headers(names: Iterable[str]) -> Json:
     return {name: {"description": _HEADERS[name][0], "schema": _HEADERS[name][1]} for name in names}
 
 
-def _header(name: str, meaning: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "description": meaning, "schema": {"type": "string", **schema}}
-
-
-def _query(parameters: Mapping[str, QueryParameter]) -> list[Json]:
-    return [_parameter(name, parameter) for name, parameter in parameters.items()]
+def _header(header: Header) -> Json:
+    schema = {"type": "string", **header.schema}
+    return {"name": header.name, "in": "header", "description": header.meaning, "schema": schema}
 
 
 def _parameter(name: str, parameter: QueryParameter) -> Json:

@@ -7,8 +7,8 @@ Each route asks the token's grant for permission, and every error is a problem (
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote
 
 import anyio
@@ -30,6 +30,7 @@ from watcher.relay.http import request_parts
 from watcher.relay.http.metrics import Metrics
 from watcher.relay.http.middleware import AccessMiddleware
 from watcher.relay.http.openapi import document
+from watcher.relay.http.operations import OPERATIONS
 from watcher.relay.http.problems import handlers, problem
 from watcher.relay.http.query import Query
 from watcher.relay.http.sse import EventStreamRoute
@@ -44,6 +45,9 @@ from watcher.relay.submit.gateway import Gateway, Submitted
 from watcher.relay.websocket.handshake import NO_UPGRADE, PATH
 
 __all__ = ["ApiServices", "application"]
+
+#: Carries out an operation.
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class ApiServices(Protocol):
@@ -84,21 +88,24 @@ class ApiServices(Protocol):
 def application(relay: ApiServices) -> ASGIApp:
     """The ASGI application: everything served over HTTP except the WebSocket."""
     api = _Api(relay)
+    served: dict[str, Handler] = {
+        "listTasks": api.list,
+        "submitTask": api.submit,
+        "getTask": api.get,
+        "getResult": api.result,
+        "revokeTask": api.revoke,
+        "getRegistry": api.registry,
+        "watchEvents": EventStreamRoute(relay).get,
+        "getOpenApi": api.openapi,
+        "getHealth": api.health,
+        "getReadiness": api.ready,
+        "getMetrics": Metrics(relay).get,
+    }
     routes = [
-        Route("/api/tasks", api.tasks, methods=["GET", "POST"]),
-        # Celery accepts any id: a slash is part of it.
-        Route("/api/tasks/{id:path}/revoke", api.revoke, methods=["POST"]),
-        Route("/api/tasks/{id:path}/result", api.result, methods=["GET"]),
-        Route("/api/tasks/{id:path}", api.get, methods=["GET"]),
-        Route("/api/registry", api.registry, methods=["GET"]),
-        Route("/api/events", EventStreamRoute(relay).get, methods=["GET"]),
-        Route("/api/openapi.json", api.openapi, methods=["GET"]),
-        Route("/healthz", api.health, methods=["GET"]),
-        Route("/readyz", api.ready, methods=["GET"]),
+        *_routes(served),
         # The WebSocket itself never comes here.
         Route(f"/{{prefix:path}}{PATH}", api.websocket, methods=["GET"]),
         Route(PATH, api.websocket, methods=["GET"]),
-        Route("/metrics", Metrics(relay).get, methods=["GET"]),
         *StaticFiles(folder()).routes(),
     ]
     inner = Starlette(routes=routes, exception_handlers=handlers(relay.counts, relay.refusals))
@@ -106,18 +113,39 @@ def application(relay: ApiServices) -> ASGIApp:
     return AccessMiddleware(inner, relay.settings, relay.counts, relay.limits, relay.refusals)
 
 
+def _routes(served: Mapping[str, Handler]) -> list[Route]:
+    """One route for each path of the table, so that a 405 names all of its methods.
+
+    :param served: who carries out each operation, by its name.
+    """
+    by_path: dict[str, dict[str, Handler]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = served[operation.name]
+    return [
+        # An id may be anything that Celery takes: a slash in it is part of it.
+        Route(path.replace("{id}", "{id:path}"), _by_method(methods), methods=list(methods))
+        for path, methods in sorted(by_path.items(), key=lambda each: -len(each[0]))  # what an id may end with first
+    ]
+
+
+def _by_method(methods: Mapping[str, Handler]) -> Handler:
+    if len(methods) == 1:
+        return next(iter(methods.values()))
+
+    async def handle(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
+
+
 class _Api:
-    """The routes, one method each."""
+    """The operations; each method is one."""
 
     _NO_STORE: ClassVar[Mapping[str, str]] = {"Cache-Control": "no-store"}
 
     def __init__(self, relay: ApiServices) -> None:
         self._relay = relay
         self._document = msgspec.json.encode(document(relay.settings.root_path))
-
-    async def tasks(self, request: Request) -> Response:
-        """``/api/tasks``: one route, so that a 405 names all its methods."""
-        return await (self.submit(request) if request.method == "POST" else self.list(request))
 
     async def submit(self, request: Request) -> Response:
         """``POST /api/tasks``."""
@@ -126,7 +154,7 @@ class _Api:
         data = await request_parts.body(request, self._relay.limits)
         key, client = request.headers.get("idempotency-key"), request.scope.get(request_parts.CLIENT, "")
         submitted = await self._relay.submit(data, grant, client, key=key)
-        # The app may have chosen another id, where a task of its own replaces this one.
+        # The id is the app's own choice where a task of its own stands for this one.
         headers = {"Location": f"{request.scope.get('root_path', '')}/api/tasks/{quote(submitted.id, safe=':')}"}
         if wait is not None:
             headers["Preference-Applied"] = f"wait={wait:g}"
@@ -149,18 +177,18 @@ class _Api:
     async def get(self, request: Request) -> Response:
         """``GET /api/tasks/ID``."""
         grant = self._admit(request)
-        task_id = request.path_params["id"]
+        identity = request.path_params["id"]
         wait = request_parts.wait(request)
-        task = await self._visible(task_id, grant)
+        task = await self._visible(identity, grant)
         if wait and not task.final:
-            task = await self._final(task_id, wait) or task
+            task = await self._final(identity, wait) or task
         return self._json(task, headers=self._position())
 
     async def result(self, request: Request) -> Response:
         """``GET /api/tasks/ID/result``: the bare JSON value, whatever its size."""
         grant = self._admit(request)
-        task_id = request.path_params["id"]
-        task = await self._visible(task_id, grant)
+        identity = request.path_params["id"]
+        task = await self._visible(identity, grant)
         if task.state == "IGNORED":
             raise Gone("the task ignored its result")
         if task.state != "SUCCESS":
@@ -170,7 +198,7 @@ class _Api:
         if isinstance(task.result, msgspec.Raw):
             text: bytes | None = bytes(task.result)
         else:
-            text = await self._relay.gateway.result(task_id, task.name)
+            text = await self._relay.gateway.result(identity, task.name)
         if text is None:
             raise Gone("the result is no longer stored, not stored as JSON, or hidden")
         return Response(text, 200, dict(self._NO_STORE), media_type="application/json")
@@ -195,9 +223,9 @@ class _Api:
             try:
                 next(steps)
             except StopIteration as done:
-                page: TaskList = done.value
-                return self._json(page)
-            await turn()  # let other requests and events proceed
+                found: TaskList = done.value
+                return self._json(found)
+            await turn()  # others, and events, have theirs
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
@@ -223,39 +251,39 @@ class _Api:
             return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
-    # Helpers of the routes.
+    # What they share.
 
     def _admit(self, request: Request) -> Grant:
         return request_parts.admitted(request, self._relay.admit)
 
-    async def _visible(self, task_id: str, grant: Grant) -> Task:
-        task = await self._relay.lookup(task_id, grant)
+    async def _visible(self, identity: str, grant: Grant) -> Task:
+        task = await self._relay.lookup(identity, grant)
         if task is None:
             raise TaskNotFound("task not found")
         return task
 
-    async def _known(self, task_id: str, grant: Grant) -> Task | None:
+    async def _known(self, identity: str, grant: Grant) -> Task | None:
         """An existing task, as far as it may be seen, for a repeated submission."""
         with contextlib.suppress(Unavailable):
-            return await self._relay.lookup(task_id, grant)
+            return await self._relay.lookup(identity, grant)
         return None
 
-    async def _final(self, task_id: str, seconds: float) -> Task | None:
+    async def _final(self, identity: str, seconds: float) -> Task | None:
         """The task once it is final, or its state when the time is up or the relay stops; None if it is unknown."""
-        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{task_id}"
+        hub, bell, channel = self._relay.hub, ChannelWakeup(), f"task:{identity}"
         hub.watch(channel, bell)
         self._relay.counts.waiting += 1
         try:
             with anyio.move_on_after(seconds):
                 while not self._relay.draining:
-                    task = hub.history.task(task_id)
+                    task = hub.history.task(identity)
                     if task is not None and task.final:
                         return task
                     await bell.wait()
         finally:
             self._relay.counts.waiting -= 1
             hub.unwatch(channel, bell)
-        return hub.history.task(task_id)
+        return hub.history.task(identity)
 
     def _position(self) -> dict[str, str]:
         """The position up to which the answer includes every event."""
@@ -263,5 +291,5 @@ class _Api:
         return {"Watcher-Epoch": history.epoch, "Watcher-Offset": str(history.last)}
 
     def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-        merged = {**self._NO_STORE, **(headers or {})}
-        return Response(msgspec.json.encode(value), status, merged, media_type="application/json")
+        told = {**self._NO_STORE, **(headers or {})}
+        return Response(msgspec.json.encode(value), status, told, media_type="application/json")

@@ -9,20 +9,17 @@ from typing import Final
 import anyio
 from redis.asyncio import Redis
 
-__all__ = ["Lease", "LeaseLost"]
+from watcher.core.backoff import Backoff
+from watcher.journal.scripts import RELEASE, RENEW
+
+__all__ = ["ASK", "Lease", "LeaseLost"]
 
 #: A holder that died is followed after this long, in milliseconds.
 _TTL: Final = 5000
-#: It is renewed, and asked for, this often, in seconds.
+#: It is renewed this often, in seconds …
 _EVERY: Final = 1.5
-
-# A write that needs memory: nobody holds a lease on a Redis that takes no writes.
-_RENEW: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+#: … and asked for at least so often.
+ASK: Final = Backoff(first=_EVERY, longest=_EVERY)
 
 
 class LeaseLost(Exception):
@@ -39,8 +36,8 @@ class Lease:
         self._redis = redis
         self._key = key
         self._holder = secrets.token_hex(8)
-        self._renew = redis.register_script(_RENEW)
-        self._release = redis.register_script(_RELEASE)
+        self._renew = redis.register_script(RENEW)
+        self._release = redis.register_script(RELEASE)
 
     async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, then do ``work`` as long as it is held; it is given back at the end, however that comes.
@@ -51,7 +48,7 @@ class Lease:
         while True:
             if await self._redis.set(self._key, self._holder, nx=True, px=_TTL) or await self._renewed():
                 break  # it may be held still, from before Redis was away
-            await anyio.sleep(_EVERY)
+            await anyio.sleep(ASK.seconds(0))
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._keep)

@@ -23,16 +23,17 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from watcher.core.backoff import Backoff
 from watcher.core.event import Event, decode
 from watcher.journal.layout import Journal
-from watcher.journal.pubsub import confirmed, listen
+from watcher.journal.subscriber import Message, subscribed
 from watcher.relay.safety_net.following import following, is_settled
 from watcher.relay.safety_net.lease import Lease, LeaseLost
 from watcher.relay.safety_net.orphans import Workers, may_be_stranded, stranded
 from watcher.relay.safety_net.scan import Scan, literally
 from watcher.relay.stream.history import History
 
-__all__ = ["SafetyNet"]
+__all__ = ["RESUME", "SafetyNet"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ _REST: Final = 0.05
 _WAITING: Final = 200_000
 #: The unfinished tasks are looked up on taking over, and then a part of them once in this many seconds.
 _SWEEP: Final = 2.0
-_AGAIN: Final = 1.0
+#: After it could not work: it may be that the journal's Redis is there, and only the results' is not.
+RESUME: Final = Backoff(first=1.0, longest=1.0)
 
 
 class SafetyNet:
@@ -103,7 +105,7 @@ class SafetyNet:
             except* (RedisError, OSError, TimeoutError, LeaseLost) as errors:
                 logger.debug("the result backend is not watched: %s", errors.exceptions)
                 self._unsettled = math.inf
-            await anyio.sleep(_AGAIN)
+            await anyio.sleep(RESUME.seconds(0))
 
     async def _hold(self) -> None:
         self.active = True
@@ -113,9 +115,8 @@ class SafetyNet:
             self.active = False
 
     async def _work(self) -> None:
-        async with self._results.pubsub() as pubsub, anyio.create_task_group() as group:
-            await pubsub.psubscribe(f"{literally(self._prefix)}*")
-            await confirmed(pubsub)
+        everything = subscribed(self._results, f"{literally(self._prefix)}*", pattern=True)
+        async with everything as subscription, anyio.create_task_group() as group:
             if self._unsettled == math.inf:
                 self._unsettled = anyio.current_time() + _PATIENCE
                 # What waited when the outage came has waited for events that could not be appended.
@@ -124,10 +125,14 @@ class SafetyNet:
             group.start_soon(self._sweep)
             group.start_soon(self._catch_up)
             group.start_soon(self._complete)
-            await listen(pubsub, self._hear)
+            await subscription.listen(self._hear)
 
-    async def _hear(self, message: dict[str, Any]) -> None:
-        identity = message["channel"].decode(errors="replace").removeprefix(self._prefix)
+    def _hear(self, messages: Sequence[Message]) -> int:
+        for channel, _ in messages:
+            self._hear_of(channel.decode(errors="replace").removeprefix(self._prefix))
+        return len(messages)
+
+    def _hear_of(self, identity: str) -> None:
         if identity in self._soon or len(self._soon) + len(self._later) >= _WAITING:
             return
         now = anyio.current_time()

@@ -15,6 +15,7 @@ import anyio
 from redis.asyncio import Redis
 
 from watcher.journal.layout import Journal
+from watcher.journal.scripts import YOUNG
 
 __all__ = ["Page", "Scan", "literally"]
 
@@ -31,24 +32,6 @@ _FIRST: Final = 3600.0
 _OLDEST: Final = 24 * 3600.0
 #: A note of this age says nothing, in seconds.
 _FORGOTTEN: Final = 7 * 24 * 3600
-
-# A cursor, a pattern, how many keys; then in milliseconds how long a result lives (0: for ever), and what is young.
-# Returned are the next cursor, the keys that are young, and those of which that can't be told. How long a key was not
-# touched says it of some that live for ever: not by all policies of eviction, nor after a restart.
-_YOUNG: Final = """
-local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
-local lives, most, young, doubtful = tonumber(ARGV[4]), tonumber(ARGV[5]), {}, {}
-for _, key in ipairs(page[2]) do
-  local left = redis.call('PTTL', key)
-  if left >= 0 and lives > 0 then
-    if lives - left <= most then young[#young + 1] = key end
-  elseif left ~= -2 then
-    local idle = redis.pcall('OBJECT', 'IDLETIME', key)
-    if type(idle) ~= 'number' or idle * 1000 <= most then doubtful[#doubtful + 1] = key end
-  end
-end
-return {page[1], young, doubtful}
-"""
 
 
 class Page(NamedTuple):
@@ -72,7 +55,7 @@ class Scan:
         self._lives = round((expires or 0) * 1000)
         self._redis = redis
         self._mark = journal.heard
-        self._young = results.register_script(_YOUNG)
+        self._young = results.register_script(YOUNG)
 
     async def age(self) -> float:
         """How old a result may be at most that nobody has heard of, in seconds.

@@ -21,13 +21,14 @@ import anyio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from watcher.core.backoff import TO_REDIS
 from watcher.journal.layout import Batch, Journal, entry, entry_id, is_authentic, parse_live
 from watcher.journal.reader import entries
+from watcher.journal.subscriber import Message, subscribed
 from watcher.relay.common.outage import why
 from watcher.relay.stream.obstacles import obstacle
 from watcher.relay.stream.positions import Positions
 from watcher.relay.stream.snapshot import JournalSnapshot, snapshot
-from watcher.relay.stream.subscriber import subscribed
 
 __all__ = ["Feed", "Sink"]
 
@@ -41,7 +42,6 @@ _LOOK: Final = 2.0
 _PAUSE: Final = 0.02
 #: … and the log says this often at most what came there, in seconds.
 _SAY: Final = 10.0
-_BACKOFF: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
 class Sink(Protocol):
@@ -115,7 +115,7 @@ class Feed:
                     self.tried.set()
             except* _Rewound:
                 logger.warning("the journal in Redis was rewound; it gets a new epoch")
-            await anyio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
+            await anyio.sleep(TO_REDIS.seconds(attempt))
             attempt += 1
 
     # Catching up: subscribe, then read, then listen.
@@ -211,7 +211,7 @@ class Feed:
 
     # Listening.
 
-    def _hear(self, messages: Sequence[bytes]) -> int:
+    def _hear(self, messages: Sequence[Message]) -> int:
         """Take what one read of the socket brought, as far as it follows on what is here, and hand it on in one go.
 
         While the sink sends, more comes, and the next read brings all of it. There is no turn of the event loop from
@@ -222,7 +222,7 @@ class Feed:
             return 0
         lines: list[bytes] = []
         for count, message in enumerate(messages):
-            batch = self._told(message)
+            batch = self._told(message.data)
             if batch is None:
                 continue
             fresh = self._offset + len(lines) + 1 - batch.first
@@ -234,9 +234,9 @@ class Feed:
         self._hand_on(lines)
         return len(messages)
 
-    async def _hear_slowly(self, message: bytes) -> None:
+    async def _hear_slowly(self, message: Message) -> None:
         """Take a message that doesn't follow on what is here: find out from the stream what lies in between."""
-        batch = self._told(message)
+        batch = self._told(message.data)
         if batch is None:
             return
         async with self._reading:

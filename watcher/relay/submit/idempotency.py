@@ -24,6 +24,7 @@ from redis.exceptions import NoScriptError
 
 from watcher.core.errors import Conflict, NotPermitted, Refused
 from watcher.journal.layout import Journal
+from watcher.journal.scripts import CLAIM, sha_of
 from watcher.relay.common.coalescing import Coalescer
 
 __all__ = ["AlreadySubmitted", "Claim", "ClaimBusy", "ClaimTaken", "IdempotencyStore", "Verdict", "subject_digest"]
@@ -39,30 +40,13 @@ _LOOK: Final = 1.5
 # A value is `STATE SUBJECT DIGEST`, of one, 16 and 32 characters, and of a sent one ` EPOCH OFFSET`, then ` +ID` or
 # ` =ID` where another task stands for it: one that was sent for it, or that was there before.
 _CLAIMED, _SENT, _REFUSED = "c", "s", "r"
-_CLAIM: Final = re.compile(
+_HELD: Final = re.compile(
     r"[crs] (?P<subject>[0-9a-f]{16}) (?P<digest>[0-9a-f]{32})"
     r"(?: (?P<epoch>[0-9]+) (?P<offset>[0-9]{1,20})(?: (?P<how>[+=])(?P<other>.+))?)?",
     re.DOTALL,
 )
 
-#: KEYS: the claim, then the journal's hashes of known tasks. ARGV: the value, its TTL, the patience, and the id where
-#: it must be new to the journal. Replies "taken", "known", or the value that is in the way.
-_TAKE: Final = """
-local held = redis.call('GET', KEYS[1])
-local value, ttl, patience, id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-if held then
-  local given_back = string.sub(held, 1, 1) == 'r' and string.sub(held, 3, 18) == string.sub(value, 3, 18)
-  local abandoned = held == value and ttl - redis.call('PTTL', KEYS[1]) > patience
-  if not (given_back or abandoned) then return held end
-elseif id ~= '' then
-  for i = 2, #KEYS do
-    if redis.call('HEXISTS', KEYS[i], id) == 1 then return 'known' end
-  end
-end
-redis.call('SET', KEYS[1], value, 'PX', ttl)
-return 'taken'
-"""
-_TAKE_SHA: Final = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
+_CLAIM_SHA: Final = sha_of(CLAIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +161,12 @@ class IdempotencyStore:
             keys = [self._id(identity), self._journal.open, self._journal.closed, self._journal.closed_older]
             new = identity if self._guarded and claim.chosen else ""
             value = f"{_CLAIMED} {claim.body}"
-            commands.append(("EVALSHA", _TAKE_SHA, len(keys), *keys, value, _TTL, _PATIENCE, new))
+            commands.append(("EVALSHA", _CLAIM_SHA, len(keys), *keys, value, _TTL, _PATIENCE, new))
         replies = await self._execute(commands)
         # Redis was started anew, or this is its first claim. Those that were taken all the same are not asked again:
         # they would look like somebody's who is about to send the task.
         if missing := [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
-            await self._redis.script_load(_TAKE)
+            await self._redis.script_load(CLAIM)
             for index, reply in zip(missing, await self._execute([commands[i] for i in missing]), strict=True):
                 replies[index] = reply
         if failed := [reply for reply in replies if isinstance(reply, NoScriptError)]:
@@ -195,7 +179,7 @@ class IdempotencyStore:
         :param subject: a token's ``sub``.
         :raises: as :meth:`known`.
         """
-        held = _CLAIM.fullmatch(_text(await self._held.get(identity, _LOOK))) if subject else None
+        held = _HELD.fullmatch(_text(await self._held.get(identity, _LOOK))) if subject else None
         return held is not None and held["subject"] == subject_digest(subject)
 
     async def still_taken(self, taken: Sequence[tuple[str, Claim, float]]) -> list[bool]:
@@ -259,7 +243,7 @@ def _verdict(identity: str, claim: Claim, answer: str) -> Verdict:
         return ClaimTaken(identity)
     if answer == "known":
         return NotPermitted(f"the task id {identity!r} is in use")
-    found = _CLAIM.fullmatch(answer)
+    found = _HELD.fullmatch(answer)
     if found is None or found["subject"] != claim.subject:  # none that a relay made is nobody's, too
         return NotPermitted(f"the task id {identity!r} is in use")
     if found["digest"] != claim.digest:

@@ -17,9 +17,10 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
+from watcher.centrifuge.protocol import PATH
+
 __all__ = ["NO_UPGRADE", "PATH", "PROTOBUF", "Handshake", "answer", "asks_for_protobuf", "read"]
 
-PATH: Final = "/connection/websocket"
 #: What a request to that address is told which is no handshake.
 NO_UPGRADE: Final = (
     "this is the WebSocket's address, but the request lacks 'Connection: Upgrade' and 'Upgrade: websocket': "

@@ -5,24 +5,22 @@ from __future__ import annotations
 # Connecting imports these, and a fork in the middle of that leaves a child without.
 import email.parser  # noqa: F401
 import encodings.idna  # noqa: F401
-import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, cast
 
 from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from watcher.journal.connect import Target, target_of
+from watcher.journal.connect import PUBLISH, Target, target_of
 from watcher.journal.layout import Journal, Record
-from watcher.journal.scripts import APPEND
+from watcher.journal.scripts import APPEND, sha_of
 
 __all__ = ["Appender", "BatchRefused", "JournalAway"]
 
 
-_SHA: Final = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+_SHA: Final = sha_of(APPEND)
 
 
 class JournalAway(Exception):
@@ -71,7 +69,7 @@ class Appender:
     :param timeout: seconds for connecting, and for each answer.
     """
 
-    def __init__(self, redis: Target | str, journal: Journal, *, timeout: float = 2.0) -> None:
+    def __init__(self, redis: Target | str, journal: Journal, *, timeout: float = PUBLISH.timeout) -> None:
         self._target = target_of(redis)
         self._journal = journal
         self._timeout = timeout
@@ -141,15 +139,7 @@ class Appender:
             if closed:
                 self.close()
         if self._connection is None:
-            pool = self._target.pool(
-                protocol=2,  # a reply is a short list: RESP3 would only add to the handshake
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
-                client_name="watcher-publisher",
-            )
-            self._connection = cast(_Connection, pool.make_connection())
+            self._connection = cast(_Connection, self._target.connection(replace(PUBLISH, timeout=self._timeout)))
         return self._connection
 
 

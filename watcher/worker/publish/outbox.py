@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from watcher.core.backoff import Backoff
 from watcher.core.event import FINAL_STATES, Event, encode, weight
 from watcher.core.order import rank, standing
 from watcher.journal.layout import BATCH_EVENTS, Record, batches
@@ -32,7 +32,7 @@ from watcher.worker.publish.cpu_budget import CpuBudget
 from watcher.worker.publish.throttle import Throttle
 from watcher.worker.publish.wakeup import Wakeup
 
-__all__ = ["HurriedOutbox", "Outbox"]
+__all__ = ["RESEND", "HurriedOutbox", "Outbox"]
 
 logger = logging.getLogger("watcher")
 
@@ -49,9 +49,10 @@ _INLINE_ROUNDS: Final = 3
 _WAIT: Final = 0.5
 #: Seconds in which nobody waits for a journal that has just kept somebody waiting in vain.
 _IMPATIENCE: Final = 10.0
-#: Seconds between two attempts to reach the journal: the first, and the longest.
-_FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 1.0
+#: Between two attempts to reach the journal …
+RESEND: Final = Backoff(first=0.12, longest=1.2, spread=1 / 3)
+#: … and so many times as long where each of them keeps a task waiting.
+_INLINE_REST: Final = 10
 
 
 #: An event on its way, and its weight. A plain tuple: making one of a class takes longer than queueing it.
@@ -111,7 +112,7 @@ class Outbox:
         self._refused = 0
         self._away_since: float | None = None
         self._unsendable = False  # it was told that there are such events
-        self._wait = _FIRST_WAIT
+        self._failures = 0  # since an attempt has succeeded
         self._not_before = -math.inf
 
     def put(self, event: Event) -> None:
@@ -218,8 +219,8 @@ class Outbox:
         self._rested = False
         self._collect(first)
         while not self._deliver(self._rest) and not self._stopped:
-            self._hurry.wait(self._wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects, hides nothing
-            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+            self._hurry.wait(RESEND.seconds(self._failures))
+            self._failures += 1
         if self._marks and self._dropped:
             self._tell()  # no other event may come
         for mark in self._marks:
@@ -253,8 +254,8 @@ class Outbox:
                 self._collect(None)
                 self._marks.clear()
                 if not self._deliver(None):
-                    self._not_before = time.monotonic() + self._wait * 10
-                    self._wait = min(self._wait * 2, _LONGEST_WAIT)
+                    self._not_before = time.monotonic() + RESEND.seconds(self._failures) * _INLINE_REST
+                    self._failures += 1
             finally:
                 self._sending.release()
 
@@ -347,7 +348,7 @@ class Outbox:
 
     def _success(self) -> None:
         """The journal takes events: what went wrong before is over, and told once."""
-        self._wait = _FIRST_WAIT
+        self._failures = 0
         if self._away_since is not None or self._refused or (self._dropped and self._queue.empty()):
             self._tell()
 

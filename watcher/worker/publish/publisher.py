@@ -11,7 +11,7 @@ from os import getpid
 from typing import Final
 
 from watcher.core.event import Event
-from watcher.journal.connect import Target, target_of
+from watcher.journal.connect import PUBLISH, Target, target_of
 from watcher.journal.layout import Journal
 from watcher.worker.publish.appender import Appender
 from watcher.worker.publish.concurrency import at_end_of_child, terminated_when_idle, threads_run
@@ -27,8 +27,7 @@ BOUND: Final = 16 * 1024 * 1024
 _AT_EXIT: Final = 2.0
 #: Seconds that it may be while nothing is: children are many, begin together, and do nothing but connect.
 _CHILDS_PATIENCE: Final = 1.0
-#: Time-out in seconds of connecting, and of an answer. Where no thread runs, sending holds up the caller.
-_TIMEOUT: Final = 2.0
+#: Time-out in seconds of connecting, and of an answer, where no thread runs: then sending holds up the caller.
 _INLINE_TIMEOUT: Final = 0.12
 
 _publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
@@ -108,13 +107,13 @@ class Publisher:
         at_end_of_child(_at_end_of_child)
 
     def _make(self) -> tuple[Appender, Outbox]:
-        appender = Appender(self._target, self._journal, timeout=_TIMEOUT)
+        appender = Appender(self._target, self._journal)
         kind = HurriedOutbox if _ends_orderly != getpid() and terminated_when_idle() else Outbox
         outbox = kind(
             appender.append,
             bound=self._bound,
             threaded=threads_run(),
-            be_brief=lambda brief: appender.limit(_INLINE_TIMEOUT if brief else _TIMEOUT),
+            be_brief=lambda brief: appender.limit(_INLINE_TIMEOUT if brief else PUBLISH.timeout),
         )
         return appender, outbox
 

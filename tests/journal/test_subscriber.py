@@ -1,4 +1,4 @@
-"""A channel of Redis, heard where it arrives: in order, whatever is done with what is heard."""
+"""Channels of Redis, heard where they arrive: in order, whatever is done with what is heard."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from redis.exceptions import ResponseError
 
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from watcher.journal.pubsub import soon_failing
-from watcher.relay.stream import subscriber as subscriber_module
-from watcher.relay.stream.subscriber import Subscriber, subscribed
+from watcher.journal import subscriber as subscriber_module
+from watcher.journal.connect_async import async_client
+from watcher.journal.subscriber import Message, Subscriber, subscribed
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @pytest.fixture
 async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
-    async with soon_failing(valkey.url()) as client:
+    async with async_client(valkey.url()) as client:
         yield client
 
 
@@ -42,16 +42,16 @@ class Ear:
         self.slowly: list[bytes] = []
         self._most = most
 
-    def take(self, messages: Sequence[bytes]) -> int:
+    def take(self, messages: Sequence[Message]) -> int:
         self.reads.append(len(messages))
-        taken = messages[: self._most]
+        taken = [message.data for message in messages[: self._most]]
         self.heard += taken
         return len(taken)
 
-    async def take_slowly(self, message: bytes) -> None:
+    async def take_slowly(self, message: Message) -> None:
         await checkpoint()
-        self.slowly.append(message)
-        self.heard.append(message)
+        self.slowly.append(message.data)
+        self.heard.append(message.data)
 
 
 async def publish(redis: Redis, first: int, last: int) -> None:
@@ -116,6 +116,13 @@ async def test_what_is_no_answer_of_redis_ends_the_connection() -> None:
         await subscriber.subscribe("here")
 
 
+async def test_a_server_that_loads_its_data_refuses_nobody() -> None:
+    subscriber = Subscriber(Wire())
+    subscriber.data_received(b"-LOADING Redis is loading the dataset in memory\r\n")
+    with pytest.raises(RedisConnectionError, match="LOADING"):
+        await subscriber.subscribe("here")
+
+
 async def test_what_is_not_taken_at_once_is_taken_slowly_and_in_order(redis: Redis) -> None:
     ear = Ear(most=3)
     async with subscribed(redis, "here") as subscriber, anyio.create_task_group() as group:
@@ -143,7 +150,7 @@ async def test_a_connection_that_breaks_is_told_of(redis: Redis) -> None:
 async def test_who_may_not_listen_is_told_so(valkey: Valkey, redis: Redis) -> None:
     await redis.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], categories=["+@all"], reset_channels=True)
     try:
-        async with soon_failing(valkey.url(), username="deaf", password="any") as deaf:
+        async with async_client(valkey.url(), username="deaf", password="any") as deaf:
             with pytest.raises(ResponseError, match="NOPERM"):
                 async with subscribed(deaf, "here"):
                     raise AssertionError("it is subscribed")
@@ -152,7 +159,7 @@ async def test_who_may_not_listen_is_told_so(valkey: Valkey, redis: Redis) -> No
 
 
 async def test_an_error_of_who_hears_ends_the_listening(redis: Redis) -> None:
-    def fail(messages: Sequence[bytes]) -> int:
+    def fail(messages: Sequence[Message]) -> int:
         raise ZeroDivisionError
 
     async def failing() -> None:
@@ -227,6 +234,51 @@ async def test_a_closed_transport_is_a_broken_connection_and_nothing_else() -> N
     assert raised.group_contains(RedisConnectionError, match="the connection broke")
 
 
+async def test_messages_are_handed_on_before_the_subscription_that_is_confirmed_after_them() -> None:
+    subscriber, order = Subscriber(Wire()), list[bytes]()
+
+    def take(messages: Sequence[Message]) -> int:
+        order.extend(message.data for message in messages)
+        return len(messages)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(subscriber.listen, take, None, order.append)
+        await eventually(lambda: subscriber._take, what="somebody to listen")
+        confirmed = b"*3\r\n$9\r\nsubscribe\r\n$5\r\nthere\r\n:2\r\n"
+        subscriber.data_received(message(1) + message(2) + confirmed + message(3))
+        group.cancel_scope.cancel()
+    assert order == [b"x", b"xx", b"there", b"xxx"]
+
+
+async def test_who_tells_waits_while_the_server_takes_no_more() -> None:
+    subscriber, told = Subscriber(Wire()), list[str]()
+
+    async def tell(name: str) -> None:
+        await subscriber.tell("SUBSCRIBE", name)
+        told.append(name)
+
+    subscriber.pause_writing()
+    async with anyio.create_task_group() as group:
+        group.start_soon(tell, "first")
+        for _ in range(3):
+            await checkpoint()
+        assert not told
+        subscriber.resume_writing()
+    assert told == ["first"]
+    subscriber.pause_writing()
+
+    async def broken() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(tell, "second")
+            await checkpoint()
+            subscriber.connection_lost(None)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await broken()
+    assert raised.group_contains(RedisConnectionError, match="the connection broke")
+    assert told == ["first"]
+
+
 class Reticent:
     """One of redis-py's connections, as a version of it may have them that keeps its stream to itself."""
 
@@ -248,12 +300,49 @@ async def test_where_redis_py_keeps_its_stream_to_itself_all_is_heard_in_its_way
     monkeypatch.setattr(subscriber_module, "_said", False)  # it says so once in a process, which both loops share here
     make: Callable[[], object] = redis.connection_pool.make_connection
     monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
-    async with soon_failing(valkey.url()) as other:
+    async with async_client(valkey.url()) as other:
         await hear_a_thousand(redis, other, Ear())
         slow = Ear(0)
         await hear_a_thousand(redis, other, slow)
     assert len(slow.slowly) == 1000
     assert len([text for text in caplog.messages if "events are read more slowly" in text]) == 1
+
+
+@pytest.mark.parametrize("way", ["fast", "redis-py's"])
+async def test_patterns_and_later_subscriptions_either_way(
+    redis: Redis, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way != "fast":
+        make: Callable[[], object] = redis.connection_pool.make_connection
+        monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
+    heard, confirmed = list[Message](), list[bytes]()
+
+    def take(messages: Sequence[Message]) -> int:
+        heard.extend(messages)
+        return len(messages)
+
+    async with (
+        async_client(valkey.url()) as other,
+        subscribed(redis, "task-*", pattern=True) as subscription,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(subscription.listen, take, None, confirmed.append)
+        await other.publish("task-a", "1")
+        await other.publish("else", "2")
+        await eventually(lambda: len(heard) == 1, what="the message on a channel of the pattern")
+        await subscription.tell("SUBSCRIBE", b"else", "more")
+        await eventually(lambda: confirmed == [b"else", b"more"], what="both to be confirmed")
+        await other.publish("else", "3")
+        await eventually(lambda: len(heard) == 2, what="the message on the other channel")
+        await subscription.tell("UNSUBSCRIBE", "else")
+        await eventually(lambda: subscribers(valkey, "else") == 0, what="nobody to listen there")
+        group.cancel_scope.cancel()
+    assert heard == [(b"task-a", b"1"), (b"else", b"3")]
+
+
+def subscribers(valkey: Valkey, channel: str) -> int:
+    with valkey.client() as client:
+        return int(dict(client.pubsub_numsub(channel))[channel.encode()])
 
 
 async def hear_a_thousand(redis: Redis, other: Redis, ear: Ear) -> None:

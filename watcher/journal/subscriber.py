@@ -1,4 +1,4 @@
-"""One channel of Redis pub/sub, heard where it arrives.
+"""Redis pub/sub, heard where it arrives: the one subscriber of the feed, of the safety net and of results.
 
 redis-py makes the connection, with all that belongs to it, and knows a way to listen. On that way a message passes a
 stream, a parser, two generators and three turns of the event loop, which takes 0.2 ms where the processor has done
@@ -9,26 +9,30 @@ where redis-py doesn't let go of its connection's transport, which nothing that 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import anyio
 import hiredis
 from redis import __version__ as redis_version
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from watcher.journal._redis import transport_of
-from watcher.journal.pubsub import SILENCE, confirmed, keep_asking, listen
+from watcher.journal.pubsub import SILENCE, confirmed, keep_asking, listen, tell
 
-__all__ = ["Subscriber", "SubscriberListener", "subscribed"]
+try:
+    import fcntl
+    import termios
+except ImportError:  # on Windows, where a program may wait for results
+    fcntl = termios = None  # type: ignore[assignment]
+
+__all__ = ["Confirm", "Message", "Subscriber", "Subscription", "Take", "TakeSlowly", "subscribed"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +41,41 @@ logger = logging.getLogger(__name__)
 _FULL: Final = 200_000
 _GATHERED: Final = 1024 * 1024
 _PING: Final = hiredis.pack_command((b"PING",))
+
+
+class Message(NamedTuple):
+    """What was published, and on which channel."""
+
+    channel: bytes
+    data: bytes
+
+
 #: Takes messages in order, as many as it can take at once; returns how many it took.
-Take = Callable[[Sequence[bytes]], int]
+Take: TypeAlias = Callable[[Sequence[Message]], int]
+#: Takes one that wasn't.
+TakeSlowly: TypeAlias = Callable[[Message], Awaitable[None]]
+#: Is told of a channel that it is subscribed to from now on.
+Confirm: TypeAlias = Callable[[bytes], None]
 
 
-class SubscriberListener(Protocol):
-    """A connection that is subscribed to a channel."""
+class Subscription(Protocol):
+    """A connection that is subscribed to something."""
 
-    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+    async def listen(self, take: Take, take_slowly: TakeSlowly | None = None, confirm: Confirm | None = None) -> None:
         """See :meth:`Subscriber.listen`."""
+
+    async def tell(self, *command: str | bytes) -> None:
+        """See :meth:`Subscriber.tell`."""
 
 
 @asynccontextmanager
-async def subscribed(redis: Redis, channel: str) -> AsyncIterator[SubscriberListener]:
-    """A connection of its own that is subscribed to ``channel``; closed at the end.
+async def subscribed(redis: Redis, channel: str, *, pattern: bool = False) -> AsyncIterator[Subscription]:
+    """A connection of its own that is subscribed to ``channel``; closed at the end. It is never renewed.
 
-    What is published from now on is kept until :meth:`SubscriberListener.listen`.
+    What is published from now on is kept until :meth:`Subscription.listen`.
 
     :param redis: where; a client that neither decodes nor retries.
+    :param pattern: whether ``channel`` is a pattern of channels.
     :raises redis.RedisError: it can't be reached, or lets nobody listen. TimeoutError: it doesn't answer.
     """
     connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
@@ -65,14 +86,14 @@ async def subscribed(redis: Redis, channel: str) -> AsyncIterator[SubscriberList
             subscriber = Subscriber(transport)
             transport.set_protocol(subscriber)
             with anyio.fail_after(SILENCE):
-                await subscriber.subscribe(channel)
+                await subscriber.subscribe(channel, pattern=pattern)
             yield subscriber
             return
     finally:
         await connection.disconnect(nowait=True)
     _say_slower()
     async with redis.pubsub() as pubsub:
-        await pubsub.subscribe(channel)
+        await (pubsub.psubscribe if pattern else pubsub.subscribe)(channel)
         await confirmed(pubsub)
         yield _Slower(pubsub)
 
@@ -95,12 +116,16 @@ class _Slower:
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub
 
-    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
-        async def handle(message: dict[str, Any]) -> None:
-            if not take([message["data"]]):
-                await take_slowly(message["data"])
+    async def listen(self, take: Take, take_slowly: TakeSlowly | None = None, confirm: Confirm | None = None) -> None:
+        async def handle(raw: dict[str, Any]) -> None:
+            message = Message(raw["channel"], raw["data"])
+            if not take([message]) and take_slowly is not None:
+                await take_slowly(message)
 
-        await listen(self._pubsub, handle)
+        await listen(self._pubsub, handle, confirm)
+
+    async def tell(self, *command: str | bytes) -> None:
+        await tell(self._pubsub, *command)
 
 
 class Subscriber(asyncio.Protocol):
@@ -117,33 +142,46 @@ class Subscriber(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._answered = time.monotonic()
         self._take: Take | None = None
-        self._waiting: list[bytes] = []  # messages that were not taken yet
+        self._confirm: Confirm | None = None
+        self._waiting: list[Message] = []  # those that were not taken yet
         self._failure: Exception | None = None
         self._stirred = anyio.Event()
         self._confirmed = False
+        self._room = anyio.Event()  # set: the transport takes more
+        self._room.set()
 
-    async def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel, and wait until Redis has confirmed it."""
-        if self._transport.is_closing():
-            raise RedisConnectionError("the connection broke")
-        self._transport.write(hiredis.pack_command((b"SUBSCRIBE", channel.encode())))  # type: ignore[arg-type]  # its stub means one item
+    async def subscribe(self, channel: str, *, pattern: bool = False) -> None:
+        """Subscribe to a channel, or a pattern of some, and wait until Redis has confirmed it."""
+        await self.tell("PSUBSCRIBE" if pattern else "SUBSCRIBE", channel)
         while not self._confirmed:
             await self._stir()
 
-    async def listen(self, take: Take, take_slowly: Callable[[bytes], Awaitable[None]]) -> None:
+    async def tell(self, *command: str | bytes) -> None:
+        """Send a command; its answer is for :meth:`listen`.
+
+        :raises redis.RedisError: the connection broke.
+        """
+        await self._room.wait()
+        if self._failure is not None or self._transport.is_closing():
+            raise self._failure or RedisConnectionError("the connection broke")
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means one item
+
+    async def listen(self, take: Take, take_slowly: TakeSlowly | None = None, confirm: Confirm | None = None) -> None:
         """Hand on each message, in order, until something breaks; never returns.
 
         :param take: called with what one read brought, from within the event loop: it must not wait.
-        :param take_slowly: awaited for a message that ``take`` didn't take. Nothing is read meanwhile.
+        :param take_slowly: awaited for one that ``take`` didn't take; nothing is read meanwhile. None: it takes all.
+        :param confirm: called with each channel whose subscription Redis confirms, after the messages that came before.
+            None where nothing more is going to be subscribed to.
         :raises TimeoutError: the server is silent; a frozen one breaks no connection.
         :raises redis.RedisError: the connection broke. Whatever ``take`` and ``take_slowly`` raise.
         """
-        self._take = take
+        self._take, self._confirm = take, confirm
         async with anyio.create_task_group() as group:
             group.start_soon(keep_asking, lambda: self._answered, self._ask)
             self._hand_on()
             while True:
-                while self._waiting:
+                while self._waiting and take_slowly is not None:
                     await take_slowly(self._waiting.pop(0))
                     self._hand_on()
                 self._read(True)
@@ -175,6 +213,7 @@ class Subscriber(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         self._stirred.set()
+        self._room.set()
 
     # What asyncio calls.
 
@@ -196,10 +235,19 @@ class Subscriber(asyncio.Protocol):
 
     def _more_has_come(self) -> bool:
         """Whether the kernel has bytes for the next read, which the event loop does next."""
-        if self._socket is None:
+        if self._socket is None or fcntl is None:
             return False
         pending = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, b"\0\0\0\0")
         return pending != b"\0\0\0\0"
+
+    def pause_writing(self) -> None:
+        """The server takes no more for now."""
+        if self._failure is None:
+            self._room = anyio.Event()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._room.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection broke."""
@@ -207,14 +255,19 @@ class Subscriber(asyncio.Protocol):
 
     def _hear(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
-            raise ResponseError(str(reply))
+            # A replica that gets its data anew keeps its connections, and says so: it is not to be asked for now.
+            raise BusyLoadingError(str(reply)) if str(reply).startswith("LOADING") else ResponseError(str(reply))
         kind = reply[0] if isinstance(reply, list) and reply else None
-        if kind == b"message":
-            self._waiting.append(reply[2])
-        elif kind == b"subscribe":
-            self._confirmed = True
-            self._stirred.set()
-            self._read(False)
+        if kind in (b"message", b"pmessage"):
+            self._waiting.append(Message(reply[-2], reply[-1]))
+        elif kind in (b"subscribe", b"psubscribe"):
+            if self._take is None:
+                self._confirmed = True
+                self._stirred.set()
+                self._read(False)
+            elif self._confirm is not None:
+                self._hand_on()
+                self._confirm(reply[1])
 
     def _hand_on(self) -> None:
         """Have all that waits be taken; what isn't taken at once is for :meth:`listen`."""
