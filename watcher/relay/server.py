@@ -161,7 +161,7 @@ def _spare_the_collector() -> None:
 def _uvicorn_config(relay: Node) -> uvicorn.Config:
     return uvicorn.Config(
         application(relay),
-        ws=functools.partial(WebSocketConnection, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
+        ws=functools.partial(WebSocketConnection, relay.clients),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
         http=functools.partial(ProtocolSniffer, relay),  # type: ignore[arg-type]  # as for ws
         lifespan="off",
         log_config=None,

@@ -250,11 +250,10 @@ def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbo
 
 
 def test_what_a_greenlet_takes_is_guessed_since_its_clock_is_that_of_all_tasks(outbox: Outbox) -> None:
-    assert outbox._rounds.clock.spent() != outbox._rounds.clock.spent(), "a thread has a clock of its own"
-    outbox._rounds.clock.maker = (
-        threading.get_native_id()
-    )  # as where the publisher's thread is a greenlet beside its maker
-    assert outbox._rounds.clock.spent() == outbox._rounds.clock.spent() > 0
+    clock = outbox._rounds.clock
+    assert clock.spent() != clock.spent(), "a thread has a clock of its own"
+    clock.maker = threading.get_native_id()  # as where the publisher's thread is a greenlet beside its maker
+    assert clock.spent() == clock.spent() > 0
 
 
 def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> None:
