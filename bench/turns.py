@@ -48,7 +48,7 @@ def _forget_allowance() -> None:
     """What the publisher saved up while there was nothing to publish would be spent in the turns that are measured."""
     plugin = worker._installed  # noqa: SLF001 - only this measurement has turns, so the package has no way to say it
     if plugin is not None and plugin._publisher is not None:  # noqa: SLF001 - as above
-        plugin._publisher._outbox._pace._left = 0.0  # noqa: SLF001 - as above
+        plugin._publisher._outbox._rounds.budget._left = 0.0  # noqa: SLF001 - as above
 
 
 def sampled(done: Callable[[], int], total: int, patience: float = 120) -> list[tuple[float, int]]:

@@ -106,12 +106,12 @@ class Inside:
     def __init__(self, tasks: int, settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.relay = Node(settings, JOURNAL, Redis(), None)
-        self.relay.restart(JournalSnapshot("1", 1, (), ()))
+        self.relay.broadcaster.restart(JournalSnapshot("1", 1, (), ()))
         self.relay.limits.enter("").trusted = True  # all come at one moment, but stand for many addresses
         self.tasks = [f"task-{number}" for number in range(tasks)]
-        self.relay.extend(news(self.tasks, "STARTED"))
+        self.relay.broadcaster.extend(news(self.tasks, "STARTED"))
         self._given = {
-            "config": SimpleNamespace(ws_protocol_class=functools.partial(WebSocketConnection, self.relay)),
+            "config": SimpleNamespace(ws_protocol_class=functools.partial(WebSocketConnection, self.relay.clients)),
             "server_state": State(),
         }
 
@@ -146,7 +146,7 @@ class Inside:
 
     def calls(self, events: int) -> int:
         """How many functions run, Python's and C's, while events of so many tasks pass through in one batch."""
-        return calls(functools.partial(self.relay.extend, news(self.tasks[:events])))
+        return calls(functools.partial(self.relay.broadcaster.extend, news(self.tasks[:events])))
 
 
 def news(tasks: list[str], state: str = "PROGRESS") -> list[bytes]:
@@ -177,14 +177,14 @@ def calls(function: Callable[[], object]) -> int:
 async def test_a_batch_is_one_write_to_each_client() -> None:
     inside = Inside(100)
     wires = [inside.join("tasks") for _ in range(20)]
-    inside.relay.extend(news(inside.tasks))
+    inside.relay.broadcaster.extend(news(inside.tasks))
     assert [wire.writes for wire in wires] == [1] * 20
 
 
 async def test_a_batch_is_one_write_to_a_client_of_many_channels() -> None:
     inside = Inside(100)
     wires = [inside.join("tasks", f"task:{each}", "name:shop.import") for each in inside.tasks]
-    inside.relay.extend(news(inside.tasks) + news(inside.tasks))
+    inside.relay.broadcaster.extend(news(inside.tasks) + news(inside.tasks))
     assert [wire.writes for wire in wires] == [1] * 100
 
 
@@ -223,7 +223,7 @@ async def test_calls_for_an_event_that_nobody_watches() -> None:
 async def test_calls_for_an_event_that_another_one_leaves_for() -> None:
     inside = Inside(200, Settings(history=1000))
     for _ in range(10):
-        inside.relay.extend(news(inside.tasks))
+        inside.relay.broadcaster.extend(news(inside.tasks))
     assert len(inside.relay.hub.history) >= 1000
     assert inside.calls(200) - inside.calls(100) <= 100 * 30  # counted: 27
 
@@ -266,9 +266,9 @@ async def test_memory_of_an_idle_connection() -> None:
 
 async def test_memory_of_an_event() -> None:
     inside = Inside(2000)
-    inside.relay.extend(news(inside.tasks[:1000]))
+    inside.relay.broadcaster.extend(news(inside.tasks[:1000]))
     lines = news(inside.tasks[1000:])
-    size, blocks = held(lambda: inside.relay.extend([bytes(bytearray(each)) for each in lines]))
+    size, blocks = held(lambda: inside.relay.broadcaster.extend([bytes(bytearray(each)) for each in lines]))
     assert size <= 1000 * (len(lines[0]) + 215)  # bytes; counted: 195 beside the line itself
     assert blocks <= 1000 * 1.1  # counted: 1
 

@@ -10,7 +10,7 @@ from watcher.core.backoff import TO_REDIS, TO_RELAY, Backoff
 from watcher.relay.safety_net.lease import ASK
 from watcher.relay.safety_net.safety_net import RESUME
 from watcher.worker.heartbeat import RETRY
-from watcher.worker.publish.outbox import RESEND
+from watcher.worker.publish.sender import RESEND
 
 # Of each policy the bounds of its first waits and of all later ones, in seconds: docs and other constants rely on them.
 POLICIES: dict[str, tuple[Backoff, list[tuple[float, float]], tuple[float, float]]] = {

@@ -1,77 +1,60 @@
-"""What sockets, routes, feed and safety net have in common: the hub, the calls under way, and who is connected."""
+"""What sockets, routes, feed and safety net have in common; it puts them together, and starts and ends them.
+
+What each of them does is its own: :mod:`.clients` has the WebSockets, :mod:`.client_calls` what those call,
+:mod:`.stream.broadcaster` what the feed brings, and :mod:`.submit.gateway` the Celery app.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import itertools
-import logging
 import time
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
-from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
 
 import watcher
-from watcher.centrifuge.messages import SubscribeRequest, task_identity
-from watcher.core.errors import NoMethod, Refused, Unavailable
+from watcher.core.errors import Refused, Unavailable
 from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
-from watcher.relay.common.addresses import remote_address
-from watcher.relay.common.audit_log import REFUSED, AuditLog
+from watcher.relay.client_calls import ClientCalls, log_refusal
+from watcher.relay.clients import Clients
+from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Load, Stats
 from watcher.relay.common.watched_files import WatchedFile
-from watcher.relay.limits.limits import Deadlines, Limits
+from watcher.relay.limits.limits import Limits
 from watcher.relay.limits.timeouts import Timeouts
 from watcher.relay.malloc import give_back
 from watcher.relay.safety_net.safety_net import SafetyNet
 from watcher.relay.security.claims_file import ClaimsFile
-from watcher.relay.security.forwarded import Lines, Peer, peer
-from watcher.relay.security.identity import Person, person
-from watcher.relay.security.origins import refusal, unbelieved
-from watcher.relay.security.token_expiry import TokenExpiries
-from watcher.relay.stream.fanout import fan_out, pieces
+from watcher.relay.security.identity import Person
+from watcher.relay.stream.broadcaster import Broadcaster
 from watcher.relay.stream.feed import Feed
 from watcher.relay.stream.history import History
 from watcher.relay.stream.hub import Hub
 from watcher.relay.stream.positions import Positions, Size
-from watcher.relay.stream.snapshot import JournalSnapshot
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.gateway import Gateway, Submitted
 from watcher.relay.submit.stored_results import ResultLocation
-from watcher.relay.websocket.calls import CallRunner
-from watcher.relay.websocket.connection import WebSocketConnection
-from watcher.relay.websocket.records import Call, SessionConfig
+from watcher.relay.websocket.records import SessionConfig
 
 __all__ = ["Node"]
 
-logger = logging.getLogger(__name__)
-
 #: Seconds between two pings of a client.
 _PING: Final = 25
-#: A flush hands each client no more than this at once, in bytes, so that one that can't take it is noticed soon.
-_PIECE: Final = 256 * 1024
-#: A relay is behind the journal by milliseconds; it is waited for this long, in seconds.
-_LAG: Final = 1.0
 #: The end takes at most so long, in seconds: calls under way, then clients that are asked to leave.
 _FINISH: Final = 4.0
 _LEAVE: Final = 3.0
-#: So many clients are asked to leave at once, ten times a second, so that they don't all arrive elsewhere together.
-_LEAVE_AT_ONCE: Final = 250
-#: It is looked so often who is overdue, in seconds; while somebody is, so long lies between a few and the next few.
+#: Seconds between two looks for clients that are overdue; between a few of them and the next few while there are any.
 _LOOK: Final = 0.5
 _BREATH: Final = 0.01
-#: After so many clients that are told what has become of their rights, the others have their turn.
-_AT_ONCE: Final = 100
 
 
 class Node:
-    """What sockets, the HTTP routes and the feed have in common.
+    """One relay, without its server.
 
     :param redis: of the journal, ``submitting`` the same with connections of its own, for submissions: nothing else
         that is asked for keeps them from theirs.
@@ -88,40 +71,39 @@ class Node:
         submitting: Redis | None = None,
     ) -> None:
         self.settings = settings
+        self.journal = journal
+        self.draining = False
+        self.edition = 0  # of what people may do
         self._keyring = keyring_of(settings)
         self._roster = ClaimsFile.of(settings)
         self.followed: list[WatchedFile] = [self._roster.followed] if self._roster is not None else []
-        self._restarted = False  # whether a journal was read whole a moment ago
-        self.edition = 0  # of what people may do
-        self.journal = journal
-        self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
-        self.gateway = Gateway(app, settings, journal, submitting or redis, results)
-        self.positions = Positions(redis, journal)
-        self.feed = Feed(redis, journal, self.positions, self)
-        self.net = None if results is None else SafetyNet(
-            results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
-            history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
-        )  # fmt: skip
         self.counts = Stats()
         self.refusals = AuditLog()
         self.limits = Limits(settings, self.counts, time.monotonic)
         self.timeouts = Timeouts(settings)
-        self.terms = SessionConfig(
+        self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
+        self.gateway = Gateway(app, settings, journal, submitting or redis, results)
+        self._calls = ClientCalls(self)
+        terms = SessionConfig(
             settings.namespace, watcher.__version__, _PING, self.admit, lambda: self.feed.trouble,
             subscriptions=settings.max_subscriptions, calls=settings.max_calls, message=settings.max_message,
-            commands=settings.max_commands, reached=self.limits.reached, refused=self._refused,
+            commands=settings.max_commands, reached=self.limits.reached,
+            refused=functools.partial(log_refusal, self.refusals),
         )  # fmt: skip
-        self.draining = False
-        self.loaded = anyio.Event()
-        self._grown = anyio.Event()
-        self._sockets: set[WebSocketConnection] = set()
-        self._slots: list[set[WebSocketConnection]] = [set() for _ in range(_PING)]
-        self._next_slot = itertools.cycle(self._slots)
-        self._fresh = Deadlines[WebSocketConnection](settings.connect_timeout)
-        self._expiries = TokenExpiries[WebSocketConnection]()
-        self._calls = CallRunner(self._do, self._call_refused)
-
-    # For everyone.
+        self.clients = Clients(
+            settings, self.hub, terms, self._calls, counts=self.counts, refusals=self.refusals, admit=self.admit
+        )
+        self.broadcaster = Broadcaster(
+            self.hub, self.counts, journal.stream,
+            disturbed=lambda trouble: self.clients.tell({"trouble": trouble}), clients=lambda: list(self.clients),
+        )  # fmt: skip
+        self.loaded, self.reached = self.broadcaster.loaded, self.broadcaster.reached
+        self.positions = Positions(redis, journal)
+        self.feed: Feed = Feed(redis, journal, self.positions, self.broadcaster)
+        self.net = None if results is None else SafetyNet(
+            results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
+            history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
+        )  # fmt: skip
 
     @property
     def trouble(self) -> str | None:
@@ -151,7 +133,7 @@ class Node:
         await self.reached(submitted.epoch, submitted.offset)
         return submitted
 
-    async def lookup(self, identity: str, grant: Grant = OPEN) -> Task | None:
+    async def lookup(self, task_id: str, grant: Grant = OPEN) -> Task | None:
         """What is known of a task: in the history, else by the result backend.
 
         One that may not be seen is asked for just as one that there is not: by its answer, its errors and the commands
@@ -166,31 +148,24 @@ class Node:
         for again in (False, True):
             if again:  # it may have been sent a moment ago, by way of another relay
                 await self.reached(*await self.positions.newest())
-            if (task := history.task(identity)) is not None and grant.may_see(task.channels()):
+            if (task := history.task(task_id)) is not None and grant.may_see(task.channels()):
                 return task
-        stored = await self.gateway.get(identity)
-        hidden = history.has(f"task:{identity}") or stored is None or not grant.may_see(stored.channels())
+        stored = await self.gateway.get(task_id)
+        hidden = history.has(f"task:{task_id}") or stored is None or not grant.may_see(stored.channels())
         return None if hidden else stored
-
-    async def reached(self, epoch: str, offset: int) -> None:
-        """Wait, not for long, until the history has reached an offset of the journal."""
-        history = self.hub.history
-        with anyio.move_on_after(_LAG):
-            while history.epoch == epoch and history.last < offset:
-                await self._grown.wait()
 
     def load(self) -> Load:
         """What there is at this moment, for the metrics."""
-        each = [subscriptions for socket in self._sockets if (subscriptions := socket.subscriptions) is not None]
+        subscribed = [subscriptions for socket in self.clients if (subscriptions := socket.subscriptions) is not None]
         return Load(
-            connections=len(self._sockets),
-            subscriptions=sum(map(len, each)),
-            behind=sum(not subscriptions.live for subscriptions in each),
+            connections=len(self.clients),
+            subscriptions=sum(map(len, subscribed)),
+            behind=sum(not subscriptions.live for subscriptions in subscribed),
             submitting=self.gateway.under_way,
             redis=self.feed.trouble is None,
             completed=self.net.completed if self.net is not None else 0,
             nets=self.net is not None and self.net.active,
-            stale={each.field: each.stale for each in self.followed},
+            stale={file.field: file.stale for file in self.followed},
         )
 
     async def journal_size(self) -> Size | None:
@@ -200,123 +175,10 @@ class Node:
         except Unavailable:
             return None
 
-    # For the feed.
-
-    def restart(self, snapshot: JournalSnapshot) -> None:
-        """Take a whole journal; who watched the one before is told."""
-        subscribers = self.hub.subscribers() | self._sockets
-        self.hub.reset(snapshot.epoch, snapshot.first)
-        for offset, line in snapshot.kept:
-            self.hub.history.keep(offset, line)
-        self._count_invalid(self.hub.publish(snapshot.lines))
-        self.hub.flush()  # nobody is handed this: they are told to ask
-        for subscriber in subscribers:
-            subscriber.restart()
-        self.loaded.set()
-        self._restarted = True
-
-    def extend(self, lines: Sequence[bytes]) -> None:
-        """Take the next events, and hand each subscriber what it watches, once."""
-        self.counts.events += len(lines)
-        for piece in pieces(lines, _PIECE):
-            if self.hub.waiting() + sum(map(len, piece)) > _PIECE:
-                fan_out(self.hub.flush(), self.counts)
-            self._count_invalid(self.hub.publish(piece))
-        fan_out(self.hub.flush(), self.counts)
-        self._grown.set()
-        self._grown = anyio.Event()
-
-    def disturb(self, trouble: str | None) -> None:
-        """Tell everyone that events may be late, or no longer."""
-        for client in self._sockets:
-            client.tell({"trouble": trouble})
-
-    def _count_invalid(self, count: int) -> None:
-        if count:
-            self.counts.invalid += count
-            logger.warning("ignored %d invalid entries of %s", count, self.journal.stream)
-
-    # For sockets.
-
-    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
-        """Who sends a request; as :func:`watcher.relay.security.forwarded.peer`."""
-        connection = remote_address(transport)
-        return peer(connection[0] if connection else None, lines, self.settings.trusted_proxies)
-
-    def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
-        """What whoever a trusted proxy names may do; None where none does."""
-        found = person(self.settings, peer, lines)
-        return None if found is None else functools.partial(self.admit, None, found)
-
-    def refusal(self, peer: Peer, lines: Lines) -> str | None:
-        """Why a handshake of this peer is refused, or None; the log learns it, too."""
-        why = refusal(self.settings, peer, lines)
-        if (told := unbelieved(self.settings, peer, lines)) is not None:
-            self.refusals.tell(peer.name, "a user name in a header", told)
-        if why is not None:
-            self.counts.refused["handshake"] += 1
-            self.refusals.tell(peer.name, "a WebSocket handshake", why)
-        return why
-
     def handshake_failed(self, why: str) -> None:
         """Somebody has come who didn't get as far as TLS: by http, or without a certificate that is wanted."""
         self.counts.refused["tls-handshake"] += 1
         self.refusals.tell(None, "a TLS handshake", why)
-
-    def opened(self, socket: WebSocketConnection) -> bool:
-        """A client has come; False where it can't stay."""
-        if self.draining:
-            return False
-        self._sockets.add(socket)
-        next(self._next_slot).add(socket)
-        self._fresh.start(socket, time.monotonic())
-        return True
-
-    def closed(self, socket: WebSocketConnection) -> None:
-        """A client has gone."""
-        self._sockets.discard(socket)
-        self._fresh.stop(socket)
-        self._expiries.drop(socket)
-        for slot in self._slots:
-            slot.discard(socket)
-
-    def expires(self, socket: WebSocketConnection, moment: float | None) -> None:
-        """A token of the client's ends at this Unix time; None: no token does."""
-        self._expiries.put(socket, moment)
-
-    def call(self, socket: WebSocketConnection, call: Call) -> None:
-        """Carry out a client's call beside everything else."""
-        self._calls.begin(socket, call)
-
-    def _refused(self, socket: WebSocketConnection, what: str, why: str) -> None:
-        """A client asked for what it may not have."""
-        self.refusals.tell(socket.address or None, what, why, subject=socket.grant.subject)
-
-    def _call_refused(self, socket: WebSocketConnection, call: Call, error: Refused) -> None:
-        self.counts.refused[error.kind] += 1
-        if error.status in REFUSED:
-            self._refused(socket, call.method, str(error))
-
-    async def _do(self, socket: WebSocketConnection, call: Call) -> Any:
-        grant = socket.grant
-        if call.method == "submit":
-            return await self.submit(call.data, grant, socket.address)
-        if call.method == "revoke":
-            return await self.gateway.revoke(call.data, grant)
-        if call.method == "registry":
-            return await self.gateway.registry(grant)
-        if call.request is not None:
-            return await self._before_subscription(call.request)
-        if call.method != "get":
-            raise NoMethod(f"no such method {call.method!r}: submit, revoke, registry and get exist")
-        return {"task": await self.lookup(task_identity(call.data), grant)}
-
-    async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
-        """What a session can't know by itself; that the client may subscribe was found before."""
-        if request.recover:
-            await self.reached(request.epoch, request.offset)
-        kind, _, name = request.channel.partition(":")
-        return await self.lookup(name) if kind == "task" else None
 
     # Time and the end.
 
@@ -335,27 +197,15 @@ class Node:
     async def _reconsider(self) -> None:
         """People may do something else from now on."""
         self.edition += 1
-        for waiting in self.hub.subscribers() - self._sockets:
-            waiting.restart()  # a stream of events looks whether it may go on
-        clients = list(self._sockets)
-        while clients:
-            for client in clients[:_AT_ONCE]:
-                client.reconsider()
-            del clients[:_AT_ONCE]
-            await checkpoint()
+        self._wake_requests()  # a stream of events looks whether it may go on
+        await self.clients.reconsider()
 
     async def _tick(self) -> None:
-        for slot in itertools.cycle(self._slots):
+        while True:
             await anyio.sleep(1)
-            now, unix = anyio.current_time(), time.time()
-            for count, client in enumerate(self._expiries.due(unix), 1):
-                client.expire(unix)
-                if count % _AT_ONCE == 0:
-                    await checkpoint()
-            for client in list(slot):
-                client.tick(now)
-            if self._restarted:
-                self._restarted = False
+            await self.clients.tick()
+            if self.broadcaster.restarted:
+                self.broadcaster.restarted = False
                 give_back()
             self.limits.forget()
 
@@ -367,22 +217,20 @@ class Node:
         """
         while True:
             now = time.monotonic()
-            silent = self._fresh.due(now)
-            for client in silent:
-                client.close_if_silent()
+            silent = self.clients.end_silent(now)
             more = self.timeouts.end(now) or silent
             await anyio.sleep(_BREATH if more else _LOOK)
 
     async def drain(self) -> None:
         """Take no more, finish what is under way, and ask the clients to leave."""
-        self.draining = True
-        for waiting in self.hub.subscribers() - self._sockets:
-            waiting.restart()  # a request that waits for a task is answered with what there is
+        self.draining, self.clients.open = True, False
+        self._wake_requests()  # a request that waits for a task is answered with what there is
         with anyio.move_on_after(_FINISH):
             await self._calls.finish()
         with anyio.move_on_after(_LEAVE):
-            while leaving := list(self._sockets)[:_LEAVE_AT_ONCE]:
-                for client in leaving:
-                    client.shutdown()
-                    self.closed(client)
-                await anyio.sleep(0.1)
+            await self.clients.leave()
+
+    def _wake_requests(self) -> None:
+        """Have requests that wait, and streams of events, look again."""
+        for waiting in self.clients.others(self.hub.subscribers()):
+            waiting.restart()

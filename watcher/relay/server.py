@@ -116,7 +116,7 @@ def server_config(relay: Node) -> Config:
     """How a relay is served, for :class:`watcher.relay.http._uvicorn.Server`."""
     return config(
         application(relay),
-        websocket=functools.partial(WebSocketConnection, relay),
+        websocket=functools.partial(WebSocketConnection, relay.clients),
         http=functools.partial(ProtocolSniffer, relay),
         root_path=relay.settings.root_path.rstrip("/"),
         idle_timeout=relay.settings.idle_timeout,

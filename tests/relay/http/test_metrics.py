@@ -92,7 +92,7 @@ async def test_requests_are_counted_by_how_they_end(valkey: Valkey, app: Celery)
         await client.get("/api/tasks", headers={"Host": "evil.example"})
         await client.get("/api/tasks", headers={"Origin": "https://evil.example"})
         evil = {"Host": ["evil.example"]}
-        assert relay.refusal(Peer(None, False, "evil.example", None), lambda name: evil.get(name, []))
+        assert relay.clients.refusal(Peer(None, False, "evil.example", None), lambda name: evil.get(name, []))
         async with anyio.create_task_group() as group:
             group.start_soon(client.get, "/api/tasks/t?wait=20")
             await eventually(lambda: relay.counts.waiting, what="the request to wait")

@@ -127,7 +127,7 @@ async def test_without_an_app_there_is_nothing_to_submit_to(valkey: Valkey) -> N
 
 async def test_more_submissions_than_can_wait_are_a_429(valkey: Valkey, app: Celery) -> None:
     async with serving(valkey.url(), app) as (client, relay):
-        relay.gateway._lanes._bound = 2
+        relay.gateway._batcher._bound = 2
         answers: list[httpx.Response] = []
 
         async def submit() -> None:

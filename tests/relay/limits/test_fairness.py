@@ -221,7 +221,7 @@ async def test_what_a_frame_asks_for_is_done_a_hundred_commands_at_a_time(valkey
         listening(valkey.url()) as (http, relay),
         client(str(http.base_url).replace("http", "ws", 1) + PATH) as one,
     ):
-        (session,) = [socket._session for socket in relay._sockets]
+        (session,) = [socket._session for socket in relay.clients]
         assert session is not None
         asked = b"\n".join(b'{"id":%d,"ping":{}}' % number for number in range(1, 251))
         pieces = list[int]()

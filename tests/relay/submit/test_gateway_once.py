@@ -186,7 +186,7 @@ async def test_hundreds_at_once_are_carried_in_order_of_the_journal(gateway: Gat
 
 
 async def test_more_than_can_wait_are_refused(gateway: Gateway) -> None:
-    gateway._lanes._bound = 10
+    gateway._batcher._bound = 10
     outcomes: list[Any] = []
 
     async def submit() -> None:

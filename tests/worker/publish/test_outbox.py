@@ -227,7 +227,7 @@ class Lingering(CpuBudget):
 
 
 def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Journal, outbox: Outbox) -> None:
-    outbox._pace = Lingering()
+    outbox._rounds.budget = Lingering()
     outbox.put(told("a"))
     wait_for(lambda: journal.ids == ["a"], what="the first one, since there was no end yet")
     outbox.put(told("a", "SUCCESS"))
@@ -240,7 +240,7 @@ def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Jo
 
 
 def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbox: Outbox) -> None:
-    outbox._pace = Slow()
+    outbox._rounds.budget = Slow()
     outbox.put(told("first", "SUCCESS"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
     for number in range(20):
@@ -250,14 +250,15 @@ def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbo
 
 
 def test_what_a_greenlet_takes_is_guessed_since_its_clock_is_that_of_all_tasks(outbox: Outbox) -> None:
-    assert outbox._spent() != outbox._spent(), "a thread has a clock of its own"
-    outbox._maker = threading.get_native_id()  # as where the publisher's thread is a greenlet beside its maker
-    assert outbox._spent() == outbox._spent() > 0
+    clock = outbox._rounds.clock
+    assert clock.spent() != clock.spent(), "a thread has a clock of its own"
+    clock.maker = threading.get_native_id()  # as where the publisher's thread is a greenlet beside its maker
+    assert clock.spent() == clock.spent() > 0
 
 
 def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=1 << 20)
-    outbox._pace = Slow()
+    outbox._rounds.budget = Slow()
     journal.held.clear()
     outbox.put(told("first"))
     wait_for(lambda: journal.attempts, what="the first batch to be on its way")
@@ -347,3 +348,16 @@ def test_what_is_abandoned_is_sent_by_nobody_here(journal: Journal, outbox: Outb
     outbox.put(told("c"))
     assert not outbox.flush(0.3)
     assert "c" not in journal.ids
+
+
+def test_a_second_thread_that_nobody_knows_leaves_at_once(journal: Journal, outbox: Outbox) -> None:
+    """A soft time limit may strike while the thread is being started, and then the next event starts another."""
+    outbox.put(told("a"))
+    assert outbox.flush(5)
+    other = threading.Thread(target=outbox._run, daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive()
+    outbox.put(told("b"))
+    assert outbox.flush(5)
+    assert journal.ids == ["a", "b"]

@@ -9,12 +9,8 @@ as they do in any program that sends tasks.
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
-import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, Task
@@ -28,100 +24,16 @@ from watcher.relay.api.signature import positional
 from watcher.relay.common import outage
 from watcher.relay.submit import decodable
 from watcher.relay.submit.broker_pool import BrokerConnection, BrokerPool, BrokerUnavailable
-from watcher.relay.submit.sending import SentMessage, listen, overheard, standing_for
+from watcher.relay.submit.pending import PendingSubmission, State, Substitute
+from watcher.relay.submit.sending import listen, overheard, standing_for
 from watcher.rendering._celery import publish_controls_by
 from watcher.rendering.lives import SENT
 from watcher.rendering.routing import queue_to
 from watcher.rendering.tagging import HEADER as TAGS
 
-__all__ = ["Broker", "Delivery", "DeliveryStatus", "Substitute"]
+__all__ = ["Broker"]
 
 logger = logging.getLogger(__name__)
-
-
-class DeliveryStatus(enum.Enum):
-    """How far a message has come."""
-
-    WAITING = "waiting"
-    SENDING = "sending"
-    SENT = "sent"
-    NOT_SENT = "not sent"
-
-
-@dataclass(frozen=True, slots=True)
-class Substitute:
-    """The task that stands for one whose own ``apply_async`` didn't send it under its id.
-
-    :param sent: its message; None where that ``apply_async`` didn't send it, because it was there before.
-    """
-
-    id: str
-    sent: SentMessage | None
-
-
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """One task on its way to the broker.
-
-    A thread sends it while the event loop may lose patience: :meth:`begin` and :meth:`settle` decide who was first, and
-    :meth:`leave` and :attr:`left` who puts on record how it ended.
-
-    :param sent: Unix seconds; its worker's events say it, too.
-    :param queue: that the client asked for.
-    :param route: where it goes, as options of ``apply_async``; see :meth:`Broker.route`.
-    :param instead: what stands for it, where it was not sent.
-    """
-
-    task: Task[Any, Any]
-    id: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    sent: float
-    eta: datetime | None = None
-    expires: datetime | None = None
-    priority: int | None = None
-    queue: str | None = None
-    tags: tuple[str, ...] = ()
-    route: dict[str, Any] = field(default_factory=dict)
-    why: Refused | None = None
-    instead: Substitute | None = None
-    _fate: DeliveryStatus = DeliveryStatus.WAITING
-    _left: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def begin(self) -> bool:
-        """Whether it may still be sent; from then on it may be at the broker."""
-        with self._lock:
-            if self._fate is not DeliveryStatus.WAITING:
-                return False
-            self._fate = DeliveryStatus.SENDING
-            return True
-
-    def end(self, fate: DeliveryStatus, why: Refused | None = None, instead: Substitute | None = None) -> None:
-        """It was sent, or certainly not, or (SENDING) nobody knows."""
-        with self._lock:
-            self._fate, self.why, self.instead = fate, why, instead
-
-    def settle(self) -> DeliveryStatus:
-        """What has become of it; one that still waits is withdrawn."""
-        with self._lock:
-            if self._fate is DeliveryStatus.WAITING:
-                self._fate = DeliveryStatus.NOT_SENT
-            return self._fate
-
-    def leave(self) -> DeliveryStatus:
-        """The same, by whoever will not look again: of what is being sent, the thread that does has to tell."""
-        with self._lock:
-            if self._fate is DeliveryStatus.WAITING:
-                self._fate = DeliveryStatus.NOT_SENT
-            self._left = self._fate is DeliveryStatus.SENDING
-            return self._fate
-
-    @property
-    def left(self) -> bool:
-        """Whether it is known by now how it ended, and whoever wanted to know has left before."""
-        with self._lock:
-            return self._left and self._fate is not DeliveryStatus.SENDING
 
 
 class Broker:
@@ -154,104 +66,62 @@ class Broker:
         """Their names, in order."""
         return [name for name in sorted(self.app.tasks) if not name.startswith("celery.")]
 
-    def route(self, message: Delivery) -> str | None:
-        """Find out where ``message`` goes, and return the name of the queue, where that is known.
+    def route(self, pending: PendingSubmission) -> str | None:
+        """Find out where it goes, and return the name of the queue, where that is known.
 
         Routers are the app's code, so this may block.
 
         :raises BadArguments: there is no such queue.
         """
         router: Any = self.app.amqp.router
-        task = message.task
+        task = pending.task
         own = {name: value for name in ("queue", "exchange", "routing_key") if (value := getattr(task, name, None))}
-        asked = {"queue": message.queue} if message.queue else own
+        asked = {"queue": pending.queue} if pending.queue else own
         try:
-            route = router.route(dict(asked), task.name, message.args, message.kwargs, task)
+            route = router.route(dict(asked), task.name, pending.args, pending.kwargs, task)
         except QueueNotFound as error:
             raise BadArguments(f"option 'queue': {error}", argument="queue") from None
         # A router may answer something else the next time it is asked, so what it said is what holds.
-        message.route = route if self.app.conf.task_routes else asked
+        pending.route = route if self.app.conf.task_routes else asked
         name = getattr(route.get("queue"), "name", None)
         if route.get("exchange"):  # then the queue may be but the default one, which Celery adds
             name = queue_to(route["exchange"], route.get("routing_key"), route.get("queue"), self.app)
         return name if isinstance(name, str) else None
 
-    def check(self, message: Delivery) -> None:
-        """Check that a worker can decode the arguments of a message that has its route.
+    def check(self, pending: PendingSubmission) -> None:
+        """Check that a worker can decode the arguments of a submission that has its route.
 
         :raises BadArguments: it can't; names the argument.
         """
-        task = message.task
-        serializer = message.route.get("serializer") or task.serializer or self.app.conf.task_serializer
-        decodable.check(message.args, message.kwargs, str(serializer), lambda: positional(task))
+        task = pending.task
+        serializer = pending.route.get("serializer") or task.serializer or self.app.conf.task_serializer
+        decodable.check(pending.args, pending.kwargs, str(serializer), lambda: positional(task))
 
-    def send(self, messages: Sequence[Delivery]) -> None:
+    def send(self, batch: Sequence[PendingSubmission]) -> None:
         """Send these in order, and say in each what has become of it.
 
         The first that the broker doesn't take is the last that is tried.
         """
-        begun: list[Delivery] = []
-        current: Delivery | None = None
+        current: PendingSubmission | None = None
         together = False
         try:
             with self._connections.line() as line:
-                together = len(messages) > 1 and line.takes_batches and not any(map(_sends_itself, messages))
-                with line.together(len(messages)) if together else contextlib.nullcontext():
-                    for message in messages:
-                        if message.begin():
-                            begun.append(message)
-                            current = message
-                            self._apply(message, line, begun)
+                together = len(batch) > 1 and line.takes_batches and not any(map(_sends_itself, batch))
+                with line.together(len(batch)) if together else contextlib.nullcontext():
+                    for pending in batch:
+                        if pending.begin_sending():
+                            current = pending
+                            _hand_over(pending, line)
         except BrokerUnavailable as away:
             # Those before the last one were sent, unless all were to be handed over together.
-            failed = [message for message in begun if together or message is current]
-            unsent = away.absent or (away.refused and not together)
-            for message in failed:
-                no_queue = _no_such_queue(message, away) if unsent and away.of_queue else None
-                why = no_queue or away.refusal("no" if unsent else "unknown")
-                message.end(DeliveryStatus.NOT_SENT if unsent else DeliveryStatus.SENDING, why)
-                begun.remove(message)
-            for message in messages:
-                if message.settle() is DeliveryStatus.NOT_SENT and message.why is None and message.instead is None:
-                    message.end(DeliveryStatus.NOT_SENT, away.refusal("no"))
-        for message in begun:
-            message.end(DeliveryStatus.SENT)
+            _fail([pending for pending in batch if together or pending is current], away, together=together)
+            for pending in batch:
+                pending.withdraw(away.refusal("no"))
+        for pending in batch:
+            if pending.state is State.SENDING:
+                pending.end_sending(State.SENT)
 
-    def _apply(self, message: Delivery, line: BrokerConnection, begun: list[Delivery]) -> None:
-        """Hand one message to Celery; where the app itself doesn't take it, that is that message's alone."""
-        name = str(message.task.name)
-        returned: Any = None
-        error: Exception | None = None
-        with overheard() as published:
-            try:
-                returned = _apply(message, line)
-            except OperationalError:
-                if _sends_itself(message) and any(each.id == message.id for each in published):
-                    begun.remove(message)  # something else that its own apply_async sent was not
-                    message.end(DeliveryStatus.SENT)
-                raise
-            except Exception as raised:  # noqa: BLE001 - a task's own apply_async or a serializer may raise anything
-                error = raised
-        stands = standing_for(message.id, name, returned, published)
-        if stands == message.id:
-            if error is not None:
-                logger.warning("task %s was sent, but then its apply_async failed", name, exc_info=error)
-            return
-        begun.remove(message)
-        if error is not None:
-            why = _refusal(f"{name} was not sent", error, line)
-            if not isinstance(why, NotSent):  # which is no mistake
-                logger.warning("task %s was not sent", name, exc_info=error)
-            message.end(DeliveryStatus.NOT_SENT, why)
-        elif stands is not None:
-            sent = next((each for each in published if each.id == stands), None)
-            message.end(DeliveryStatus.NOT_SENT, instead=Substitute(stands, sent))
-        else:
-            ran = isinstance(returned, EagerResult) and returned.id
-            what = "ran the task in place" if ran else "sent nothing"
-            message.end(DeliveryStatus.NOT_SENT, NotSent(f"{name} was not sent: its own apply_async {what}"))
-
-    def revoke(self, identity: str, *, terminate: bool) -> None:
+    def revoke(self, task_id: str, *, terminate: bool) -> None:
         """Tell all workers to revoke a task.
 
         :param terminate: also send SIGTERM to the process that runs it.
@@ -261,7 +131,7 @@ class Broker:
             with self._connections.line() as line:
                 control: Any = Control(self.app)
                 publish_controls_by(control, self._connections.producers)
-                control.revoke(identity, terminate=terminate, signal="SIGTERM", connection=line.connection)
+                control.revoke(task_id, terminate=terminate, signal="SIGTERM", connection=line.connection)
         except BrokerUnavailable as away:
             raise away.refusal(None) from None
 
@@ -286,7 +156,7 @@ class Broker:
                     line.give_up()  # who asks twice over one connection may hear nothing the second time
         except BrokerUnavailable as away:
             raise away.refusal("no") from None
-        queues = [queue for told in (replies or {}).values() for queue in told or ()]
+        queues = [queue for served in (replies or {}).values() for queue in served or ()]
         return {str(queue["name"]) for queue in queues if isinstance(queue, dict) and "name" in queue}
 
     def close(self) -> None:
@@ -294,19 +164,61 @@ class Broker:
         self._connections.close()
 
 
-def _no_such_queue(message: Delivery, away: BrokerUnavailable) -> BadArguments | None:
+def _fail(batch: Sequence[PendingSubmission], away: BrokerUnavailable, *, together: bool) -> None:
+    """Say, of those that were just being sent, what the broker's failure means for them."""
+    unsent = away.absent or (away.refused and not together)
+    for pending in batch:
+        if pending.state is State.SENDING:
+            no_queue = _no_such_queue(pending, away) if unsent and away.of_queue else None
+            why = no_queue or away.refusal("no" if unsent else "unknown")
+            pending.end_sending(State.NOT_SENT if unsent else State.UNKNOWN, why)
+
+
+def _hand_over(pending: PendingSubmission, line: BrokerConnection) -> None:
+    """Hand one task to Celery; where the app itself doesn't take it, that is that task's alone."""
+    name = str(pending.task.name)
+    returned: Any = None
+    error: Exception | None = None
+    with overheard() as published:
+        try:
+            returned = _apply(pending, line)
+        except OperationalError:
+            if _sends_itself(pending) and any(message.id == pending.task_id for message in published):
+                pending.end_sending(State.SENT)  # something else that its own apply_async sent was not
+            raise
+        except Exception as raised:  # noqa: BLE001 - a task's own apply_async or a serializer may raise anything
+            error = raised
+    stands = standing_for(pending.task_id, name, returned, published)
+    if stands == pending.task_id:  # it is sent when the block of the connection ends
+        if error is not None:
+            logger.warning("task %s was sent, but then its apply_async failed", name, exc_info=error)
+    elif error is not None:
+        why = _refusal(f"{name} was not sent", error, line)
+        if not isinstance(why, NotSent):  # which is no mistake
+            logger.warning("task %s was not sent", name, exc_info=error)
+        pending.end_sending(State.NOT_SENT, why)
+    elif stands is not None:
+        message = next((message for message in published if message.id == stands), None)
+        pending.end_sending(State.SUBSTITUTED, substitute=Substitute(stands, message))
+    else:
+        ran = isinstance(returned, EagerResult) and returned.id
+        what = "ran the task in place" if ran else "sent nothing"
+        pending.end_sending(State.NOT_SENT, NotSent(f"{name} was not sent: its own apply_async {what}"))
+
+
+def _no_such_queue(pending: PendingSubmission, away: BrokerUnavailable) -> BadArguments | None:
     """What is said of a queue that the client has named, and that the broker doesn't take; None where it has not."""
-    if message.queue is None:
+    if pending.queue is None:
         return None
-    return BadArguments(f"option 'queue': {message.queue!r} can't be sent to, {away}", argument="queue")
+    return BadArguments(f"option 'queue': {pending.queue!r} can't be sent to, {away}", argument="queue")
 
 
-def _sends_itself(message: Delivery) -> bool:
+def _sends_itself(pending: PendingSubmission) -> bool:
     """Whether the task has an ``apply_async`` of its own: what it does goes by what was sent, and not by what will be.
 
     It may take a lock, say, and give that back where sending fails.
     """
-    return type(message.task).apply_async is not Task.apply_async
+    return type(pending.task).apply_async is not Task.apply_async
 
 
 def _refusal(what: str, error: Exception, line: BrokerConnection) -> Refused:
@@ -324,23 +236,23 @@ def _refusal(what: str, error: Exception, line: BrokerConnection) -> Refused:
 def _said(error: Exception) -> tuple[str, str | None]:
     """What an error says, and the id of the task that it names."""
     try:
-        told, named = getattr(error, "message", None), getattr(error, "task_id", None)
-        text = told if isinstance(told, str) and told else str(error) or repr(error)
+        message, named = getattr(error, "message", None), getattr(error, "task_id", None)
+        text = message if isinstance(message, str) and message else str(error) or repr(error)
         return text, named if isinstance(named, str) and named else None
     except Exception:  # noqa: BLE001 - whoever made it may have made that wrong, too
         return "", None
 
 
-def _apply(message: Delivery, line: BrokerConnection) -> Any:
-    options: dict[str, Any] = dict(message.route)
-    if message.priority is not None:
-        options["priority"] = message.priority
-    if message.expires is not None:
-        options["expires"] = message.expires
-    if message.eta is not None:
-        options["eta"] = message.eta
-    headers: dict[str, Any] = {SENT: message.sent}
-    if message.tags:
-        headers[TAGS] = list(message.tags)
+def _apply(pending: PendingSubmission, line: BrokerConnection) -> Any:
+    options: dict[str, Any] = dict(pending.route)
+    if pending.priority is not None:
+        options["priority"] = pending.priority
+    if pending.expires is not None:
+        options["expires"] = pending.expires
+    if pending.eta is not None:
+        options["eta"] = pending.eta
+    headers: dict[str, Any] = {SENT: pending.sent_at}
+    if pending.tags:
+        headers[TAGS] = list(pending.tags)
     options |= {"headers": headers, "producer": line.producer, "retry": False}
-    return message.task.apply_async(tuple(message.args), dict(message.kwargs), task_id=message.id, **options)
+    return pending.task.apply_async(tuple(pending.args), dict(pending.kwargs), task_id=pending.task_id, **options)

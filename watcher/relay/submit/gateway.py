@@ -12,9 +12,8 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -24,30 +23,27 @@ from celery import Celery
 from celery import Task as CeleryTask
 from celery.result import denied_join_result
 from celery.utils.time import make_aware
-from msgspec import UNSET
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from watcher import worker
-from watcher.core.errors import BadRequest, NoApp, NotPermitted, Refused, TooMany, Unavailable, UnknownTask
+from watcher.core.errors import BadRequest, NoApp, NotPermitted, Refused, TooMany, Unavailable
 from watcher.core.event import Event, Task, fold
 from watcher.core.permissions import Grant, issue, literally
-from watcher.core.redact import Redactor
 from watcher.core.settings import Settings
-from watcher.core.suggestions import Suggestions
 from watcher.journal.layout import Journal
 from watcher.relay.api import submission
 from watcher.relay.api.schemas import Registry
-from watcher.relay.api.signature import Registered, Signature, describe
 from watcher.relay.api.submission import Submission
-from watcher.relay.api.task_list import TaskListCache
 from watcher.relay.limits.bounded_threads import BoundedThreads
 from watcher.relay.limits.metering import bill
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.batcher import Batcher
-from watcher.relay.submit.broker import Broker, Delivery
+from watcher.relay.submit.broker import Broker
+from watcher.relay.submit.catalog import TaskCatalog
 from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimBusy, IdempotencyStore, subject_digest
-from watcher.relay.submit.pipeline import PendingSubmission, SubmissionPipeline, Submitted
+from watcher.relay.submit.pending import PendingSubmission
+from watcher.relay.submit.pipeline import SubmissionPipeline, Submitted
 from watcher.relay.submit.queues import Queues
 from watcher.relay.submit.stored_results import ResultLocation, StoredResults
 from watcher.rendering.lives import SentStamps
@@ -55,7 +51,7 @@ from watcher.rendering.policy import Policy
 from watcher.rendering.result_backend import event_of, result_of
 from watcher.rendering.values import Rendering
 
-__all__ = ["Gateway", "Registered", "Submitted"]
+__all__ = ["Gateway", "Submitted"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +105,13 @@ class Gateway:
         if app is not None:
             app.finalize()  # what its tasks want hidden is known from here on
         self._policy = None if app is None else Policy(app, Rendering.of(settings), worker.redact_hook())
+        self._catalog = TaskCatalog(settings.submit, self._policy)
         self._broker = None if app is None else Broker(app, _LANES + 1 + _REVOKES)
         self._payloads = None if app is None else StoredResults(app, results)
         self._calls = BoundedThreads(_LANES + 1)
         self._revokes = BoundedThreads(_REVOKES)
         self._readers = BoundedThreads(_READERS)
         self._stamps = SentStamps()
-        self._guesses = Suggestions()
-        self._signatures: dict[str, tuple[object, Signature | None, Registered]] = {}
-        self._registries = TaskListCache()
         self._loading = anyio.Lock()
         self._loaded = False
         self._under_way = 0
@@ -128,8 +122,8 @@ class Gateway:
             return
         self._queues = Queues(self._broker.app, settings.submit_queues, self._broker.served)
         self._claims = IdempotencyStore(redis, journal, guarded=settings.guarded)
-        dispatch = SubmissionPipeline(self._broker, self._claims, Announcer(redis, journal), self._policy, self._calls)
-        self._lanes = Batcher(dispatch.carry, lanes=_LANES, bound=_BOUND)
+        pipeline = SubmissionPipeline(self._broker, self._claims, Announcer(redis, journal), self._policy, self._calls)
+        self._batcher = Batcher(pipeline.carry, lanes=_LANES, bound=_BOUND)
         # The relay announces by itself what it sends.
         worker.silence()
         # Nobody joins results in a relay. Were it allowed, Celery would subscribe to each task's result as it is sent.
@@ -163,10 +157,8 @@ class Gateway:
         asked = submission.parse(data, datetime.now(UTC), broker.app.timezone)
         if key is not None:
             submission.check_key(key)
-        task = self._permitted_task(broker, asked.task, grant)
-        signature = self._known(task)[1]
-        if signature is not None:
-            signature.check(asked.args, asked.kwargs)
+        task = self._catalog.permitted(broker, asked.task, grant)
+        self._catalog.check(task, asked.args, asked.kwargs)
         if asked.options.queue is not None:
             await self._queues.check(asked.options.queue, grant.queues)
         await self._check_unused(asked.options.task_id, grant)
@@ -174,43 +166,44 @@ class Gateway:
         with self._working():
             return await self._carry(asked, task, grant, key, deadline)
 
-    async def _check_unused(self, identity: str | None, grant: Grant) -> None:
+    async def _check_unused(self, task_id: str | None, grant: Grant) -> None:
         """Refuse an id whose result is still stored: whoever submits may watch, and would be shown that one.
 
         What the journal knows is seen when the id is claimed. A repeat is recognised by its claim.
         """
-        if identity is None or not self._settings.guarded or grant.may_watch(f"task:{identity}"):
+        if task_id is None or not self._settings.guarded or grant.may_watch(f"task:{task_id}"):
             return
         try:
             with anyio.fail_after(_CHECK):
-                used = await self._read(identity) is not None and not await self._claims.known(identity)
+                used = await self._read(task_id) is not None and not await self._claims.known(task_id)
         except (Unavailable, RedisError, OSError, TimeoutError):
             raise Unavailable("can't find out whether the task id is in use", submitted="no") from None
         if used:
-            raise NotPermitted(f"the task id {identity!r} is in use")
+            raise NotPermitted(f"the task id {task_id!r} is in use")
 
     async def _carry(
         self, asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, deadline: float
     ) -> Submitted:
         while True:
-            order = _order(asked, task, grant, key, self._stamps.after())
-            await self._lanes.run(order, deadline)
-            outcome = order.conclude()
+            pending = _pending(asked, task, grant, key, self._stamps.after())
+            await self._batcher.run(pending, deadline)
+            pending.withdraw()
+            outcome = pending.outcome()
             if isinstance(outcome, Refused):
                 raise outcome
             if not isinstance(outcome, ClaimBusy):
-                return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, order, grant))
+                return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, pending, grant))
             if anyio.current_time() + _AGAIN >= deadline:
                 raise Unavailable(f"another request is submitting task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
 
-    async def _is_theirs(self, known: AlreadySubmitted, order: PendingSubmission, grant: Grant) -> bool:
+    async def _is_theirs(self, known: AlreadySubmitted, pending: PendingSubmission, grant: Grant) -> bool:
         if known.existing:  # the task's own code knows whose it is, or doesn't care
             with contextlib.suppress(TooMany, RedisError, OSError):
                 return self._settings.secret is not None and await self._claims.belongs(known.id, grant.subject)
             return False
         # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
-        return order.at is not None or bool(grant.subject)
+        return pending.place is not None or bool(grant.subject)
 
     def _submitted(self, known: AlreadySubmitted, grant: Grant, *, theirs: bool) -> Submitted:
         channel = f"task:{known.id}"
@@ -247,30 +240,25 @@ class Gateway:
         broker = await self._open()
         if self._settings.read_only:
             return msgspec.Raw(msgspec.json.encode(Registry([], revoke=False)))
-        make = functools.partial(self._registry, grant)
-        return self._registries.told((grant.submit, grant.revoke), broker.tasks(), make)
+        return self._catalog.listed(broker.tasks(), grant)
 
-    def _registry(self, grant: Grant, tasks: Iterable[CeleryTask[Any, Any]]) -> Registry:
-        named = [self._known(task)[2] for task in tasks if self._may_submit(str(task.name), grant)]
-        return Registry(named, revoke=grant.revoke)
-
-    async def get(self, identity: str) -> Task | None:
+    async def get(self, task_id: str) -> Task | None:
         """What the app's result backend knows of a task; None where that is nothing, or can't be read safely.
 
         :raises Unavailable: the backend doesn't answer.
         """
-        payload = await self._read(identity)
-        read = functools.partial(self.read_stored, identity, payload or b"")
+        payload = await self._read(task_id)
+        read = functools.partial(self.read_stored, task_id, payload or b"")
         event = await self._in_thread(read) if len(payload or b"") > _LARGE else read()
         return None if event is None else fold(None, event, 0)
 
-    async def result(self, identity: str, name: str | None) -> bytes | None:
+    async def result(self, task_id: str, name: str | None) -> bytes | None:
         """The JSON text of a result, whatever its size, masked; None where it is not stored, not JSON, or not shown.
 
         :param name: of the task, where it is known.
         :raises Unavailable: the backend doesn't answer.
         """
-        payload = await self._read(identity)
+        payload = await self._read(task_id)
         if payload is None or self._policy is None:
             return None
         return await self._in_thread(functools.partial(result_of, payload, self._policy.of(name)))
@@ -281,15 +269,15 @@ class Gateway:
         except TimeoutError:
             raise Unavailable("no time left to read the result") from None
 
-    async def _read(self, identity: str) -> bytes | None:
-        return None if self._payloads is None else await self._payloads.read(identity)
+    async def _read(self, task_id: str) -> bytes | None:
+        return None if self._payloads is None else await self._payloads.read(task_id)
 
-    def read_stored(self, identity: str, payload: bytes, name: str | None = None) -> Event | None:
+    def read_stored(self, task_id: str, payload: bytes, name: str | None = None) -> Event | None:
         """The event that the result backend's ``payload`` tells of; None where it can't be read safely.
 
         :param name: of the task, where it is known; few backends store it.
         """
-        return None if self._policy is None else event_of(identity, payload, self._policy, time.time(), name)
+        return None if self._policy is None else event_of(task_id, payload, self._policy, time.time(), name)
 
     async def aclose(self) -> None:
         """Take no more, wait for what is under way, and close the connections to the broker."""
@@ -318,31 +306,7 @@ class Gateway:
 
     def _load(self, broker: Broker) -> None:
         broker.load()
-        for task in broker.tasks():
-            self._known(task)
-
-    def _permitted_task(self, broker: Broker, name: str, grant: Grant) -> CeleryTask[Any, Any]:
-        if not self._may_submit(name, grant):
-            raise NotPermitted(f"tasks named {name!r} may not be submitted")
-        task = broker.task(name)
-        if task is None:
-            meant = self._guesses.meant(
-                name, lambda: [each for each in broker.names() if self._may_submit(each, grant)]
-            )
-            raise UnknownTask(f"no task {name!r} is registered{meant}")
-        return task
-
-    def _may_submit(self, name: str, grant: Grant) -> bool:
-        return any(fnmatchcase(name, glob) for glob in self._settings.submit) and grant.may_submit(name)
-
-    def _known(self, task: CeleryTask[Any, Any]) -> tuple[object, Signature | None, Registered]:
-        """A task's signature, for checks and for people; read once, and again where another task took the name."""
-        name = str(task.name)
-        known = self._signatures.get(name)
-        if known is None or known[0] is not task:
-            redactor = self._policy.of(name).redactor if self._policy is not None else Redactor()
-            known = self._signatures[name] = (task, Signature.of(task), _masked(describe(task), redactor))
-        return known
+        self._catalog.read(broker.tasks())
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
@@ -356,37 +320,26 @@ class Gateway:
                 self._idle = anyio.Event()
 
 
-def _order(
-    asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, sent: float
+def _pending(
+    asked: Submission, task: CeleryTask[Any, Any], grant: Grant, key: str | None, sent_at: float
 ) -> PendingSubmission:
     options = asked.options
-    identity = options.task_id or str(uuid.uuid4())
+    task_id = options.task_id or str(uuid.uuid4())
     expires = options.expires
     if expires is None and task.expires is not None:  # the task's own default
         own = task.expires
         expires = own if isinstance(own, datetime) else datetime.now(UTC) + timedelta(seconds=float(own))
     eta, expires = (_with_zone(moment, task) for moment in (options.eta, expires))
     return PendingSubmission(
-        claim=Claim(identity, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
-        message=Delivery(
-            task, identity, asked.args, asked.kwargs,
-            sent=sent, eta=eta, expires=expires, priority=options.priority, queue=options.queue, tags=options.tags,
-        ),
+        Claim(task_id, options.task_id is not None, subject_digest(grant.subject), asked.digest, key),
+        task, task_id, asked.args, asked.kwargs,
+        sent_at=sent_at, eta=eta, expires=expires, priority=options.priority, queue=options.queue, tags=options.tags,
     )  # fmt: skip
 
 
 def _with_zone(moment: datetime | None, task: CeleryTask[Any, Any]) -> datetime | None:
     """A moment without a zone is one in that of the app, as Celery takes it."""
     return make_aware(moment, task.app.timezone) if moment is not None and moment.tzinfo is None else moment
-
-
-def _masked(told: Registered, redactor: Redactor) -> Registered:
-    """``told`` without defaults that look secret."""
-    parameters = [
-        msgspec.structs.replace(each, default=UNSET) if redactor.is_secret(each.name) else each
-        for each in told.parameters
-    ]
-    return msgspec.structs.replace(told, parameters=parameters, signature=redactor.text(told.signature))
 
 
 def _revoke(data: bytes) -> _Revoke:

@@ -141,12 +141,12 @@ class IdempotencyStore:
             verdicts[index] = _verdict(ids[index], claims[index], answer)
         return [verdicts[index] for index in range(len(claims))]
 
-    async def known(self, identity: str) -> bool:
+    async def known(self, task_id: str) -> bool:
         """Whether a task of this id was submitted within the last day.
 
         :raises redis.RedisError: Redis is away. TimeoutError: not asked in time. TooMany: too many are asked.
         """
-        return await self._held.get(identity, _LOOK) is not None
+        return await self._held.get(task_id, _LOOK) is not None
 
     async def _take_keys(self, claims: Sequence[Claim]) -> list[str]:
         commands: list[_Command] = []
@@ -157,9 +157,9 @@ class IdempotencyStore:
 
     async def _take_ids(self, claims: Sequence[tuple[str, Claim]]) -> list[str]:
         commands: list[_Command] = []
-        for identity, claim in claims:
-            keys = [self._id(identity), self._journal.open, self._journal.closed, self._journal.closed_older]
-            new = identity if self._guarded and claim.chosen else ""
+        for task_id, claim in claims:
+            keys = [self._id(task_id), self._journal.open, self._journal.closed, self._journal.closed_older]
+            new = task_id if self._guarded and claim.chosen else ""
             value = f"{_CLAIMED} {claim.body}"
             commands.append(("EVALSHA", _CLAIM_SHA, len(keys), *keys, value, _TTL, _PATIENCE, new))
         replies = await self._execute(commands)
@@ -173,13 +173,13 @@ class IdempotencyStore:
             raise failed[0]
         return [_text(reply) for reply in replies]
 
-    async def belongs(self, identity: str, subject: str) -> bool:
+    async def belongs(self, task_id: str, subject: str) -> bool:
         """Whether the task of this id was submitted by a subject within the last day; a nobody's is nobody's.
 
         :param subject: a token's ``sub``.
         :raises: as :meth:`known`.
         """
-        held = _HELD.fullmatch(_text(await self._held.get(identity, _LOOK))) if subject else None
+        held = _HELD.fullmatch(_text(await self._held.get(task_id, _LOOK))) if subject else None
         return held is not None and held["subject"] == subject_digest(subject)
 
     async def still_taken(self, taken: Sequence[tuple[str, Claim, float]]) -> list[bool]:
@@ -189,8 +189,8 @@ class IdempotencyStore:
         :raises redis.RedisError: Redis is away.
         """
         commands: list[_Command] = []
-        for identity, _, _ in taken:
-            commands += ("GET", self._id(identity)), ("PTTL", self._id(identity))
+        for task_id, _, _ in taken:
+            commands += ("GET", self._id(task_id)), ("PTTL", self._id(task_id))
         replies = await self._execute(commands)
         return [
             # Whoever takes it over makes it young again.
@@ -207,18 +207,18 @@ class IdempotencyStore:
         :param refused: those that were not sent: their idempotency keys are free again.
         """
         commands: list[_Command] = []
-        for identity, claim, known in sent:
-            other = "" if known.id == identity else f" {'=' if known.existing else '+'}{known.id}"
+        for task_id, claim, known in sent:
+            other = "" if known.id == task_id else f" {'=' if known.existing else '+'}{known.id}"
             value = f"{_SENT} {claim.body} {known.epoch} {known.offset}{other}"
-            commands.append(("SET", self._id(identity), value, "PX", _TTL))
-        for identity, claim in refused:
-            commands.append(("SET", self._id(identity), f"{_REFUSED} {claim.body}", "PX", _TTL))
+            commands.append(("SET", self._id(task_id), value, "PX", _TTL))
+        for task_id, claim in refused:
+            commands.append(("SET", self._id(task_id), f"{_REFUSED} {claim.body}", "PX", _TTL))
             if claim.key is not None:
                 commands.append(("DEL", self._key(claim)))
         await self._execute(commands)
 
-    async def _ask(self, identities: list[str]) -> list[Any]:
-        return await self._execute([("GET", self._id(identity)) for identity in identities])
+    async def _ask(self, task_ids: list[str]) -> list[Any]:
+        return await self._execute([("GET", self._id(task_id)) for task_id in task_ids])
 
     async def _execute(self, commands: Sequence[_Command]) -> list[Any]:
         """The replies to ``commands``; that a script isn't there is one of them."""
@@ -231,26 +231,26 @@ class IdempotencyStore:
                 raise reply
         return replies
 
-    def _id(self, identity: str) -> str:
-        return self._journal.claim(f"id:{identity}")
+    def _id(self, task_id: str) -> str:
+        return self._journal.claim(f"id:{task_id}")
 
     def _key(self, claim: Claim) -> str:
         return self._journal.claim(f"key:{claim.subject}:{claim.key}")
 
 
-def _verdict(identity: str, claim: Claim, answer: str) -> Verdict:
+def _verdict(task_id: str, claim: Claim, answer: str) -> Verdict:
     if answer == "taken":
-        return ClaimTaken(identity)
+        return ClaimTaken(task_id)
     if answer == "known":
-        return NotPermitted(f"the task id {identity!r} is in use")
+        return NotPermitted(f"the task id {task_id!r} is in use")
     found = _HELD.fullmatch(answer)
     if found is None or found["subject"] != claim.subject:  # none that a relay made is nobody's, too
-        return NotPermitted(f"the task id {identity!r} is in use")
+        return NotPermitted(f"the task id {task_id!r} is in use")
     if found["digest"] != claim.digest:
-        return Conflict(f"the task id {identity!r} was used for another request")
+        return Conflict(f"the task id {task_id!r} was used for another request")
     if found["epoch"]:
-        return AlreadySubmitted(found["other"] or identity, found["epoch"], int(found["offset"]), found["how"] == "=")
-    return ClaimBusy(identity)
+        return AlreadySubmitted(found["other"] or task_id, found["epoch"], int(found["offset"]), found["how"] == "=")
+    return ClaimBusy(task_id)
 
 
 def _text(reply: Any) -> str:

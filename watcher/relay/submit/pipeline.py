@@ -1,4 +1,7 @@
-"""One batch of submissions on its way: routed, claimed, announced, sent, and what became of each put on record."""
+"""One batch of submissions on its way: checked, claimed, announced, handed to the broker, and put on record.
+
+What it may meet at each step, and what that means to its client, is :mod:`.pending`'s to say.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,25 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import anyio
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from watcher.core.errors import BadArguments, Refused, Unavailable
+from watcher.core.errors import BadArguments
 from watcher.core.event import Event
-from watcher.journal.layout import Appended
 from watcher.relay.common.outage import unavailable, why
 from watcher.relay.limits.bounded_threads import BoundedThreads
 from watcher.relay.submit.announcer import Announcer
-from watcher.relay.submit.broker import Broker, Delivery, DeliveryStatus
-from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimBusy, ClaimTaken, IdempotencyStore
+from watcher.relay.submit.broker import Broker
+from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimTaken, IdempotencyStore
+from watcher.relay.submit.pending import PendingSubmission, State
 from watcher.relay.submit.sending import SentMessage
 from watcher.rendering.fields import about, schedule
 from watcher.rendering.policy import Policy
 
-__all__ = ["PendingSubmission", "SubmissionPipeline", "Submitted"]
+__all__ = ["SubmissionPipeline", "Submitted"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,132 +58,91 @@ class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
     existing: bool = False
 
 
-Outcome: TypeAlias = AlreadySubmitted | ClaimBusy | Refused
-
-
-@dataclass(slots=True, eq=False)
-class PendingSubmission:
-    """One submission.
-
-    :param outcome: what became of it; None as long as nobody knows.
-    :param at: where PENDING stands. ``taken``: when it was claimed, by the monotonic clock.
-    """
-
-    claim: Claim
-    message: Delivery
-    outcome: Outcome | None = None
-    described: dict[str, Any] = field(default_factory=dict)
-    at: Appended | None = None
-    taken: float = 0.0
-
-    def event(self, state: str, **fields: Any) -> Event:
-        """An event of this task's."""
-        message = self.message
-        return Event(
-            id=message.id,
-            state=state,
-            timestamp=time.time(),
-            source="signal",
-            name=message.task.name,
-            retries=0,
-            sent=message.sent,
-            root_id=message.id,
-            tags=message.tags or None,
-            **fields,
-        )
-
-    def pending(self) -> Event:
-        """What is known of it as it is sent."""
-        message = self.message
-        return self.event(
-            "PENDING",
-            eta=message.eta.isoformat() if message.eta else None,
-            expires=message.expires.isoformat() if message.expires else None,
-            **self.described,
-        )
-
-    def known(self) -> AlreadySubmitted | None:
-        """The task that was sent, or that stands for it; None where there is none."""
-        if self.at is None:
-            return None
-        if (instead := self.message.instead) is not None:
-            return AlreadySubmitted(instead.id, self.at.epoch, self.at.offset, existing=instead.sent is None)
-        sent = self.message.settle() is DeliveryStatus.SENT
-        return AlreadySubmitted(self.message.id, self.at.epoch, self.at.offset) if sent else None
-
-    def conclude(self) -> Outcome:
-        """What became of it, now: from here on it isn't sent any more if it has not been."""
-        fate = self.message.settle()
-        if self.outcome is not None:
-            return self.outcome
-        if (known := self.known()) is not None:
-            return known
-        if fate is DeliveryStatus.SENDING:
-            return self.message.why or Unavailable("the broker doesn't answer in time", submitted="unknown")
-        who = "Redis" if self.at is None else "the broker"
-        return self.message.why or Unavailable(f"{who} doesn't answer in time", submitted="no")
-
-
 class SubmissionPipeline:
-    """Carries batches of orders.
+    """Carries batches of submissions through the steps, in the order of the methods below.
 
     :param threads: for what blocks.
     """
 
     def __init__(
-        self, broker: Broker, claims: IdempotencyStore, appender: Announcer, policy: Policy, threads: BoundedThreads
+        self, broker: Broker, claims: IdempotencyStore, announcer: Announcer, policy: Policy, threads: BoundedThreads
     ) -> None:
         self._broker = broker
         self._claims = claims
-        self._appender = appender
+        self._announcer = announcer
         self._policy = policy
         self._threads = threads
 
-    async def carry(self, orders: Sequence[PendingSubmission], deadline: float) -> None:
-        """Carry out ``orders``, and write into each what became of it; see :class:`.batcher.Batcher`.
+    async def carry(self, batch: Sequence[PendingSubmission], deadline: float) -> None:
+        """Carry out ``batch``; each of it says what became of it; see :class:`.batcher.Batcher`.
 
         :param deadline: moment of the event loop's clock.
         """
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
-                await self._carry(orders, deadline)
+                await self._carry(batch, deadline)
         except TimeoutError:
-            pass  # each order tells how far it has come
+            pass  # each tells how far it has come
         except (RedisError, OSError) as error:
             # It may answer well enough: that it is a replica, that it is full.
             away = unavailable("Redis", error, refuses=isinstance(error, ResponseError), submitted="no")
-            for order in orders:
-                if order.outcome is None and order.message.settle() is DeliveryStatus.NOT_SENT:
-                    order.outcome = away
-        for order in orders:
-            order.outcome = order.conclude()
+            for pending in batch:
+                pending.withdraw(away)
+        for pending in batch:
+            pending.withdraw()
         with anyio.CancelScope(deadline=max(deadline, anyio.current_time() + _RECORD)):
-            left = [(order, order.message.leave()) for order in orders if order.at is not None]
-            await self._record([order for order, fate in left if fate is not DeliveryStatus.SENDING])
+            announced = [pending for pending in batch if pending.place is not None]
+            await self._record([pending for pending in announced if not pending.leave_to_thread()])
 
-    async def _carry(self, orders: Sequence[PendingSubmission], deadline: float) -> None:
-        prepare = functools.partial(self._prepare, orders)
-        await self._threads.run(prepare, deadline - anyio.current_time())
-        live = [order for order in orders if order.outcome is None]
-        verdicts = await self._claims.take([order.claim for order in live])
-        for order, verdict in zip(live, verdicts, strict=True):
-            if isinstance(verdict, ClaimTaken):
-                order.message.id, order.taken = verdict.id, time.monotonic()
-            else:
-                order.outcome = verdict
-        live = [order for order in live if order.outcome is None]
-        if not live:
+    async def _carry(self, batch: Sequence[PendingSubmission], deadline: float) -> None:
+        await self._threads.run(functools.partial(self._check, batch), deadline - anyio.current_time())
+        claimed = await self._claim([pending for pending in batch if pending.state is State.NEW])
+        if not claimed:
             return
-        places = await self._appender.append([order.pending() for order in live])
-        for order, place in zip(live, places, strict=True):
-            order.at = place
-        send = functools.partial(self._send, live, asyncio.get_running_loop())
+        await self._announce(claimed)
+        send = functools.partial(self._send, claimed, asyncio.get_running_loop())
         await self._threads.run(send, deadline - anyio.current_time())
 
-    def _send(self, orders: Sequence[PendingSubmission], loop: asyncio.AbstractEventLoop) -> None:
-        """Send them, in a thread. Nobody may be waiting any more when that has ended: then it is put on record here."""
-        self._broker.send([order.message for order in orders])
-        late = [order for order in orders if order.message.left]
+    def _check(self, batch: Sequence[PendingSubmission]) -> None:
+        """Everything that runs the app's code before anything is claimed, in a thread."""
+        for pending in batch:
+            name = str(pending.task.name)
+            try:
+                queue = self._broker.route(pending)
+                self._broker.check(pending)
+            except BadArguments as error:
+                pending.answer(error)
+                continue
+            except Exception as error:  # a router is the app's code and may raise anything
+                logger.warning("task %s can't be routed", name, exc_info=True)
+                reason = why(error) if isinstance(error, (OSError, RedisError)) else error  # which may name an address
+                pending.answer(BadArguments(f"{name} can't be routed: {type(error).__name__}: {reason}"))
+                continue
+            shown = self._policy.of(name).arguments(tuple(pending.args), dict(pending.kwargs), None, None)
+            pending.description = {"queue": queue, **shown._asdict()}
+
+    async def _claim(self, batch: Sequence[PendingSubmission]) -> list[PendingSubmission]:
+        """Claim the task ids and idempotency keys; returns those that have got theirs."""
+        verdicts = await self._claims.take([pending.claim for pending in batch])
+        claimed: list[PendingSubmission] = []
+        for pending, verdict in zip(batch, verdicts, strict=True):
+            if isinstance(verdict, ClaimTaken):
+                pending.claimed(verdict.id)
+                claimed.append(pending)
+            else:
+                pending.answer(verdict)
+        return claimed
+
+    async def _announce(self, batch: Sequence[PendingSubmission]) -> None:
+        """Put PENDING into the journal, before any event of a worker's can be there."""
+        places = await self._announcer.append([pending.pending() for pending in batch])
+        for pending, place in zip(batch, places, strict=True):
+            pending.announced(place)
+
+    def _send(self, batch: Sequence[PendingSubmission], loop: asyncio.AbstractEventLoop) -> None:
+        """Hand them to the broker, in a thread; record here what the loop has left to it meanwhile."""
+        self._broker.send(batch)
+        late = [pending for pending in batch if pending.left_to_thread]
         if late:
             recording = self._record_late(late)
             try:
@@ -192,58 +153,47 @@ class SubmissionPipeline:
             with contextlib.suppress(TimeoutError, CancelledError):
                 recorded.result(_LATE)
 
-    def _prepare(self, orders: Sequence[PendingSubmission]) -> None:
-        """Everything that runs the app's code before anything is claimed."""
-        for order in orders:
-            message = order.message
-            try:
-                queue = self._broker.route(message)
-                self._broker.check(message)
-            except BadArguments as error:
-                order.outcome = error
-                continue
-            except Exception as error:  # a router is the app's code and may raise anything
-                logger.warning("task %s can't be routed", message.task.name, exc_info=True)
-                said = why(error) if isinstance(error, (OSError, RedisError)) else error  # which may name an address
-                order.outcome = BadArguments(f"{message.task.name} can't be routed: {type(error).__name__}: {said}")
-                continue
-            shown = self._policy.of(str(message.task.name)).arguments(
-                tuple(message.args), dict(message.kwargs), None, None
-            )
-            order.described = {"queue": queue, **shown._asdict()}
-
-    async def _record(self, orders: Sequence[PendingSubmission]) -> None:
-        """Put on record which were sent and which not. What nobody knows stays claimed until the claim is old."""
-        if not orders:
+    async def _record(self, batch: Sequence[PendingSubmission]) -> None:
+        """Put on record which were sent and which not."""
+        sent: list[tuple[str, Claim, AlreadySubmitted]] = []
+        refused: list[tuple[str, Claim]] = []
+        events: list[Event] = []
+        for pending in batch:
+            outcome = pending.outcome()
+            if isinstance(outcome, AlreadySubmitted):
+                sent.append((pending.task_id, pending.claim, outcome))
+            elif pending.state is State.NOT_SENT:
+                refused.append((pending.task_id, pending.claim))
+            if pending.state in (State.NOT_SENT, State.SUBSTITUTED):
+                events.append(pending.event("REJECTED", reason="not_sent"))
+        substitutes = [pending.substitute.message for pending in batch if pending.substitute is not None]
+        if not sent and not refused:
             return
-        settled = [(order, order.known()) for order in orders]
-        sent = [(order.message.id, order.claim, known) for order, known in settled if known]
-        unsent = [order for order in orders if order.message.settle() is DeliveryStatus.NOT_SENT]
-        refused = [(order.message.id, order.claim) for order, known in settled if not known and order in unsent]
         try:
             await self._claims.settle(sent, refused)
-            if unsent:
-                events = [order.event("REJECTED", reason="not_sent") for order in unsent]
-                sent_instead = [order.message.instead.sent for order in unsent if order.message.instead]
-                await self._appender.append(events + [self._pending(each) for each in sent_instead if each])
+            if events:
+                await self._announcer.append(
+                    events + [self._sent_instead(message) for message in substitutes if message]
+                )
         except (RedisError, OSError) as error:
-            logger.warning("the outcome of %d submissions could not be recorded: %s", len(orders), error)
+            logger.warning("the outcome of %d submissions could not be recorded: %s", len(batch), error)
 
-    async def _record_late(self, orders: Sequence[PendingSubmission]) -> None:
+    async def _record_late(self, batch: Sequence[PendingSubmission]) -> None:
         """The same of those that were given up on, unless somebody has taken over their claims since."""
         now = time.monotonic()
         try:
-            taken = [(order.message.id, order.claim, now - order.taken) for order in orders]
+            taken = [(pending.task_id, pending.claim, now - pending.claimed_at) for pending in batch]
             still = await self._claims.still_taken(taken)
         except (RedisError, OSError) as error:
-            logger.warning("the outcome of %d submissions could not be recorded: %s", len(orders), error)
+            logger.warning("the outcome of %d submissions could not be recorded: %s", len(batch), error)
         else:
-            await self._record([order for order, ours in zip(orders, still, strict=True) if ours])
+            await self._record([pending for pending, ours in zip(batch, still, strict=True) if ours])
 
-    def _pending(self, sent: SentMessage) -> Event:
+    def _sent_instead(self, message: SentMessage) -> Event:
         """What is told of a task that was sent under another id than the one that was announced."""
-        headers = sent.headers
-        event = about(sent.id, headers, str(headers.get("task")), "PENDING", time.time(), queue=sent.queue)
-        given = (sent.args, sent.kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))
-        shown = self._policy.of(event.name).arguments(*given)
+        headers = message.headers
+        event = about(message.id, headers, str(headers.get("task")), "PENDING", time.time(), queue=message.queue)
+        shown = self._policy.of(event.name).arguments(
+            message.args, message.kwargs, headers.get("argsrepr"), headers.get("kwargsrepr")
+        )
         return msgspec.structs.replace(event, **schedule(headers), **shown._asdict())

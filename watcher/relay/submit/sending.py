@@ -48,16 +48,16 @@ def overheard() -> Iterator[list[SentMessage]]:
         _heard.reset(token)
 
 
-def standing_for(identity: str, name: str, returned: Any, published: Sequence[SentMessage]) -> str | None:
-    """The id of the task that stands for one that was to be sent as ``identity``; None where there is none.
+def standing_for(task_id: str, name: str, returned: Any, published: Sequence[SentMessage]) -> str | None:
+    """The id of the task that stands for one that was to be sent as ``task_id``; None where there is none.
 
     :param name: the task's.
     :param returned: by ``apply_async``. Who returns a result of that id, and sent no such task under another one,
         answers for it: it may be sent later.
     :param published: by it.
     """
-    if any(each.id == identity for each in published):
-        return identity
+    if any(each.id == task_id for each in published):
+        return task_id
     of_that_name = [each.id for each in published if each.headers.get("task") == name]
     try:
         named = returned if isinstance(returned, str) else getattr(returned, "id", None)
@@ -65,7 +65,7 @@ def standing_for(identity: str, name: str, returned: Any, published: Sequence[Se
         named = None
     # An EagerResult is of a task that ran in this process, or of none: nobody hears anything of it. A group is no task.
     is_task = isinstance(named, str) and named and not isinstance(returned, EagerResult | ResultSet)
-    if is_task and (named != identity or not of_that_name):
+    if is_task and (named != task_id or not of_that_name):
         return str(named)
     return next(iter(of_that_name or [each.id for each in published]), None)
 

@@ -1,0 +1,74 @@
+"""What WebSocket clients may call, and what a subscription has to wait for: from a method's name to what answers it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from watcher.centrifuge.messages import SubscribeRequest, task_identity
+from watcher.core.errors import NoMethod, Refused
+from watcher.core.event import Task
+from watcher.core.permissions import OPEN, Grant
+from watcher.relay.common.audit_log import REFUSED, AuditLog
+from watcher.relay.common.stats import Stats
+from watcher.relay.submit.gateway import Gateway, Submitted
+from watcher.relay.websocket.calls import CallRunner
+from watcher.relay.websocket.connection import WebSocketConnection
+from watcher.relay.websocket.records import Call
+
+__all__ = ["CallServices", "ClientCalls", "log_refusal"]
+
+
+class CallServices(Protocol):
+    """What calls need of the relay."""
+
+    gateway: Gateway
+    counts: Stats
+    refusals: AuditLog
+
+    async def submit(self, data: bytes, grant: Grant, client: str, *, key: str | None = None) -> Submitted:
+        """Submit a task."""
+
+    async def lookup(self, task_id: str, grant: Grant) -> Task | None:
+        """What is known of a task that the holder of ``grant`` may see."""
+
+    async def reached(self, epoch: str, offset: int) -> None:
+        """Wait, not for long, until the history has reached an offset of the journal."""
+
+
+class ClientCalls(CallRunner):
+    """The calls of all clients that are under way."""
+
+    def __init__(self, services: CallServices) -> None:
+        super().__init__(self._answer, self._count_refusal)
+        self._services = services
+
+    async def _answer(self, socket: WebSocketConnection, call: Call) -> Any:
+        services, grant = self._services, socket.grant
+        if call.method == "submit":
+            return await services.submit(call.data, grant, socket.address)
+        if call.method == "revoke":
+            return await services.gateway.revoke(call.data, grant)
+        if call.method == "registry":
+            return await services.gateway.registry(grant)
+        if call.request is not None:
+            return await self._before_subscription(call.request)
+        if call.method != "get":
+            raise NoMethod(f"no such method {call.method!r}: submit, revoke, registry and get exist")
+        return {"task": await services.lookup(task_identity(call.data), grant)}
+
+    async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
+        """What a session can't know by itself; that the client may subscribe was found before."""
+        if request.recover:
+            await self._services.reached(request.epoch, request.offset)
+        kind, _, name = request.channel.partition(":")
+        return await self._services.lookup(name, OPEN) if kind == "task" else None
+
+    def _count_refusal(self, socket: WebSocketConnection, call: Call, error: Refused) -> None:
+        self._services.counts.refused[error.kind] += 1
+        if error.status in REFUSED:
+            log_refusal(self._services.refusals, socket, call.method, str(error))
+
+
+def log_refusal(refusals: AuditLog, socket: WebSocketConnection, what: str, why: str) -> None:
+    """A client asked for what it may not have."""
+    refusals.tell(socket.address or None, what, why, subject=socket.grant.subject)
