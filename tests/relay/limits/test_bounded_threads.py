@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.waiting import eventually
-from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +47,26 @@ async def test_a_call_that_hangs_keeps_its_place_until_it_returns() -> None:
     finally:
         release.set()
     assert await threads.run(lambda: 5, 5) == 5
+
+
+async def test_a_full_pool_is_told_from_calls_that_hang() -> None:
+    threads, release, second = BoundedThreads(1), threading.Event(), threading.Event()
+    begun: list[int] = []
+    try:
+        for _ in range(2):  # the first has the slot, the second waits for it
+            with pytest.raises(TimeoutError) as raised:
+                await threads.run(hanging(release, begun), 0.05)
+            assert type(raised.value) is TimeoutError
+        async with anyio.create_task_group() as group:
+            group.start_soon(threads.run, hanging(second, begun), 20)
+            await anyio.lowlevel.checkpoint()
+            release.set()  # the abandoned call returns, and the next one hangs
+            with pytest.raises(ThreadsBusy):
+                await threads.run(lambda: None, 0.5)
+            second.set()
+    finally:
+        release.set()
+        second.set()
 
 
 async def test_cancellation_gives_up_on_a_call_and_no_place_is_lost() -> None:

@@ -78,7 +78,7 @@ class Coalescer(Generic[K, V]):
         Safe to cancel, and others are answered all the same.
 
         :param seconds: how long it may take.
-        :raises TimeoutError: it took longer. NotAsked: it was not even asked.
+        :raises TimeoutError: it took longer. QueryTimeout: it was not even asked.
         :raises TooMany: too many wait already. Whatever ``ask`` raises.
         """
         question = self._newest.get(key)

@@ -23,12 +23,16 @@ import anyio.to_thread
 from watcher.relay.limits.fair_queue import FairSemaphore
 from watcher.relay.limits.metering import UsageBill, bill
 
-__all__ = ["BoundedThreads"]
+__all__ = ["BoundedThreads", "ThreadsBusy"]
 
 T = TypeVar("T")
 
 #: Longest rest of a slot, in seconds, after a call of a busy address; it rests for as long as the call took.
 _PAUSE: Final = 0.2
+
+
+class ThreadsBusy(TimeoutError):
+    """Others had the slots all the time: the call has not begun, and won't. What they call does return."""
 
 
 class BoundedThreads:
@@ -41,6 +45,7 @@ class BoundedThreads:
         self._limit = limit
         self._places: FairSemaphore[_Place[Any]] = FairSemaphore(limit, max(1, limit // 4))
         self._threads = anyio.CapacityLimiter(math.inf)  # the slots are the limit
+        self._returned = 0
 
     @property
     def running(self) -> int:
@@ -53,23 +58,30 @@ class BoundedThreads:
         Cancellation abandons the call, as does the time-out.
 
         :param seconds: time for waiting for a slot and for the call.
-        :raises TimeoutError: the call has not returned in time; it may or may not have begun.
+        :raises ThreadsBusy: no slot was free in time, though others' calls returned.
+        :raises TimeoutError: the call has not returned in time, it may or may not have begun; or nobody's has.
         """
         place = _Place(call, bill(), self._free)
-        with anyio.fail_after(seconds):
-            try:
+        returned = self._returned
+        try:
+            with anyio.fail_after(seconds):
                 if not self._places.enter(place, place.whose):
                     await place.given.wait()
                 else:
                     place.given.set()
                 return await anyio.to_thread.run_sync(place.use, abandon_on_cancel=True, limiter=self._threads)
-            finally:
-                if not place.given.is_set():
-                    self._places.withdraw(place, place.whose)
-                else:
-                    place.leave()
+        except TimeoutError:
+            if place.given.is_set() or returned == self._returned:
+                raise
+            raise ThreadsBusy from None
+        finally:
+            if not place.given.is_set():
+                self._places.withdraw(place, place.whose)
+            else:
+                place.leave()
 
     def _free(self, whose: object | None) -> None:
+        self._returned += 1
         following = self._places.leave(whose)
         if following is not None:
             following.given.set()

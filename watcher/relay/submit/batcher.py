@@ -81,7 +81,7 @@ class Batcher(Generic[T]):
             elif not waiting.taken:
                 self._places.withdraw(waiting, waiting.whose)
         if not waiting.taken:
-            raise Unavailable("the broker is overloaded", submitted="no")
+            raise Unavailable("the relay is overloaded", submitted="no")
 
     async def _lead(self, first: _Waiting[T], deadline: float) -> None:
         most = _MOST if first.whose is None or first.whose.alone else _MOST_HEAVY

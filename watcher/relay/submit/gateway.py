@@ -8,6 +8,7 @@ the task may have been queued. What has begun is finished, even if whoever asked
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 import time
@@ -35,7 +36,7 @@ from watcher.journal.layout import Journal
 from watcher.relay.api import submission
 from watcher.relay.api.schemas import Registry
 from watcher.relay.api.submission import Submission
-from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.limits.metering import bill
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.batcher import Batcher
@@ -190,7 +191,9 @@ class Gateway:
             pending.withdraw()
             outcome = pending.outcome()
             if isinstance(outcome, Refused):
-                raise outcome
+                raise copy.copy(
+                    outcome
+                )  # what is raised holds this frame, which holds `pending`: that would be a cycle
             if not isinstance(outcome, ClaimBusy):
                 return self._submitted(outcome, grant, theirs=await self._is_theirs(outcome, pending, grant))
             if anyio.current_time() + _AGAIN >= deadline:
@@ -231,6 +234,8 @@ class Gateway:
         with self._working():
             try:
                 await self._revokes.run(revoke, _CALL)
+            except ThreadsBusy:
+                raise Unavailable("the relay is overloaded") from None
             except TimeoutError:
                 raise Unavailable("the broker doesn't answer") from None
         return {}

@@ -18,10 +18,10 @@ import anyio
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from watcher.core.errors import BadArguments
+from watcher.core.errors import BadArguments, Unavailable
 from watcher.core.event import Event
 from watcher.relay.common.outage import unavailable, why
-from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.broker import Broker
 from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimTaken, IdempotencyStore
@@ -81,6 +81,9 @@ class SubmissionPipeline:
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
                 await self._carry(batch, deadline)
+        except ThreadsBusy:
+            for pending in batch:
+                pending.withdraw(Unavailable("the relay is overloaded", submitted="no"))
         except TimeoutError:
             pass  # each tells how far it has come
         except (RedisError, OSError) as error:

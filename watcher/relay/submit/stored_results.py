@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from watcher.core.errors import Unavailable
 from watcher.relay.common.coalescing import Coalescer, QueryTimeout
 from watcher.relay.common.outage import unavailable
-from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.limits.metering import bill
 from watcher.rendering.result_backend import READERS, Stored
 
@@ -31,6 +31,8 @@ _LANES: Final = 4
 _AT_ONCE: Final = 32
 #: … and of a batch of an address that has done much, while others are there: all of it is answered in one go.
 _AMONG_OTHERS: Final = 8
+
+_OVERLOADED: Final = "the result backend is overloaded"
 
 
 class ResultLocation(NamedTuple):
@@ -67,13 +69,15 @@ class StoredResults:
         try:
             return await self._batched.get(identity, _CALL)
         except QueryTimeout:
-            raise Unavailable("the result backend is overloaded") from None
+            raise Unavailable(_OVERLOADED) from None
         except TimeoutError:
             raise Unavailable("the result backend doesn't answer") from None
 
     async def _ask(self, identities: list[str]) -> Sequence[bytes | None]:
         try:
             return await self._threads.run(functools.partial(self._stored.read, identities), _CALL)
+        except ThreadsBusy:
+            raise Unavailable(_OVERLOADED) from None
         except Exception as error:  # each kind of backend has a driver with errors of its own
             raise _away(error) from error
 
