@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.documents.shown import blocks
-from tests.support.processes import ROOT, Relay, program, relay, worker
+from tests.support.processes import ROOT, program, relay, worker
+from watcher.core.permissions import issue
 
 _SECRET = "0123456789abcdef" * 2
 _ELEMENT = re.compile(r'<watcher-task task="([\w-]+)" token="([\w.-]+)">')
@@ -91,21 +92,22 @@ def test_django_works_as_shown(own_env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "proj" / "templates").mkdir(parents=True)
     for name, text in files.items():
         (tmp_path / "proj" / name).write_text(text)
-    env = {**own_env, "WATCHER_SECRET": _SECRET, "WATCHER_NAMESPACE": "django"}
-    queue = {**env, "CELERY_BROKER_URL": env["CELERY_BROKER_URL"].replace("/15", "/13")}  # `running` has the other one
-    with worker("proj", pool="solo", env=queue, cwd=tmp_path), relay("proj", env=queue, cwd=tmp_path) as serving:
-        with wsgi("proj.wsgi", queue, tmp_path) as site:
+    env = {**own_env, "WATCHER_SECRET": _SECRET}
+    with worker("proj", pool="solo", env=env, cwd=tmp_path), relay("proj", env=env, cwd=tmp_path) as serving:
+        with wsgi("proj.wsgi", env, tmp_path) as site:
             assert ended(serving.url, httpx.get(site, timeout=30).text) == ("proj.tasks.add", 5)
-        with asgi("proj.asgi:application", queue, tmp_path) as site:
+        with asgi("proj.asgi:application", env, tmp_path) as site:
             assert httpx.get(f"{site}/sum", timeout=30).json() == {"sum": 5}
 
 
-def test_flask_works_as_shown(running: Relay, own_env: dict[str, str], tmp_path: Path) -> None:
+def test_flask_works_as_shown(own_env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "showing.py").write_text(shown("flask.md", "def begin"))
     (tmp_path / "waiting.py").write_text(shown("flask.md", "def total"))
-    env = {**own_env, "WATCHER_SECRET": _SECRET, "WATCHER_URL": running.url, "PYTHONPATH": str(ROOT)}
-    with relay("tasks", env=env) as serving, wsgi("showing:web", env, tmp_path) as site:
-        page = httpx.post(f"{site}/primes", timeout=30).text
-        assert ended(serving.url, page) == ("tasks.count_primes", 216816)
-    with wsgi("waiting:web", env, tmp_path) as site:
-        assert httpx.get(f"{site}/sum", timeout=30).json() == {"sum": 5}
+    env = {**own_env, "WATCHER_SECRET": _SECRET, "PYTHONPATH": str(ROOT)}
+    with worker("tasks", pool="solo", env=own_env), relay("tasks", env=env) as serving:
+        with wsgi("showing:web", env, tmp_path) as site:
+            page = httpx.post(f"{site}/primes", timeout=30).text
+            assert ended(serving.url, page) == ("tasks.count_primes", 216816)
+        token = issue(_SECRET, watch=["task:*"], submit=["tasks.*"])
+        with wsgi("waiting:web", {"WATCHER_URL": serving.url, "WATCHER_TOKEN": token}, tmp_path) as site:
+            assert httpx.get(f"{site}/sum", timeout=30).json() == {"sum": 5}

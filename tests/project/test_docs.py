@@ -11,7 +11,7 @@ import yaml
 
 import watcher.client
 import watcher.direct
-from tests.documents.shown import documents
+from tests.documents.shown import blocks, documents
 from tests.support.processes import ROOT
 from watcher.core.settings import SETTINGS
 
@@ -82,6 +82,14 @@ def test_the_site_lists_every_page_once_and_is_strict() -> None:
     assert set(config["validation"].values()) == {"warn"}
     assert "search" in config["plugins"]
     assert "--strict" in (ROOT / "scripts" / "docs.sh").read_text()
+
+
+def test_a_drawing_has_no_semicolon() -> None:
+    """It ends a statement of mermaid's, which then draws an error in place of all of it."""
+    drawings = [block.text for path in DOCS.glob("*.md") for block in blocks(f"docs/{path.name}")]
+    drawings = [text for text in drawings if text.startswith(("sequenceDiagram", "flowchart"))]
+    assert len(drawings) >= 5
+    assert not [text for text in drawings if ";" in text]
 
 
 def test_agents_are_told_of_every_page() -> None:
