@@ -26,11 +26,12 @@ import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./
 import { TableView } from "./views/table.js";
 import { Relay, RelayError } from "./watcher.js";
 
-/** While events pour in the page is drawn this often, in milliseconds; a single one shows up in the next frame. */
+/** The interval between drawings while many events arrive, in milliseconds; a single event is drawn in the next frame. */
 const BUSY_INTERVAL = 100;
-/** Where drawing takes longer, it is done less often: it gets this share of the time, layout and painting included. */
+/** The share of the time that drawing may take, layout and painting included: slow drawing happens less often. */
 const DRAWING_SHARE = 0.25;
 const LONGEST_INTERVAL = 1000;
+/** The interval at which running times are updated, in milliseconds. */
 const TICK = 1000;
 
 const model = {

@@ -2,9 +2,10 @@
 
 import { parse } from "./model/json.js";
 
+/** Tasks per request, and loaded at the start. */
 const PAGE_SIZE = 200;
 const TASKS_AT_START = 1000;
-/** Clocks that differ by less are taken for equal: the Date header counts whole seconds. */
+/** The smallest difference of clocks that counts, in seconds: the Date header counts whole seconds. */
 const SKEW_NOTICED = 2;
 
 const TOKEN_KEY = "watcher-token";

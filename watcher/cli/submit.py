@@ -63,7 +63,7 @@ class _Order:
     revoke: bool
 
 
-@click.command()
+@click.command(short_help="Submit a task, and print its result as JSON.")
 @click.argument("name")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 @click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, as a JSON array.")

@@ -18,7 +18,7 @@ from watcher.core.tokens import asked, signing_secret
 __all__ = ["token"]
 
 
-@click.command()
+@click.command(short_help="Print a signed token.")
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
 @click.option(
     "--watch", "globs", multiple=True, metavar="GLOB", help="Channels that the holder may watch; may be repeated."

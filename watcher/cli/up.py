@@ -48,10 +48,10 @@ class ChildEnded(WatcherError):
     """The worker or the embedded server exited unexpectedly."""
 
 
-@click.command()
+@click.command(short_help="Run a worker, the relay and the page, for development.")
 @app_option
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Directory for the data of an embedded Valkey, which is else lost at the end.")  # fmt: skip
+              help="Directory for the data of an embedded Valkey. Without it, its data is lost.")  # fmt: skip
 @click.option(
     "-c", "--concurrency", type=click.IntRange(1), help="Number of worker processes or threads, as for celery worker."
 )

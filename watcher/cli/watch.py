@@ -28,7 +28,7 @@ _DIGITS = 19
 _CHECK_INTERVAL = 0.2
 
 
-@click.command()
+@click.command(short_help="Print the events of channels.")
 @click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
 @click.option("--json", "as_json", is_flag=True, help="Print raw events, one JSON object per line.")
 @click.option("--since", metavar="EPOCH:OFFSET", help="Continue after this event, as shown by --json.")

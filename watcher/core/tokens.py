@@ -62,10 +62,13 @@ def signing_secret(given: str | None, name: str) -> str:
     secret = setting("secret")
     if given is not None:
         return str(secret.read(given, name))
+    text = os.environ.get(secret.variable, "").strip()
     path = os.environ.get(setting("secret_file").variable, "").strip()
-    if path and not os.environ.get(secret.variable, "").strip():
+    if path and not text:
         return secret_in(path)
-    return str(secret.read(os.environ.get(secret.variable, ""), secret.variable))
+    if not text:
+        raise SettingError(secret.variable, None, secret.accepted)
+    return str(secret.read(text, secret.variable))
 
 
 def secret_in(path: str) -> str:

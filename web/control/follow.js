@@ -23,9 +23,9 @@ import { channelsOf, Grant } from "../model/grant.js";
 import { loadTasks } from "../requests.js";
 
 const EVERYTHING = { epoch: "", offset: 0 };
-/** The relay lets a connection have 1,000 subscriptions, if nothing else is set. */
+/** The most channels that the page follows: half of the relay's default limit of subscriptions. */
 const MOST_CHANNELS = 500;
-/** Replaced by another subscription of the channel, which is the details' then. */
+/** Error code: replaced by another subscription of the channel, that of the details. */
 const REPLACED = 105;
 const DENIED = 103;
 

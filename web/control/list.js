@@ -14,7 +14,7 @@ import { parseQuery } from "../model/filter.js";
 import { searchTasks } from "../requests.js";
 import { byId } from "../views/dom.js";
 
-/** The relay is asked for older tasks when the typing has come to rest for this long, in milliseconds. */
+/** The pause in typing after which the relay is asked for older tasks, in milliseconds. */
 const REST = 300;
 
 export class ListControl {

@@ -19,7 +19,7 @@ import { dictionary } from "../model/dictionary.js";
 import { argumentIn, arrange, fieldsOf, OPTIONS, optionTextsFor, read, readOptions, textsFor } from "../model/form.js";
 import { newId } from "../watcher.js";
 
-/** Of so many submissions the page remembers what their events don't tell. */
+/** The number of submissions whose priority is remembered: events don't carry it. */
 const REMEMBERED = 1000;
 
 export class Composer {

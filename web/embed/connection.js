@@ -9,17 +9,21 @@
 
 import { guard, RelayError, Subscription } from "./subscription.js";
 
+/** The wait before the first reconnect, and the longest one; milliseconds, before jitter. */
 const BASE_WAIT = 200;
 const LONGEST_WAIT = 20_000;
+/** The time for the handshake, in milliseconds. */
 const HANDSHAKE_LIMIT = 10_000;
+/** How late a ping may be before the connection counts as dead, in milliseconds. */
 const PING_GRACE = 10_000;
-/** A connection that lived shorter than this does not end a series of failures. */
+/** A connection ends a series of failures when it has lasted this long, in milliseconds. */
 const STEADY_AFTER = 5_000;
+/** Error codes of the protocol: those that ask for another token, and single ones. */
 const TOKEN_ERRORS = [101, 103, 109];
 const EXPIRED = 109;
 const REPLACED = 105;
 const INVALID_TOKEN = 3500;
-/** Of a token's life this much passes before another one is asked for; a timer holds a day well. */
+/** The share of a token's lifetime after which a new one is requested, and the longest timer, in seconds. */
 const RENEWED_AFTER = 0.75;
 const LONGEST_TIMER = 86_400;
 
@@ -167,7 +171,7 @@ export class Connection {
     };
   }
 
-  /** A browser does not tell why a handshake failed. Where the relay's files can be had, it was refused. */
+  /** Browsers don't say why a handshake failed. If the relay's files can be loaded, it was refused. */
   async #explain() {
     const origin = globalThis.location?.origin;
     const file = new URL("../watcher.js", this.#url);

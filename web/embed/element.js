@@ -31,7 +31,7 @@ const STYLE = `
 @media(forced-colors:active){.bar{outline:1px solid}.fill{background:Highlight!important}}
 @keyframes wait{to{transform:translateX(233%)}}`;
 
-/** A value is shown up to this length, in characters. */
+/** The longest value that is shown, in characters. */
 const SHOWN = 2_000;
 const PARTS = ["state", "name", "percent", "bar", "result", "error", "note"];
 

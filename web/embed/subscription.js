@@ -16,12 +16,12 @@ export class RelayError extends Error {
   }
 }
 
-/** Tell of an error as of an uncaught one; Node has no word for that. */
+/** Report an error like an uncaught one; Node has no `reportError`. */
 export function report(/** @type {any} */ error) {
   (globalThis.reportError ?? console.error)(error);
 }
 
-/** What others do in a callback is their business; what comes after it still arrives. */
+/** Call a callback; its errors are reported, and don't stop what follows. */
 export function guard(/** @type {() => void} */ call) {
   try {
     call();

@@ -12,7 +12,7 @@ import { fold } from "./task.js";
 
 export { RelayError };
 
-/** How long a submission may take, the time to find a lost relay again included. */
+/** The longest time of a submission, reconnecting included, in milliseconds. */
 const SUBMIT_LIMIT = 60_000;
 
 /** Connect to a relay: a Relay that is open already. */

@@ -11,7 +11,7 @@
 import { parentOf } from "./filter.js";
 
 const MARK = "again:";
-/** What the relay takes as tags: so many, of so many characters. */
+/** The relay's limits: number of tags, and characters of a tag. */
 const MOST_TAGS = 64;
 const LONGEST_TAG = 251;
 

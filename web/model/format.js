@@ -3,7 +3,7 @@
 import { kindOf } from "../embed/kind.js";
 import { stringify } from "./json.js";
 
-/** Kept in bounds wherever a value is shown in one line. */
+/** The longest value shown in one line, in characters. */
 const LINE_LIMIT = 160;
 
 /** A text cut to a length, with an ellipsis where something is missing. */

@@ -25,7 +25,7 @@ import { firstSeen, fold } from "../embed/task.js";
 import { matches } from "./filter.js";
 import { call, cut, line, size, when, word } from "./format.js";
 
-/** When the bound is reached this share of the tasks goes at once, the oldest finished ones first. */
+/** The share of the tasks that is removed when the limit is reached, the oldest finished ones first. */
 const EVICTED_SHARE = 0.05;
 
 /** The newest tasks, at most `limit` of them. */

@@ -20,7 +20,7 @@
 
 import { fold, rank } from "../embed/task.js";
 
-/** Beyond this many entries the oldest go: a task that retries for weeks must not fill the page. */
+/** The most entries that are kept, the newest ones: a task that retries for weeks must not fill the page. */
 const ENTRY_LIMIT = 400;
 
 /** Whether two events tell of the same delivery to a worker. */
@@ -47,7 +47,7 @@ export class History {
     this.id = id;
   }
 
-  /** The relay's answer: the task as it stands, or null where nobody knows it; `trimmed` where events are gone. */
+  /** The relay's answer: the task, or null if it is unknown; `trimmed` if events are gone. */
   learn(/** @type {Task | null} */ task, trimmed = false) {
     this.trimmed ||= trimmed;
     if (task && task.offset >= (this.task?.offset ?? 0)) this.task = task;

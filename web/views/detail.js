@@ -30,7 +30,7 @@ import { count, cut, duration, inFull, moment, precisely, shownState, word } fro
 import { keptToken, resultAddress, saveResult } from "../requests.js";
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
 
-/** Of a value, an error or a name so much is drawn, in characters: millions, with overrides of the direction in them, stop a browser for minutes. */
+/** The most characters of a value or error, and of a name, that are drawn: millions of them can block a browser for minutes. */
 const SHOWN = 20_000;
 const NAME_SHOWN = 400;
 

@@ -22,7 +22,7 @@ import { progressOf, runtimeOf } from "../embed/task.js";
 import { count, cut, duration, inFull, moment, nameParts, shownState, when, word } from "../model/format.js";
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
 
-/** Rows beyond the edges, so that a scroll shows rows and not gaps; fewer while the list moves by itself. */
+/** Extra rows beyond the visible ones, so that scrolling shows no gaps; fewer while the list moves by itself. */
 const OVERSCAN = 6;
 const OVERSCAN_FOLLOWING = 2;
 const TAGS_SHOWN = 2;
