@@ -1,7 +1,7 @@
 -- Append a batch. Needs entry.lua, position.lua, order.lua.
 --
 -- KEYS, ARGV: see watcher.journal.layout.Journal.append. Reply: watcher.journal.layout.Appended.
--- Counters, here and there, because # looks for the end of a table each time.
+-- Counters where there is much, because # looks for the end of a table each time; and no ipairs, which is a call a turn.
 
 local stream, open, open_lines, closed, closed_older, live_secret, writer = unpack(KEYS)
 local batch, writer_ttl = tonumber(ARGV[1]), ARGV[2]
@@ -19,8 +19,9 @@ local function look_up(ids)
       tasks[count] = id
     end
   end
-  local missing = tasks
-  for _, hash in ipairs({open, closed, closed_older}) do
+  local missing, hashes = tasks, {open, closed, closed_older}
+  for i = 1, 3 do
+    local hash = hashes[i]
     local found, others, count = redis.call('HMGET', hash, unpack(missing)), {}, 0
     for i = 1, #missing do
       local id = missing[i]
@@ -44,8 +45,8 @@ end
 local function decide(ids, standings, counts, known, offset)
   local order, final, byte, sub = order, final, byte, sub
   local entries, touches, ended, event, last = {}, {}, {}, 0, 0
-  for piece, size in ipairs(counts) do
-    local first, lines, edits = offset + 1, ARGV[6 + piece], nil
+  for piece = 1, #counts do
+    local size, first, lines, edits = counts[piece], offset + 1, ARGV[6 + piece], nil
     for i = 1, size do
       event = event + 1
       local id, standing = ids[event], standings[event]
@@ -80,7 +81,7 @@ local function decide(ids, standings, counts, known, offset)
       lines = table.concat(kept, '\n')
     end
     if offset >= first then
-      entries[#entries + 1] = {first = first, last = offset, lines = lines, open = {}, count = 0}
+      entries[#entries + 1] = {first = first, last = offset, lines = lines, open = false, count = 0}
     end
   end
   return entries, touches, ended, offset
@@ -94,6 +95,7 @@ local function index(entries, touches, ended)
     local field, offset = touches[i + 1], touches[i + 2]
     if not ended[touches[i]] then
       local told = entries[touches[i + 3]]
+      if not told.open then told.open = {} end
       told.open[told.count + 1], told.open[told.count + 2] = offset - told.first + 1, field
       told.count = told.count + 2
       now_lines[count + 1], now_lines[count + 2] = field, offset
@@ -106,10 +108,11 @@ end
 -- Add the entries to the stream; the bytes of all entries then, and the lines as they are published.
 local function write(epoch, entries, bytes)
   local published = {}
-  for i, told in ipairs(entries) do
-    local fields = {'e', told.lines, 'b', int(bytes)}
+  for i = 1, #entries do
+    local told = entries[i]
+    local fields = {'e', told.lines, 'b', bytes}
     if told.last > told.first then fields[5], fields[6] = 'n', told.last - told.first + 1 end
-    if told.count > 0 then
+    if told.open then
       fields[#fields + 1] = 'o'
       fields[#fields + 1] = cmsgpack.pack(told.open)
     end
@@ -117,28 +120,35 @@ local function write(epoch, entries, bytes)
     bytes = bytes + #told.lines
     published[i] = told.lines
   end
-  return bytes, table.concat(published, '\n')
+  return bytes, #entries == 1 and published[1] or table.concat(published, '\n')
 end
 
 -- Keep what is known of the tasks: of the unfinished ones, and of those that have ended, in two generations.
 local function keep(tasks, known, was_open, now_lines)
-  local gone_lines, gone, now_open, now_closed = {}, {}, {}, {}
-  for _, id in ipairs(tasks) do
-    local list = final(known[id]) and now_closed or now_open
-    list[#list + 1] = id
-    list[#list + 1] = known[id]
-    if list == now_closed and was_open[id] then
-      gone[#gone + 1] = id
-      for rank = 0, 4 do gone_lines[#gone_lines + 1] = rank .. ':' .. id end
+  local now_open, now_closed, opened, ended, gone, gone_lines = {}, {}, 0, 0, nil, nil
+  for i = 1, #tasks do
+    local id = tasks[i]
+    local state = known[id]
+    if not final(state) then
+      now_open[opened + 1], now_open[opened + 2] = id, state
+      opened = opened + 2
+    else
+      now_closed[ended + 1], now_closed[ended + 2] = id, state
+      ended = ended + 2
+      if was_open[id] then
+        gone, gone_lines = gone or {}, gone_lines or {}
+        gone[#gone + 1] = id
+        for rank = 0, 4 do gone_lines[#gone_lines + 1] = rank .. ':' .. id end
+      end
     end
   end
-  if #now_open > 0 then redis.call('HSET', open, unpack(now_open)) end
+  if opened > 0 then redis.call('HSET', open, unpack(now_open)) end
   if #now_lines > 0 then redis.call('HSET', open_lines, unpack(now_lines)) end
-  if #gone > 0 then
+  if gone then
     redis.call('HDEL', open, unpack(gone))
     redis.call('HDEL', open_lines, unpack(gone_lines))
   end
-  if #now_closed > 0 then
+  if ended > 0 then
     redis.call('HSET', closed, unpack(now_closed))
     if redis.call('HLEN', closed) > max_events then
       redis.call('UNLINK', closed_older)
@@ -147,17 +157,14 @@ local function keep(tasks, known, was_open, now_lines)
   end
 end
 
--- Whether a bound's next step lies in between: entries leave now and then, some at a time and not one with each that
--- comes.
-local function passes(before, after, bound, most)
-  local step = math.max(math.min(math.floor(bound / 10), most), 1)
-  return math.floor(before / step) < math.floor(after / step)
-end
-
 -- Have the oldest entries leave the stream, given the newest offset and the bytes of all: those that are beyond the
--- bound in events wholly, or beyond that in bytes partly; the last one stays. Bounded work a call, so a bound that was
--- lowered by much is reached over several.
-local function trim(oldest, offset, bytes)
+-- bound in events wholly, or beyond that in bytes partly; the last one stays. Now and then, so that some leave at a time
+-- and not one with each that comes. Bounded work a call, so a bound that was lowered by much is reached over several.
+local function trim(at, offset, bytes)
+  local events, size = math.floor(max_events / 10), math.floor(max_bytes / 10)
+  events, size = events > 64 and 64 or events > 1 and events or 1, size > 65536 and 65536 or size > 1 and size or 1
+  if at.offset % events + offset - at.offset < events and at.bytes % size + bytes - at.bytes < size then return end
+
   -- What leaves the stream leaves behind what unfinished tasks are known by.
   local function save(told)
     local open = cmsgpack.unpack(told.o)
@@ -172,7 +179,7 @@ local function trim(oldest, offset, bytes)
   end
 
   local function stays(told) return told.last > offset - max_events and told.b >= bytes - max_bytes end
-  local done, count = not oldest or stays(entry(oldest)), 16
+  local done, count = not at.oldest or stays(entry(at.oldest)), 16
   while not done do
     local leaving = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
     for i, raw in ipairs(leaving) do
@@ -212,8 +219,6 @@ redis.call('SET', writer, ARGV[1], 'EX', writer_ttl)
 if #entries == 0 then return {epoch, offset, 0} end
 
 keep(tasks, known, was_open, now_lines)
-if passes(at.offset, offset, max_events, 64) or passes(at.bytes, bytes, max_bytes, 65536) then
-  trim(at.oldest, offset, bytes)
-end
+trim(at, offset, bytes)
 redis.call('PUBLISH', live, message(secret, epoch, at.offset + 1, offset, lines))
 return {epoch, offset, offset - at.offset}
