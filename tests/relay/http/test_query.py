@@ -66,8 +66,7 @@ def journal(seed: int, *, hidden: bool, theirs: int = 40) -> History:
             if hidden:
                 history.append(encode(line))
             else:
-                history._add(b"", None, 0)  # as for what is no event
-                history.last += 1
+                history.window.add(b"", None, 0)  # as for what is no event
         state = chance.choice(["PENDING", "STARTED", "SUCCESS"])
         mine = event(
             f"mine-{chance.randrange(8)}", state, float(number), name="mine", tags=("mine", "both"), root_id="mine-1"

@@ -359,10 +359,10 @@ class Journeys(RuleBasedStateMachine):
     @invariant()
     def nothing_is_indexed_that_is_gone(self) -> None:
         history = self.hub.history
-        for story in history._stories.values():
+        for story in history._index.tasks.values():
             assert story
             assert all(history.line(offset) is not None for offset in story)
-        for channel, index in history._index.items():
+        for channel, index in history._index.channels.items():
             alive = [offset for offset in index if history.line(offset) is not None]
             assert alive, f"{channel} leads nowhere"
             assert len(index) - len(alive) == index.dead

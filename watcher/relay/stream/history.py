@@ -1,8 +1,9 @@
 """What the relay keeps of the journal: the newest events as bytes, and where to find each channel's and each task's.
 
-Pure data: no I/O, no await. Events are kept in two parts. The *window* holds the newest ones, without a hole, bounded
-in events and bytes. What leaves the window is *kept* one by one while its task is unfinished or still has an event in
-the window, so that a task can always be told whole; the newest event of each rank suffices for that.
+Pure data: no I/O, no await. Events are kept in two parts. The *window* (:mod:`.window`) holds the newest ones, without
+a hole, bounded in events and bytes. What leaves the window is *retained* (:mod:`.retained`) one by one while its task
+is unfinished or still has an event in the window, so that a task can always be told whole; the newest event of each
+rank suffices for that. An *index* (:mod:`.index`) leads to the events of both, by task and by channel.
 
 A task is not stored: it is folded from its events when somebody asks, which costs less than keeping 100,000 of them.
 """
@@ -16,9 +17,10 @@ from heapq import merge
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from watcher.core.event import CHANNEL_LIMIT, Event, InvalidEvent, Task, decode, task_of
-from watcher.relay.stream.index import AGAIN, LATE, RANK, ChannelIndex, EventKey, KeptEvent, TaskIndex, stands
-from watcher.relay.stream.lost_offsets import LostOffsets
+from watcher.core.event import Event, InvalidEvent, Task, decode, task_of
+from watcher.relay.stream.index import AGAIN, EventIndex, EventKey, KeptEvent, TaskIndex
+from watcher.relay.stream.retained import RetainedEvents
+from watcher.relay.stream.window import Window
 
 __all__ = ["ALL", "History", "Piece"]
 
@@ -45,38 +47,37 @@ class History:
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._most_events = max_events + min(max_events // 100, 100)
-        self._most_bytes = max_bytes + min(max_bytes // 100, 64 * 1024)
         self.reset("", 1)
 
     def reset(self, epoch: str, first: int) -> None:
         """Forget everything; the next event has the offset ``first`` in ``epoch``."""
         self.epoch = epoch
-        #: Offset of the oldest event in the window, and of the newest one; the window is empty where last < first.
-        self.first = first
-        self.last = first - 1
-        self._lines: list[bytes] = []
-        self._places: list[EventKey | None] = []  # of each line; None where it is no event
-        self._marks = bytearray()
-        self._start = 0  # index of the window's oldest line: what lies before it has left and is cut off by and by
-        self._bytes = 0
-        self._kept: dict[int, KeptEvent] = {}  # ascending, since events leave the window in order
-        self._stories: dict[str, TaskIndex] = {}  # by task
-        self._index: dict[str, ChannelIndex] = {}  # by every other channel
-        self._lost = LostOffsets(first - 1)  # of channels that have no events here
+        self.window = Window(first, self._max_events, self._max_bytes)
+        self._index = EventIndex(first)
+        self._retained = RetainedEvents(self.window, self._index)
 
     def __len__(self) -> int:
         return self.last - self.first + 1
 
     @property
+    def first(self) -> int:
+        """Offset of the oldest event in the window; greater than ``last`` where it is empty."""
+        return self.window.first
+
+    @property
+    def last(self) -> int:
+        """Offset of the newest event."""
+        return self.window.last
+
+    @property
     def size(self) -> int:
         """Size of the window, in bytes of lines."""
-        return self._bytes
+        return self.window.size
 
     @property
     def kept(self) -> int:
         """How many events of unfinished tasks are kept beside the window."""
-        return len(self._kept)
+        return len(self._retained.events)
 
     # What comes in.
 
@@ -86,37 +87,41 @@ class History:
         Events that the window is going to hold are passed over, as are lines that are no events, and the second of two
         at one place.
         """
-        if offset >= self.first or offset in self._kept:
+        kept = self._retained.events
+        if offset >= self.first or offset in kept:
             return
         try:
             event = decode(line)
         except InvalidEvent:
             return
-        place = self._enter(event, offset)
-        self._kept[offset] = KeptEvent(line, place, place.story.note(event))
+        place = self._index.enter(event, offset)
+        kept[offset] = KeptEvent(line, place, place.story.note(event))
 
     def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
 
         :raises InvalidEvent: the line is none. It took its offset all the same, and is not handed to anybody.
         """
-        self.last += 1
+        window = self.window
         try:
             event = decode(line)
         except InvalidEvent:
-            self._add(b"", None, 0)
+            if window.add(b"", None, 0):
+                window.trim(self._retained.leave)
             raise
-        place = self._enter(event, self.last)
-        self._add(line, place, place.story.note(event))
+        place = self._index.enter(event, window.last + 1)
+        if window.add(line, place, place.story.note(event)):
+            window.trim(self._retained.leave)
         return place.channels
 
     # What is asked.
 
     def line(self, offset: int) -> bytes | None:
         """The event at ``offset``, or None where it is gone (or was none)."""
-        if self.first <= offset <= self.last:
-            return self._lines[self._start + offset - self.first] or None
-        kept = self._kept.get(offset)
+        window = self.window
+        if window.first <= offset <= window.last:
+            return window.lines[window.start + offset - window.first] or None
+        kept = self._retained.events.get(offset)
         return None if kept is None else kept.line
 
     def is_whole(self, channel: str, after: int) -> bool:
@@ -125,10 +130,7 @@ class History:
             return False
         if channel == ALL:
             return after >= self.first - 1
-        offsets = self._offsets_of(channel)
-        if offsets is not None and offsets.lost:
-            return after >= offsets.lost
-        return after >= self._lost.newest(channel)
+        return after >= self._index.lost(channel)
 
     def since(self, floors: Mapping[str, int], cursor: int, limit: int) -> Piece:
         """The next events of some channels, oldest first.
@@ -159,40 +161,40 @@ class History:
             if line is not None:
                 yield offsets[index], line
         if channel == ALL:
-            for offset in reversed(self._kept):
+            for offset, kept in reversed(self._retained.events.items()):
                 if before is None or offset < before:
-                    yield offset, self._kept[offset].line
+                    yield offset, kept.line
 
     def has(self, channel: str) -> bool:
         """Whether an event of a channel is here."""
-        return self._offsets_of(channel) is not None
+        return self._index.of(channel) is not None
 
-    def task(self, identity: str) -> Task | None:
+    def task(self, task_id: str) -> Task | None:
         """What is known of a task, or None where nothing is."""
-        return task_of(self._events(identity))
+        return task_of(self._events(task_id))
 
-    def state(self, identity: str) -> Event | None:
+    def state(self, task_id: str) -> Event | None:
         """The event that made a task's current state: the newest one that the journal's script did not mark as late."""
-        offsets: Sequence[int] = self._stories.get(identity) or ()
+        offsets: Sequence[int] = self._index.tasks.get(task_id) or ()
         for offset in reversed(offsets):
             event = decode(self.line(offset) or b"")
             if not event.late:
                 return event
         return None
 
-    def told(self, identity: str) -> list[Event]:
+    def told(self, task_id: str) -> list[Event]:
         """The events of a task that are kept, oldest first: those of earlier runs and lives, too."""
-        return [event for _, event in self._events(identity)]
+        return [event for _, event in self._events(task_id)]
 
     def tasks(self, channel: str, limit: int) -> list[Task]:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
-        found: dict[str, None] = {}
+        task_ids: dict[str, None] = {}
         for offset in reversed(self._offsets(channel)):
             if (place := self._place_of(offset)) is not None:
-                found[place.story.task] = None
-                if len(found) >= limit:
+                task_ids[place.story.task] = None
+                if len(task_ids) >= limit:
                     break
-        return [task for identity in found if (task := self.task(identity)) is not None]
+        return [task for task_id in task_ids if (task := self.task(task_id)) is not None]
 
     def walk(
         self, channels: Sequence[str], before: int | None, sees: Callable[[EventKey], bool] | None = None
@@ -208,7 +210,7 @@ class History:
         last, walked, passed = self.last, frozenset(channels), 0
 
         def carries(place: EventKey) -> bool:
-            if ALL not in walked and walked.isdisjoint(each.channel for each in (place.story, *place.others)):
+            if ALL not in walked and walked.isdisjoint(offsets.channel for offsets in (place.story, *place.others)):
                 return False
             return sees is None or sees(place)
 
@@ -227,17 +229,18 @@ class History:
         if ALL in channels:
             first = self.first
             yield from range(min(top, self.last), first - 1, -1)
-            yield from (offset for offset in reversed(list(self._kept)) if offset <= top and offset < first)
+            yield from (offset for offset in reversed(list(self._retained.events)) if offset <= top and offset < first)
             return
-        listed = [array("Q", offsets) for channel in channels if (offsets := self._offsets_of(channel)) is not None]
+        listed = [array("Q", offsets) for channel in channels if (offsets := self._index.of(channel)) is not None]
         streams = [map(each.__getitem__, range(bisect_right(each, top) - 1, -1, -1)) for each in listed]
         yield from (offset for offset, _ in groupby(merge(*streams, reverse=True)))
 
     def _place_of(self, offset: int) -> EventKey | None:
         """Where the event at an offset is found; None where it is gone, or was none."""
-        if self.first <= offset <= self.last:
-            return self._places[self._start + offset - self.first]
-        kept = self._kept.get(offset)
+        window = self.window
+        if window.first <= offset <= window.last:
+            return window.places[window.start + offset - window.first]
+        kept = self._retained.events.get(offset)
         return None if kept is None else kept.place
 
     def _is_newest(self, story: TaskIndex, offset: int, last: int, carries: Callable[[EventKey], bool]) -> bool:
@@ -249,153 +252,22 @@ class History:
                 return False
         return False
 
-    # How it is kept.
-
-    def _enter(self, event: Event, offset: int) -> EventKey:
-        """Note down where an event is to be found. Most are on the channels of their task's event before."""
-        story = self._stories.get(event.id)
-        if story is None:
-            story = self._stories[event.id] = TaskIndex.of(event.id)
-        key = (event.root_id, event.group_id, event.name, event.tags)
-        place = story.place
-        if place is None or place.key != key:
-            others = event.channels()[1:]
-            place = story.place = EventKey(story, key, tuple([self._channel(other) for other in others]))
-        story.append(offset)
-        for offsets in place.others:
-            offsets.append(offset)
-        return place
-
-    def _channel(self, channel: str) -> ChannelIndex:
-        offsets = self._index.get(channel)
-        if offsets is None:
-            offsets = self._index[channel] = ChannelIndex.of(channel)
-        return offsets
-
-    def _add(self, line: bytes, place: EventKey | None, mark: int) -> None:
-        self._lines.append(line)
-        self._places.append(place)
-        self._marks.append(mark)
-        self._bytes += len(line)
-        if self.last - self.first >= self._most_events or self._bytes > self._most_bytes:
-            self._let_go()
-
     def _offsets(self, channel: str) -> array[int] | range:
         if channel == ALL:
-            return range(self.first, self.last + 1)
-        return self._offsets_of(channel) or range(0)
-
-    def _offsets_of(self, channel: str) -> ChannelIndex | None:
-        kind, _, name = channel.partition(":")
-        return self._stories.get(name) if kind == "task" else self._index.get(channel)
+            return range(self.window.first, self.window.last + 1)
+        return self._index.of(channel) or range(0)
 
     def _pairs(self, channel: str, after: int) -> Iterator[tuple[int, str]]:
         offsets = self._offsets(channel)
         start = bisect_right(offsets, after)  # passing over all before it one by one would take a millisecond
         return ((offsets[index], channel) for index in range(start, len(offsets)))
 
-    def _events(self, identity: str) -> Iterator[tuple[int, Event]]:
+    def _events(self, task_id: str) -> Iterator[tuple[int, Event]]:
         """A task's events, oldest first, of many reports in a row only the first and the last."""
-        offsets: Sequence[int] = self._stories.get(identity, ())
+        offsets: Sequence[int] = self._index.tasks.get(task_id, ())
+        mark_of = self._retained.mark_of
         for index, offset in enumerate(offsets):
             between = 0 < index < len(offsets) - 1
-            if between and self._mark_of(offset) & self._mark_of(offsets[index + 1]) & AGAIN:
+            if between and mark_of(offset) & mark_of(offsets[index + 1]) & AGAIN:
                 continue
             yield offset, decode(self.line(offset) or b"")
-
-    def _mark_of(self, offset: int) -> int:
-        if offset >= self.first:
-            return self._marks[self._start + offset - self.first]
-        return self._kept[offset].mark
-
-    def _let_go(self) -> None:
-        """What is beyond the bounds leaves the window: it is kept if its task needs it, else lost."""
-        lines, places, marks, start = self._lines, self._places, self._marks, self._start
-        while self.last - self.first >= self._max_events or (self._bytes > self._max_bytes and self.first < self.last):
-            line, place, mark = lines[start], places[start], marks[start]
-            lines[start], places[start] = b"", None
-            start += 1
-            self._start = start
-            self.first += 1
-            self._bytes -= len(line)
-            if place is not None:
-                self._leave(self.first - 1, line, place, mark)
-        if start > 1024 and start * 2 > len(lines):
-            del lines[:start], places[:start], marks[:start]
-            self._start = 0
-
-    def _leave(self, offset: int, line: bytes, place: EventKey, mark: int) -> None:
-        """The event at ``offset`` is not in the window any more."""
-        story = place.story
-        if story[-1] != offset:
-            if self._mark_of(story[story.index(offset) + 1]) & AGAIN:  # the next one says the same, and stays
-                story.remove(offset)
-                self._strike(place, 1, offset)
-                return
-        elif story.final is not False:
-            self._kept[offset] = KeptEvent(line, place, mark)
-            self._forget(story)
-            return
-        self._kept[offset] = KeptEvent(line, place, mark)
-        self._replace(offset, mark, story)
-
-    def _replace(self, offset: int, mark: int, story: TaskIndex) -> None:
-        """Of a task's events outside the window the one that stands highest of each rank suffices."""
-        for older in story:
-            if older >= offset:
-                return
-            kept = self._kept[older]
-            if kept.mark & RANK == mark & RANK:
-                # What was not late when it came stands no lower than what came before it.
-                stands_higher = not mark & LATE or (
-                    older != self._current(story) and stands(self._kept[offset]) >= stands(kept)
-                )
-                self._lose(older if stands_higher else offset, story)
-                return
-
-    def _current(self, story: TaskIndex) -> int | None:
-        """Offset of the event that made a task's current state."""
-        return next((offset for offset in reversed(story) if not self._mark_of(offset) & LATE), None)
-
-    def _lose(self, offset: int, story: TaskIndex) -> None:
-        """One event goes, of a task that stays."""
-        story.remove(offset)  # a task has few outside the window, and they come first
-        if offset > story[-1]:
-            story.place = None  # what the newest event's place leads to may be gone with it
-        self._strike(self._kept.pop(offset).place, 1, offset)
-
-    def _forget(self, story: TaskIndex) -> None:
-        """All events of a task go."""
-        del self._stories[story.task]
-        self._remember(story, story[-1])
-        story.place = None  # no cycle, so that all of it is freed at once
-        gone: dict[EventKey, list[int]] = {}
-        for offset in story:
-            gone.setdefault(self._kept[offset].place, []).append(offset)
-        for place, offsets in gone.items():
-            for offset in offsets:
-                del self._kept[offset]
-            self._strike(place, len(offsets), offsets[-1])
-
-    def _strike(self, place: EventKey, count: int, newest: int) -> None:
-        """So many offsets of a place, up to ``newest``, lead nowhere any more.
-
-        The work is paid for by the offsets struck before: it is constant on average.
-        """
-        story = place.story
-        story.lost = max(story.lost, newest)
-        for offsets in place.others:
-            offsets.lost = max(offsets.lost, newest)
-            offsets.dead += count
-            if offsets.dead == len(offsets):
-                del self._index[offsets.channel]
-                self._remember(offsets, offsets.lost)
-            elif offsets.dead > 32 and offsets.dead * 2 > len(offsets):
-                # In place: the tasks that are on the channel know it.
-                offsets[:] = array("Q", [each for each in offsets if each >= self.first or each in self._kept])
-                offsets.dead = 0
-
-    def _remember(self, offsets: ChannelIndex, lost: int) -> None:
-        """A channel has no events any more: what it lost is remembered."""
-        if len(offsets.channel) <= CHANNEL_LIMIT:  # what nobody can watch nobody will ask for
-            self._lost.note(offsets.channel, lost)

@@ -70,6 +70,7 @@ class Hub(Generic[Subscriber]):
     def publish(self, lines: Iterable[bytes]) -> int:
         """Add the next events of the journal; returns how many lines were no events and were passed over."""
         invalid, history, watching, dirty = 0, self.history, self._watching, self._dirty
+        window = history.window
         for line in lines:
             try:
                 channels = history.append(line)
@@ -81,7 +82,7 @@ class Hub(Generic[Subscriber]):
                     publications = dirty.get(channel)
                     if publications is None:
                         publications = dirty[channel] = Publications(channel)
-                    publications.events.append((history.last, line))
+                    publications.events.append((window.last, line))
         return invalid
 
     def waiting(self) -> int:

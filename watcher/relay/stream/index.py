@@ -11,8 +11,9 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from watcher.core.event import CHANNEL_LIMIT, Event, decode, is_final
 from watcher.core.order import rank
+from watcher.relay.stream.lost_offsets import LostOffsets
 
-__all__ = ["AGAIN", "LATE", "RANK", "ChannelIndex", "EventKey", "KeptEvent", "TaskIndex", "stands"]
+__all__ = ["AGAIN", "LATE", "RANK", "ChannelIndex", "EventIndex", "EventKey", "KeptEvent", "TaskIndex", "stands"]
 
 
 class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
@@ -113,3 +114,67 @@ def stands(kept: KeptEvent) -> tuple[float, int]:
     """What says which of two late events is rather to be kept: that of the later life and try."""
     event = decode(kept.line)
     return event.sent or 0.0, event.retries or 0
+
+
+class EventIndex:
+    """Of each task and each other channel the offsets of its events, as long as any of them is here.
+
+    A task's offsets all lead to an event; a channel's may lead nowhere (``dead`` says how many), and are cleared away
+    when that is more than half of them.
+
+    :param first: offset of the first event that comes.
+    """
+
+    __slots__ = ("_lost", "channels", "tasks")
+
+    def __init__(self, first: int) -> None:
+        self.tasks: dict[str, TaskIndex] = {}
+        self.channels: dict[str, ChannelIndex] = {}  # those of tasks excepted
+        self._lost = LostOffsets(first - 1)  # of channels that have no events here
+
+    def enter(self, event: Event, offset: int) -> EventKey:
+        """Note down where an event is to be found. Most are on the channels of their task's event before."""
+        story = self.tasks.get(event.id)
+        if story is None:
+            story = self.tasks[event.id] = TaskIndex.of(event.id)
+        key = (event.root_id, event.group_id, event.name, event.tags)
+        place = story.place
+        if place is None or place.key != key:
+            others = event.channels()[1:]
+            place = story.place = EventKey(story, key, tuple([self._channel(other) for other in others]))
+        story.append(offset)
+        for offsets in place.others:
+            offsets.append(offset)
+        return place
+
+    def of(self, channel: str) -> ChannelIndex | None:
+        """The offsets of a channel; None where none of its events is here."""
+        kind, _, name = channel.partition(":")
+        return self.tasks.get(name) if kind == "task" else self.channels.get(channel)
+
+    def lost(self, channel: str) -> int:
+        """Offset of the newest event that a channel may have lost; 0 where it has lost none."""
+        offsets = self.of(channel)
+        return offsets.lost if offsets is not None and offsets.lost else self._lost.newest(channel)
+
+    def forget_task(self, story: TaskIndex) -> None:
+        """None of a task's events is here any more."""
+        del self.tasks[story.task]
+        self._remember(story, story[-1])
+        story.place = None  # no cycle, so that all of it is freed at once
+
+    def forget_channel(self, offsets: ChannelIndex) -> None:
+        """None of a channel's events is here any more."""
+        del self.channels[offsets.channel]
+        self._remember(offsets, offsets.lost)
+
+    def _channel(self, channel: str) -> ChannelIndex:
+        offsets = self.channels.get(channel)
+        if offsets is None:
+            offsets = self.channels[channel] = ChannelIndex.of(channel)
+        return offsets
+
+    def _remember(self, offsets: ChannelIndex, lost: int) -> None:
+        """A channel has no events any more: what it lost is remembered."""
+        if len(offsets.channel) <= CHANNEL_LIMIT:  # what nobody can watch nobody will ask for
+            self._lost.note(offsets.channel, lost)
