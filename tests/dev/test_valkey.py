@@ -213,7 +213,10 @@ def test_starts_and_stops_in_a_moment() -> None:
 
 
 def test_ends_when_the_program_that_started_it_is_killed() -> None:
-    script = "import time; from watcher.dev.valkey import EmbeddedValkey; e = EmbeddedValkey(); print('on', e.port); time.sleep(60)"
+    script = (
+        "import time; from watcher.dev.valkey import EmbeddedValkey; server = EmbeddedValkey(); "
+        "print('on', server.port); time.sleep(60)"
+    )
     with program(sys.executable, "-c", script) as parent:
         parent.wait_for_output("on")
         pids = descendants(parent.pid)
