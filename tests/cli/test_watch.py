@@ -155,7 +155,7 @@ def test_a_gap_is_told_on_stderr(serving: Relay) -> None:
     submitted(serving, "tasks.add", "1", "2")
     ended = run("watch", "tasks", "--since", "1:1", "--timeout", "1", "--json", url=serving.url)
     assert ended.code == 124
-    assert "are gone" in ended.err
+    assert "are missing" in ended.err
     assert ended.lines
 
 

@@ -213,7 +213,10 @@ def test_starts_and_stops_in_a_moment() -> None:
 
 
 def test_ends_when_the_program_that_started_it_is_killed() -> None:
-    script = "import time; from watcher.dev.valkey import Embedded; e = Embedded(); print('on', e.port); time.sleep(60)"
+    script = (
+        "import time; from watcher.dev.valkey import EmbeddedValkey; server = EmbeddedValkey(); "
+        "print('on', server.port); time.sleep(60)"
+    )
     with program(sys.executable, "-c", script) as parent:
         parent.wait_for_output("on")
         pids = descendants(parent.pid)
@@ -228,7 +231,7 @@ def test_two_do_not_keep_their_data_in_one_directory(tmp_path: Path) -> None:
         redis.set("x", 1)
         with pytest.raises(EmbeddedError, match="another embedded Valkey uses it"):
             EmbeddedValkey(data=data)
-        with pytest.raises(EmbeddedError, match="doesn't start"):
+        with pytest.raises(EmbeddedError, match="did not start"):
             EmbeddedValkey(port=server.port, data=tmp_path / "other")
     for _ in range(2):
         with EmbeddedValkey(data=data) as server, Redis.from_url(server.url()) as redis:

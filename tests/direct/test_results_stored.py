@@ -89,7 +89,7 @@ async def test_nothing_is_unpickled_that_the_app_does_not_accept(server: Valkey,
                     await results.wait(identity, timeout=5)
     async with watcher.results(server.url(2)) as results:
         for identity in ("trap", "set"):
-            with pytest.raises(ResultUnreadable, match="isn't JSON"):
+            with pytest.raises(ResultUnreadable, match="is not JSON"):
                 await results.wait(identity, timeout=5)
     assert not trap.exists()
     async with watcher.results(pickles) as results:

@@ -81,7 +81,7 @@ async def test_a_redis_that_takes_no_writes_is_told_once(
             back(redis)
             await eventually(partial(answers, client, 200), what="/readyz to say yes again")
             assert set(redis.keys()) == keys
-    assert [text for text in caplog.messages if "nobody can append" in text and why.lower() in text.lower()]
+    assert [text for text in caplog.messages if "appended to" in text and why.lower() in text.lower()]
     assert len([text for text in caplog.messages if "append" in text]) == 2  # that it can't, and that it can
 
 

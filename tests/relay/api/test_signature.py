@@ -112,7 +112,7 @@ def complaint(task: Any, *args: Any, **kwargs: Any) -> str | None:
 
 def test_a_task_is_described_with_its_parameters_and_docstring() -> None:
     told = msgspec.json.decode(msgspec.json.encode(describe(plain)))
-    assert told["name"] == "tests.relay.test_signature.plain"
+    assert told["name"] == "tests.relay.api.test_signature.plain"
     assert told["signature"] == "(x: int, y: float = 2.5, *, label: str = 'a', deep: bool = False) -> float"
     assert told["doc"] == "Add.\n\nAnd more."
     assert told["parameters"] == [

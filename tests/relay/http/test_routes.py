@@ -209,7 +209,7 @@ async def test_a_waiting_request_is_answered_when_the_relay_stops(valkey: Valkey
 async def test_an_unknown_task_is_not_found_and_not_waited_for(valkey: Valkey, app: Celery) -> None:
     async with serving(valkey.url(), app) as (client, _):
         start = anyio.current_time()
-        assert is_problem(await client.get("/api/tasks/x?wait=30"), 404, "no such task")["title"] == "not found"
+        assert is_problem(await client.get("/api/tasks/x?wait=30"), 404, "task not found")["title"] == "not found"
         assert anyio.current_time() - start < 3
 
 
@@ -271,7 +271,7 @@ async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
         ("limit=" + "1" * 5000, "'limit'"),
         ("before=-1", "'before'"),
         ("before=١", "'before'"),
-        ("sate=SUCCESS", "parameter 'sate': is not accepted; state, "),
+        ("sate=SUCCESS", "parameter 'sate': is unknown; accepted are state, "),
         ("state=", "parameter 'state': must not be empty"),
         ("state=FAILED", "parameter 'state': no such state 'FAILED', did you mean FAILURE?"),
         ("state=PENDING&state=success", "did you mean SUCCESS?"),
@@ -370,7 +370,7 @@ async def test_a_result_is_had_bare_and_whole(valkey: Valkey, app: Celery) -> No
         assert (small.status_code, small.json(), small.headers["content-type"]) == (200, {"a": [1]}, "application/json")
         assert (await client.get("/api/tasks/large/result")).json() == "x" * 100_000
         is_problem(await client.get("/api/tasks/gone/result"), 410, "no longer stored")
-        is_problem(await client.get("/api/tasks/odd/result"), 415, "no JSON")
+        is_problem(await client.get("/api/tasks/odd/result"), 415, "not JSON")
         is_problem(await client.get("/api/tasks/ignored/result"), 410, "ignored its result")
         is_problem(await client.get("/api/tasks/failed/result"), 409, "FAILURE")
-        is_problem(await client.get("/api/tasks/nobody/result"), 404, "no such task")
+        is_problem(await client.get("/api/tasks/nobody/result"), 404, "task not found")

@@ -108,7 +108,7 @@ async def test_a_task_that_only_the_backend_knows_is_told(valkey: Valkey, app: C
         ("?" + "&".join(["channel=tasks"] * 101), "100 times at most"),
         ("?channel=tasks&since=5", "parameter 'since': expected EPOCH:OFFSET, the id of an event, not '5'"),
         ("?channel=tasks&since=e:1&since=e:2", "parameter 'since': may be given once"),
-        ("?channel=tasks&sinse=e:1", "parameter 'sinse': is not accepted; channel, since, token are"),
+        ("?channel=tasks&sinse=e:1", "parameter 'sinse': is unknown; accepted are channel, since, token"),
     ],
 )
 async def test_a_bad_parameter_is_named(valkey: Valkey, query: str, detail: str) -> None:

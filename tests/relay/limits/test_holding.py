@@ -104,7 +104,7 @@ def test_who_has_too_many_is_told_how_many_there_may_be() -> None:
         "message": f"limit exceeded: a connection may have at most {EACH} subscriptions",
     }
     told = [each.subscribe(f"tag:{number}") for each in others for number in range(EACH)]
-    refused = limited(f"the relay takes {TOGETHER} subscriptions from one address")
+    refused = limited(f"the relay accepts {TOGETHER} subscriptions from one address")
     assert [reply["error"] for reply in told if "error" in reply] == [refused] * (len(told) + EACH - TOGETHER)
 
 

@@ -56,7 +56,7 @@ def test_as_many_files_are_asked_for_as_there_may_be(
     assert now[0] == resource.RLIM_INFINITY or now[0] >= limits[0], "never fewer than there were"
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (taken < wanted)
-    assert all(f"takes {taken} connections, not WATCHER_MAX_CONNECTIONS={wanted}" in line for line in said)
+    assert all(f"accepts {taken} connections, not WATCHER_MAX_CONNECTIONS={wanted}" in line for line in said)
 
 
 def files(serving: Relay) -> int:
@@ -81,7 +81,7 @@ def test_a_crowd_at_the_door_leaves_the_relay_its_files(valkey: Valkey, tasks_en
     """They come all at once and stay: the page is served, tasks are submitted and looked up."""
     taken = connections_for(FEW)
     with relay(env=tasks_env, files=FEW) as serving, httpx.Client(base_url=serving.url) as early:
-        assert f"takes {taken} connections" in serving.stderr
+        assert f"accepts {taken} connections" in serving.stderr
         assert early.get("/readyz").status_code == 200
         with crowd(serving, taken + 40) as connections:
             wait_for(lambda: refused(connections) >= 40, what="those to be refused for whom there is no room")

@@ -227,7 +227,7 @@ class Gateway:
         if self._settings.read_only:
             raise NotPermitted("this relay is read-only")
         if not grant.revoke:
-            raise NotPermitted("the token does not allow revoking")
+            raise NotPermitted("the token does not allow you to revoke tasks")
         broker = await self._open()
         asked = _revoke(data)
         revoke = functools.partial(broker.revoke, asked.id, terminate=asked.terminate)
