@@ -22,10 +22,11 @@ from tests.support.waiting import eventually
 from watcher.core.settings import Settings
 from watcher.journal.pubsub import soon_failing
 from watcher.journal.scripts import APPEND
+from watcher.relay.http._uvicorn import Server
 from watcher.relay.http.routes import application
 from watcher.relay.node import Node
 from watcher.relay.security.tls import Certificate
-from watcher.relay.server import _Server, _until, _uvicorn_config
+from watcher.relay.server import _until, server_config
 from watcher.relay.submit.stored_results import ResultLocation
 
 BASE = "http://localhost:5556"
@@ -76,13 +77,13 @@ async def listening(
     :param handshake: seconds that a client has for that of TLS, where the settings name a certificate.
     """
     async with serving(redis_url, app, settings, submitting, results) as (_, relay):
-        config = _uvicorn_config(relay)
+        config = server_config(relay)
         if routes is not None:
             config = uvicorn.Config(routes(relay), http=config.http, lifespan="off", log_config=None, access_log=False)
         certificate = Certificate.of(relay.settings)
         if certificate is not None:
             certificate.tell(relay.handshake_failed)
-        server, stop = _Server(config, certificate, handshake), anyio.Event()
+        server, stop = Server(config, certificate, handshake), anyio.Event()
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             base = f"{'http' if certificate is None else 'https'}://127.0.0.1:{sock.getsockname()[1]}"

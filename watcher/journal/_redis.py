@@ -1,6 +1,6 @@
 """What reaches behind the public names of redis-py, or puts classes of ours into the place of its own.
 
-Tried with redis-py 5.2.1 to 8.1.0, and hiredis 3.0 to 3.5.0, of which nothing but public names is used. Where a release
+Tried with redis-py 5.2.1, 6.4.0 and 8.1.0. Of hiredis nothing but public names is used. Where a release
 lacks what is needed here, each function says what is done then. :data:`MEMBERS` names it; tests/journal/test_redis.py
 fails by the name of what is missing.
 """

@@ -1,7 +1,7 @@
 """The first bytes of a connection say what it is: a WebSocket's handshake, or HTTP.
 
-uvicorn would read a handshake with its HTTP parser, put it together again and hand it to whom it is for, who reads it
-once more. That was a fifth of what a connection costs until it is subscribed.
+Where HTTP reads a handshake, it puts it together again and hands it to whom it is for, who reads it once more. That was
+a fifth of what a connection costs until it is subscribed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import asyncio
 import time
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from uvicorn.protocols.utils import get_remote_addr
-
 from watcher.core.errors import Full, Refused, TooMany
+from watcher.relay.common.addresses import remote_address
 from watcher.relay.http.connection import HttpConnection, HttpServices
 from watcher.relay.limits.limits import ACCOUNT, AddressUsage
 from watcher.relay.websocket.connection import WebSocketConnection
@@ -51,7 +50,7 @@ class ProtocolSniffer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was accepted."""
         self._transport = cast(asyncio.Transport, transport)
-        address = get_remote_addr(self._transport)
+        address = remote_address(self._transport)
         try:
             self._account = self._desk.limits.enter(address[0] if address else "")
         except (Full, TooMany) as error:

@@ -14,7 +14,6 @@ import anyio
 from anyio.lowlevel import checkpoint
 from celery import Celery
 from redis.asyncio import Redis
-from uvicorn.protocols.utils import get_remote_addr
 
 import watcher
 from watcher.centrifuge.messages import SubscribeRequest, task_identity
@@ -23,6 +22,7 @@ from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
+from watcher.relay.common.addresses import remote_address
 from watcher.relay.common.audit_log import REFUSED, AuditLog
 from watcher.relay.common.stats import Load, Stats
 from watcher.relay.common.watched_files import WatchedFile
@@ -240,7 +240,7 @@ class Node:
 
     def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
         """Who sends a request; as :func:`watcher.relay.security.forwarded.peer`."""
-        connection = get_remote_addr(transport)
+        connection = remote_address(transport)
         return peer(connection[0] if connection else None, lines, self.settings.trusted_proxies)
 
     def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:

@@ -6,19 +6,17 @@ finished, clients are told to go elsewhere, and only then does the feed stop.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import gc
 import logging
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import anyio
-import uvicorn
 from celery import Celery
 
 from watcher.core.settings import Settings
@@ -26,8 +24,9 @@ from watcher.journal.connect import Target
 from watcher.journal.layout import Journal
 from watcher.journal.pubsub import reach, soon_failing
 from watcher.relay.accept import ProtocolSniffer
+from watcher.relay.http._uvicorn import Config, Server, config
 from watcher.relay.http.routes import application
-from watcher.relay.limits.open_files import ARRIVING, make_room
+from watcher.relay.limits.open_files import make_room
 from watcher.relay.node import Node
 from watcher.relay.redis_advisories import danger
 from watcher.relay.security.tls import Certificate
@@ -35,60 +34,15 @@ from watcher.relay.submit.stored_results import ResultLocation
 from watcher.relay.websocket.connection import WebSocketConnection
 from watcher.rendering.result_backend import redis_of
 
-__all__ = ["serve"]
+__all__ = ["serve", "server_config"]
 
 logger = logging.getLogger(__name__)
 
 #: Bytes taken from Redis at once, at most: the more there are, the more of a client's events share a frame.
 _READ: Final = 1024 * 1024
-#: A client that doesn't finish the TLS handshake by then is dropped, in seconds …
-_HANDSHAKE: Final = 10.0
-#: … and one that doesn't take part in the end of TLS.
-_CLOSING: Final = 3.0
 #: A thread that has something to calculate lets the event loop go on after so many seconds: after each wait for the
 #: network it has to ask for that, and a submission waits ten times.
 _SWITCH: Final = 0.0005
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: whoever calls :func:`serve` says when to stop.
-
-    :param certificate: None where it speaks no TLS.
-    :param handshake: seconds that a client has for the handshake of TLS.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, certificate: Certificate | None = None, handshake: float = _HANDSHAKE
-    ) -> None:
-        super().__init__(config)
-        self._certificate = certificate
-        self._handshake = handshake
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on these sockets.
-
-        uvicorn's own leaves asyncio its minute for a TLS handshake, and half of one for the end of a connection. And
-        asyncio accepts as many in one turn of its loop as the kernel keeps: where files run out, each of them is a
-        traceback in the log, and whoever is served waits for it.
-        """
-        tls: dict[str, Any] = {}
-        if self._certificate is not None:
-            times = {"ssl_handshake_timeout": self._handshake, "ssl_shutdown_timeout": _CLOSING}
-            tls = {"ssl": self._certificate.context, **times}
-        made: Any = self.config.http_protocol_class
-        make = functools.partial(
-            made, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        loop = asyncio.get_running_loop()
-        self.servers = []
-        for sock in sockets or []:
-            self.servers.append(await loop.create_server(make, sock=sock, backlog=ARRIVING, **tls))
-            sock.listen(self.config.backlog)  # the kernel keeps as many as before
-        self.started = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 async def serve(
@@ -134,7 +88,7 @@ async def serve(
             for told in (redis.note, await danger(client)):
                 if told:
                     logger.warning("%s", told)
-            server = _Server(_uvicorn_config(relay), certificate)
+            server = Server(server_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)
                 relay.followed.append(certificate.followed)
@@ -158,19 +112,14 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _uvicorn_config(relay: Node) -> uvicorn.Config:
-    return uvicorn.Config(
+def server_config(relay: Node) -> Config:
+    """How a relay is served, for :class:`watcher.relay.http._uvicorn.Server`."""
+    return config(
         application(relay),
-        ws=functools.partial(WebSocketConnection, relay),  # type: ignore[arg-type]  # a factory serves; uvicorn's types say class
-        http=functools.partial(ProtocolSniffer, relay),  # type: ignore[arg-type]  # as for ws
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
+        websocket=functools.partial(WebSocketConnection, relay),
+        http=functools.partial(ProtocolSniffer, relay),
         root_path=relay.settings.root_path.rstrip("/"),
-        timeout_keep_alive=relay.settings.idle_timeout,
-        timeout_graceful_shutdown=2,
+        idle_timeout=relay.settings.idle_timeout,
     )
 
 
@@ -180,7 +129,7 @@ async def _when_loaded(relay: Node, started: Callable[[], None]) -> None:
     started()
 
 
-async def _until(stop: anyio.Event, relay: Node, server: uvicorn.Server) -> None:
+async def _until(stop: anyio.Event, relay: Node, server: Server) -> None:
     await stop.wait()
     for listener in server.servers:
         listener.close()

@@ -1,6 +1,6 @@
 """What reaches behind the public names of Celery, and of kombu and billiard, which come with it.
 
-Tried with Celery 5.5, 5.6 and 5.7.0, kombu 5.5 to 5.7.0, billiard 4.2 to 4.3.2. None of it is promised, and any release
+Tried with Celery 5.5.3, 5.6.3 and 5.7.0, kombu 5.5.4 and 5.7.0, billiard 4.3.2. None of it is promised, and any release
 may take it away, so nothing here fails where it is gone: each function says what it falls back to, and the paths that
 :mod:`watcher.worker.hooks.patches` wraps are left alone there, with a line in the log. :data:`MEMBERS` names what is
 needed; tests/rendering/test_celery.py fails by the name of what a release lacks.

@@ -30,11 +30,11 @@ from watcher.core.errors import NotPermitted
 from watcher.core.permissions import OPEN
 from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Stats
+from watcher.relay.http._uvicorn import Server
 from watcher.relay.limits.socket_backlog import waiting
 from watcher.relay.security.forwarded import Lines, Peer, peer
 from watcher.relay.security.origins import origin_of
 from watcher.relay.security.tls import Certificate
-from watcher.relay.server import _Server
 from watcher.relay.stream.fanout import fan_out
 from watcher.relay.stream.history import ALL, History
 from watcher.relay.stream.hub import Hub
@@ -115,7 +115,7 @@ async def serving(wire: Certificate | None = None, desk: Counter | None = None) 
         config = uvicorn.Config(
             nothing, ws=made, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=1
         )
-        server = _Server(config, wire)
+        server = Server(config, wire)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
             await eventually(lambda: server.started, what="the server to listen")

@@ -1,26 +1,27 @@
-"""One HTTP connection: uvicorn's, with bounds on what a client may send, how fast, and in what time.
+"""One HTTP connection, with bounds on what a client may send, how fast, and in what time.
 
-uvicorn waits for ever for the rest of a request, and takes headers of any size. Here nobody has a timer of their own:
-the relay's ticker looks who is due (:class:`watcher.relay.limits.limits.Deadlines`).
+A small protocol on httptools' parser, for a connection that uvicorn's server has accepted: requests are read a bite at
+a time (:mod:`watcher.relay.http.request_reader`), and answered one after the other
+(:mod:`watcher.relay.http.exchange`). Nobody has a timer of their own while something is due: the relay's ticker looks
+who is late (:class:`watcher.relay.limits.limits.Deadlines`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from http import HTTPStatus
-from typing import Any, Final, Protocol
+from collections import deque
+from typing import Any, Final, Protocol, cast
 
-import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-from watcher.core.errors import BadRequest, HeadersTooLarge, PathTooLong, Refused, TooSlow
+from watcher.core.errors import Refused, TooSlow
 from watcher.core.settings import Settings
+from watcher.relay.common.addresses import local_address, remote_address
 from watcher.relay.common.stats import Stats
+from watcher.relay.http._uvicorn import ServerState
+from watcher.relay.http.exchange import Exchange, FlowControl, closing_answer
 from watcher.relay.http.middleware import ALWAYS
 from watcher.relay.http.problems import refused
+from watcher.relay.http.request_reader import BITE, RequestHead, RequestReader
 from watcher.relay.limits.direct_writer import half_close
 from watcher.relay.limits.fair_queue import QueuePlace
 from watcher.relay.limits.limits import ACCOUNT, REQUEST, AddressUsage, Limits
@@ -28,16 +29,10 @@ from watcher.relay.limits.socket_backlog import waiting
 from watcher.relay.limits.throttled import await_turn
 from watcher.relay.limits.timeouts import Timeouts
 
-__all__ = ["TRANSPORT", "HttpConnection"]
+__all__ = ["TRANSPORT", "HttpConnection", "HttpServices"]
 
-#: uvicorn's words about what a client sent: the metrics count it, and each line would be the client's to write.
-_quiet = logging.getLogger(f"{__name__}.uvicorn")
-_quiet.setLevel(logging.ERROR)
-
-#: Under this name a request's state has the transport.
+#: Under this name a request's state has the transport, which tells if a slow reader reads at all.
 TRANSPORT: Final = "watcher.transport"
-#: So much of what a client sent is looked at before others have their turn, in bytes.
-_BITE: Final = 4 * 1024
 
 
 class HttpServices(Protocol):
@@ -49,80 +44,93 @@ class HttpServices(Protocol):
     timeouts: Timeouts
 
 
-class _Flow(FlowControl):
-    """uvicorn's; what is held up for the client's pace is not read on because an answer is complete."""
+class HttpConnection(asyncio.Protocol):
+    """A client's connection.
 
-    held = False
-
-    def resume_reading(self) -> None:
-        """Read on, unless it is held up, or there is nothing to read from any more."""
-        if not self.held and not self._transport.is_closing():
-            super().resume_reading()
-
-
-class HttpConnection(HttpToolsProtocol):
-    """uvicorn's; its requests know the transport, which tells if a slow reader reads at all.
+    What has come waits (``_held``) while its address has to wait for its turn, while two requests wait for their
+    answers, and, where it is to become a WebSocket, until all that was asked before is answered. Of the requests the
+    oldest one is being answered (``_running``), and the others wait in ``_pipeline``; ``_newest`` is the one that bytes
+    belong to, and complete when all are.
 
     :param account: of the address that it comes from; it is left when the connection goes.
     :param refusal: why it isn't taken; None where it is.
+    :param config: uvicorn's, and so are ``server_state`` and ``app_state``.
     """
 
-    # Beside uvicorn's: with all of them in one dictionary, instances would no longer share its keys (CPython: 30).
     __slots__ = (
-        "_account",
-        "_desk",
-        "_heading",
-        "_held",
-        "_left",
-        "_refusal",
-        "_refused",
-        "_running",
-        "_turn",
-        "_upgrading",
-    )
+        "_account", "_config", "_desk", "_flow", "_held", "_idle", "_left", "_newest", "_pipeline", "_reader",
+        "_refusal", "_refused", "_running", "_scope", "_server_state", "_state", "_turn", "_upgrade", "_upgrading",
+        "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+    _flow: FlowControl
 
     def __init__(
-        self, desk: HttpServices, account: AddressUsage | None, refusal: Refused | None = None, **given: Any
+        self,
+        desk: HttpServices,
+        account: AddressUsage | None,
+        refusal: Refused | None = None,
+        *,
+        config: Any,
+        server_state: ServerState,
+        app_state: Any = None,
+        **_: Any,
     ) -> None:
-        super().__init__(**given)
-        self.logger = _quiet
         self._desk = desk
         self._account = account
-        self._refusal = refusal  # why it, or what is being parsed, is not taken
+        self._config = config
+        self._server_state = server_state
+        self._state: dict[str, Any] = dict(app_state or {})
+        self._scope: dict[str, Any] = {}  # what all its requests have alike
+        self._refusal = refusal
         self._refused = False
-        self.url = b""
-        self._heading: int | None = 0  # bytes that have come of headers that are not complete; None: they are
-        self._held: bytes | None = None  # what waits until the client may go on
+        self._reader = RequestReader(self, desk.settings)
+        self._running: Exchange | None = None  # is being answered, or was the last that was
+        self._newest: Exchange | None = None
+        self._pipeline: deque[Exchange] = deque()
+        self._held: bytes | None = None
         self._turn: QueuePlace | None = None  # where it waits until then
-        self._running: RequestResponseCycle | None = None  # the request that is being answered: cycle is the newest one
+        self._upgrade: RequestHead | None = None  # of the request that makes it a WebSocket …
+        self._upgrading = False  # … which is complete, and waits
+        self._idle: asyncio.TimerHandle | None = None  # ends it where no further request comes
         self._left = 0  # bytes that a client had yet to take when it was last looked at
-        self._upgrading = False  # whether it is to be a WebSocket once all that was asked before is answered
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        super().connection_made(transport)
-        self.flow: _Flow = _Flow(transport)
+        self.transport = cast(asyncio.Transport, transport)
+        self._flow = FlowControl(self.transport)
+        self._server_state.connections.add(self)
         if self._refusal is not None:
             self._refuse(self._refusal)
             return
-        self.app_state = {**self.app_state, TRANSPORT: transport, ACCOUNT: self._account}
-        self._desk.timeouts.headers.start(self, self.loop.time())
+        self._state |= {TRANSPORT: transport, ACCOUNT: self._account}
+        self._scope = {
+            "type": "http",
+            "server": local_address(self.transport),
+            "client": remote_address(self.transport),
+            "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+            "root_path": self._config.root_path,
+        }
+        self._desk.timeouts.headers.start(self, time.monotonic())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
+        self._server_state.connections.discard(self)
         self._desk.timeouts.drop(self)
+        self._no_longer_idle()
         if self._turn is not None:
             self._turn.cancel()
         if self._account is not None:
             self._account.leave()
-        running = self._running
-        if running is not None and not running.response_complete:  # uvicorn tells only the newest one
-            running.disconnected = True
-            running.message_event.set()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
+        for exchange in (self._running, *self._pipeline):
+            if exchange is not None:
+                exchange.disconnect()
+        self._pipeline.clear()
+        self._flow.resume_writing()
+        self._reader.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -137,82 +145,79 @@ class HttpConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
-        super().pause_writing()
+        self._flow.pause_writing()
         self._left = 0
-        self._desk.timeouts.readers.start(self, self.loop.time())
+        self._desk.timeouts.readers.start(self, time.monotonic())
 
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
         self._desk.timeouts.readers.stop(self)
-        super().resume_writing()
+        self._flow.resume_writing()
+
+    # What the server calls.
+
+    def shutdown(self) -> None:
+        """The server stops: this ends with the answer that is under way."""
+        if self._newest is None or self._newest.complete:
+            self.transport.close()
+        else:
+            self._newest.keep_alive = False
 
     # Bytes in, a bite at a time.
 
     def _take(self, data: bytes) -> None:
         if self._upgrading:
-            self._upgrade(data)
+            self._become_websocket(data)
             return
         first = True
         while data and not self._refused:
             wait = self._must_wait and not first  # whoever calls this has seen to it that it was its turn
-            if wait or len(self.pipeline) > 1:
+            if wait or len(self._pipeline) > 1:
                 self._hold(data, wait=wait)
                 return
             first = False
-            bite, data = data[:_BITE], data[_BITE:]
-            if self.timeout_keep_alive_task is not None:  # it was idle: the next request has its time from here on
-                self._heading = 0
-                self._desk.timeouts.headers.start(self, self.loop.time())
-            if self._heading is not None:
-                self._heading += len(bite)
-            following = self._parse(bite)
-            if following is not None:
-                self._upgrade(following + data)
+            bite, data = data[:BITE], data[BITE:]
+            if self._no_longer_idle():  # the next request has its time from here on
+                self._reader.heading = 0
+                self._desk.timeouts.headers.start(self, time.monotonic())
+            try:
+                following = self._reader.feed(bite)
+            except Refused as error:
+                self._refuse(error)
                 return
-            self._check_heading()
+            if following is not None:
+                self._become_websocket(following + data)
+                return
 
-    def _parse(self, data: bytes) -> bytes | None:
-        """Have ``data`` parsed; what follows the request to become a WebSocket, where there is one.
+    def _become_websocket(self, following: bytes) -> None:
+        """Hand the connection over, when all that was asked before is answered.
 
-        uvicorn drops it, and whoever knows that it will be let in may speak at once.
+        :param following: what has come after the request.
         """
-        self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
-                return data[upgrade.args[0] :]
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-        return None
-
-    def _upgrade(self, following: bytes) -> None:
-        """Become a WebSocket, when all that was asked before it is answered."""
-        self._upgrading = self._answering or bool(self.pipeline)
-        if self._upgrading:
+        self._upgrading = self._answering
+        if self._upgrading or self._upgrade is None:
             self._wait_with(following)
             return
-        self._unset_keepalive_if_required()
+        self._no_longer_idle()
         self._desk.timeouts.drop(self)
-        self.flow.resume_reading()
-        self.handle_websocket_upgrade()
+        self._server_state.connections.discard(self)
+        self._flow.held = False
+        self._flow.resume_reading()
+        self._account = None  # the socket's now, which is handed it with the state
+        self._reader.close()
+        websocket: Any = self._config.ws_protocol_class(
+            config=self._config, server_state=self._server_state, app_state=self._state
+        )
+        websocket.connection_made(self.transport)
+        websocket.data_received(_as_sent(self._upgrade))
+        self.transport.set_protocol(websocket)
         if following:
-            successor: Any = self.transport.get_protocol()
-            successor.data_received(following)
-
-    def _check_heading(self) -> None:
-        """The parser tells of a header when it is complete: one that never is has a bound too."""
-        settings = self._desk.settings
-        if self._refused or (self._heading or 0) <= settings.max_path + settings.max_header_bytes + 2 * _BITE:
-            return
-        long = len(self.url) > settings.max_path
-        self._desk.limits.reached("max_path" if long else "max_header_bytes", self._address)
-        self._refuse(PathTooLong(f"a path has at most {settings.max_path} bytes") if long else _too_large(settings))
+            websocket.data_received(following)
 
     def _wait_with(self, data: bytes) -> None:
         self._held = data
-        self.flow.pause_reading()
-        self.flow.held = True
+        self._flow.pause_reading()
+        self._flow.held = True
 
     def _hold(self, data: bytes, *, wait: bool) -> None:
         self._wait_with(data)
@@ -223,72 +228,115 @@ class HttpConnection(HttpToolsProtocol):
 
     def _go_on(self) -> bool:
         """Read on; whether that made it answer another request."""
-        self._turn, before = None, self.cycle
+        self._turn, before = None, self._newest
         if not self.transport.is_closing():
             data, self._held = self._held or b"", None
-            self.flow.held = False
+            self._flow.held = False
             self._take(data)
             if self._held is None:
-                self.flow.resume_reading()
-        return self.cycle is not before
+                self._flow.resume_reading()
+        return self._newest is not before
 
-    def on_response_complete(self) -> None:
+    # What the reader has read.
+
+    def request_begins(self) -> None:
+        """A request follows another at once."""
+        self._desk.timeouts.headers.start(self, time.monotonic())
+
+    def request_head(self, head: RequestHead) -> None:
+        """All of its headers have come; the body may follow."""
+        now = time.monotonic()
+        self._desk.timeouts.headers.stop(self)
+        self._desk.timeouts.bodies.start(self, now)
+        if head.upgrade:
+            self._upgrade = head
+            return
+        if self._account is not None:
+            self._account.charge(REQUEST, now)
+        waits = self._answering
+        self._newest = Exchange(
+            self._asgi_scope(head), self.transport, self._flow, self._server_state.default_headers,
+            self._answered, keep_alive=head.keep_alive, expects_continue=head.expects_continue,
+        )  # fmt: skip
+        if waits:
+            self._flow.pause_reading()
+            self._pipeline.append(self._newest)
+        else:
+            self._answer(self._newest)
+
+    def request_body(self, data: bytes) -> None:
+        """A part of the body has come."""
+        if self._newest is not None:
+            self._newest.feed(data)
+
+    def request_ends(self) -> None:
+        """The request is complete."""
+        self._desk.timeouts.bodies.stop(self)
+        if self._newest is not None and self._upgrade is None:
+            self._newest.feed_end()
+
+    def limit_reached(self, limit: str) -> None:
+        """What was sent is larger than this setting allows."""
+        self._desk.limits.reached(limit, self._address)
+
+    def _asgi_scope(self, head: RequestHead) -> dict[str, Any]:
+        root: str = self._scope["root_path"]
+        return {
+            **self._scope,
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.http_version,
+            "method": head.method,
+            "path": root + head.path,
+            "raw_path": root.encode("ascii") + head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+            "state": self._state.copy(),
+        }
+
+    # Answers, one after the other.
+
+    def _answer(self, exchange: Exchange) -> None:
+        self._running = exchange
+        tasks = self._server_state.tasks  # of which a stopping server waits
+        task = asyncio.get_running_loop().create_task(exchange.run(self._config.loaded_app))
+        task.add_done_callback(tasks.discard)
+        tasks.add(task)
+
+    def _answered(self) -> None:
         """An answer is complete; a request that the client has sent already has its turn among those of its address."""
-        if self.pipeline and self._account is not None and not self.transport.is_closing():
+        self._server_state.total_requests += 1
+        if self._pipeline and self._account is not None and not self.transport.is_closing():
             await_turn(self._account, self._answer_next)
         else:
             self._answer_next()
 
     def _answer_next(self) -> bool:
-        more = bool(self.pipeline)
-        if more:
-            self._running = self.pipeline[-1][0]
-        super().on_response_complete()
+        """Go on with what was sent meanwhile; whether there was a request."""
+        if self.transport.is_closing():
+            return False
+        before = self._running
+        self._flow.resume_reading()
+        if self._pipeline:
+            self._answer(self._pipeline.popleft())
+        else:
+            self._no_longer_idle()
+            self._idle = asyncio.get_running_loop().call_later(self._config.timeout_keep_alive, self.transport.close)
         if self._held is not None and self._turn is None:
-            more = self._go_on() or more
-        return more
+            self._go_on()
+        return self._running is not before
 
-    # The parser's callbacks.
+    def _no_longer_idle(self) -> bool:
+        """Whether it was idle until now."""
+        if self._idle is None:
+            return False
+        self._idle.cancel()
+        self._idle = None
+        return True
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        if self._heading is None:  # it follows another at once
-            self._desk.timeouts.headers.start(self, self.loop.time())
-        self._heading = _BITE  # which it is in
-
-    def on_headers_complete(self) -> None:
-        """All headers have come; the body may follow."""
-        settings, timeouts = self._desk.settings, self._desk.timeouts
-        timeouts.headers.stop(self)
-        if len(self.url) > settings.max_path:
-            self._give_up("max_path", PathTooLong(f"a path has at most {settings.max_path} bytes"))
-        if len(self.headers) > settings.max_headers:
-            self._give_up("max_headers", HeadersTooLarge(f"a request has at most {settings.max_headers} headers"))
-        if (self._heading or 0) > settings.max_header_bytes and _size(self.headers) > settings.max_header_bytes:
-            self._give_up("max_header_bytes", _too_large(settings))
-        self._heading = None
-        if not self.parser.should_upgrade():
-            now = self.loop.time()
-            timeouts.bodies.start(self, now)
-            if self._account is not None:
-                self._account.charge(REQUEST, now)
-        super().on_headers_complete()
-        if not self.pipeline:
-            self._running = self.cycle
-
-    def on_message_complete(self) -> None:
-        """The request is complete."""
-        self._desk.timeouts.bodies.stop(self)
-        super().on_message_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        """From here on it is a WebSocket's."""
-        self._account = None  # the socket's now, which is handed it with the state
-        super().handle_websocket_upgrade()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Offers of other protocols are passed over (RFC 9110, 7.8)."""
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is under way, or to be."""
+        return self._newest is not None and not self._newest.complete
 
     # What is refused.
 
@@ -301,20 +349,6 @@ class HttpConnection(HttpToolsProtocol):
     @property
     def _address(self) -> str:
         return self._account.address if self._account is not None else ""
-
-    @property
-    def _answering(self) -> bool:
-        cycle: Any = self.cycle  # None before the first request, whatever uvicorn's types say
-        return cycle is not None and not cycle.response_complete
-
-    def _give_up(self, limit: str, error: Refused) -> None:
-        self._desk.limits.reached(limit, self._address)
-        self._refusal = error
-        raise error  # the parser stops, and uvicorn answers as below
-
-    def send_400_response(self, msg: str) -> None:
-        """What can't be parsed, or is not taken, is refused."""
-        self._refuse(self._refusal or BadRequest(msg))
 
     def too_slow(self, limit: str) -> None:
         """The request, or its body, has not come in time."""
@@ -343,27 +377,23 @@ class HttpConnection(HttpToolsProtocol):
         self._desk.counts.responses[error.status] += 1
         answered = self._answering
         if not answered:  # else it would land in the midst of another answer
-            self.transport.write(_answer(error))
+            self.transport.write(_problem(error))
         if answered or len(self._desk.timeouts.lingering) >= self._desk.timeouts.most_lingering:
-            self.transport.close()
+            self.transport.close()  # what it was waited for still ends it, where the client doesn't take the rest
             return
         self._desk.timeouts.headers.stop(self)
         self._desk.timeouts.bodies.stop(self)
-        self._desk.timeouts.lingering.start(self, self.loop.time())
+        self._desk.timeouts.lingering.start(self, time.monotonic())
         half_close(self.transport)
 
 
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
-
-
-def _too_large(settings: Settings) -> Refused:
-    return HeadersTooLarge(f"the headers of a request have at most {settings.max_header_bytes} bytes")
-
-
-def _answer(error: Refused) -> bytes:
+def _problem(error: Refused) -> bytes:
     response = refused(error)
-    told = [*response.raw_headers, *((name.encode(), value.encode()) for name, value in ALWAYS.items())]
-    lines = [b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())]
-    lines += [b"%s: %s" % header for header in told]
-    return b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)])
+    always = [(name.encode(), value.encode()) for name, value in ALWAYS.items()]
+    return closing_answer(error.status, [*response.raw_headers, *always], bytes(response.body))
+
+
+def _as_sent(head: RequestHead) -> bytes:
+    """A request without a body, as its client has sent it."""
+    lines = [b"%s: %s\r\n" % header for header in head.headers]
+    return b"".join([head.method.encode(), b" ", head.url, b" HTTP/1.1\r\n", *lines, b"\r\n"])

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Under this name uvicorn's ``app_state`` has the account of the address that a connection comes from.
+#: Under this name what a protocol is given as ``app_state`` has the account of the address that it comes from.
 ACCOUNT: Final = "watcher.account"
 #: So many commands a request over HTTP counts as: it takes about as long.
 REQUEST: Final = 20

@@ -86,10 +86,10 @@ class SocketServices(Protocol):
 class WebSocketConnection(asyncio.Protocol):
     """A client's connection: a throttle lets its bytes in, a writer takes bytes out, and between them is the protocol.
 
-    uvicorn makes one where a request asks for an upgrade, and hands it the transport and the bytes of the request.
+    Whoever has read that a request asks for an upgrade makes one, and hands it the transport and the request.
 
-    :param server_state: uvicorn's; its ``connections`` are what a stopping server waits for.
-    :param app_state: uvicorn's; the account is in it.
+    :param server_state: the server's; its ``connections`` are what a stopping server waits for.
+    :param app_state: has the account of the address that it comes from.
     :param handshake: where it was read already; it is answered by :meth:`welcome`, and no bytes of it come.
     """
 
