@@ -20,6 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.waiting import eventually
 from watcher.relay.limits.direct_writer import DirectWriter
 from watcher.relay.security.tls import Certificate
+from watcher.relay.websocket.connection import WebSocketConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -40,19 +41,29 @@ class End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.writer = DirectWriter(self.transport, high=_HIGH)
-        self.writer.let_data(True)
+        self._writer = DirectWriter(self.transport, high=_HIGH)
+        self._straight = self._writer.let_data(True)
         self.made.set()
 
     def say(self, data: bytes, way: str) -> None:
         """Send data as a fan-out does, or what else there is to say."""
         if way == "deliver":
-            self.writer.deliver(data)
+            self.deliver(data)
         else:
-            self.writer.send(data)
+            self.send(data)
+
+    def deliver(self, data: bytes) -> None:
+        """As a connection does it."""
+        WebSocketConnection.deliver(cast(Any, self), data)
+
+    def send(self, data: bytes) -> None:
+        self._straight = self._writer.send(data)
+
+    def let_data(self, let: bool) -> None:
+        self._straight = self._writer.let_data(let)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writer.close()
+        self._straight = self._writer.close()
         self.lost = True
 
     def pause_writing(self) -> None:
@@ -121,7 +132,7 @@ async def test_a_client_that_takes_nothing_is_told_of() -> None:
         with sockets.create_connection(address):
             await end.made.wait()
             for _ in range(1000):
-                end.writer.send(b"x" * 20_000)
+                end.send(b"x" * 20_000)
                 if end.paused:
                     break
             assert end.paused
@@ -137,11 +148,11 @@ async def test_nothing_waits_for_a_client_though_the_app_has_set_a_default_time_
                 await end.made.wait()
             finally:
                 sockets.setdefaulttimeout(None)
-            assert end.writer._socket is not None
-            assert end.writer._socket.gettimeout() == 0
+            assert end._writer._socket is not None
+            assert end._writer._socket.gettimeout() == 0
             with anyio.fail_after(2):
                 while not end.paused:
-                    end.writer.deliver(b"x" * 20_000)
+                    end.deliver(b"x" * 20_000)
                     await checkpoint()
 
 
@@ -151,10 +162,10 @@ async def test_a_client_that_has_gone_ends_the_connection() -> None:
         with sockets.create_connection(address) as client:
             await end.made.wait()
             client.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # it leaves by a reset
-        end.writer.send(b"x")
-        end.writer.send(b"x")
+        end.send(b"x")
+        end.send(b"x")
         await eventually(lambda: end.lost, what="the end of the connection")
-        end.writer.send(b"x")  # not to whoever has the file's number now
+        end.send(b"x")  # not to whoever has the file's number now
 
 
 async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
@@ -165,7 +176,7 @@ async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
         plain = await anyio.connect_tcp(*address)
         async with await TLSStream.wrap(plain, hostname="127.0.0.1", ssl_context=authority.trusted()) as stream:
             await end.made.wait()
-            end.writer.send(b"secret")
+            end.send(b"secret")
             assert await stream.receive() == b"secret"
 
 
@@ -191,13 +202,13 @@ async def test_data_is_sent_only_where_it_may_be() -> None:
     async with serving(end) as address:
         with sockets.create_connection(address, timeout=10) as client:
             await end.made.wait()
-            end.writer.let_data(False)
-            end.writer.deliver(b"too early")
-            end.writer.send(b"101 ")
-            end.writer.let_data(True)
-            end.writer.deliver(b"data ")
-            end.writer.let_data(False)
-            end.writer.deliver(b"too late")
-            end.writer.send(b"close")
+            end.let_data(False)
+            end.deliver(b"too early")
+            end.send(b"101 ")
+            end.let_data(True)
+            end.deliver(b"data ")
+            end.let_data(False)
+            end.deliver(b"too late")
+            end.send(b"close")
             end.transport.write_eof()
             assert await anyio.to_thread.run_sync(rest, client) == b"101 data close"
