@@ -163,3 +163,14 @@ async def test_a_server_that_stops_waits_for_the_answer_that_is_under_way() -> N
     await eventually(lambda: full.closed, what="the end")
     assert bodies(full) == ["/1"]
     assert b"connection: close" in full.taken
+
+
+@pytest.mark.parametrize("offer", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+async def test_a_request_is_charged_whatever_it_offers_to_become(offer: bytes) -> None:
+    relay = Relay()
+    connection, _ = relay.connect()
+    account = relay.limits.enter("192.0.2.1")
+    assert account.ahead(now := time.monotonic()) < -1
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\n" + offer + b"\r\n")
+    await eventually(lambda: relay.asked == ["/"], what="the request")
+    assert account.ahead(now) > -1

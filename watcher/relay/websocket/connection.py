@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Frame, Opcode
@@ -26,19 +26,18 @@ from watcher.centrifuge.frames import PIECE, PING, frames
 from watcher.centrifuge.messages import Disconnect
 from watcher.core.errors import Refused, TooMany
 from watcher.core.permissions import Grant
-from watcher.relay.common.stats import Stats
 from watcher.relay.limits.direct_writer import DirectWriter, half_close
 from watcher.relay.limits.limits import ACCOUNT, COMMAND, AddressUsage, RateLimiter
 from watcher.relay.limits.socket_backlog import acknowledged, waiting
 from watcher.relay.limits.throttled import Throttle
 from watcher.relay.security.forwarded import Lines, Peer
-from watcher.relay.stream.hub import Hub
 from watcher.relay.websocket.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
-from watcher.relay.websocket.records import Call, SessionConfig
+from watcher.relay.websocket.records import Call
+from watcher.relay.websocket.services import SocketServices
 from watcher.relay.websocket.session import Session
 from watcher.relay.websocket.subscriptions import Subscriptions
 
-__all__ = ["SocketServices", "WebSocketConnection"]
+__all__ = ["WebSocketConnection"]
 
 #: For websockets, which would tell of each connection.
 _quiet = logging.getLogger(f"{__name__}.protocol")
@@ -52,35 +51,6 @@ _REPLY: Final = 4 * 1024
 _STALLED: Final = 60.0
 #: … and one that doesn't finish the closing handshake.
 _CLOSING: Final = 3.0
-
-
-class SocketServices(Protocol):
-    """What a socket needs of the relay."""
-
-    hub: Hub[Any]
-    terms: SessionConfig
-    counts: Stats
-
-    def peer(self, transport: asyncio.Transport, lines: Lines) -> Peer:
-        """Who sends a request, by the address of the connection and the request's headers."""
-
-    def refusal(self, peer: Peer, lines: Lines) -> str | None:
-        """Why a handshake of this peer is refused, or None; the log learns it, too."""
-
-    def named(self, peer: Peer, lines: Lines) -> Callable[[], Grant] | None:
-        """What whoever a trusted proxy names may do; None where none does. Not asked where it is refused."""
-
-    def opened(self, socket: WebSocketConnection) -> bool:
-        """A connection is open; False where no more are taken."""
-
-    def closed(self, socket: WebSocketConnection) -> None:
-        """It is gone."""
-
-    def call(self, socket: WebSocketConnection, call: Call) -> None:
-        """Carry out ``call`` elsewhere, then :meth:`WebSocketConnection.answer`."""
-
-    def expires(self, socket: WebSocketConnection, moment: float | None) -> None:
-        """Call :meth:`WebSocketConnection.expire` at this Unix time, in place of any other; None: not at all."""
 
 
 class WebSocketConnection(asyncio.Protocol):
