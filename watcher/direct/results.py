@@ -191,6 +191,7 @@ class OpeningResults:
         async with AsyncExitStack() as exits:
             stored = await exits.enter_async_context(async_client(self._stored))
             await reach(stored, self._stored, self._journal.open)
+            await stored.connection_pool.disconnect()  # who listens has a connection of its own, and nobody looks yet
             redis, apart = stored, False
             if self._redis.note:
                 logger.warning("%s", self._redis.note)
