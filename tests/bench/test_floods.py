@@ -21,7 +21,7 @@ def test_it_is_a_study_and_says_something(kind: str) -> None:
     assert not {"*"} & {glob for globs in KINDS[kind].grants.values() if isinstance(globs, list) for glob in globs}
 
 
-def test_percentiles_are_in_milliseconds_and_of_nothing_without_end() -> None:
+def test_percentile_is_in_ms_and_infinite_without_samples() -> None:
     assert percentile([0.001 * each for each in range(1, 101)], 50) == pytest.approx(51)
     assert percentile([], 99) == float("inf")
 

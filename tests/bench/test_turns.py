@@ -7,7 +7,7 @@ import pytest
 from bench.turns import TURN, compared
 
 
-def test_each_turn_with_is_held_against_its_neighbours_so_that_a_slow_minute_moves_both() -> None:
+def test_comparison_of_turns_is_unaffected_by_a_slowing_host() -> None:
     samples, done = [(100.0, 0)], 0
     for turn in range(40):  # even ones are with the plugin, by a tenth slower; the host slows down to a third
         done += round((1000 - 17 * turn) * (0.9 if turn % 2 == 0 else 1))

@@ -225,7 +225,7 @@ def test_five_million_characters_do_not_stop_the_page(open_page: OpenPage, relay
     assert max(took.values()) < _LONGEST, took
 
 
-def test_a_result_that_is_too_large_for_an_event_is_had_whole_as_json(open_page: OpenPage, relayed: Relay) -> None:
+def test_oversized_result_is_fetched_whole_as_json(open_page: OpenPage, relayed: Relay) -> None:
     identity = submitted(relayed.url, str(everything.name), "huge")
     watched = Watched(open_page, relayed.url)
     rows(watched.page).first.click()

@@ -69,7 +69,7 @@ def connected(page: Page) -> None:
     expect(page.get_by_text("Connected", exact=True)).to_be_visible()
 
 
-def test_a_token_is_asked_for_kept_for_the_tab_and_put_into_no_address(open_page: OpenPage, guarded: Relay) -> None:
+def test_login_token_stays_in_its_tab_and_out_of_urls(open_page: OpenPage, guarded: Relay) -> None:
     headers = {"Authorization": f"Bearer {_TOKEN}"}
     body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "first"}}
     assert httpx.post(f"{guarded.url}/api/tasks", json=body, headers=headers).status_code == 202
@@ -182,9 +182,7 @@ _ATTACK = """async (relay) => {
 }"""
 
 
-def test_a_page_of_another_origin_gets_nothing_by_the_cookie_of_who_looks_at_it(
-    browser: Browser, behind: Relay
-) -> None:
+def test_cross_origin_page_gains_nothing_from_the_session_cookie(browser: Browser, behind: Relay) -> None:
     """A port more or less is the same site to a browser, so it sends the cookie along."""
     context = browser.new_context()
     with open_proxy(behind.url) as proxy, open_site() as site:
@@ -214,7 +212,7 @@ def test_a_page_of_another_origin_gets_nothing_by_the_cookie_of_who_looks_at_it(
     context.close()
 
 
-def test_a_link_to_what_the_relay_knows_may_be_followed_from_elsewhere(browser: Browser, behind: Relay) -> None:
+def test_cross_site_link_to_the_api_can_be_followed(browser: Browser, behind: Relay) -> None:
     context = browser.new_context()
     with open_proxy(behind.url) as proxy, open_site() as site:
         site.policy = ""
@@ -240,9 +238,7 @@ def test_a_read_only_relay_has_no_form(open_page: OpenPage, tasks_env: dict[str,
             assert (response.status_code, response.json()["detail"]) == (403, "this relay is read-only")
 
 
-def test_a_name_that_somebody_else_has_led_to_this_machine_shows_nothing(
-    browser: Browser, chromium: str, tasks_env: dict[str, str]
-) -> None:
+def test_dns_rebinding_is_refused(browser: Browser, chromium: str, tasks_env: dict[str, str]) -> None:
     """DNS rebinding: to the browser the relay is the attacker's own site, so nothing else is in the way."""
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     rebound = browser.browser_type.launch(

@@ -24,7 +24,7 @@ def lose(stage: Stage) -> None:
     stage.emit("one", "PROGRESS", **HALF, source="backend", reason="worker_lost")
 
 
-def test_a_lost_task_has_no_bar_and_no_clock_until_it_is_delivered_again(stage: Stage) -> None:
+def test_lost_task_shows_no_progress_until_redelivery(stage: Stage) -> None:
     stage.emit("one", "STARTED", **HALF)
     with terminal("watch", "one", url=stage.url, columns=110) as shown:
         shown.wait_for("STARTED")

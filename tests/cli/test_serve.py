@@ -66,7 +66,7 @@ def test_wrong_variable_is_one_line_that_names_it() -> None:
     assert_one_line(err, "WATCHER_SEND_ARGS", "'perhaps'", "1 or 0")
 
 
-def test_people_need_a_proxy_that_is_trusted_and_a_file_that_can_be_read(tmp_path: Path) -> None:
+def test_auth_header_requires_trusted_proxies_and_valid_claims(tmp_path: Path) -> None:
     claims = tmp_path / "claims.toml"
     claims.write_text('[users.alice]\nwatch = "*"\n')
     env = {"WATCHER_AUTH_HEADER": "X-User", "WATCHER_TRUSTED_PROXIES": "127.0.0.1", "WATCHER_CLAIMS": str(claims)}

@@ -276,7 +276,7 @@ def test_ctrl_c_leaves_the_task_unless_asked_to_revoke(serving: Relay, revoke: t
     assert last["state"] == ("REVOKED" if revoke else "SUCCESS")
 
 
-def test_relay_that_is_killed_and_comes_back_gives_all_their_results(serving: Relay, own_env: dict[str, str]) -> None:
+def test_submit_gets_all_results_after_a_relay_crash(serving: Relay, own_env: dict[str, str]) -> None:
     port, tag = free_port(), f"killed-{time.time_ns()}"
     options = ("--countdown", "2.5", "--tag", tag)
     with relay("tasks", port=port, env=own_env) as first, ThreadPoolExecutor(3) as pool:

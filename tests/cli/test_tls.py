@@ -106,9 +106,7 @@ def test_a_wrong_certificate_ends_the_start_in_one_line(redis_url: str, authorit
     assert "the key does not belong to" in wrong.err
 
 
-def test_a_renewed_certificate_is_taken_and_connections_go_on_until_the_relay_ends(
-    redis_url: str, authority: Authority, tmp_path: Path
-) -> None:
+def test_certificate_renewal_keeps_open_connections(redis_url: str, authority: Authority, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     shutil.copy(authority.cert, cert)
     shutil.copy(authority.key, key)

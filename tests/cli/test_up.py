@@ -57,7 +57,7 @@ def python(script: str, env: Mapping[str, str]) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_embedded_valkey_at_the_apps_address_takes_what_a_script_sends(number: signal.Signals) -> None:
+def test_embedded_valkey_at_the_app_url_serves_a_script(number: signal.Signals) -> None:
     env = at(free_port())
     with up(env=env) as running:
         assert python("from tasks import test; print(test.delay(7).get(timeout=10))", env) == "8"

@@ -81,7 +81,7 @@ async def test_relay_is_killed_under_200_waits(env: dict[str, str], running: Rel
     assert [sorted(way) for way in ways] == [["PENDING", "RECEIVED", "STARTED", "SUCCESS"]] * (WAITERS // 20)
 
 
-async def test_a_submission_whose_answer_was_lost_is_repeated_and_not_doubled(running: Relay) -> None:
+async def test_submit_with_a_lost_reply_is_retried_without_a_duplicate(running: Relay) -> None:
     tag = f"lost-{time.time_ns()}"
     async with lossy(running.url) as proxy, watcher.connect(proxy.url) as client, watcher.connect(running.url) as other:
         watch = other.watch(f"tag:{tag}")

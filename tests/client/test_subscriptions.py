@@ -196,7 +196,7 @@ TestConversation = Conversation.TestCase
 TestConversation.settings = settings(max_examples=150, stateful_step_count=40, deadline=None, derandomize=True)
 
 
-def test_channels_beyond_the_relays_limit_wait_for_others_to_be_left() -> None:
+def test_channels_over_the_limit_wait_until_others_unsubscribe() -> None:
     wire = Wire()
     channels = ClientSubscriptions(wire, lambda _seconds, _call: None)
     readers = [Reader(None, 1) for _ in range(1003)]

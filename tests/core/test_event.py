@@ -127,7 +127,7 @@ def test_the_order_of_arrival_does_not_change_the_task() -> None:
         assert bytes(task.args) == b"[1]"
 
 
-def test_a_new_try_starts_its_own_times_and_leaves_the_last_error_behind() -> None:
+def test_new_try_resets_times_exception_and_meta() -> None:
     from watcher.core.event import ExceptionInfo
 
     task = task_of(
@@ -166,14 +166,14 @@ def test_what_is_of_one_run_is_not_told_of_another() -> None:
         assert (task.retries, task.hostname, task.run) == (1, None, None)
 
 
-def test_an_event_behind_the_state_adds_what_is_not_known_and_changes_nothing_else() -> None:
+def test_late_event_only_fills_in_missing_fields() -> None:
     pending = event("a", "PENDING", 9, name="other", queue="q", late=True)
     task = task_of([(1, event("a", "STARTED", 5, name="n")), (2, pending)])
     assert task is not None
     assert (task.state, task.timestamp, task.name, task.queue, task.offset) == ("STARTED", 5, "n", "q", 2)
 
 
-def test_what_was_not_sent_may_be_sent_again_or_have_arrived_after_all() -> None:
+def test_unsent_task_reopens_when_sent_again_or_received() -> None:
     told = [(1, event("a", "PENDING", 1)), (2, event("a", "REJECTED", 2, reason="not_sent"))]
     assert (rejected := task_of(told)) is not None
     assert (rejected.state, rejected.final) == ("REJECTED", True)

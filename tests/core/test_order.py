@@ -89,7 +89,7 @@ def _after_the_net(history: History, task: Task, world: World) -> Task:
 
 @many
 @given(SEEDS)
-def test_in_the_order_of_their_happening_starts_reports_and_retries_are_never_late(script: Script, seed: int) -> None:
+def test_events_in_causal_order_are_late_only_once_settled(script: Script, seed: int) -> None:
     """RETRY holds until the next try starts; what starts is shown as started, whatever was before."""
     chance = Random(seed)
     world = World(chance)

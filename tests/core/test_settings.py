@@ -15,7 +15,7 @@ def test_the_table_names_every_setting_with_its_default() -> None:
         assert getattr(plain, entry.field) == entry.default, entry.field
 
 
-def test_an_option_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
+def test_option_overrides_its_variable_and_empty_counts_as_unset() -> None:
     environ = {"WATCHER_PORT": "7", "WATCHER_HISTORY": "2000", "WATCHER_NAMESPACE": " "}
     found = Settings.load(environ, {"port": "8", "history": None})
     assert (found.port, found.history, found.namespace) == (8, 2000, "watcher")

@@ -40,7 +40,7 @@ def test_redis_on_loopback_that_answers_is_used() -> None:
     )
 
 
-def test_embedded_server_listens_at_the_very_address_that_does_not_answer() -> None:
+def test_embedded_server_listens_at_the_unreachable_url() -> None:
     decided = plan(urls(broker=f"{LOCAL}/15", backend=f"{LOCAL}/14"), no)
     assert decided.stand_ins == (Address("127.0.0.1", 6379),)
     assert decided.moved == {}
@@ -76,7 +76,7 @@ def test_password_and_database_of_the_url_are_the_stand_ins_too() -> None:
         ("redis://localhost/3;redis://127.0.0.1:7001/3", "redis://:p%40ss@localhost/3;redis://127.0.0.1:7001/3"),
     ],
 )
-def test_a_stand_in_has_a_password_of_its_own_where_the_url_names_none(url: str, locked: str) -> None:
+def test_embedded_server_gets_a_password_if_the_url_has_none(url: str, locked: str) -> None:
     decided = plan(urls(broker=url), no, "p@ss")
     assert [each.password for each in decided.stand_ins] == ["p@ss"]
     assert decided.locked == {"broker": locked, "journal": locked}
@@ -122,13 +122,13 @@ def test_naming_one_remote_redis_does_not_open_another() -> None:
     assert decided.moved == {"broker": 15}
 
 
-def test_amqp_broker_is_used_as_it_is_and_the_journal_finds_a_place() -> None:
+def test_amqp_broker_is_kept_and_the_journal_is_placed_elsewhere() -> None:
     decided = plan(Urls(None, "amqp://guest:secret@rabbit.example//", "rpc://", None), no)
     assert (decided.stand_ins, decided.elsewhere, decided.moved) == ((), 16, {"journal": 0})
     assert "secret" not in str(decided.notes)
 
 
-def test_of_a_broker_with_failovers_the_first_address_is_stood_in_for() -> None:
+def test_failover_broker_is_embedded_at_its_first_address() -> None:
     both = "redis://127.0.0.1:7000/15;redis://127.0.0.1:7001/3"
     decided = plan(
         urls(broker=both, journal="redis://127.0.0.1:7000/15"), lambda url: ":7001" in url and ";" not in url
@@ -142,7 +142,7 @@ def test_of_a_broker_with_failovers_the_first_address_is_stood_in_for() -> None:
 @pytest.mark.parametrize(
     "url", ["rediss://localhost/5", "redis+socket:///run/redis.sock?virtual_host=5", "unix:///run/redis.sock?db=5"]
 )
-def test_local_redis_that_no_embedded_server_can_stand_in_for_is_replaced_elsewhere(url: str) -> None:
+def test_local_redis_that_cannot_be_embedded_is_moved(url: str) -> None:
     assert plan(urls(broker=url), no).moved == {"broker": 5, "journal": 5}
     assert plan(urls(broker=url), yes).moved == {}
 

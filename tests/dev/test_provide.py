@@ -24,7 +24,7 @@ def app(folder: Path, **conf: Any) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
-def test_an_embedded_server_takes_the_place_of_one_with_a_password_in_the_settings(tmp_path: Path) -> None:
+def test_embedded_server_replaces_redis_with_a_password_in_conf(tmp_path: Path) -> None:
     away = "redis://redis.example:6379"
     conf = {"redis_username": "me", "redis_password": "hunter2", "broker_user": "me", "broker_password": "hunter2"}
     env = app(tmp_path, broker_url=f"{away}/5", result_backend=f"{away}/6", **conf)

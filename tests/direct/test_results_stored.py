@@ -139,7 +139,7 @@ async def test_compressed_results_are_read(server: Valkey) -> None:
         b'{"result": 5}',
     ],
 )
-async def test_what_somebody_else_has_written_raises_here_and_nowhere_else(server: Valkey, payload: bytes) -> None:
+async def test_malformed_result_raises_only_for_its_own_task(server: Valkey, payload: bytes) -> None:
     with server.client(2) as redis:
         redis.set("celery-task-meta-odd", payload)
     store(made(server), "even", 2)
@@ -166,7 +166,7 @@ async def test_an_exception_that_would_end_the_program_is_only_told(server: Valk
     assert issubclass(ResultUnreadable, ResultUnavailable)
 
 
-async def test_what_was_stored_before_the_task_was_sent_again_ends_no_wait(server: Valkey) -> None:
+async def test_result_from_before_a_resend_does_not_end_the_wait(server: Valkey) -> None:
     app = made(server)
     store(app, "twice", ValueError("the first time"), "FAILURE")
     journal = Journal(database=2)

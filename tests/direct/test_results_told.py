@@ -131,7 +131,7 @@ async def test_what_is_not_even_in_the_journal_any_more(results: Results, server
         assert await states(results, f"old-{state}") == [state]
 
 
-async def test_what_an_unfinished_task_is_known_by_may_have_left_the_stream(server: Valkey) -> None:
+async def test_lookup_finds_state_events_trimmed_from_the_stream(server: Valkey) -> None:
     """Also while it is being looked up."""
     journal, numbers = Journal(namespace="leaving", history=10), itertools.count(1)
     async with Redis.from_url(server.url()) as redis, Redis.from_url(server.url()) as writing:

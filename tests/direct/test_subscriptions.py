@@ -14,7 +14,7 @@ NAMES = ("a", "b", "c")
 names = st.sampled_from(NAMES)
 
 
-def test_many_are_asked_for_at_once_and_forgotten_when_the_last_one_leaves() -> None:
+def test_interest_batches_subscribes_and_drops_on_last_leave() -> None:
     interest: Interest[int] = Interest()
     assert not any(interest.join(name, 1) for name in NAMES)
     assert interest.change(2) == (["a", "b"], [])

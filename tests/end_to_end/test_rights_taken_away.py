@@ -24,9 +24,7 @@ def rewrite(file: Path, text: str) -> None:
     fresh.replace(file)
 
 
-async def test_what_is_taken_away_is_seen_no_more_and_what_is_given_back_is(
-    tasks_env: dict[str, str], tmp_path: Path
-) -> None:
+async def test_revoked_watch_right_ends_delivery_until_restored(tasks_env: dict[str, str], tmp_path: Path) -> None:
     claims = tmp_path / "claims.toml"
     claims.write_text(MAY)
     told = {"WATCHER_AUTH_HEADER": "X-User", "WATCHER_TRUSTED_PROXIES": "127.0.0.1", "WATCHER_CLAIMS": str(claims)}

@@ -106,7 +106,7 @@ async def test_cut_off_it_comes_back_and_has_missed_nothing(env: dict[str, str],
 
 
 @pytest.mark.parametrize("returns", [1, 4])
-async def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Relay, returns: int) -> None:
+async def test_resubscribing_during_the_lookup_keeps_the_subscription(slow: Relay, returns: int) -> None:
     identity = f"python-returns-{returns}"
     async with connected(slow.ws_url) as client:
         listener = Listener()

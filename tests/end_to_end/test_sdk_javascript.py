@@ -125,7 +125,7 @@ def test_without_a_token_it_is_told_that_one_is_needed(env: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("returns", [1, 4])
-def test_who_leaves_and_comes_back_while_the_task_is_looked_up_goes_on(slow: Relay, returns: int) -> None:
+def test_resubscribing_during_the_lookup_keeps_the_subscription(slow: Relay, returns: int) -> None:
     channel = f"task:javascript-returns-{returns}"
     with connected(slow.ws_url, channel=channel, returns=returns) as client:
         client.until("subscribed", False, False)

@@ -109,7 +109,7 @@ class Waiters:
                     return
 
 
-async def test_all_who_wait_over_http_get_their_results_though_the_relay_is_killed() -> None:
+async def test_http_waiters_get_all_results_despite_relay_crashes() -> None:
     port = free_port()
     waiters = Waiters(f"http://127.0.0.1:{port}", chance("http"))
     numbers = range(CLIENTS)

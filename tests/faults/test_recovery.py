@@ -92,7 +92,7 @@ async def test_fifty_thousand_missed_events_are_recovered_by_an_sdk(valkey: Valk
         assert counter.offsets == list(range(1, MISSED + 3))
 
 
-async def test_many_come_back_at_once_and_those_who_stayed_notice_nothing(valkey: Valkey, env: dict[str, str]) -> None:
+async def test_reconnect_storm_does_not_starve_a_connected_client(valkey: Valkey, env: dict[str, str]) -> None:
     with valkey.client() as redis, relay(None, env=env) as serving:
         Writer(redis).append(2000)
         async with client(serving.ws_url) as stayed:

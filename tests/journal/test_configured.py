@@ -92,7 +92,7 @@ def test_a_url_means_the_same_as_backend_and_as_broker(url: str, own: str) -> No
 
 
 @pytest.mark.parametrize("given", ["redis://a;redis://b", "redis://a/0;redis://b/1", ["redis://a", "redis://b:1/1"]])
-def test_a_journal_in_the_broker_stays_at_the_first_address_and_says_so(given: Any) -> None:
+def test_journal_stays_at_the_first_broker_address_with_a_note(given: Any) -> None:
     found = journal_target(Settings(), app(broker_url=given))
     assert found.url == "redis://a/0"
     assert found.note.startswith("the journal stays at the first of the broker's addresses (redis://a")

@@ -100,7 +100,7 @@ def test_a_batch_is_published_at_once_with_its_place(redis: Any) -> None:
     assert [(batch.epoch, batch.first, len(batch.lines)) for batch in told] == [(epoch, 1, 1), (epoch, 2, 2)]
 
 
-def test_unfinished_tasks_are_known_by_the_newest_event_of_each_rank(redis: Any) -> None:
+def test_open_task_keeps_the_newest_event_of_each_rank(redis: Any) -> None:
     keep = keeper(redis)
     keep.append(*life("done"))
     keep.append(*life("open")[:3], event("open", "PROGRESS", 4), event("open", "PROGRESS", 5))
@@ -110,7 +110,7 @@ def test_unfinished_tasks_are_known_by_the_newest_event_of_each_rank(redis: Any)
     }  # fmt: skip
 
 
-def test_an_event_behind_the_state_is_marked_late_and_opens_nothing(redis: Any) -> None:
+def test_append_marks_a_late_event_and_opens_no_task(redis: Any) -> None:
     keep = keeper(redis)
     keep.append(event("a", "SUCCESS", 4))
     keep.append(event("a", "PENDING", 1))
@@ -311,7 +311,7 @@ def test_a_lost_journal_begins_another_epoch(redis: Any) -> None:
     assert offset == 1
 
 
-def test_a_rewound_journal_gets_a_new_epoch_once_and_keeps_its_offsets(redis: Any) -> None:
+def test_rewound_journal_gets_one_new_epoch_and_keeps_offsets(redis: Any) -> None:
     keep = keeper(redis, history=2000)
     for number in range(30):
         keep.append(*[event(f"t{number}-{index}") for index in range(100)])

@@ -17,7 +17,7 @@ from watcher.journal.pubsub import confirmed, listen, tell
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_connection_that_breaks_while_a_message_is_handled_is_not_renewed_beside_it(valkey: Valkey) -> None:
+async def test_listener_does_not_reconnect_when_cut_during_a_handler(valkey: Valkey) -> None:
     """Whoever asks whether Redis is there must not read from the connection that the listener reads from too."""
     async with Proxy(valkey.host, valkey.port).running() as proxy:
         redis = async_client(proxy.url())

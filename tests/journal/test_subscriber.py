@@ -224,7 +224,7 @@ class Closed(Wire):
         raise RuntimeError("the handler is closed")
 
 
-async def test_a_closed_transport_is_a_broken_connection_and_nothing_else() -> None:
+async def test_closed_transport_raises_only_a_connection_error() -> None:
     subscriber = Subscriber(Closed())
     subscriber.data_received(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nhere\r\n:1\r\n")
     await subscriber._ask()
@@ -294,7 +294,7 @@ class Reticent:
         setattr(self._connection, name, value)
 
 
-async def test_where_redis_py_keeps_its_stream_to_itself_all_is_heard_in_its_way(
+async def test_subscriber_falls_back_if_redis_py_hides_its_stream(
     redis: Redis, valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber_module, "_said", False)  # it says so once in a process, which both loops share here

@@ -29,9 +29,7 @@ def test_a_task_that_is_replaced_ends_with_what_replaced_it(
 
 
 @pytest.mark.parametrize("how", ["chain", "chord", "group"])
-def test_a_task_that_is_replaced_by_a_workflow_waits_for_it_on_no_worker(
-    shown: Shown, env: dict[str, str], how: str
-) -> None:
+def test_task_replaced_by_a_workflow_is_pending_on_no_worker(shown: Shown, env: dict[str, str], how: str) -> None:
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env={**env, "TRACK": "1"}) as first:
         identity = shown.send("replaced_by_waiting", how, closed.name)
         waiting = shown.state(identity, "PENDING", timeout=5)
@@ -64,7 +62,7 @@ def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown,
         assert shown.state(identity, "SUCCESS")["source"] == "signal"
 
 
-def test_what_a_killed_worker_reported_is_not_of_the_task_that_is_sent_again(shown: Shown, env: dict[str, str]) -> None:
+def test_progress_of_a_killed_worker_is_not_shown_after_a_resend(shown: Shown, env: dict[str, str]) -> None:
     url, never = env["CELERY_RESULT_BACKEND"], {**env, "VISIBILITY": "3600"}
     with gate(url) as first, gate(url) as second:
         with worker(APP, env=never) as killed:
@@ -81,7 +79,7 @@ def test_what_a_killed_worker_reported_is_not_of_the_task_that_is_sent_again(sho
             shown.state(identity, "SUCCESS")
 
 
-def test_what_a_killed_worker_had_is_another_workers_once_it_starts_it(shown: Shown, env: dict[str, str]) -> None:
+def test_task_of_a_killed_worker_moves_when_another_starts_it(shown: Shown, env: dict[str, str]) -> None:
     env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed:
         with worker(APP, "-n", "w1@here", env=env) as first:
@@ -128,7 +126,7 @@ def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str,
         shown.state(again, "SUCCESS")
 
 
-def test_a_later_try_runs_although_the_backend_has_the_retry_before(shown: Shown, env: dict[str, str]) -> None:
+def test_later_try_is_started_despite_a_stored_retry(shown: Shown, env: dict[str, str]) -> None:
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
         identity = shown.send("patient", closed.name, kwargs={"countdown": 0})
         shown.state(identity, "STARTED", retries=1)
@@ -224,7 +222,7 @@ def test_a_clock_that_is_put_right_hides_no_report(shown: Shown, env: dict[str, 
 
 
 @pytest.mark.skipif(os.environ.get("FAULTS") != "long", reason="a relay takes a task for expired half a minute after")
-def test_what_expires_where_nobody_takes_it_and_what_runs_all_the_same(shown: Shown, env: dict[str, str]) -> None:
+def test_expiry_revokes_unserved_tasks_but_not_received_ones(shown: Shown, env: dict[str, str]) -> None:
     """Celery looks at ``expires`` on receipt, and no more while the task waits for a thread."""
     url = env["CELERY_RESULT_BACKEND"]
     with gate(url) as first, gate(url) as second, worker(APP, "-Ofair", pool="threads", concurrency=1, env=env):

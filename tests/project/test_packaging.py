@@ -102,7 +102,7 @@ def test_the_lock_covers_what_is_demanded(name: str, extras: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "dev", "build", "docs"])
-def test_each_line_of_a_lock_has_one_version_its_hashes_and_no_address(name: str) -> None:
+def test_lock_file_pins_one_version_with_hashes_and_no_urls(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text
     assert not [line for line in text.splitlines() if line.startswith("-")], "an option such as --index-url"

@@ -101,7 +101,7 @@ async def test_a_thousand_gets_of_tasks_that_nobody_knows(valkey: Valkey) -> Non
         assert [answer["rpc"]["data"]["task"] for answer in await ask(one, calls)] == [None] * MANY
 
 
-async def test_a_client_that_comes_back_may_say_all_of_its_subscriptions_at_once(valkey: Valkey, app: Celery) -> None:
+async def test_reconnecting_client_may_send_all_subscriptions_at_once(valkey: Valkey, app: Celery) -> None:
     """As SDKs do, in one message: all that a connection may have, with their positions."""
     old = {"recover": True, "offset": 123456, "epoch": "1796075584593081"}
     most = Settings().max_subscriptions
@@ -163,9 +163,7 @@ async def test_chosen_ids_are_looked_for_together(valkey: Valkey, app: Celery) -
         assert asked["connections"] <= 30
 
 
-async def test_whatever_holds_the_others_up_submissions_have_connections_of_their_own(
-    valkey: Valkey, app: Celery
-) -> None:
+async def test_submit_has_its_own_redis_connections(valkey: Valkey, app: Celery) -> None:
     async with async_client(valkey.url()) as own, listening(valkey.url(), app, submitting=own) as (_, relay):
         pool = relay.positions._redis.connection_pool
         async with AsyncExitStack() as stack:

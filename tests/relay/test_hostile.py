@@ -174,7 +174,7 @@ def test_a_message_is_bounded(serving: Relay, reaches: Callable[[str], None]) ->
         assert raw.code() == 1009
 
 
-def test_requests_that_are_piled_up_are_answered_one_after_the_other(serving: Relay) -> None:
+def test_pipelined_requests_are_answered_in_order(serving: Relay) -> None:
     with Raw(serving) as raw:
         raw.send((GET + "\r\n") * 500 + GET + "Connection: close\r\n\r\n")
         assert raw.answer().count(b'{"status":"ok"}') == 501

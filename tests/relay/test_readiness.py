@@ -86,7 +86,7 @@ async def test_a_redis_that_takes_no_writes_is_told_once(
 
 
 @pytest.mark.parametrize(("change", "why"), NO_WRITES)
-def test_where_no_journal_can_be_begun_the_relay_says_so_until_one_can(change: Callable[[Any], None], why: str) -> None:
+def test_readyz_gives_the_reason_until_the_journal_can_start(change: Callable[[Any], None], why: str) -> None:
     port = free_port()
     serve = [sys.executable, "-m", "watcher", "serve", "--port", str(port)]
     with running("valkey") as server, server.client() as redis:

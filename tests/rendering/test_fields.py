@@ -31,7 +31,7 @@ def test_a_moment_has_a_zone_if_its_sender_gave_none(zone: str) -> None:
     assert next_schedule(retry, {}) == {"eta": wanted, "expires": wanted}
 
 
-def test_the_next_try_has_its_own_schedule_and_without_a_reason_that_of_this_one() -> None:
+def test_next_try_takes_eta_and_expiry_from_the_retry() -> None:
     headers = {"expires": "2031-01-02T03:04:05Z", "eta": "2031-01-01T00:00:00Z"}
     assert next_schedule(None, headers) == {"eta": None, "expires": "2031-01-02T03:04:05Z"}
     minute: Any = 60  # celery-types wants another kind of number

@@ -12,14 +12,14 @@ from watcher.core.order import incarnation_of
 from watcher.rendering.lives import RUN, SENT, RunNames, SentStamps, deliveries, sent_of
 
 
-def test_a_message_says_when_it_was_sent_and_no_two_of_a_process_say_the_same() -> None:
+def test_sent_stamps_are_unique_and_increasing_in_a_process() -> None:
     stamps, before = SentStamps(), time.time()
     sent = [stamps.stamp({}, 0, None) for _ in range(100)]
     assert all(moment is not None and before - 1e-3 <= moment <= time.time() + 1e-3 for moment in sent)
     assert sent == sorted(set(sent))  # type: ignore[type-var] # none of them is None, as was just seen
 
 
-def test_what_a_task_sends_is_later_than_the_task_whatever_its_clock_says() -> None:
+def test_child_is_stamped_after_its_parent_despite_clock_skew() -> None:
     ahead = {SENT: time.time() + 90}
     headers: dict[str, Any] = {}
     sent = SentStamps().stamp(headers, 0, ahead)
@@ -33,7 +33,7 @@ def test_a_retry_belongs_to_the_life_of_its_task_and_is_no_run_yet() -> None:
     assert SentStamps().stamp({}, 1, {}) is None
 
 
-def test_a_replacement_begins_another_life_although_it_brings_the_headers_along() -> None:
+def test_replacement_gets_a_new_sent_stamp() -> None:
     headers = {SENT: 5.0}
     sent = SentStamps().stamp(headers, 0, {SENT: 5.0})
     assert sent == headers[SENT] != 5.0
@@ -57,7 +57,7 @@ def test_each_delivery_is_a_run_of_the_process_that_received_it() -> None:
 
 
 @pytest.mark.parametrize("known", [{"retries": 1}, {"delivery_info": {"redelivered": True}}])
-def test_when_it_was_sent_is_not_made_up_for_what_was_tried_or_delivered_before(known: dict[str, Any]) -> None:
+def test_sent_time_is_unknown_for_a_retry_or_redelivery(known: dict[str, Any]) -> None:
     RunNames().receive(known)
     assert sent_of(known) is None
 

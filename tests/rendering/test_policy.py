@@ -150,7 +150,7 @@ def test_options_that_can_not_be_understood_hide_everything(options: Any, caplog
     assert "is not accepted" in caplog.text
 
 
-def test_what_is_not_known_by_name_is_shown_as_the_strictest_task_would_be() -> None:
+def test_nameless_task_is_shown_by_the_strictest_policy() -> None:
     app = Celery(set_as_current=False)
     app.task(name="one", shared=False, watcher={"redact": ["iban"]})(named)
     app.task(name="two", shared=False, watcher={"args": False})(named)
@@ -165,7 +165,7 @@ def test_what_is_not_known_by_name_is_shown_as_the_strictest_task_would_be() -> 
     assert policy.of("elsewhere").send_args
 
 
-def test_a_process_that_has_not_used_its_tasks_yet_hides_what_they_say() -> None:
+def test_policy_applies_before_the_app_is_finalized() -> None:
     """An app is finalized late, and never in a program that only sends: the task that is sent is known all the same."""
     app: Any = Celery(set_as_current=False)
 

@@ -178,7 +178,7 @@ def test_arguments_that_json_would_change_are_not_sent(value: Any) -> None:
     assert arguments.argsrepr == "([value],)"
 
 
-def test_argument_texts_are_cut_and_made_where_the_message_has_none() -> None:
+def test_argument_reprs_are_truncated_or_built_if_missing() -> None:
     arguments = Rendering().arguments((1,), {"a": 2}, "x" * 2000, None)
     assert arguments.argsrepr == "x" * 1024
     assert arguments.kwargsrepr == "{'a': 2}"
@@ -239,7 +239,7 @@ def test_what_is_secret_by_the_name_of_its_parameter() -> None:
 
 
 @pytest.mark.parametrize(("args", "given"), [((1, "a"), "(1, 'a')"), (([1, 2], "a"), "((1, 2), 'a')"), ((1,), "[1]")])
-def test_a_text_that_the_sender_gave_is_shown_in_place_of_the_values(args: Any, given: str) -> None:
+def test_argsrepr_of_the_sender_replaces_the_values(args: Any, given: str) -> None:
     """``apply_async(argsrepr=…)`` is Celery's own way to hide arguments."""
     made = Rendering().arguments(args, {}, given, "{}")  # what Celery makes by itself
     assert (made.argsrepr, made.args is not UNSET) == (given, True)

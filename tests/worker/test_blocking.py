@@ -110,7 +110,7 @@ def test_tasks_go_on_without_a_journal(valkey: Valkey, how: str, pool: str) -> N
             assert time.monotonic() - begun < 8
 
 
-def test_what_happened_while_the_journal_was_frozen_is_there_afterwards(valkey: Valkey) -> None:
+def test_events_during_a_journal_freeze_arrive_afterwards(valkey: Valkey) -> None:
     with valkey_server() as server:
         env = {
             "CELERY_BROKER_URL": valkey.url(1),

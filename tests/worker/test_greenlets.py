@@ -47,7 +47,7 @@ GUNICORN = ("-m", "gunicorn", "--preload", "-k", "gevent", "--no-control-socket"
     ],
     ids=["preload", "an event before the fork", "from threads", "patched before the fork"],
 )
-def test_each_request_of_a_web_server_of_greenlets_is_answered_and_told(
+def test_greenlet_web_server_answers_and_reports_every_task(
     env: dict[str, str], reader: Reader, command: tuple[str, ...], extra: dict[str, str]
 ) -> None:
     port = free_port()
@@ -116,9 +116,7 @@ assert gaps and max(gaps) < 2, gaps
 
 @pytest.mark.parametrize("how", PATCHES)
 @pytest.mark.parametrize("early", [False, True], ids=["", "after an event"])
-def test_a_program_that_is_patched_after_the_import_tells_everything(
-    env: dict[str, str], reader: Reader, how: str, early: bool
-) -> None:
+def test_patching_after_the_import_loses_no_events(env: dict[str, str], reader: Reader, how: str, early: bool) -> None:
     # redis-py can't be used as a broker's client where eventlet takes select.poll away after its import.
     env = (
         {**env, "CELERY_BROKER_URL": "memory://", "CELERY_RESULT_BACKEND": "cache+memory://"}
@@ -172,7 +170,7 @@ def test_a_frozen_journal_holds_up_no_greenlet(env: dict[str, str], how: str, be
         reader.close()
 
 
-def test_a_worker_whose_app_is_imported_before_the_patch_tells_everything(env: dict[str, str], reader: Reader) -> None:
+def test_worker_patched_after_the_app_import_loses_no_events(env: dict[str, str], reader: Reader) -> None:
     """As a script does that has an app and calls its ``worker_main``."""
     text = """
         import watcher.worker.publish.publisher

@@ -117,7 +117,7 @@ def test_a_task_that_retries_then_succeeds(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("state", ["PROGRESS", "DOWNLOADING"])
-def test_progress_is_seen_bounded_in_rate_and_complete_before_the_end(scene: Scene, state: str) -> None:
+def test_progress_is_rate_limited_and_complete_before_the_end(scene: Scene, state: str) -> None:
     events = scene.run("report", 200, state)
     reports = [event for event in events if event.state == state]
     runtime = events[-1].runtime
@@ -134,13 +134,13 @@ def test_a_task_that_is_ignored(scene: Scene) -> None:
     scene.run("ignore", expect=("PENDING", "RECEIVED", "STARTED", "IGNORED"))
 
 
-def test_a_task_that_reports_its_own_failure_and_is_ignored_has_failed(scene: Scene) -> None:
+def test_task_that_stores_failure_and_raises_ignore_has_failed(scene: Scene) -> None:
     events = scene.run("told", expect=("PENDING", "RECEIVED", "STARTED", "FAILURE"))
     assert events[-1].exception is not None
     assert (events[-1].exception.type, events[-1].exception.message) == ("ValueError", "my way")
 
 
-def test_a_task_that_reports_success_before_its_end_has_the_result_that_is_kept(scene: Scene) -> None:
+def test_early_success_keeps_the_result_that_was_stored(scene: Scene) -> None:
     events = scene.run("early", expect=("PENDING", "RECEIVED", "STARTED", "SUCCESS"))
     assert value(events[-1].result) == {"not": "yet"}, "as get() has it"
 
@@ -261,7 +261,7 @@ def test_an_exception_that_can_not_be_pickled_keeps_its_name(scene: Scene) -> No
     assert events[-1].exception.type == "Odd"
 
 
-def test_a_result_that_can_not_be_stored_is_a_failure_and_harms_nothing(scene: Scene) -> None:
+def test_unserializable_result_fails_only_its_own_task(scene: Scene) -> None:
     assert states(scene.run("hostile"))[-1] == "FAILURE"
     assert states(scene.run("add", 1, 1))[-1] == "SUCCESS"
 

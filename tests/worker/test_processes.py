@@ -109,7 +109,7 @@ HOW
     ],
     ids=["end", "exit", "exception", "interrupt", "handler"],
 )
-def test_a_script_that_ends_right_after_it_has_sent_tells_everything(
+def test_script_that_exits_right_after_sending_loses_no_events(
     env: dict[str, str], reader: Reader, how: str, code: int
 ) -> None:
     done = subprocess.run(
@@ -120,9 +120,7 @@ def test_a_script_that_ends_right_after_it_has_sent_tells_everything(
     assert reader.ids() == ["first", *map(str, range(10))]
 
 
-def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_handler_of_ours(
-    env: dict[str, str], reader: Reader
-) -> None:
+def test_sigterm_handler_stays_default_and_sent_tasks_are_told(env: dict[str, str], reader: Reader) -> None:
     text = ENDING.replace("HOW", "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\nsignal.pause()")
     with program(
         sys.executable, "-c", f"sys = __import__('sys'); sys.stdin = open('/dev/null')\n{text}", env=env
@@ -132,9 +130,7 @@ def test_a_script_that_is_terminated_tells_what_it_had_a_moment_for_and_has_no_h
         assert it.wait() == -signal.SIGTERM
 
 
-def test_a_producer_that_was_frozen_tells_everything_when_it_goes_on(
-    env: dict[str, str], reader: Reader, valkey: Valkey
-) -> None:
+def test_frozen_producer_loses_no_events_after_resuming(env: dict[str, str], reader: Reader, valkey: Valkey) -> None:
     with producer(env) as sender, valkey.client() as redis:
         first = [sender.send("add", 1, 2) for _ in range(20)]
         os.kill(sender.process.pid, signal.SIGSTOP)

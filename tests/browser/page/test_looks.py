@@ -162,7 +162,7 @@ def test_no_heading_is_empty(open_page: OpenPage, play: Stage, width: int) -> No
         expect(heading).to_have_accessible_name(re.compile(r"\S"))
 
 
-def test_bars_and_what_is_chosen_are_seen_in_the_systems_own_colours(open_page: OpenPage, play: Stage) -> None:
+def test_forced_colors_keep_progress_and_selection_visible(open_page: OpenPage, play: Stage) -> None:
     play.emit("a", "PROGRESS", name="tasks.add", meta={"current": 1, "total": 2})
     page = open_page(play.url)
     page.emulate_media(forced_colors="active")

@@ -160,7 +160,7 @@ def test_without_an_app_it_only_watches(open_page: OpenPage, play: Stage) -> Non
     expect(page.get_by_text("No tasks yet")).to_be_visible()
 
 
-def test_the_empty_page_names_a_task_of_this_app_and_asks_for_the_plugin(open_page: OpenPage, stage: Stage) -> None:
+def test_empty_page_shows_a_task_of_the_app_and_the_install_hint(open_page: OpenPage, stage: Stage) -> None:
     take = {"name": "shop.orders.take", "signature": "(order)", "doc": "", "parameters": [parameter("order", "Order")]}
     mail = {**take, "name": "shop.mail", "parameters": [parameter("to", "str"), parameter("copies", "int", default=1)]}
     stage.registry = [take, mail]
@@ -216,9 +216,7 @@ def test_moments_say_their_day_where_it_is_another(open_page: OpenPage, play: St
     expect(row["later"]).to_contain_text("not before 18 Nov, 09:30")
 
 
-def test_a_retry_says_when_it_was_sent_who_has_the_next_try_and_when_that_is_due(
-    open_page: OpenPage, play: Stage
-) -> None:
+def test_retry_shows_send_time_next_worker_and_due_time(open_page: OpenPage, play: Stage) -> None:
     sent, now = 1_700_000_000.5, time.time()
     eta = datetime.fromtimestamp(now + 3600, UTC).isoformat()
     known: dict[str, Any] = {"name": "tasks.flaky", "hostname": "celery@one", "sent": sent}

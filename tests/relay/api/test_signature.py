@@ -129,7 +129,7 @@ def test_self_of_a_bound_task_is_no_parameter() -> None:
     assert complaint(bound) == "argument 'count': is required"
 
 
-def test_a_task_that_retries_by_itself_is_described_and_checked_as_written() -> None:
+def test_autoretry_task_keeps_its_own_signature_for_checks() -> None:
     assert describe(retrying).signature == "(x: int) -> None"
     assert complaint(retrying, "a") == "argument 'x': expected an integer, not a string"
 
@@ -146,7 +146,7 @@ def test_people_see_through_a_decorator_and_the_check_does_not() -> None:
     assert complaint(decorated, 1) is None
 
 
-def test_annotations_that_cannot_be_evaluated_are_told_as_they_are_written() -> None:
+def test_unresolvable_annotations_are_described_as_written() -> None:
     told = {parameter.name: parameter for parameter in describe(odd).parameters}
     assert told["a"].annotation == "Decimal"
     assert complaint(odd, "1.5", "anything", 3) is None
@@ -261,7 +261,7 @@ def signatures(draw: st.DrawFn) -> inspect.Signature:
     st.dictionaries(st.sampled_from("abcdefgz"), st.integers(), max_size=5),
 )
 @example(inspect.Signature([inspect.Parameter("a", _KINDS[0]), inspect.Parameter("b", _KINDS[4])]), [1], {"a": 2})
-def test_arguments_are_refused_exactly_where_python_would_refuse_them(
+def test_argument_check_agrees_with_a_python_call(
     signature: inspect.Signature, args: list[int], kwargs: dict[str, int]
 ) -> None:
     made: dict[str, Any] = {}

@@ -147,7 +147,7 @@ async def turns(count: int) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def test_an_answer_that_takes_too_long_is_given_up_and_the_others_ask_again() -> None:
+async def test_coalescer_drops_a_timed_out_query_and_asks_again() -> None:
     oracle = Oracle()
     batched = Coalescer(oracle.ask)
     async with anyio.create_task_group() as group:
@@ -175,7 +175,7 @@ async def test_an_answer_that_takes_too_long_is_given_up_and_the_others_ask_agai
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whoever_leaves_the_others_are_answered_and_no_lane_is_lost(seed: int) -> None:
+async def test_coalescer_answers_the_rest_and_frees_lanes_on_cancel(seed: int) -> None:
     crowd = Crowd(seed)
     chance, staying = crowd.chance, 0
     with anyio.fail_after(10):

@@ -66,7 +66,7 @@ class Reader:
             group.cancel_scope.cancel()
 
 
-async def test_what_could_not_be_read_for_want_of_a_descriptor_is_read_again(tmp_path: Path) -> None:
+async def test_watched_file_is_reread_once_descriptors_are_free(tmp_path: Path) -> None:
     """The file doesn't change any more when there are descriptors again: nothing but trying finds out."""
     path = tmp_path / "file"
     path.write_text("one")
@@ -88,7 +88,7 @@ def swapped(folder: Path, to: str) -> None:
     fresh.replace(folder / "..data")
 
 
-async def test_a_link_of_kubernetes_that_is_swapped_is_followed_even_by_way_of_nothing(tmp_path: Path) -> None:
+async def test_watched_file_follows_kubernetes_symlink_swaps(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)

@@ -94,7 +94,7 @@ def test_what_only_the_backend_knows_comes_without_a_place() -> None:
         (StreamCursor("another", 55), True),
     ],
 )
-def test_where_the_past_is_gone_a_gap_is_told_and_it_goes_on_from_now(since: StreamCursor, gap: bool) -> None:
+def test_stream_reports_a_gap_for_trimmed_events_and_continues(since: StreamCursor, gap: bool) -> None:
     history = filled(*[line(f"t{number}", "SUCCESS") for number in range(60)], events=20)
     parser = Parser()
     stream = EventStream(history, [ALL, "task:t59"], since)

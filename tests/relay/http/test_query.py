@@ -76,7 +76,7 @@ def journal(seed: int, *, hidden: bool, theirs: int = 40) -> History:
 
 
 @pytest.mark.parametrize("watch", GRANTS.values(), ids=GRANTS)
-def test_a_list_is_the_same_whether_there_is_what_may_not_be_seen_or_not(watch: tuple[str, ...]) -> None:
+def test_list_does_not_reveal_hidden_tasks(watch: tuple[str, ...]) -> None:
     grant = Grant(watch=watch)
     for seed in range(3):
         with_theirs, without = journal(seed, hidden=True), journal(seed, hidden=False)
@@ -98,7 +98,7 @@ def test_what_may_be_seen_is_in_it(watch: tuple[str, ...]) -> None:
         assert [task.id for task in page(history, grant, limit=1000, **asked).tasks] == wanted, asked
 
 
-def test_what_comes_while_others_have_their_turn_is_not_in_it_and_takes_nothing_out() -> None:
+def test_list_is_a_snapshot_unaffected_by_events_between_steps() -> None:
     history = journal(7, hidden=True)
     for grant in (OPEN, Grant(watch=("tag:mine",)), Grant(watch=("tag:min*",))):
         expected = page(history, grant)
@@ -116,7 +116,7 @@ def test_what_comes_while_others_have_their_turn_is_not_in_it_and_takes_nothing_
     assert step(steps) == TaskList([], "another", 0, None)
 
 
-def test_a_page_looks_at_a_bounded_number_of_what_may_be_seen_and_hands_on_where_it_stopped() -> None:
+def test_page_scan_is_bounded_and_returns_a_cursor() -> None:
     history = History(10_000, 1 << 30)
     history.reset("e", 1)
     for number in range(5000):

@@ -326,7 +326,7 @@ async def test_the_router_answers_with_problems_too(valkey: Valkey) -> None:
         is_problem(await client.put("/api/registry"), 405, "PUT")
 
 
-async def test_a_head_is_a_get_without_a_body_and_options_are_for_preflights_only(valkey: Valkey) -> None:
+async def test_head_matches_get_and_options_is_only_for_preflight(valkey: Valkey) -> None:
     async with serving(valkey.url()) as (client, _):
         for path in ("/", "/api/tasks", "/api/openapi.json", "/healthz", "/metrics"):
             head, get = await client.head(path), await client.get(path)

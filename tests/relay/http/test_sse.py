@@ -151,7 +151,7 @@ async def test_a_token_opens_what_it_grants_and_ends_with_its_time(
             assert not any(token in record.getMessage() for record in ours)
 
 
-async def test_a_stopping_relay_ends_its_streams_for_readers_to_come_back(valkey: Valkey) -> None:
+async def test_shutdown_ends_event_streams_so_that_readers_reconnect(valkey: Valkey) -> None:
     async with listening(valkey.url()) as (client, relay), reading(client, "tasks") as reader:
         await reader.until_position(f"{relay.hub.history.epoch}:0")
         append(valkey, event("t"))
@@ -217,7 +217,7 @@ async def test_a_slow_reader_costs_a_piece_and_gets_everything(valkey: Valkey) -
         assert relay.counts.streams_behind == 0
 
 
-async def test_a_reader_that_takes_nothing_is_dropped_and_one_that_takes_little_is_not(valkey: Valkey) -> None:
+async def test_stalled_sse_reader_is_dropped_but_a_slow_one_is_kept(valkey: Valkey) -> None:
     async with listening(valkey.url(), routes=functools.partial(routes, stalled=3)) as (client, relay):
         with (
             connected(client, "/api/events?channel=tasks", 4096) as mute,

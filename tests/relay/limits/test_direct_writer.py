@@ -139,7 +139,7 @@ async def test_a_client_that_takes_nothing_is_told_of() -> None:
             assert _HIGH < end.transport.get_write_buffer_size() < _HIGH + 20_001
 
 
-async def test_nothing_waits_for_a_client_though_the_app_has_set_a_default_time_out() -> None:
+async def test_writer_never_blocks_despite_a_default_socket_timeout() -> None:
     end = End()
     async with serving(end) as address:
         with sockets.create_connection(address):
@@ -180,7 +180,7 @@ async def test_under_tls_all_goes_through_it(tmp_path: Path) -> None:
             assert await stream.receive() == b"secret"
 
 
-async def test_a_connection_that_is_forgotten_closes_no_file_that_is_not_its_own() -> None:
+async def test_discarded_writer_leaves_the_transport_socket_open() -> None:
     """As where an event loop ends before it has told of the end of its connections."""
     end = End()
     async with serving(end) as address:

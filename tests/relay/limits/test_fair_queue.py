@@ -64,7 +64,7 @@ def test_who_joins_again_stands_at_the_end() -> None:
     assert went == ["a", "b", "a"]
 
 
-def test_between_two_of_a_flood_anothers_is_served_whatever_waits_before_it() -> None:
+def test_fair_queue_alternates_between_addresses_despite_floods() -> None:
     clock, turns, went = Clock(), FairQueue(), list[str]()
     floods, other = [Free() for _ in range(5)], Free()
     for flood, name in zip(floods, "abcde", strict=True):
@@ -77,7 +77,7 @@ def test_between_two_of_a_flood_anothers_is_served_whatever_waits_before_it() ->
     assert len(went) == 5003
 
 
-def test_who_is_in_debt_keeps_nobody_from_their_turn_and_goes_on_once_it_is_paid() -> None:
+def test_debtor_blocks_nobody_and_proceeds_once_its_debt_is_paid() -> None:
     clock, turns, went = Clock(), FairQueue(), list[str]()
     mine, other = account(clock, 100), Free()
     mine.charge(50, clock.now)
@@ -90,7 +90,7 @@ def test_who_is_in_debt_keeps_nobody_from_their_turn_and_goes_on_once_it_is_paid
     assert went == ["other", "mine"]
 
 
-def test_they_pause_for_as_long_as_they_took_while_somebody_else_is_served_and_whoever_joins_waits_too() -> None:
+def test_fair_queue_idles_as_long_as_it_ran_if_others_are_served() -> None:
     clock, turns, went, mine = Clock(), FairQueue(), list[str](), Free()
     turns.join(mine, lambda: went.append("first"))
     turns.served, turns.spent = clock.now, 0.01
@@ -121,7 +121,7 @@ def test_what_takes_its_time_later_is_waited_for() -> None:
     assert went == ["begun"]
 
 
-def test_who_has_done_much_shares_some_places_in_turn_and_others_come_first() -> None:
+def test_heavy_users_share_limited_slots_and_yield_to_light_ones() -> None:
     places = FairSemaphore[str](4, 2)
     assert [places.enter(f"a{number}", "a") for number in range(5)] == [True, True, False, False, False]
     assert not places.enter("b0", "b")

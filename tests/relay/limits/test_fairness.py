@@ -60,7 +60,7 @@ def heavy(clock: Clock | None = None, address: str = "192.0.2.1") -> AddressUsag
     return account
 
 
-async def test_work_is_charged_what_the_processor_did_for_it_and_not_for_waiting() -> None:
+async def test_metering_charges_cpu_time_but_not_waiting() -> None:
     async def work() -> str:
         burn(0.01)
         await anyio.sleep(0.1)  # waiting is what must cost nothing
@@ -196,7 +196,7 @@ def test_a_registry_is_made_once_for_all_who_may_submit_the_same() -> None:
     assert len(registries._told) == 64
 
 
-async def test_a_submission_is_answered_in_the_midst_of_a_flood_of_revocations(valkey: Valkey, app: Celery) -> None:
+async def test_submit_is_answered_during_a_flood_of_revokes(valkey: Valkey, app: Celery) -> None:
     async with listening(valkey.url(), app, Settings(secret=SECRET)) as (http, _):
         url = str(http.base_url).replace("http", "ws", 1) + PATH
         flooding = issue(SECRET, revoke=True, subject="flood")
@@ -216,7 +216,7 @@ def answered(one: Client) -> int:
     return len(one._replies)
 
 
-async def test_what_a_frame_asks_for_is_done_a_hundred_commands_at_a_time(valkey: Valkey) -> None:
+async def test_frame_is_processed_in_batches_of_100_commands(valkey: Valkey) -> None:
     async with (
         listening(valkey.url()) as (http, relay),
         client(str(http.base_url).replace("http", "ws", 1) + PATH) as one,

@@ -31,7 +31,7 @@ def address(client: httpx.AsyncClient) -> str:
     return str(client.base_url).replace("http", "ws", 1) + PATH
 
 
-async def test_submissions_of_a_subject_are_bounded_whichever_way_they_come(valkey: Valkey, app: Celery) -> None:
+async def test_submit_rate_limit_is_shared_by_http_and_websocket(valkey: Valkey, app: Celery) -> None:
     async with listening(valkey.url(), app, Settings(secret=SECRET, max_submissions=1)) as (client, relay):
         token = {who: issue(SECRET, subject=who, submit=["*"]) for who in ("me", "you")}
         mine = {"Authorization": f"Bearer {token['me']}"}
@@ -77,7 +77,7 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own(valkey: Valkey) ->
         is_problem(answers[-1], 429, "30 commands per second")
 
 
-async def test_subscriptions_and_calls_of_a_connection_are_what_the_settings_say(valkey: Valkey) -> None:
+async def test_connection_limits_follow_the_settings(valkey: Valkey) -> None:
     settings = Settings(max_subscriptions=2, max_message=1024)
     async with listening(valkey.url(), None, settings) as (client, relay), websocket(address(client)) as one:
         for channel in ("tasks", "tag:a"):

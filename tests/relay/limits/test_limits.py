@@ -87,7 +87,7 @@ def test_a_request_that_a_proxy_hands_on_is_counted_for_its_client() -> None:
         pass
 
 
-def test_an_address_has_its_debt_after_it_has_left_and_is_forgotten_then() -> None:
+def test_debt_of_an_address_outlives_its_connection_until_paid() -> None:
     allowed, clock, _ = limits(max_commands_per_address=10)
     account = allowed.enter("192.0.2.1")
     account.charge(30, clock.now)
@@ -101,7 +101,7 @@ def test_an_address_has_its_debt_after_it_has_left_and_is_forgotten_then() -> No
     assert allowed.enter("192.0.2.1") is not account
 
 
-def test_a_second_of_commands_may_come_at_once_and_then_as_many_a_second() -> None:
+def test_rate_limiter_allows_a_burst_of_one_second() -> None:
     allowed, clock, _ = limits(max_commands_per_address=1000)
     pace = RateLimiter(100, allowed.enter("192.0.2.1"))
     assert pace.charge(100, clock.now) <= 0

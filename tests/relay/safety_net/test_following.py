@@ -59,7 +59,7 @@ def test_the_retry_of_the_run_before_is_over_while_this_one_runs(state: str) -> 
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RECEIVED"])
-def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: str) -> None:
+def test_stored_start_is_ignored_if_its_worker_has_the_plugin(state: str) -> None:
     for workers in (THERE, GONE):
         assert following(stored("STARTED", hostname="w"), task(state), [], workers) is None, "of an earlier life or run"
         assert following(stored("STARTED", hostname="v"), task(state), [], workers) is not None
@@ -67,7 +67,7 @@ def test_a_start_is_told_by_the_worker_itself_where_that_has_the_plugin(state: s
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RECEIVED"])
-def test_a_start_of_the_life_before_is_over_also_while_its_worker_is_not_known_yet(state: str) -> None:
+def test_earlier_start_is_ignored_before_its_worker_is_known(state: str) -> None:
     """A worker gives its first sign of life after it has begun its first task."""
     before, nobody = event("a", "STARTED", NOW - 99, hostname="w", run="aaaaaaaa1", sent=NOW - 120), Workers({}, NOW)
     assert following(stored("STARTED", hostname="w"), task(state), [before], nobody) is None

@@ -24,7 +24,7 @@ def workers(started: float = NOW - 3600, last: float = NOW - 1) -> Workers:
 
 
 @pytest.mark.parametrize("state", ["RECEIVED", "STARTED", "PROGRESS", "RENDERING"])
-def test_what_a_worker_that_is_gone_had_is_lost_with_it_and_may_still_go_on(state: str) -> None:
+def test_task_of_a_dead_worker_is_lost_but_may_resume(state: str) -> None:
     lost = stranded(task(state), workers(last=NOW - 11), NOW)
     assert lost is not None
     assert (lost.state, lost.reason, lost.source) == (state, "worker_lost", "backend")
@@ -40,7 +40,7 @@ def test_what_was_running_before_the_worker_started_anew_is_lost() -> None:
     assert stranded(task(timestamp=NOW - 20), workers(started=NOW - 30), NOW) is None
 
 
-def test_a_worker_that_is_there_or_that_nobody_knows_has_lost_nothing() -> None:
+def test_task_of_a_live_or_unknown_worker_is_not_lost() -> None:
     assert stranded(task(), workers(), NOW) is None
     assert stranded(task(hostname="other"), workers(last=0), NOW) is None
     assert stranded(task(hostname=None), workers(last=0), NOW) is None
@@ -74,7 +74,7 @@ def test_what_nobody_took_in_time_has_expired(expires: str | None, gone: bool) -
 
 
 @pytest.mark.parametrize("state", ["RECEIVED", "RETRY"])
-def test_what_a_worker_that_is_there_has_does_not_expire_for_others(state: str) -> None:
+def test_task_held_by_a_live_worker_does_not_expire(state: str) -> None:
     """Celery looks at ``expires`` on receipt: a thread may take it much later, and runs it."""
     held = task(state, expires="2023-11-14T22:00:00+00:00", exception=ExceptionInfo("E", "m"))
     if state == "RETRY":
@@ -86,7 +86,7 @@ def test_what_a_worker_that_is_there_has_does_not_expire_for_others(state: str) 
     assert (gone.state, gone.reason) == ("REVOKED", "expired")
 
 
-def test_a_retry_that_says_neither_when_nor_why_was_put_back_or_is_gone_with_its_worker() -> None:
+def test_retry_without_eta_or_error_is_lost_only_with_its_worker() -> None:
     assert stranded(task("RETRY", eta="2033-01-01T00:00:00+00:00"), workers(last=0), NOW) is None
     assert stranded(task("RETRY", exception=ExceptionInfo("E", "m")), workers(last=0), NOW) is None
     assert stranded(task("RETRY"), workers(), NOW) is None
@@ -95,7 +95,7 @@ def test_a_retry_that_says_neither_when_nor_why_was_put_back_or_is_gone_with_its
     assert (lost.state, lost.reason) == ("RETRY", "worker_lost")
 
 
-def test_two_workers_of_one_hostname_are_told_apart_and_no_clock_matters() -> None:
+def test_workers_with_the_same_hostname_are_distinguished() -> None:
     both = Workers({b"w aaaaaaaa": b"1999999999 1700000000", b"w bbbbbbbb": b"1 1699999000"}, NOW)
     assert stranded(task(run="aaaaaaaa1"), both, NOW) is None
     lost = stranded(task(run="bbbbbbbb1"), both, NOW)

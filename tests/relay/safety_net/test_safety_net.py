@@ -132,7 +132,7 @@ async def test_a_failure_is_told_with_its_error(valkey: Valkey) -> None:
         assert (task.exception.type, task.exception.message) == ("ValueError", "no luck")
 
 
-async def test_what_nobody_told_has_the_root_of_its_parent_where_that_is_known(valkey: Valkey) -> None:
+async def test_stored_result_gets_the_root_id_of_a_known_parent(valkey: Valkey) -> None:
     async with watching(valkey, event("parent", "STARTED", 1.0, root_id="root")) as watched:
         for parent, root in (("parent", "root"), ("unknown", None), (None, None)):
             identity = f"child of {parent}"
@@ -228,7 +228,7 @@ async def reads(valkey: Valkey) -> int:
     return sum(int(stats.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in ("mget", "get"))
 
 
-async def test_what_was_stored_while_nobody_listened_is_told_where_it_is_young(valkey: Valkey) -> None:
+async def test_catch_up_scan_reports_only_recent_results(valkey: Valkey) -> None:
     """At the first start, and after that what was stored since; what is old isn't read, however much it is."""
     async with watching(valkey, net=False) as watched:
         await store_many(watched, 20_000, 7200, "old")
@@ -253,7 +253,7 @@ async def test_what_was_stored_while_nobody_listened_is_told_where_it_is_young(v
         assert watched.history.task("before-0") is None
 
 
-async def test_a_redis_that_does_not_let_its_keys_be_looked_through_is_listened_to(
+async def test_safety_net_still_listens_if_scan_is_not_permitted(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with watching(valkey, net=False) as watched:
@@ -356,7 +356,7 @@ async def test_a_repeated_end_is_appended_once(valkey: Valkey) -> None:
         assert (await watched.redis.register_script(APPEND)(keys=keys, args=arguments))[2] == 0
 
 
-async def test_a_task_that_was_lost_with_its_worker_is_told_so_and_may_go_on(valkey: Valkey) -> None:
+async def test_worker_loss_is_reported_and_cleared_by_a_redelivery(valkey: Valkey) -> None:
     async with watching(valkey, event("a", "STARTED", 5.0, hostname="w")) as watched:
         await watched.redis.hset(watched.journal.workers, "w", "1.0 2")
         await eventually(lambda: reason(watched, "a") == "worker_lost" or None, what="the loss to be told")

@@ -27,7 +27,7 @@ def xff(*lines: str) -> list[tuple[str, str]]:
     return [("X-Forwarded-For", line) for line in lines]
 
 
-def test_a_stranger_is_who_the_connection_says_whatever_its_headers_claim() -> None:
+def test_untrusted_peer_cannot_spoof_forwarded_headers() -> None:
     claims = (
         ("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Proto", "https"),
         ("Forwarded", "for=1.1.1.1;host=evil.example;proto=https"),
@@ -99,7 +99,7 @@ def test_host_and_scheme_are_those_that_the_client_asked_for() -> None:
     assert seen(PROXY, *told) == Peer(ip_address(STRANGER), True, "relay.example:8443", "https")
 
 
-def test_of_several_hosts_it_is_that_of_the_outermost_trusted_proxy() -> None:
+def test_host_is_taken_from_the_outermost_trusted_proxy() -> None:
     def host(hosts: str, nodes: str) -> str | None:
         return seen(PROXY, ("X-Forwarded-Host", hosts), ("X-Forwarded-For", nodes)).host
 
@@ -111,7 +111,7 @@ def test_of_several_hosts_it_is_that_of_the_outermost_trusted_proxy() -> None:
     assert seen(PROXY, ("Forwarded", forged)).host == "relay.example"
 
 
-def test_a_scheme_that_is_none_is_not_known_and_a_websocket_has_that_of_its_page() -> None:
+def test_forwarded_scheme_maps_ws_to_http_and_drops_unknown_ones() -> None:
     schemes = ("gopher", "", "wss", "ws", "http, https")
     assert [seen(PROXY, ("X-Forwarded-Proto", text)).scheme for text in schemes] == [
         None, None, "https", "http", "https",

@@ -96,7 +96,7 @@ def test_names_are_in_utf_8_whichever_server_has_read_them() -> None:
 # What they may do.
 
 
-def test_rights_add_up_and_the_default_is_for_those_who_are_named_nowhere() -> None:
+def test_grants_of_user_and_groups_add_up_or_fall_to_the_default() -> None:
     people = IdentityPolicy.read(TABLE)
 
     def may(name: str, *groups: str) -> Grant:

@@ -171,7 +171,7 @@ async def test_what_may_not_be_seen_looks_like_what_there_is_not(
     assert hidden[0] in (HIDDEN, DENIED)
 
 
-async def test_a_list_for_who_may_see_nothing_says_nothing_of_what_there_is(running: Relay) -> None:
+async def test_list_is_empty_for_a_token_without_watch_rights(running: Relay) -> None:
     for query in ("?tag=u", "?group=g", "?tag=u&limit=1", "?tag=nothing", "?name=n&limit=1"):
         told = []
         for name in ("empty", "watch-one", "submit-one"):
@@ -217,9 +217,7 @@ async def submitted(running: Relay, ask: Callable[..., Door], token: str, header
 
 
 @pytest.mark.parametrize("ask", SUBMITTED.values(), ids=SUBMITTED)
-async def test_the_token_of_a_submission_ends_no_later_than_the_right_to_submit(
-    running: Relay, ask: Callable[..., Door]
-) -> None:
+async def test_watch_token_expires_no_later_than_the_submit_right(running: Relay, ask: Callable[..., Door]) -> None:
     now = time.time()
     for end in (now + 60.5, now - 1):  # the latter is taken for the sake of clocks that differ
         token = jwt.encode(

@@ -60,7 +60,7 @@ def test_open_relay_refuses_a_request_without_host() -> None:
     assert "no Host header" in (host_refusal(OPEN, None) or "")
 
 
-def test_hosts_setting_allows_names_with_any_port_or_the_one_it_gives() -> None:
+def test_hosts_setting_matches_any_port_or_the_given_one() -> None:
     settings = Settings(hosts=("Relay.example", "other.example:8080"))
     assert host_refusal(settings, "relay.example:5556") is None
     assert host_refusal(settings, "relay.example") is None
@@ -76,7 +76,7 @@ def test_with_a_secret_any_host_is_answered() -> None:
     assert host_refusal(settings, None) is None
 
 
-def test_behind_an_identity_proxy_hosts_are_looked_at_where_there_are_any() -> None:
+def test_hosts_setting_is_enforced_with_an_auth_header() -> None:
     settings = Settings(auth_header="X-User", hosts=("relay.example",))
     assert host_refusal(settings, "relay.example") is host_refusal(settings, "127.0.0.1:5556") is None
     assert "WATCHER_HOSTS=evil.example" in (host_refusal(settings, "evil.example") or "")
@@ -126,7 +126,7 @@ def test_the_relays_own_pages_may_use_it(host: str, origin: str) -> None:
     assert origin_refusal(Settings(secret=SECRET), host=host, origin=origin) is None
 
 
-def test_where_the_scheme_is_known_it_gives_the_port_that_the_host_leaves_out() -> None:
+def test_origin_check_uses_the_default_port_of_the_known_scheme() -> None:
     def refused(origin: str, scheme: str, host: str = "relay.example") -> bool:
         return origin_refusal(Settings(secret=SECRET), host=host, scheme=scheme, origin=origin) is not None
 
@@ -178,7 +178,7 @@ def test_open_relay_may_listen_on_loopback(host: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_no_header_makes_it_fail_and_nothing_that_is_accepted_leads_elsewhere(text: str) -> None:
+def test_host_and_origin_checks_survive_any_text(text: str) -> None:
     for told in (host_refusal(OPEN, text), origin_refusal(OPEN, host=text, origin=text)):
         assert told is None or told.isprintable()
     if host_refusal(OPEN, text) is None:
@@ -196,7 +196,7 @@ def ambient(changes: str | None = None, **headers: str) -> str | None:
     return ambient_refusal(NAMING, PROXIED, lines(X_User="alice", **headers), changes=changes)
 
 
-def test_what_another_site_makes_a_browser_send_is_not_in_anybodys_name() -> None:
+def test_proxy_identity_is_ignored_for_cross_site_requests() -> None:
     for site in ("cross-site", "same-site", "cross-site, none", "nonsense"):
         for changes in (None, "", "application/json"):
             assert "another site" in (ambient(changes, Sec_Fetch_Site=site) or "")
@@ -211,7 +211,7 @@ def test_a_link_from_elsewhere_may_be_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; x=json"])
-def test_what_changes_something_is_such_that_no_page_sends_it_unasked(kind: str) -> None:
+def test_write_with_proxy_identity_requires_json_or_same_origin(kind: str) -> None:
     assert "Content-Type: application/json" in (ambient(kind) or "")
     assert ambient("application/json; charset=utf-8") is None
     for site in ("same-origin", "none"):

@@ -102,7 +102,7 @@ def test_nothing_old_is_spoken(authority: Authority) -> None:
     assert all(name.startswith(("TLS_", "ECDHE-")) and ("GCM" in name or "POLY1305" in name) for name in named), named
 
 
-async def test_only_clients_with_a_certificate_are_let_in_where_that_is_demanded(
+async def test_mutual_tls_admits_only_clients_with_a_valid_certificate(
     valkey: Valkey, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = authority.settings(tls_client_ca=str(authority.ca))
@@ -234,9 +234,7 @@ async def ready(wrapped: ssl.SSLSocket, step: Callable[[], bytes | None]) -> byt
             await anyio.wait_readable(wrapped)
 
 
-async def test_a_reader_that_takes_little_is_served_and_one_that_takes_nothing_is_dropped(
-    valkey: Valkey, authority: Authority
-) -> None:
+async def test_stalled_tls_reader_is_dropped_but_a_slow_one_is_kept(valkey: Valkey, authority: Authority) -> None:
     impatient = functools.partial(routes, stalled=2)
     path = "/api/events?channel=tasks"
     async with listening(valkey.url(), settings=authority.settings(), routes=impatient) as (client, relay):

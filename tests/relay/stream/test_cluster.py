@@ -56,7 +56,7 @@ def knows(node: Redis) -> bool:
     return False
 
 
-def test_a_node_without_the_slot_ends_the_relay_with_a_sentence_and_the_owner_serves() -> None:
+def test_cluster_node_without_the_journal_slot_is_refused() -> None:
     with cluster() as nodes:
         serve = [sys.executable, "-m", "watcher", "serve", "--port", "0"]
         with program(*serve, env={"WATCHER_REDIS_URL": nodes.other.url()}) as ended:

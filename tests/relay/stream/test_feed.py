@@ -198,7 +198,7 @@ async def test_of_a_stream_that_outgrew_its_bounds_the_newest_is_taken(valkey: V
         assert running.sink.snapshots[0].first == 2401
 
 
-async def test_unfinished_tasks_are_known_by_what_lies_before_the_history(valkey: Valkey) -> None:
+async def test_snapshot_keeps_unfinished_tasks_older_than_the_history(valkey: Valkey) -> None:
     """Whether that has left the stream, or only this relay keeps less than the stream has."""
     told = [event("a", "STARTED", 1), event("b", "PENDING", 1), event("a", "PROGRESS", 2), event("c", "PENDING", 1)]
     async with feeding(valkey, history=100) as writing:

@@ -153,14 +153,14 @@ def test_what_was_before_the_relay_came_is_not_known_to_be_whole() -> None:
     assert offsets(history, "task:old") == [3]
 
 
-def test_the_window_is_bounded_in_bytes_and_keeps_at_least_one_event() -> None:
+def test_history_is_bounded_in_bytes_but_keeps_one_event() -> None:
     history = filled(*[line(f"t{n}", "SUCCESS", argsrepr="x" * 500) for n in range(100)], size=5000)
     assert 1 < len(history) < 10
     history.append(line("large", "SUCCESS", argsrepr="x" * 9000))
     assert len(history) == 1
 
 
-def test_a_line_that_is_no_event_takes_its_offset_and_is_handed_to_nobody() -> None:
+def test_invalid_event_uses_an_offset_but_is_not_delivered() -> None:
     history = filled(line("a"))
     with pytest.raises(InvalidEvent):
         history.append(b'{"id":')
@@ -208,7 +208,7 @@ def test_a_walk_of_several_channels_names_each_event_once() -> None:
     assert walked(history) == walked(history, "tag:none") == []
 
 
-def test_a_walk_goes_on_though_the_history_grows_and_others_have_their_turn() -> None:
+def test_walk_continues_while_the_history_grows() -> None:
     history = filled(*[line(f"t{n}") for n in range(3000)], events=3000)
     steps = history.walk([ALL], None, lambda place: place.story.task in ("t2999", "t500", "t2"))
     found: list[int | None] = []
@@ -233,7 +233,7 @@ def test_an_overlong_id_is_kept_like_any_other() -> None:
     assert walked(history, ALL)
 
 
-def test_each_watcher_is_handed_each_event_once_per_channel_in_order() -> None:
+def test_hub_delivers_each_event_once_per_channel_in_order() -> None:
     hub: Hub[str] = Hub(filled())
     assert hub.watch("task:a", "one")
     assert not hub.watch("task:a", "two")

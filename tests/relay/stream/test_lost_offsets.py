@@ -27,7 +27,7 @@ def test_the_newest_that_a_channel_lost_is_known(start: int, noted: list[tuple[s
         assert lost.newest(channel) == offset
 
 
-def test_so_many_channels_are_remembered_and_of_no_other_less_is_said_than_it_lost() -> None:
+def test_lost_offsets_never_understate_a_channel() -> None:
     dice = random.Random(5)
     channels = [(offset, f"task:{dice.getrandbits(128):032x}") for offset in range(1, 250_001)]
     lost = LostOffsets(0)

@@ -104,7 +104,7 @@ async def test_who_waits_in_vain_is_told_and_not_carried_later() -> None:
 
 
 @pytest.mark.anyio
-async def test_cancelled_while_waiting_it_is_not_carried_and_cancelled_later_it_is_all_the_same() -> None:
+async def test_cancel_removes_a_queued_item_but_not_one_in_a_batch() -> None:
     ferry = Ferry()
     lanes = Batcher(ferry.carry, lanes=1, bound=10)
     async with anyio.create_task_group() as outer, anyio.create_task_group() as inner:

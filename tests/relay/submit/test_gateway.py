@@ -134,7 +134,7 @@ async def test_a_moment_without_a_zone_is_one_of_the_apps(valkey: Valkey) -> Non
     assert (message["headers"]["eta"], message["headers"]["expires"]) == wanted
 
 
-async def test_a_queue_that_the_app_does_not_know_is_refused_where_it_says_so(valkey: Valkey) -> None:
+async def test_unknown_queue_is_refused_if_the_app_creates_none(valkey: Valkey) -> None:
     app = celery_app(valkey.url(15), task_queues=[Queue("celery")], task_create_missing_queues=False)
     async with gateway_to(app, valkey.url()) as (gateway, _):
         with pytest.raises(BadArguments, match="option 'queue': ") as caught:
@@ -235,7 +235,7 @@ async def test_who_may_submit_what(app: Celery, valkey: Valkey) -> None:
     assert len(queued(valkey)) == 1
 
 
-async def test_without_an_app_or_with_an_eager_one_nothing_can_be_submitted(valkey: Valkey) -> None:
+async def test_submit_is_refused_without_an_app_or_with_an_eager_one(valkey: Valkey) -> None:
     async with gateway_to(None, valkey.url()) as (gateway, _):
         for call in (gateway.submit(request(), OPEN), gateway.revoke(b'{"id":"x"}', OPEN), gateway.registry(OPEN)):
             with pytest.raises(NoApp, match="without a Celery app"):

@@ -98,7 +98,7 @@ async def test_another_subjects_id_is_refused_and_its_key_is_its_own(app: Celery
             await gateway.submit(request("tasks.add", 1, 2, options={"task_id": "elsewhere"}), you)
 
 
-async def test_an_id_whose_result_is_still_stored_is_in_use_though_the_journal_has_forgotten_it(valkey: Valkey) -> None:
+async def test_task_id_with_a_stored_result_is_in_use(valkey: Valkey) -> None:
     """Whoever submits may watch: the safety net would show the result of the old task."""
     app = celery_app(valkey.url(15), valkey.url(14))
 
@@ -120,7 +120,7 @@ async def test_an_id_whose_result_is_still_stored_is_in_use_though_the_journal_h
         assert (await gateway.submit(data, everyone)).id == "old"  # who sees it anyway may
 
 
-async def test_a_repeat_gives_sight_only_to_whoever_is_known_to_have_submitted(app: Celery, valkey: Valkey) -> None:
+async def test_repeated_submit_gives_a_token_only_to_its_subject(app: Celery, valkey: Valkey) -> None:
     data = request("tasks.add", 1, 2, options={"task_id": "guessed"})
     nobody, me = Grant(submit=("*",)), Grant(subject="me", submit=("*",))
     async with gateway_to(app, valkey.url(), Settings(secret=SECRET)) as (gateway, _):

@@ -126,7 +126,7 @@ async def test_what_is_compressed_badly_or_too_well_is_not_read(app: Celery, val
             assert await gateway.result("bomb", None) is None
 
 
-async def test_a_frozen_result_backend_is_answered_for_within_three_seconds(valkey: Valkey) -> None:
+async def test_get_fails_within_3_seconds_on_a_frozen_result_backend(valkey: Valkey) -> None:
     with valkey_server() as backend:
         app = celery_app(valkey.url(15), backend.url(14))
         async with gateway_to(app, valkey.url()) as (gateway, _):

@@ -62,7 +62,7 @@ async def test_a_repeat_gives_the_same_task_though_it_has_ended_by_then(gateway:
     assert len(journal(valkey)) == 3
 
 
-async def test_of_several_that_are_sent_in_its_place_the_first_stands_for_it(gateway: Gateway, valkey: Valkey) -> None:
+async def test_submit_returns_the_first_of_several_substitutes(gateway: Gateway, valkey: Valkey) -> None:
     submitted = await gateway.submit(request("own.parted", options=named("one")), OPEN)
     assert (submitted.id, submitted.existing) == ("one-1", False)
     assert sorted(told(valkey)[1:]) == [("one", "REJECTED", "not_sent"), ("one-1", "PENDING", None)]
@@ -105,9 +105,7 @@ async def test_where_nothing_stands_for_it_that_is_said(
     assert queued(valkey) == []
 
 
-async def test_a_refusal_of_the_tasks_own_code_says_so_and_names_what_it_names(
-    gateway: Gateway, valkey: Valkey
-) -> None:
+async def test_refusal_by_custom_apply_async_names_error_and_task_id(gateway: Gateway, valkey: Valkey) -> None:
     await gateway.submit(request("own.refusing", options=named("one")), OPEN)
     with pytest.raises(NotSent) as caught:
         await gateway.submit(request("own.refusing", options=named("two")), OPEN)
@@ -116,9 +114,7 @@ async def test_a_refusal_of_the_tasks_own_code_says_so_and_names_what_it_names(
     assert told(valkey)[1:] == [("two", "PENDING", None), ("two", "REJECTED", "not_sent")]
 
 
-async def test_what_is_sent_later_under_its_id_or_failed_only_afterwards_is_sent(
-    gateway: Gateway, valkey: Valkey
-) -> None:
+async def test_task_sent_later_or_followed_by_an_error_counts_as_sent(gateway: Gateway, valkey: Valkey) -> None:
     names = ["own.later", "own.afterwards", "own.noisy"]
     for name in names:
         assert (await gateway.submit(request(name, options=named(name)), OPEN)).id == name
@@ -126,9 +122,7 @@ async def test_what_is_sent_later_under_its_id_or_failed_only_afterwards_is_sent
     assert [message["headers"]["id"] for message in queued(valkey)] == names[1:]
 
 
-async def test_one_that_is_not_sent_in_the_end_is_taken_back_though_nobody_waits_for_it(
-    gateway: Gateway, valkey: Valkey
-) -> None:
+async def test_unsent_task_is_rejected_even_after_the_submit_timed_out(gateway: Gateway, valkey: Valkey) -> None:
     """Whoever submitted has been told that nobody knows."""
     with pytest.raises(Unavailable) as caught:
         await gateway.submit(request("own.slow", options=named("one")), OPEN)

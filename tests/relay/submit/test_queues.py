@@ -61,7 +61,7 @@ async def test_names_that_are_kept_are_refused_whoever_asks(valkey: Valkey) -> N
         assert redis.llen("ä" * 127) == 1
 
 
-async def test_only_known_queues_may_be_named_unless_somebody_speaks_for_others(valkey: Valkey) -> None:
+async def test_submit_accepts_only_known_queues_or_granted_ones(valkey: Valkey) -> None:
     app = celery_app(
         valkey.url(15), task_queues=[Queue("configured")], task_default_queue="default",
         task_routes=([("tasks.sleep", {"queue": "routed"})], {"tasks.text": "also", "x.*": {"queue": Queue("third")}}),

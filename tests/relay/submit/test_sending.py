@@ -55,7 +55,7 @@ async def test_who_may_only_publish_adds_no_event_and_ends_no_epoch(valkey: Valk
         assert await running.positions.newest() == (epoch, 3), "and the journal is the one that it was"
 
 
-async def test_what_was_published_is_no_event_again_and_nothing_can_be_put_behind_it(valkey: Valkey) -> None:
+async def test_replayed_or_forged_publication_is_not_an_event(valkey: Valkey) -> None:
     """By somebody who hears the channel too, and so has messages with a code that is right."""
     async with feeding(valkey) as running:
         await running.ready()
@@ -80,7 +80,7 @@ async def test_what_was_published_is_no_event_again_and_nothing_can_be_put_behin
         assert (running.sink.lines, len(running.sink.snapshots)) == ([line("a"), line("b")], 1)
 
 
-async def test_a_flood_of_messages_costs_few_looks_and_none_of_the_events(
+async def test_forged_publications_cost_few_reads_and_lose_no_events(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with feeding(valkey) as running:

@@ -223,7 +223,7 @@ async def test_an_event_on_several_channels_of_a_client_comes_on_each() -> None:
         assert [offset for offset, _ in speaking.publications("name:n")] == [1]
 
 
-async def test_a_client_that_does_not_read_costs_only_itself_and_misses_nothing(wire: Certificate | None) -> None:
+async def test_slow_client_delays_only_itself_and_misses_nothing(wire: Certificate | None) -> None:
     async with (
         serving(wire) as desk,
         talking(desk) as good,
@@ -283,7 +283,7 @@ async def test_pings_are_sent_and_a_pong_is_demanded(wire: Certificate | None) -
         await good.until(lambda: good.pings == 2, "another ping")
 
 
-async def test_no_pong_is_demanded_of_a_client_that_has_yet_to_take_the_ping(wire: Certificate | None) -> None:
+async def test_pong_is_not_due_until_the_client_has_read_the_ping(wire: Certificate | None) -> None:
     async with serving(wire) as desk, connect(desk.url + PATH, max_size=None, max_queue=1) as slow:
         await slow.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
         await slow.recv()

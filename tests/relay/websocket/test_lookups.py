@@ -15,7 +15,7 @@ from watcher.core.permissions import OPEN, Grant
 from watcher.relay.websocket.records import SessionConfig
 
 
-def test_a_task_that_is_not_known_here_is_looked_up_before_the_answer() -> None:
+def test_unknown_task_is_looked_up_before_the_subscribe_reply() -> None:
     client = Client(relay()).connected()
     outcome = client.say(subscribe={"channel": "task:a"})
     (call,) = outcome.calls
@@ -37,7 +37,7 @@ def test_a_task_that_nobody_knows_is_null_and_watched_all_the_same() -> None:
     assert client.pushed == [("task:a", 1)]
 
 
-def test_a_subscription_that_was_given_up_while_it_was_looked_up_stays_given_up() -> None:
+def test_unsubscribing_during_the_lookup_is_final() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
     assert client.say(unsubscribe={"channel": "task:a"}).replies == []
@@ -50,7 +50,7 @@ def test_a_subscription_that_was_given_up_while_it_was_looked_up_stays_given_up(
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
-def test_who_leaves_and_comes_back_while_the_task_is_looked_up_is_subscribed(times: int) -> None:
+def test_resubscribing_during_the_lookup_leaves_it_subscribed(times: int) -> None:
     client = Client(relay()).connected()
     outcome = client.say(subscribe={"channel": "task:a"})
     for _ in range(times):
@@ -83,7 +83,7 @@ def test_one_frame_may_leave_and_come_back() -> None:
     assert "task:a" in client.session.subscriptions
 
 
-def test_a_failed_look_up_is_told_to_who_came_back_and_not_to_who_left() -> None:
+def test_failed_lookup_is_reported_to_each_subscribe() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
     client.say(unsubscribe={"channel": "task:a"})
@@ -95,7 +95,7 @@ def test_a_failed_look_up_is_told_to_who_came_back_and_not_to_who_left() -> None
     assert client.say(subscribe={"channel": "task:a"}).calls, "it can be repeated"
 
 
-def test_other_commands_of_a_channel_that_is_looked_up_are_answered_at_once() -> None:
+def test_other_commands_are_answered_during_a_lookup() -> None:
     client = Client(relay(line("b", root_id="a"))).connected()
     (call,) = client.say(subscribe={"channel": "task:a"}).calls
     assert client.ask(history={"channel": "task:a", "limit": -1})["history"]["publications"] == []
@@ -118,7 +118,7 @@ def test_what_waits_for_a_look_up_is_bounded_as_calls_are() -> None:
     assert len([call for _ in range(3) for call in client.say(rpc={"method": "get"}).calls]) == 3
 
 
-def test_a_subscription_of_a_token_that_ends_while_it_is_looked_up_asks_for_another() -> None:
+def test_token_expiring_during_a_lookup_must_be_renewed() -> None:
     ends = {"short": time.time() - 4.9, "long": 9e9}
     terms = SessionConfig(
         "w", "1", 25, lambda token: Grant("me", watch=("task:a",) if token else (), expires=ends.get(token))
@@ -136,7 +136,7 @@ def test_a_subscription_of_a_token_that_ends_while_it_is_looked_up_asks_for_anot
     assert list(client.session.subscriptions) == []
 
 
-def test_a_new_token_that_grants_less_refuses_what_is_being_looked_up() -> None:
+def test_lookup_is_refused_after_a_refresh_to_fewer_rights() -> None:
     terms = SessionConfig("w", "1", 25, lambda token: Grant("me", watch=(token,), expires=9e9))
     client = Client(relay(), terms)
     client.ask(connect={"token": "task:*"})

@@ -38,9 +38,7 @@ def test_connect_says_where_events_may_be_late() -> None:
         (("tag:user:42", "task:*"), ["tag:user:42", "task:*"]), ((), []),
     ],
 )  # fmt: skip
-def test_connect_says_what_may_be_watched_where_that_is_not_everything(
-    watch: tuple[str, ...], told: list[str] | None
-) -> None:
+def test_connect_reply_lists_watch_rights_unless_unrestricted(watch: tuple[str, ...], told: list[str] | None) -> None:
     terms = SessionConfig("w", "1", 25, lambda token: Grant("me", watch=watch))
     assert Client(relay(), terms).ask(connect={})["connect"]["data"].get("watch") == told
 
@@ -115,7 +113,7 @@ def test_what_a_proxy_says_is_looked_at_again() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"), [(Unauthorized("no"), messages.INVALID_TOKEN), (TokenExpired("over"), None)]
 )
-def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_another(error: Any, expected: Any) -> None:
+def test_connect_ends_on_an_invalid_token_but_not_an_expired_one(error: Any, expected: Any) -> None:
     def refuse(token: str) -> Grant:
         raise error
 
@@ -125,7 +123,7 @@ def test_a_token_that_is_not_valid_ends_it_and_one_that_has_expired_asks_for_ano
         assert json.loads(outcome.replies[0])["error"]["code"] == 109
 
 
-def test_who_brings_no_token_is_told_that_one_is_needed_and_may_bring_it() -> None:
+def test_connect_without_a_token_may_be_repeated_with_one() -> None:
     keyring = keyring_of(Settings(secret="s" * 32))
     client = Client(relay(), SessionConfig("w", "1", 25, lambda token: grant(token, keyring)))
     assert client.ask(connect={}) == {"error": {"code": 101, "message": "a token is required"}}
@@ -178,7 +176,7 @@ def test_what_is_not_served_is_not_available(command: str) -> None:
     ("channel", "code"),
     [("", 107), ("task:" + "x" * 251, 107), ("task:", 107), ("news", 102), ("job:1", 102), ("name:secret", 103)],
 )
-def test_a_channel_that_is_not_to_be_had_is_refused_with_the_reason(channel: str, code: int) -> None:
+def test_subscribe_to_an_unavailable_channel_gives_the_reason(channel: str, code: int) -> None:
     terms = SessionConfig("w", "1", 25, lambda token: Grant(watch=("tag:*",)))
     assert Client(relay(), terms).connected().subscribe(channel)["error"]["code"] == code
 
@@ -217,7 +215,7 @@ def test_a_task_comes_with_its_subscription_and_its_events_follow() -> None:
     assert client.pushed == [("task:a", 4)]
 
 
-def test_the_tasks_of_a_workflow_and_of_a_group_come_with_their_subscription() -> None:
+def test_subscribe_to_a_workflow_or_group_returns_its_tasks() -> None:
     client = Client(relay(line("a", root_id="a"), line("b", root_id="a", group_id="g"))).connected()
     assert [task["id"] for task in client.subscribe("root:a")["data"]["tasks"]] == ["b", "a"]
     assert [task["id"] for task in client.subscribe("group:g")["data"]["tasks"]] == ["b"]
@@ -254,7 +252,7 @@ def test_what_is_offered_need_not_be_taken(offered: dict[str, Any]) -> None:
     assert reply == {"recoverable": True, "epoch": "e", "positioned": True}
 
 
-def test_a_message_to_the_server_is_refused_for_there_is_no_use_for_it() -> None:
+def test_send_command_is_refused_in_favour_of_rpc() -> None:
     disconnect = Client(relay()).connected().session.receive(b'{"send":{"data":{"x":1}}}').disconnect
     assert disconnect is not None
     assert disconnect.code == 3508
@@ -305,7 +303,7 @@ def test_a_quiet_channel_is_recovered_however_much_else_happened() -> None:
     assert "recovered" not in Client(hub).connected().subscribe("name:quiet", recover=True, epoch="e", offset=0)
 
 
-def test_a_client_that_has_seen_more_elsewhere_waits_for_this_relay() -> None:
+def test_client_ahead_of_the_relay_resumes_when_it_catches_up() -> None:
     client = Client(relay(line("a"))).connected()
     (call,) = client.say(subscribe={"channel": ALL, "recover": True, "epoch": "e", "offset": 3}).calls
     publish(client.hub, line("b"), line("c"))
@@ -332,7 +330,7 @@ def test_history_is_given_forward_backward_and_in_part() -> None:
     assert client.ask(history={"channel": ALL, "since": {"offset": 1, "epoch": "x"}})["error"]["code"] == 112
 
 
-def test_calls_go_out_with_their_data_and_come_back_with_their_number() -> None:
+def test_rpc_passes_its_data_on_and_answers_by_id() -> None:
     client = Client(relay()).connected()
     (call,) = client.say(rpc={"method": "get", "data": {"id": "ü"}}).calls
     assert (call.method, json.loads(call.data)) == ("get", {"id": "ü"})

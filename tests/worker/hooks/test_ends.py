@@ -27,7 +27,7 @@ def channels(event: Event) -> set[str]:
     return set(event.channels())
 
 
-def test_a_link_that_lacks_an_argument_fails_the_task_before_it_as_itself(stage: Scene) -> None:
+def test_link_with_a_missing_argument_fails_the_preceding_task(stage: Scene) -> None:
     workflow = stage.app.signature("add", (1, 2)) | stage.app.signature("add")
     result: Any = workflow.apply_async(headers=HEADERS)
     head = str(result.parent.id)
@@ -41,7 +41,7 @@ def test_a_link_that_lacks_an_argument_fails_the_task_before_it_as_itself(stage:
 
 
 @pytest.mark.parametrize("kind", ["Odd", "OddValue"])
-def test_an_exception_that_takes_more_than_it_passes_on_is_told_as_it_was_written(stage: Scene, kind: str) -> None:
+def test_exception_with_extra_arguments_is_reported_as_written(stage: Scene, kind: str) -> None:
     error = stage.run("odd", kind)[-1].exception
     assert error is not None
     assert (error.type, error.message) == (kind, "7: as written")
@@ -100,7 +100,7 @@ def test_a_retry_that_can_not_be_sent_says_why(stage: Scene) -> None:
 
 
 @pytest.mark.parametrize("ending", ["returns", "raises"])
-def test_a_task_that_sends_its_next_try_and_goes_on_ends_as_its_result_says(stage: Scene, ending: str) -> None:
+def test_task_that_goes_on_after_its_retry_keeps_its_own_result(stage: Scene, ending: str) -> None:
     task_id = stage.send("goes_on", ending)
     end = stage.journal.until(task_id, lambda seen: seen[-1:] == ["SUCCESS"] and seen.count("STARTED") == 2)[-1]
     assert end.retries == 1

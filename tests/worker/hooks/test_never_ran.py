@@ -176,7 +176,7 @@ def test_what_never_ran_is_told_to_its_group(stage: Scene) -> None:
         }  # fmt: skip
 
 
-def test_what_never_ran_is_in_the_group_that_its_own_id_is_known_of(stage: Scene) -> None:
+def test_group_id_of_a_task_that_never_ran_is_that_of_its_own_id(stage: Scene) -> None:
     """Celery freezes a chord's body as one of the header's group, and stores FAILURE under the body's own id."""
     result: Any = workflow(stage.app, "chord, then a group").apply_async(headers=HEADERS)
     assert {stage.task(member.id).group_id for member in result.results} == {result.id}

@@ -22,7 +22,7 @@ PATCHES = {
 }
 
 
-def test_a_plain_process_has_threads_and_the_queue_of_the_standard_library() -> None:
+def test_plain_process_uses_threads_and_simple_queue() -> None:
     assert not greenlets()
     assert threads_run()
     assert not terminated_when_idle()

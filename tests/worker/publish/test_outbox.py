@@ -64,7 +64,7 @@ def test_what_is_put_is_appended_in_order_and_flush_waits_for_it(journal: Journa
     assert outbox.unsent() == 0
 
 
-def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(journal: Journal) -> None:
+def test_events_during_an_append_form_batches_of_bounded_size(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=1 << 20)
     journal.held.clear()
     outbox.put(told("first"))
@@ -77,7 +77,7 @@ def test_what_comes_while_a_batch_is_on_its_way_travels_together_up_to_a_batch(j
     outbox.stop()
 
 
-def test_beyond_the_bound_the_newest_is_dropped_counted_and_told_once(
+def test_full_outbox_drops_new_events_and_logs_the_count_once(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     each = weight(told("0", text="x" * 1500))
@@ -166,7 +166,7 @@ def test_flush_gives_up_soon_when_nothing_moves(journal: Journal, outbox: Outbox
     assert 0.2 < time.monotonic() - start < 2.5, "long before the time is over"
 
 
-def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(journal: Journal, outbox: Outbox) -> None:
+def test_fast_reports_are_reduced_to_the_first_and_last(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
         outbox.put(told("a", "PROGRESS", text=str(number)))
     outbox.put(told("a", "SUCCESS", text="end"))
@@ -175,7 +175,7 @@ def test_of_fast_reports_the_newest_is_sent_and_the_last_one_before_the_end(jour
     assert outbox.unsent() == 0
 
 
-def test_a_report_that_was_kept_back_is_sent_by_itself_when_its_time_has_come(journal: Journal, outbox: Outbox) -> None:
+def test_throttled_report_is_sent_when_due(journal: Journal, outbox: Outbox) -> None:
     for number in range(10):
         outbox.put(told("a", "PROGRESS", text=str(number)))
     wait_for(lambda: len(journal.texts) == 2, what="the newest report")
@@ -226,7 +226,7 @@ class Lingering(CpuBudget):
         return 60
 
 
-def test_what_is_no_end_lingers_for_the_next_one_where_there_are_any(journal: Journal, outbox: Outbox) -> None:
+def test_non_final_events_linger_once_an_end_was_seen(journal: Journal, outbox: Outbox) -> None:
     outbox._rounds.budget = Lingering()
     outbox.put(told("a"))
     wait_for(lambda: journal.ids == ["a"], what="the first one, since there was no end yet")
@@ -249,7 +249,7 @@ def test_a_rest_gathers_what_comes_and_who_waits_ends_it(journal: Journal, outbo
     assert [ids for _, ids in journal.attempts] == [["first"], [str(number) for number in range(20)]]
 
 
-def test_what_a_greenlet_takes_is_guessed_since_its_clock_is_that_of_all_tasks(outbox: Outbox) -> None:
+def test_cpu_time_of_a_greenlet_is_estimated(outbox: Outbox) -> None:
     clock = outbox._rounds.clock
     assert clock.spent() != clock.spent(), "a thread has a clock of its own"
     clock.maker = threading.get_native_id()  # as where the publisher's thread is a greenlet beside its maker
@@ -269,7 +269,7 @@ def test_nobody_rests_before_what_waits_already_is_sent(journal: Journal) -> Non
     outbox.stop()
 
 
-def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(journal: Journal) -> None:
+def test_outbox_without_threads_sends_on_put_and_backs_off(journal: Journal) -> None:
     outbox = Outbox(journal.append, bound=20_000, threaded=False)
     before = threading.active_count()
     outbox.put(told("a"))
@@ -286,7 +286,7 @@ def test_without_threads_each_put_sends_and_a_failure_makes_the_next_ones_cheap(
     assert threading.active_count() == before
 
 
-def test_while_no_thread_can_be_started_each_put_sends_and_once_one_can_it_does(journal: Journal) -> None:
+def test_outbox_sends_on_put_until_a_thread_can_start(journal: Journal) -> None:
     brief: list[bool] = []
     outbox = Outbox(journal.append, bound=20_000, be_brief=brief.append)
     before = threading.stack_size(1 << 46)  # no machine has so much to give
@@ -323,7 +323,7 @@ def test_a_flush_without_threads_takes_kept_reports_along(journal: Journal) -> N
     assert journal.texts == ["0", "9"]
 
 
-def test_in_a_hurry_who_sends_a_task_waits_for_it_and_not_for_a_journal_that_is_away(journal: Journal) -> None:
+def test_hurried_put_is_synchronous_until_the_journal_is_away(journal: Journal) -> None:
     outbox = HurriedOutbox(journal.append, bound=20_000)
     for number in range(5):
         outbox.put(told(str(number), "PENDING"))

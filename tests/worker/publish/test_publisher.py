@@ -84,7 +84,7 @@ def test_a_batch_is_there_while_its_answer_is_waited_for(valkey: Valkey, reader:
     appender.close()
 
 
-def test_a_connection_that_the_server_closed_is_replaced_without_a_word(
+def test_publisher_reconnects_silently_after_the_server_closes(
     valkey: Valkey, publisher: Publisher, reader: Reader, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher.publish(event("a"))
@@ -124,7 +124,7 @@ def test_a_frozen_server_blocks_nobody_and_loses_nothing() -> None:
         reader.close()
 
 
-def test_a_server_that_dies_and_comes_back_gets_what_was_published_meanwhile(
+def test_publisher_delivers_events_of_an_outage_after_recovery(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
@@ -240,7 +240,7 @@ def test_a_program_that_ends_flushes_first(valkey: Valkey, reader: Reader) -> No
 
 
 @pytest.mark.parametrize("how", ["dead", "frozen"])
-def test_a_program_that_ends_without_a_journal_is_held_up_briefly_and_says_what_is_lost(how: str) -> None:
+def test_exit_without_a_journal_is_brief_and_reports_lost_events(how: str) -> None:
     with valkey_server() as server:
         if how == "dead":
             server.kill()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from watcher.worker.publish.throttle import Throttle
 
 
-def test_the_first_report_passes_at_once_and_the_newest_of_the_others_later() -> None:
+def test_throttle_passes_the_first_report_and_later_the_newest() -> None:
     throttle: Throttle[int] = Throttle(0.1)
     assert throttle.offer("a", 1, 10.0) == (1, None)
     assert throttle.offer("a", 2, 10.01) == (None, None)
@@ -60,7 +60,7 @@ def test_tasks_that_reported_once_are_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.06), st.booleans()), max_size=60))
-def test_whatever_comes_the_rate_holds_and_the_last_report_is_the_newest(steps: list[tuple[str, float, bool]]) -> None:
+def test_throttle_keeps_its_rate_and_ends_with_the_newest_report(steps: list[tuple[str, float, bool]]) -> None:
     throttle: Throttle[tuple[str, int]] = Throttle(0.1, limit=10)
     now = 0.0
     passed: list[tuple[float, str, int]] = []
