@@ -204,7 +204,7 @@ def test_without_an_app_it_relays(redis_url: str) -> None:
 def test_without_an_app_and_a_redis_it_says_what_that_means() -> None:
     code, out, err = run(*SERVE)
     assert (code, out) == (2, "")
-    assert_one_line(err, "name the Celery app", "serve -A proj", "only shows", "--redis-url", "WATCHER_REDIS_URL")
+    assert_one_line(err, "name the Celery app", "serve -A proj", "read-only", "--redis-url", "WATCHER_REDIS_URL")
 
 
 def test_localhost_is_reached_over_ipv4(redis_url: str) -> None:

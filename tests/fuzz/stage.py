@@ -35,7 +35,7 @@ _EVERY = 0.5
 _MEMORY = JOURNAL.history_bytes + 80 * 2**20
 _STATES = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"]
 #: Who was refused, and which limit was reached, belongs into the log.
-_ALWAYS = (r" watcher\.relay\.(limits\.limits|common\.audit_log|common\.outage): ",)
+_ALWAYS = (r" watcher\.relay\.(limits\.limits|common\.(audit_log|outage)): ",)
 _LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
 
 
