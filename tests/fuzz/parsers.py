@@ -14,7 +14,7 @@ from tests.relay.conversation import Client, relay
 from tests.relay.support import SECRET
 from tests.support.tokens import lasting
 from watcher.centrifuge import messages
-from watcher.core.errors import BadRequest, Unauthorized
+from watcher.core.errors import BadRequest, Refused, Unauthorized
 from watcher.core.event import InvalidEvent, decode, encode, fold
 from watcher.core.keyring import Keyring
 from watcher.core.order import standing
@@ -24,6 +24,7 @@ from watcher.journal.layout import entry, is_authentic, open_line, parse_live
 from watcher.relay.http.event_stream import StreamCursor
 from watcher.relay.http.query import Query
 from watcher.relay.http.request_parts import preferred_wait
+from watcher.relay.http.request_reader import RequestHead, RequestReader
 from watcher.relay.security.origins import host_refusal, origin_refusal
 from watcher.rendering.policy import Policy
 from watcher.rendering.result_backend import event_of, result_of
@@ -79,6 +80,42 @@ def channel(data: bytes) -> None:
     error = messages.channel_error(name)
     assert error is None or error.code in (102, 107)
     assert error is not None or name == "tasks" or ":" in name
+
+
+class _Owner:
+    """Who is told what a reader of requests has read: each request's beginning, head, body and end in their order."""
+
+    def __init__(self) -> None:
+        self.heads, self.ends = 0, 0
+
+    def request_begins(self) -> None: ...
+
+    def request_head(self, head: RequestHead) -> None:
+        self.heads += 1
+        assert self.heads == self.ends + 1
+        assert all(name == name.lower() for name, _ in head.headers)
+
+    def request_body(self, data: bytes) -> None:
+        assert data
+        assert self.heads == self.ends + 1
+
+    def request_ends(self) -> None:
+        self.ends += 1
+        assert self.heads == self.ends
+
+    def limit_reached(self, limit: str) -> None:
+        assert limit.startswith("max_")
+
+
+def requests(data: bytes) -> None:
+    """Requests of one connection, in two pieces: read, or refused."""
+    reader = RequestReader(_Owner(), Settings())
+    half = len(data) // 2
+    with suppress(Refused):
+        for piece in (data[:half], data[half:]):
+            if reader.feed(piece) is not None:
+                break
+    reader.close()
 
 
 def cursor(data: bytes) -> None:
@@ -141,6 +178,15 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     "token": (token, (lasting(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
     "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
     "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async")),
+    "requests": (
+        requests,
+        (
+            b"GET /api/tasks?limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+            b"POST /api/tasks HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"GET /connection/websocket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nx",
+        ),
+    ),
     "origin": (origin, (b"localhost:5556", b"http://127.0.0.1:80", b"[::1]:1", b"https://[::ffff:127.0.0.1]")),
     "masking": (
         masking,
