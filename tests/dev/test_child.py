@@ -90,9 +90,9 @@ def test_output_goes_where_it_is_told(tmp_path: Path) -> None:
 
 PARENT = """
 import sys, time
-from watcher.dev.child import Guarded
+from watcher.dev.child import ChildProcess
 def start(name, seconds, **options):
-    return Guarded([sys.executable, "-c", sys.argv[1], name, seconds], steps="SIGTERM=5", **options)
+    return ChildProcess([sys.executable, "-c", sys.argv[1], name, seconds], steps="SIGTERM=5", **options)
 server = start("server", "0")
 client = start("client", "0.5", outlived_by=[server])
 time.sleep(60)
