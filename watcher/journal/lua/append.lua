@@ -195,19 +195,11 @@ local function trim(at, offset, bytes)
   end
 end
 
--- What is published of the batch: see watcher.journal.layout.parse_live, and is_authentic. SHA-1 is the one digest that
--- scripts have; the secret is at both ends, so that nobody can lengthen what he has heard the code of.
-local function message(secret, epoch, first, last, lines)
-  local head = epoch .. ' ' .. int(first)
-  if secret then head = head .. ' ' .. redis.sha1hex(secret .. head .. ' ' .. int(last) .. secret) end
-  return head .. '\n' .. lines
-end
-
 local ids, standings, counts = unpack(cmsgpack.unpack(ARGV[6]))
 local at = position(stream)
 
-local last_batch, secret = unpack(redis.call('MGET', writer, live_secret))
-local repeated = number(last_batch) >= batch
+local found = redis.call('MGET', writer, live_secret)
+local repeated, secret = number(found[1]) >= batch, found[2]
 if repeated or #ids == 0 then return {at.epoch or '', at.offset, 0} end
 
 local epoch = at.epoch or new_epoch()
@@ -220,5 +212,10 @@ if #entries == 0 then return {epoch, offset, 0} end
 
 keep(tasks, known, was_open, now_lines)
 trim(at, offset, bytes)
-redis.call('PUBLISH', live, message(secret, epoch, at.offset + 1, offset, lines))
+
+-- What is published of the batch: see watcher.journal.layout.parse_live, and is_authentic. SHA-1 is the one digest that
+-- scripts have; the secret is at both ends, so that nobody can lengthen what he has heard the code of.
+local head = epoch .. ' ' .. int(at.offset + 1)
+if secret then head = head .. ' ' .. redis.sha1hex(secret .. head .. ' ' .. int(offset) .. secret) end
+redis.call('PUBLISH', live, head .. '\n' .. lines)
 return {epoch, offset, offset - at.offset}
