@@ -73,7 +73,7 @@ class Subscribed(msgspec.Struct, frozen=True):
     data: Raw = Raw(b"null")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CallReply(msgspec.Struct, frozen=True):
     """The reply to ``rpc``."""
 
     data: Raw = Raw(b"null")
@@ -101,7 +101,7 @@ class ServerMessage(msgspec.Struct, frozen=True):
     error: CommandError | None = None
     connect: Connected | None = None
     subscribe: Subscribed | None = None
-    rpc: Answer | None = None
+    rpc: CallReply | None = None
     refresh: Connected | None = None
     push: Push | None = None
 

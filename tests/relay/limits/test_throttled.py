@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from watcher.core.settings import Settings
 from watcher.relay.common.stats import Stats
 from watcher.relay.limits.limits import Limits, RateLimiter
-from watcher.relay.limits.throttled import Throttle
+from watcher.relay.limits.throttled import ReadThrottle
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ class Reader:
         limits = Limits(Settings(), Stats(), time.monotonic)
         account = limits.enter("192.0.2.1")
         account.trusted = True  # only the connection's own rate holds
-        self.throttle = Throttle(RateLimiter(rate, account), self)
+        self.throttle = ReadThrottle(RateLimiter(rate, account), self)
         self.wire = Wire()
         self.throttle.open(self.wire)
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.worker.publish.throttle import Throttle
+from watcher.worker.publish.throttle import ProgressThrottle
 
 
 def test_throttle_passes_the_first_report_and_later_the_newest() -> None:
-    throttle: Throttle[int] = Throttle(0.1)
+    throttle: ProgressThrottle[int] = ProgressThrottle(0.1)
     assert throttle.offer("a", 1, 10.0) == (1, None)
     assert throttle.offer("a", 2, 10.01) == (None, None)
     assert throttle.offer("a", 3, 10.02) == (None, 2)
@@ -25,7 +25,7 @@ def test_throttle_passes_the_first_report_and_later_the_newest() -> None:
 
 
 def test_another_event_of_the_task_takes_the_kept_report_along() -> None:
-    throttle: Throttle[int] = Throttle(0.1)
+    throttle: ProgressThrottle[int] = ProgressThrottle(0.1)
     throttle.offer("a", 1, 0.0)
     throttle.offer("a", 2, 0.0)
     assert throttle.release("a") == 2
@@ -34,7 +34,7 @@ def test_another_event_of_the_task_takes_the_kept_report_along() -> None:
 
 
 def test_it_is_idle_when_no_report_has_a_say() -> None:
-    throttle: Throttle[int] = Throttle(0.1)
+    throttle: ProgressThrottle[int] = ProgressThrottle(0.1)
     assert throttle.idle
     throttle.offer("a", 1, 0.0)
     assert not throttle.idle, "the next report is to be kept"
@@ -45,7 +45,7 @@ def test_it_is_idle_when_no_report_has_a_say() -> None:
 
 
 def test_it_keeps_no_more_than_its_limit_and_loses_nothing_by_it() -> None:
-    throttle: Throttle[str] = Throttle(0.1, limit=2)
+    throttle: ProgressThrottle[str] = ProgressThrottle(0.1, limit=2)
     for task in "abc":
         throttle.offer(task, "first", 0.0)
     assert [throttle.offer(task, "second", 0.01)[0] for task in "abc"] == [None, None, "second"]
@@ -53,7 +53,7 @@ def test_it_keeps_no_more_than_its_limit_and_loses_nothing_by_it() -> None:
 
 
 def test_tasks_that_reported_once_are_forgotten() -> None:
-    throttle: Throttle[int] = Throttle(0.1)
+    throttle: ProgressThrottle[int] = ProgressThrottle(0.1)
     for number in range(10_000):
         throttle.offer(str(number), number, number * 0.01)
     assert len(throttle._passed) < 20
@@ -61,7 +61,7 @@ def test_tasks_that_reported_once_are_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.06), st.booleans()), max_size=60))
 def test_throttle_keeps_its_rate_and_ends_with_the_newest_report(steps: list[tuple[str, float, bool]]) -> None:
-    throttle: Throttle[tuple[str, int]] = Throttle(0.1, limit=10)
+    throttle: ProgressThrottle[tuple[str, int]] = ProgressThrottle(0.1, limit=10)
     now = 0.0
     passed: list[tuple[float, str, int]] = []
     newest: dict[str, int] = {}

@@ -23,7 +23,7 @@ from watcher.core.errors import (
 from watcher.core.event import Event, Task
 from watcher.relay.api.schemas import Nothing, Problem, QueryParameter, Registry, RevokeRequest, Status, TaskList
 from watcher.relay.api.submission import OPTIONS, SubmissionRequest
-from watcher.relay.http.operations import OPERATIONS, Answer, Header, Operation
+from watcher.relay.http.operations import OPERATIONS, DocumentedAnswer, Header, Operation
 from watcher.relay.submit.pipeline import Submitted
 
 __all__ = ["document"]
@@ -152,7 +152,7 @@ def _operation(operation: Operation) -> Json:
     return made
 
 
-def _answer(answer: Answer) -> Json:
+def _answer(answer: DocumentedAnswer) -> Json:
     content = answer.content if answer.body is None else {"application/json": {"schema": answer.body}}
     made: Json = {"description": answer.description, "content": _resolved(content)}
     return made | ({"headers": _headers(answer.headers)} if answer.headers else {})

@@ -38,11 +38,11 @@ from watcher.relay.api.schemas import (
 from watcher.relay.api.submission import MAX_KEY, SubmissionRequest
 from watcher.relay.submit.pipeline import Submitted
 
-__all__ = ["OPERATIONS", "Answer", "Header", "Operation"]
+__all__ = ["OPERATIONS", "DocumentedAnswer", "Header", "Operation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DocumentedAnswer:
     """What comes where all goes well.
 
     :param body: its type; None where ``content`` says what it is, by media type.
@@ -81,7 +81,7 @@ class Operation:
     path: str
     name: str
     summary: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, DocumentedAnswer]
     tag: str = "tasks"
     errors: tuple[type[Refused], ...] = ()
     query: Mapping[str, QueryParameter] = field(default_factory=dict)
@@ -112,7 +112,7 @@ OPERATIONS: Final = (
         path="/api/tasks",
         name="listTasks",
         summary="List tasks",
-        answers={200: Answer("The registered tasks.", TaskList)},
+        answers={200: DocumentedAnswer("The registered tasks.", TaskList)},
         errors=(BadRequest,),
         query=LIST,
     ),
@@ -122,8 +122,8 @@ OPERATIONS: Final = (
         name="submitTask",
         summary="Submit a task, and optionally wait for it to end",
         answers={
-            200: Answer("The task ended in time.", Task, (*_OF_SUBMISSIONS, *_UP_TO_HERE)),
-            202: Answer("The task was sent.", Submitted, _OF_SUBMISSIONS),
+            200: DocumentedAnswer("The task ended in time.", Task, (*_OF_SUBMISSIONS, *_UP_TO_HERE)),
+            202: DocumentedAnswer("The task was sent.", Submitted, _OF_SUBMISSIONS),
         },
         errors=(*_OF_BODIES, NotSent, UnknownTask, BadArguments, Conflict, TooMany, NoApp, Unavailable),
         headers=(
@@ -141,7 +141,7 @@ OPERATIONS: Final = (
         path="/api/tasks/{id}",
         name="getTask",
         summary="Get a task, and optionally wait for it to end",
-        answers={200: Answer("The task.", Task, _UP_TO_HERE)},
+        answers={200: DocumentedAnswer("The task.", Task, _UP_TO_HERE)},
         errors=(BadRequest, TaskNotFound, Unavailable),
         query=WAIT,
     ),
@@ -151,7 +151,7 @@ OPERATIONS: Final = (
         name="getResult",
         summary="Get the full result of a task",
         answers={
-            200: Answer(
+            200: DocumentedAnswer(
                 "The result as a bare JSON value.",
                 content={"application/json": {"schema": {"description": "Any JSON value."}}},
             )
@@ -163,7 +163,7 @@ OPERATIONS: Final = (
         path="/api/tasks/{id}/revoke",
         name="revokeTask",
         summary="Revoke a task",
-        answers={202: Answer("The workers were told to revoke it.", Nothing)},
+        answers={202: DocumentedAnswer("The workers were told to revoke it.", Nothing)},
         errors=(*_OF_BODIES, NoApp, Unavailable),
         body=RevokeRequest,
         needs_body=False,
@@ -173,7 +173,7 @@ OPERATIONS: Final = (
         path="/api/registry",
         name="getRegistry",
         summary="List the tasks that you may submit",
-        answers={200: Answer("The registered tasks.", Registry)},
+        answers={200: DocumentedAnswer("The registered tasks.", Registry)},
         errors=(NoApp, Unavailable),
     ),
     Operation(
@@ -183,7 +183,7 @@ OPERATIONS: Final = (
         summary="Watch channels by server-sent events",
         tag="events",
         answers={
-            200: Answer(
+            200: DocumentedAnswer(
                 _EVENT_STREAM,
                 content={
                     "text/event-stream": {
@@ -205,7 +205,7 @@ OPERATIONS: Final = (
         name="getOpenApi",
         summary="Get this document",
         tag="relay",
-        answers={200: Answer("The document.", content={"application/json": {"schema": {"type": "object"}}})},
+        answers={200: DocumentedAnswer("The document.", content={"application/json": {"schema": {"type": "object"}}})},
         open=True,
     ),
     Operation(
@@ -214,7 +214,7 @@ OPERATIONS: Final = (
         name="getHealth",
         summary="Check that the process answers",
         tag="relay",
-        answers={200: Answer("It does.", Status)},
+        answers={200: DocumentedAnswer("It does.", Status)},
         open=True,
     ),
     Operation(
@@ -223,7 +223,7 @@ OPERATIONS: Final = (
         name="getReadiness",
         summary="Check that the relay serves",
         tag="relay",
-        answers={200: Answer("Yes.", Status)},
+        answers={200: DocumentedAnswer("Yes.", Status)},
         errors=(Unavailable,),
         open=True,
     ),
@@ -234,7 +234,7 @@ OPERATIONS: Final = (
         summary="Get metrics for Prometheus",
         tag="relay",
         answers={
-            200: Answer(
+            200: DocumentedAnswer(
                 "Metrics in the Prometheus text format, or OpenMetrics.",
                 content={"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
             )

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from watcher.relay.limits.fair_queue import FairQueue, QueuePlace
 from watcher.relay.limits.limits import AddressUsage, RateLimiter
 
-__all__ = ["Throttle", "ThrottledReader", "await_turn"]
+__all__ = ["ReadThrottle", "ThrottledReader", "await_turn"]
 
 #: A bite, in bytes.
 _BITE: Final = 4 * 1024
@@ -54,7 +54,7 @@ class ThrottledReader(Protocol):
     """Who looks at what a client has sent, when it may."""
 
     def read(self, data: bytes) -> bool:
-        """Look at some bytes, and put down in :attr:`Throttle.cost` what that took; whether more of them are wanted."""
+        """Look at some bytes, and add to :attr:`ReadThrottle.cost` what that took; whether more are wanted."""
 
     def read_message(self, text: bytes) -> None:
         """Look at a message that had to wait."""
@@ -77,7 +77,7 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class Throttle:
+class ReadThrottle:
     """Bytes and messages of one client on their way to who reads them, one after the other.
 
     ``cost``: commands that the client has yet to be charged; whoever reads adds to it. ``paused``: whether the client

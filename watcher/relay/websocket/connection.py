@@ -29,7 +29,7 @@ from watcher.core.permissions import Grant
 from watcher.relay.limits.direct_writer import DirectWriter, half_close
 from watcher.relay.limits.limits import ACCOUNT, COMMAND, AddressUsage, RateLimiter
 from watcher.relay.limits.socket_backlog import acknowledged, waiting
-from watcher.relay.limits.throttled import Throttle
+from watcher.relay.limits.throttled import ReadThrottle
 from watcher.relay.security.forwarded import Lines, Peer
 from watcher.relay.websocket.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
 from watcher.relay.websocket.records import Call
@@ -80,7 +80,7 @@ class WebSocketConnection(asyncio.Protocol):
         handshake: Handshake | None = None,
         **_: Any,
     ) -> None:
-        self._throttle = Throttle(RateLimiter(desk.terms.commands, (app_state or {}).get(ACCOUNT)), self)
+        self._throttle = ReadThrottle(RateLimiter(desk.terms.commands, (app_state or {}).get(ACCOUNT)), self)
         self._desk = desk
         self._connections: set[Any] = server_state.connections
         state = State.OPEN if handshake else State.CONNECTING

@@ -17,17 +17,17 @@ from watcher.core.event import FINAL_STATES, Event, encode
 from watcher.core.order import rank, standing
 from watcher.journal.layout import BATCH_EVENTS, Record, batches
 from watcher.worker.publish.backlog import Backlog, Item
-from watcher.worker.publish.throttle import Throttle
+from watcher.worker.publish.throttle import ProgressThrottle
 from watcher.worker.publish.wakeup import Wakeup
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batches", "ReadyBatch"]
 
 logger = logging.getLogger("watcher")
 
 _PROGRESS: Final = rank("PROGRESS")
 
 
-class Batch(NamedTuple):
+class ReadyBatch(NamedTuple):
     """Records that are appended together; ``weight`` is that of their events."""
 
     number: int
@@ -39,15 +39,15 @@ class Batches:
     """What was taken from the backlog and is not appended yet.
 
     Numbers ascend by one, in the order in which the events were put; of a task's reports only some are sent, as
-    :class:`.throttle.Throttle` says. A batch stays the first of ``ready`` until the sender takes it off.
+    :class:`.throttle.ProgressThrottle` says. A batch stays the first of ``ready`` until the sender takes it off.
     """
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
-        self._throttle: Throttle[Item] = Throttle()
+        self._throttle: ProgressThrottle[Item] = ProgressThrottle()
         self._number = 0
         self._told_unsendable = False
-        self.ready: deque[Batch] = deque()
+        self.ready: deque[ReadyBatch] = deque()
         #: Of those who wait until all that came before is appended.
         self.marks: list[Wakeup] = []
         #: Whether the end of a task was among what was collected last.
@@ -79,7 +79,7 @@ class Batches:
         sizes = iter([size for _, size in records])
         for batch in batches([record for record, _ in records]):
             self._number += 1
-            self.ready.append(Batch(self._number, batch, sum(islice(sizes, len(batch)))))
+            self.ready.append(ReadyBatch(self._number, batch, sum(islice(sizes, len(batch)))))
 
     def done(self) -> None:
         """The first batch has been appended, or never will be."""

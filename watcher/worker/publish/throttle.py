@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-__all__ = ["Throttle"]
+__all__ = ["ProgressThrottle"]
 
 T = TypeVar("T")
 
 
-class Throttle(Generic[T]):
+class ProgressThrottle(Generic[T]):
     """Lets one report per task and interval through, and keeps the newest of the others until its time has come.
 
     It keeps at most ``limit`` reports, one a task; beyond that, reports pass at once, so what it costs is bounded and
