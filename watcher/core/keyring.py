@@ -159,7 +159,7 @@ def public_keys(text: str) -> list[Key]:
         raise ValueError(_EXTRA)
     keys = list(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
     if not keys:
-        raise ValueError("public keys in PEM or a JWK Set, or the path of a file that holds some")
+        raise ValueError("public keys in PEM or a JWK Set, or the path of a file with them")
     return keys
 
 
