@@ -39,6 +39,7 @@ class Backoff:
         return most * (1 - self.spread * (1 - uniform()))
 
 
+#: A worker has its own, in worker/publish/sender.py and worker/heartbeat.py; the lease, in relay/safety_net/lease.py.
 #: Between two attempts of a relay, or of a program that waits for results, to listen to Redis or to ask it.
 TO_REDIS: Final = Backoff(first=0.05, longest=1.0)
 #: Between two attempts of a client to reach its relay, or to ask again what the relay can't answer just now.

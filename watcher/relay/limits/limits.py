@@ -1,4 +1,6 @@
-"""Limits of clients: how many connections an address may have, and how fast clients may go. Pure.
+"""Limits of clients: how many connections and subscriptions an address may have, and how fast clients may go. Pure.
+
+The subscriptions of one connection are limited in :mod:`watcher.relay.websocket.records`.
 
 Time is the event loop's, in seconds. A rate is a token bucket with one second's capacity, kept as one number: the time
 at which the bucket will be full again (the generic cell rate algorithm, ITU-T I.371).

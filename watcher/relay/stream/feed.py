@@ -1,4 +1,4 @@
-"""The journal as it grows: in order, without a gap, whatever happens to Redis.
+"""The journal as it grows: in order, without a gap, whatever happens to Redis. It feeds the relay, not its clients.
 
 Pub/sub forgets a message the moment nobody listens, so it serves as a bell and a fast lane only: the feed subscribes,
 then reads the stream from the last offset that it has, and drops what it has seen. A jump in the offsets is a hole, and

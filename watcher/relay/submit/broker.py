@@ -24,7 +24,7 @@ from watcher.relay.api.signature import positional
 from watcher.relay.common import outage
 from watcher.relay.submit import decodable
 from watcher.relay.submit.broker_pool import BrokerConnection, BrokerPool, BrokerUnavailable
-from watcher.relay.submit.pending import PendingSubmission, State, Substitute
+from watcher.relay.submit.pending_submission import PendingSubmission, State, Substitute
 from watcher.relay.submit.sending import listen, overheard, standing_for
 from watcher.rendering._celery import publish_controls_by
 from watcher.rendering.lives import SENT

@@ -2,7 +2,8 @@
 
 A submission is checked, claimed, announced and sent, in this order: whoever watches sees PENDING before anything else,
 and whoever asks again gets the same task. Whatever happens, the client hears within three seconds, and hears whether
-the task may have been queued. What has begun is finished, even if whoever asked has gone.
+the task may have been queued (:mod:`.pending_submission` has the words). What has begun is finished, even if whoever
+asked has gone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from watcher.relay.submit.batcher import Batcher
 from watcher.relay.submit.broker import Broker
 from watcher.relay.submit.catalog import TaskCatalog
 from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimBusy, IdempotencyStore, subject_digest
-from watcher.relay.submit.pending import PendingSubmission
+from watcher.relay.submit.pending_submission import PendingSubmission
 from watcher.relay.submit.pipeline import SubmissionPipeline, Submitted
 from watcher.relay.submit.queues import Queues
 from watcher.relay.submit.stored_results import ResultLocation, StoredResults

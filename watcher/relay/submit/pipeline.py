@@ -1,6 +1,6 @@
 """One batch of submissions on its way: checked, claimed, announced, handed to the broker, and put on record.
 
-What it may meet at each step, and what that means to its client, is :mod:`.pending`'s to say.
+What it may meet at each step, and what that means to its client, is :mod:`.pending_submission`'s to say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.broker import Broker
 from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimTaken, IdempotencyStore
-from watcher.relay.submit.pending import PendingSubmission, State
+from watcher.relay.submit.pending_submission import PendingSubmission, State
 from watcher.relay.submit.sending import SentMessage
 from watcher.rendering.fields import about, schedule
 from watcher.rendering.policy import Policy

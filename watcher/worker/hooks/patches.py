@@ -1,7 +1,7 @@
 """Has functions of ours called by Celery: by its signals, and in the place of functions of its own, which call those.
 
 Carefully, since Celery promises none of these. Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do,
-it stays as it is, and one line in the log says what is not told.
+it stays as it is, and one line in the log says what is not told. Which functions: watcher/rendering/_celery.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from celery import Celery
 from watcher.core.errors import BadArguments, NotSent, Unavailable
 from watcher.journal.layout import Appended
 from watcher.relay.submit.idempotency import AlreadySubmitted, Claim, ClaimBusy
-from watcher.relay.submit.pending import SUBMITTED, TRANSITIONS, PendingSubmission, State, Substitute
+from watcher.relay.submit.pending_submission import SUBMITTED, TRANSITIONS, PendingSubmission, State, Substitute
 
 PLACE = Appended("7", 12, 1)
 app = Celery("pending", set_as_current=False)
