@@ -29,7 +29,7 @@ _COST: Final = 4
 #: together is asked of Redis together.
 _TOGETHER: Final = 16
 #: … or, of an address that has done much, while others are there.
-_AMONG_OTHERS: Final = 4
+_AMONG_OTHERS: Final = 8
 #: Calls that are carried out also where the client has gone before its turn came.
 _LASTING: Final = frozenset(("submit", "revoke"))
 
