@@ -297,7 +297,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, exchange: Exchange) -> None:
         self._running = exchange
-        tasks = self._server_state.tasks  # of which a stopping server waits
+        # A stopping server waits for these tasks, and cancels what is left. They log their errors, and raise none.
+        tasks = self._server_state.tasks
         task = asyncio.get_running_loop().create_task(exchange.run(self._config.loaded_app))
         task.add_done_callback(tasks.discard)
         tasks.add(task)

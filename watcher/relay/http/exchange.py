@@ -145,11 +145,12 @@ class Exchange:
             if not self.complete and not self._disconnected:
                 logger.error("a request was not answered wholly")
                 await self._fail()
-        except BaseException as error:
+        except asyncio.CancelledError:  # the server gives up on it
+            await self._fail()
+            raise
+        except Exception:  # whatever the application raises is this request's alone
             logger.exception("a request could not be answered")
             await self._fail()
-            if isinstance(error, asyncio.CancelledError):
-                raise
         finally:
             self._done = None  # whoever keeps this doesn't keep the connection
 
