@@ -239,7 +239,7 @@ WAIT: Final = {
 EVENTS: Final = {
     "channel": QueryParameter(
         "Events of this channel; if repeated, of any of these channels.",
-        {"type": "string", "pattern": "^(tasks|(task|root|group|name|tag):.+)$", "maxLength": CHANNEL_LIMIT},
+        {"type": "string", "pattern": "^(tasks|overview|(task|root|group|name|tag):.+)$", "maxLength": CHANNEL_LIMIT},
         repeated=CHANNELS,
         required=True,
     ),

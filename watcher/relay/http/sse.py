@@ -15,7 +15,7 @@ from starlette.types import Send
 
 from watcher.centrifuge import messages
 from watcher.core.errors import BadRequest, NotPermitted, Refused, TooMany
-from watcher.core.event import CHANNEL_LIMIT, Event, Task, encode
+from watcher.core.event import CHANNEL_LIMIT, OVERVIEW, Event, Task, encode
 from watcher.core.permissions import Grant
 from watcher.relay.api.schemas import CHANNELS, EVENTS
 from watcher.relay.common.stats import Stats
@@ -26,6 +26,7 @@ from watcher.relay.limits.limits import Limits
 from watcher.relay.limits.socket_backlog import SocketProgress
 from watcher.relay.security.identity import Person
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.wakeup import ChannelWakeup
 
 __all__ = ["EventStreamRoute"]
@@ -49,6 +50,7 @@ class EventSource(Protocol):
     """What server-sent events need from the relay."""
 
     hub: Hub[Any]
+    overview: OverviewChannel
     counts: Stats
     limits: Limits
     draining: bool
@@ -83,13 +85,16 @@ class EventStreamRoute:
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
+        if OVERVIEW in channels:
+            await self._relay.overview.now()
         known = {}
         if since is None:
             known = await self._unknown(channels)
         else:
             # The relay that served the reader before was ahead of this one.
             await self._relay.reached(since.epoch, since.offset)
-        stream = EventStream(self._relay.hub.history, channels, since, known)
+        events = [channel for channel in channels if channel != OVERVIEW]
+        stream = EventStream(self._relay.hub.history, events, since, known)
         by_token = bool(token)
         return _Answer(
             self._relay, stream, channels, grant, by_token=by_token, quiet=self._quiet, stalled=self._stalled
@@ -138,7 +143,7 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     channels = list(dict.fromkeys(names))
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = f"expected tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
+            accepted = f"expected tasks, overview, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
             raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
     # Last-Event-ID is newer than `since`, which stays in the address when a browser reconnects.
     since = None
@@ -168,6 +173,7 @@ class _Answer(StreamedAnswer):
         self._stream = stream
         self._channels = channels
         self._quiet = quiet
+        self._numbers: Any = None  # what it was told of the channel that has no events
         self._bell = ChannelWakeup()
 
     @contextlib.contextmanager
@@ -204,7 +210,7 @@ class _Answer(StreamedAnswer):
         taken = await self.send_piece(send, b"retry: %d\n" % random.randint(*_RETRY), progress)  # noqa: S311 - no secret
         while taken and self.lasts():
             before = self._stream.sent
-            piece = self._stream.next(_PIECE)
+            piece = self._news() + self._stream.next(_PIECE)
             self._relay.counts.streamed += self._stream.sent - before
             if piece:
                 taken = await self.send_piece(send, piece, progress)
@@ -216,3 +222,11 @@ class _Answer(StreamedAnswer):
                 taken = await self.send_piece(send, self._stream.idle(), progress)
                 taken = taken and progress.stalled() < self._stalled
         return taken
+
+    def _news(self) -> bytes:
+        """What holds now, where that is watched and has changed: an event of its own type, and not of the journal."""
+        numbers = self._relay.hub.overview
+        if OVERVIEW not in self._channels or numbers is self._numbers:
+            return b""
+        self._numbers = numbers
+        return b"event: overview\ndata: %s\n\n" % messages.encode(numbers)

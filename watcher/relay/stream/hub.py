@@ -8,7 +8,7 @@ load the reads bring more and the batches grow by themselves; there is no timer 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from watcher.core.event import InvalidEvent
 from watcher.relay.stream.history import ALL, History
@@ -46,8 +46,8 @@ class Hub(Generic[Subscriber]):
         self.history = history
         self._watching: dict[str, dict[Subscriber, None]] = {}
         self._dirty: dict[str, Publications] = {}
-        #: The newest push of the channel that has no events, for whoever could not take it; None before the first.
-        self.overview: bytes | None = None
+        #: What holds now on the channel that has no events, for whoever could not take it; None before it is known.
+        self.overview: Any = None
 
     def watch(self, channel: str, subscriber: Subscriber) -> bool:
         """Hand ``subscriber`` the channel's events from the next publish on; returns whether it is the first there.

@@ -30,7 +30,6 @@ class OverviewChannel:
         self._look = look
         self._every = every
         self._looking = anyio.Lock()
-        self._value: Any = None
         self._at = float("-inf")
 
     async def now(self) -> Any:
@@ -42,10 +41,9 @@ class OverviewChannel:
             if anyio.current_time() - self._at >= self._every:
                 value = await self._look()
                 self._at = anyio.current_time()
-                if value != self._value:
-                    self._value = value
-                    self._tell()
-            return self._value
+                if value != self._hub.overview:
+                    self._tell(value)
+            return self._hub.overview
 
     async def run(self) -> None:
         """Tell of changes until cancelled."""
@@ -54,8 +52,8 @@ class OverviewChannel:
             if self._hub.watching(OVERVIEW):
                 await self.now()
 
-    def _tell(self) -> None:
-        self._hub.overview = messages.state_push(OVERVIEW, self._value)
-        data = frame(self._hub.overview)
+    def _tell(self, value: Any) -> None:
+        self._hub.overview = value
+        data = frame(messages.state_push(OVERVIEW, value))
         for subscriber in self._hub.watching(OVERVIEW):
             subscriber.deliver(data)

@@ -106,7 +106,9 @@ class Subscriptions:
         if self._cursor >= self._hub.history.last:
             self._rejoin()
             if OVERVIEW in self._floors and self._hub.overview is not None:
-                pushes.append(self._hub.overview)  # what was told meanwhile is passed over
+                pushes.append(
+                    messages.state_push(OVERVIEW, self._hub.overview)
+                )  # what was told meanwhile is passed over
         return pushes
 
     def restart(self, keeps: str | None = None) -> list[bytes]:
