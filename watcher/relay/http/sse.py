@@ -143,8 +143,9 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     channels = list(dict.fromkeys(names))
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = f"expected tasks, overview, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
-            raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
+            accepted = "expected tasks, overview, task:ID, root:ID, group:ID, name:NAME or tag:TAG"
+            most = f"{CHANNEL_LIMIT} characters at most"
+            raise BadRequest(f"parameter 'channel': {accepted}, {most}, not {channel[:80]!r}")
     # Last-Event-ID is newer than `since`, which stays in the address when a browser reconnects.
     since = None
     if last := request.headers.get("last-event-id"):

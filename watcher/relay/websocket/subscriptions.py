@@ -106,9 +106,8 @@ class Subscriptions:
         if self._cursor >= self._hub.history.last:
             self._rejoin()
             if OVERVIEW in self._floors and self._hub.overview is not None:
-                pushes.append(
-                    messages.state_push(OVERVIEW, self._hub.overview)
-                )  # what was told meanwhile is passed over
+                told = messages.state_push(OVERVIEW, self._hub.overview)
+                pushes.append(told)  # the newest only: nothing is missed by what was passed over
         return pushes
 
     def restart(self, keeps: str | None = None) -> list[bytes]:
