@@ -22,7 +22,7 @@ import { FormView, RegistryView } from "./views/compose.js";
 import { DetailView } from "./views/detail.js";
 import { askRevoke, askToken, installTheme } from "./views/dialogs.js";
 import { byId, MEDIUM, NARROW } from "./views/dom.js";
-import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./views/status.js";
+import { announce, ConnectionView, EmptyView, FilterErrorView, NoticeView, ToolbarView } from "./views/status.js";
 import { TableView } from "./views/table.js";
 import { Relay, RelayError } from "./watcher.js";
 
@@ -54,7 +54,7 @@ const connection = new Relay({
 /** Whether the details were opened from the keyboard, which then goes back to where it was. */
 let openedByKey = false;
 
-const list = new ListControl(model.tasks, { draw, changed, table: () => views.table });
+const list = new ListControl(model.tasks, { draw, changed, now, wrong, table: () => views.table });
 const composer = new Composer({
   connection,
   draw,
@@ -76,6 +76,7 @@ const views = {
   connection: new ConnectionView(() => connectNow()),
   toolbar: new ToolbarView({ select: (kind) => list.select({ kind }), toggleFollow: () => list.toggleFollow() }),
   notice: new NoticeView(() => notify("")),
+  filterError: new FilterErrorView((problem) => list.correct(problem)),
   empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose }),
   table: new TableView({
     open,
@@ -134,7 +135,8 @@ function draw() {
 
 /** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
 function tickIfNeeded() {
-  const counts = model.tasks.isRunning || model.status.phase === "waiting" || goesOn(model.history?.task);
+  const { tasks, status, history } = model;
+  const counts = tasks.isRunning || tasks.movesOn || status.phase === "waiting" || goesOn(history?.task);
   if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
   else {
     clearInterval(ticker);
@@ -147,6 +149,10 @@ function goesOn(/** @type {Task | null | undefined} */ task) {
 }
 
 function tick() {
+  if (model.tasks.movesOn) {
+    model.tasks.refresh(now());
+    changed();
+  }
   views.table.tick(now());
   views.detail.tick(now());
   views.connection.update(model.status);
@@ -161,6 +167,12 @@ function notify(/** @type {string} */ text) {
   model.notice = text;
   if (text) announce(text);
   changed();
+}
+
+/** Say beside the search box what is wrong in it. */
+function wrong(/** @type {import("./model/filter.js").InvalidFilter | undefined} */ problem) {
+  views.filterError.update(problem);
+  if (problem) announce(problem.message);
 }
 
 // The relay

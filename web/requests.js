@@ -70,12 +70,14 @@ const SEARCHED = new Set(["tag", "root", "group"]);
 
 /**
  * Look for older tasks than those the page has, because someone wants to see them; one page of them.
- * @param {import("./model/filter.js").Term[]} terms
+ * @param {import("./model/filter.js").Group[]} groups
  * @param {(task: any) => void} take
  * @returns {Promise<boolean>} whether the relay was asked and answered
  */
-export async function searchTasks(terms, take) {
-  const asked = terms.filter(({ key }) => SEARCHED.has(key)).map(({ key, text }) => [key, text]);
+export async function searchTasks(groups, take) {
+  const asked = groups
+    .filter(({ key, negated, alternatives }) => SEARCHED.has(key) && !negated && alternatives.length === 1)
+    .flatMap(({ key, alternatives: [{ parts = [] }] }) => (parts.length === 1 ? [[key, parts[0]]] : []));
   if (!asked.length) return false;
   const page = await getJSON(`api/tasks?${new URLSearchParams([...asked, ["limit", String(PAGE_SIZE)]])}`);
   for (const task of page?.tasks ?? []) take(task);

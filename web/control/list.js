@@ -7,14 +7,17 @@
  * @typedef {object} Page  what it needs of the page
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
+ * @property {() => number} now  Unix seconds
+ * @property {(problem: InvalidFilter | undefined) => void} wrong  what the search box says is not understood
  * @property {() => import("../views/table.js").TableView} table
  */
 
-import { parseQuery } from "../model/filter.js";
+import { InvalidFilter, parse } from "../model/filter.js";
+import { terms } from "../model/terms.js";
 import { searchTasks } from "../requests.js";
 import { byId } from "../views/dom.js";
 
-/** The pause in typing after which the relay is asked for older tasks, in milliseconds. */
+/** The pause in typing after which a mistake is told, or the relay is asked for older tasks, in milliseconds. */
 const REST = 300;
 
 export class ListControl {
@@ -35,18 +38,41 @@ export class ListControl {
   }
 
   /**
-   * Show other tasks. The search box says which, so it is what changes.
+   * Show other tasks. The search box says which, so it is what changes; what is wrong in it changes nothing, and is told
+   * when there is a pause in typing, for what is begun is wrong until it is written to its end.
    * @param {{kind?: Kind, query?: string}} change
    */
   select({ kind = this.#tasks.filter.kind, query = this.#box.value }) {
     if (this.#box.value !== query) this.#box.value = query;
-    const terms = parseQuery(query);
-    this.#tasks.select({ kind, terms });
-    this.follow();
     clearTimeout(this.#search);
+    const groups = this.#read(query);
+    this.#tasks.select({ kind, groups: groups ?? this.#tasks.filter.groups }, this.#page.now());
+    this.follow();
+    if (!groups) return;
     this.#search = setTimeout(async () => {
-      if (await searchTasks(terms, (task) => this.#tasks.merge(task))) this.#page.changed();
+      if (await searchTasks(groups, (task) => this.#tasks.merge(task))) this.#page.changed();
     }, REST);
+  }
+
+  /** @returns {import("../model/filter.js").Group[] | undefined} undefined where it is wrong */
+  #read(/** @type {string} */ query) {
+    try {
+      const groups = parse(query, this.#page.now());
+      this.#page.wrong(undefined);
+      return groups;
+    } catch (error) {
+      if (!(error instanceof InvalidFilter)) throw error;
+      this.#search = setTimeout(() => this.#page.wrong(error), REST);
+      return undefined;
+    }
+  }
+
+  /** Take what was probably meant in place of a wrong term. */
+  correct(/** @type {InvalidFilter} */ { term, meant = "" }) {
+    const { value } = this.#box;
+    const at = terms(value).find(({ source }) => source === term)?.begin ?? 0;
+    this.#box.focus();
+    this.select({ query: value.slice(0, at) + meant + value.slice(at + term.length) });
   }
 
   /** Make a row of the list the active one; -1 for none. */

@@ -22,7 +22,7 @@
 
 import { kindOf } from "../embed/kind.js";
 import { firstSeen, fold } from "../embed/task.js";
-import { matches } from "./filter.js";
+import { movesOn, passing } from "./filter.js";
 import { call, cut, line, size, when, word } from "./format.js";
 
 /** The share of the tasks that is removed when the limit is reached, the oldest finished ones first. */
@@ -33,7 +33,8 @@ export class Tasks {
   /** @type {Map<string, Row>} */ #byId = new Map();
   /** @type {Row[]} oldest first */ #shown = [];
   /** @type {Row[] | null} */ #held = null;
-  /** @type {Filter} */ #filter = { kind: "all", terms: [] };
+  /** @type {Filter} */ #filter = { kind: "all", groups: [] };
+  #passes = passing(this.#filter, 0);
   #pinned = "";
   #lastNumber = 0;
   #arrivals = 0;
@@ -113,11 +114,25 @@ export class Tasks {
     this.version += 1;
   }
 
-  /** Show other tasks. */
-  select(/** @type {Filter} */ filter) {
+  /** Show other tasks. @param {Filter} filter @param {number} [now]  Unix seconds, where the filter speaks of time */
+  select(filter, now = 0) {
     this.#filter = filter;
+    this.#passes = passing(filter, now);
     this.#pinned = "";
     this.#rebuild();
+  }
+
+  /** Whether the list changes because time goes on. */
+  get movesOn() {
+    return movesOn(this.#filter.groups);
+  }
+
+  /** Let the list be that of another moment. */
+  refresh(/** @type {number} */ now) {
+    if (!this.movesOn) return;
+    this.#passes = passing(this.#filter, now);
+    for (const row of this.#byId.values()) this.#place(row);
+    this.version += 1;
   }
 
   /** Keep the list as it is, while its rows go on changing; `release` lets it follow again. */
@@ -180,7 +195,7 @@ export class Tasks {
 
   /** Put a row into the list, or take it out, as the filter says. */
   #place(/** @type {Row} */ row) {
-    const fits = row.id === this.#pinned || matches(row.task, `${row.task.name ?? ""}${row.call}`, this.#filter);
+    const fits = this.#fits(row);
     if (fits === row.shown) return;
     row.shown = fits;
     if (!fits) {
@@ -193,11 +208,15 @@ export class Tasks {
     if (this.#held) this.#arrivals += 1;
   }
 
+  #fits(/** @type {Row} */ row) {
+    return row.id === this.#pinned || this.#passes(row.task, `${row.task.name ?? ""}${row.call}`);
+  }
+
   #rebuild() {
     this.#shown = [];
     this.#arrivals = 0;
     for (const row of this.#byId.values()) {
-      row.shown = row.id === this.#pinned || matches(row.task, `${row.task.name ?? ""}${row.call}`, this.#filter);
+      row.shown = this.#fits(row);
       if (row.shown) this.#shown.push(row);
     }
     this.#shown.sort((a, b) => (precedes(a, b) ? -1 : 1));
@@ -222,10 +241,12 @@ function precedes(/** @type {Row} */ a, /** @type {Row} */ b) {
   return a.created < b.created || (a.created === b.created && a.number < b.number);
 }
 
-/** An event or task without what may be large. */
+/** An event or task without what may be large; of an exception there is as much as filters look at. */
 function light(/** @type {Event} */ { args, kwargs, argsrepr, kwargsrepr, result, exception, meta, ...rest }) {
   const { current, total } = meta ?? {};
-  return current === undefined ? rest : { ...rest, meta: { current, total } };
+  if (current !== undefined) rest.meta = { current, total };
+  if (exception) rest.exception = { type: cut(exception.type), message: cut(exception.message) };
+  return rest;
 }
 
 /** What a state has to say, in one line. */

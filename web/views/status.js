@@ -4,6 +4,7 @@
  * @typedef {import("../watcher.js").Status} Status
  * @typedef {import("../model/state.js").Tasks} Tasks
  * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/filter.js").InvalidFilter} InvalidFilter
  * @typedef {import("../model/form.js").Registered} Registered
  */
 
@@ -82,7 +83,7 @@ export class ToolbarView {
       setAttribute(counter, "data-some", number > 0);
       button.hidden = kind === "lost" && !number && tasks.filter.kind !== kind; // rare, and there is little room
     }
-    setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
+    setText(this.#matches, tasks.filter.groups.length ? count(tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,
@@ -90,6 +91,29 @@ export class ToolbarView {
       tasks.isHeld ? "Follow the newest tasks (p)" : "Pause the list (p)",
     );
     setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
+  }
+}
+
+/** What of the filter is not understood, and a way to what was probably meant. */
+export class FilterErrorView {
+  #box = byId("filter");
+  #root = byId("filter-error");
+  #text = byId("filter-error-text");
+  #meant = byId("filter-meant");
+  /** @type {InvalidFilter | undefined} */ #problem;
+
+  constructor(/** @type {(problem: InvalidFilter) => void} */ correct) {
+    this.#meant.addEventListener("click", () => this.#problem && correct(this.#problem));
+  }
+
+  update(/** @type {InvalidFilter | undefined} */ problem) {
+    this.#problem = problem;
+    this.#root.hidden = !problem;
+    this.#meant.hidden = !problem?.meant;
+    setText(this.#text, problem?.message ?? "");
+    setText(this.#meant, problem?.meant ? `Use ${problem.meant}` : "");
+    setAttribute(this.#box, "aria-invalid", problem ? "true" : null);
+    setAttribute(this.#box, "aria-describedby", problem ? "filter-error-text" : null);
   }
 }
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 _HELPERS = """
-  const [{ Tasks }, { parseQuery }, { History }] = await Promise.all(
+  const [{ Tasks }, { parse }, { History }] = await Promise.all(
     ["/model/state.js", "/model/filter.js", "/model/timeline.js"].map((path) => import(path)));
   const event = (id, state, timestamp, fields = {}) => ({ id, state, timestamp, source: "signal", ...fields });
   const ids = (tasks) => Array.from({ length: tasks.length }, (_, index) => tasks.at(index).id);
@@ -86,7 +86,7 @@ def test_large_values_do_not_stay(script: Script) -> None:
 def test_a_held_list_stays_while_its_rows_change(script: Script) -> None:
     assert script("""
       const tasks = new Tasks();
-      tasks.select({ kind: "running", terms: [] });
+      tasks.select({ kind: "running", groups: [] });
       tasks.apply(event("a", "STARTED", 1), 1);
       tasks.hold();
       tasks.apply(event("b", "STARTED", 2), 2);
@@ -100,12 +100,12 @@ def test_a_held_list_stays_while_its_rows_change(script: Script) -> None:
 def test_a_task_of_this_page_is_shown_whatever_the_filter(script: Script) -> None:
     assert script("""
       const tasks = new Tasks();
-      tasks.select({ kind: "failed", terms: [] });
+      tasks.select({ kind: "failed", groups: [] });
       tasks.claim("mine");
       tasks.apply(event("mine", "PENDING", 1), 1);
       tasks.apply(event("other", "PENDING", 2), 2);
       const before = ids(tasks);
-      tasks.select({ kind: "failed", terms: [] });
+      tasks.select({ kind: "failed", groups: [] });
       return [before, tasks.get("mine").mine, ids(tasks)];
     """) == [["mine"], True, []]
 
@@ -114,8 +114,10 @@ def test_a_task_of_this_page_is_shown_whatever_the_filter(script: Script) -> Non
     ("query", "found"),
     [
         ("", ["a", "b"]), ("ADD", ["a"]), ("tag:user:42", ["b"]), ('tag:"two words"', ["b"]), ("tag:user", []),
-        ("name:tasks.a", ["a"]), ("root:r1", ["b"]), ("root:a", ["a"]), ("group:g", ["b"]), ("state:success", ["a"]),
-        ("41, 1", ["a"]), ("worker:celery@x queue:q", ["b"]), ("id:b", ["b"]), ("http://x", []), ("sleep 3600", ["b"]),
+        ("name:tasks.a", []), ("name:tasks.a*", ["a"]), ("root:r1", ["b"]), ("root:a", ["a"]), ("group:g", ["b"]),
+        ("state:success", ["a"]), ("state:running", ["b"]), ("-state:running", ["a"]), ('"41, 1"', ["a"]),
+        ("worker:celery@x queue:q", ["b"]), ("worker:x", ["b"]), ("id:b", ["b"]), ("http://x", []),
+        ("sleep 3600", ["b"]),
     ],
 )  # fmt: skip
 def test_the_filter(script: Script, query: str, found: list[str]) -> None:
@@ -127,7 +129,7 @@ def test_the_filter(script: Script, query: str, found: list[str]) -> None:
       const places = { root_id: "r1", group_id: "g", hostname: "celery@x", queue: "q" };
       tasks.apply(event("b", "STARTED", 1, { ...sleep, ...places }), 1);
       tasks.apply(event("a", "SUCCESS", 2, { name: "tasks.add", argsrepr: "(41, 1)", kwargsrepr: "{}" }), 2);
-      tasks.select({ kind: "all", terms: parseQuery(argument) });
+      tasks.select({ kind: "all", groups: parse(argument) });
       return ids(tasks).sort();
     """,
             query,
@@ -136,10 +138,25 @@ def test_the_filter(script: Script, query: str, found: list[str]) -> None:
     )
 
 
+def test_a_row_keeps_what_filters_look_at(script: Script) -> None:
+    """The error's type and message, and it leaves with its state; a filter that speaks of time goes on with it."""
+    assert script("""
+      const tasks = new Tasks();
+      const exception = { type: "shop.CardDeclined", message: `no money${"!".repeat(999)}`, traceback: "…" };
+      tasks.apply(event("a", "RETRY", 10, { exception }), 1);
+      const shown = (text, now) => { tasks.select({ kind: "all", groups: parse(text) }, now); return ids(tasks); };
+      const found = [shown("error:CardDeclined money", 20), shown("since:5s", 20), shown("since:5s", 14)];
+      const moved = [tasks.movesOn, (tasks.refresh(15), ids(tasks)), (tasks.refresh(16), ids(tasks))];
+      tasks.apply(event("a", "STARTED", 30, { retries: 1 }), 2);
+      const later = [shown("error:*", 40), shown("runtime:>=10s", 40), tasks.movesOn];
+      return [found, moved, later, shown("", 40), tasks.movesOn];
+    """) == [[["a"], [], ["a"]], [True, ["a"], []], [[], ["a"], True], ["a"], False]
+
+
 def test_ten_thousand_tasks_cost_little(script: Script) -> None:
     milliseconds = script("""
       const tasks = new Tasks();
-      tasks.select({ kind: "all", terms: parseQuery("add") });
+      tasks.select({ kind: "all", groups: parse("add") });
       const start = performance.now();
       for (let n = 1; n <= 40000; n += 1) {
         const states = ["PENDING", "RECEIVED", "STARTED", "SUCCESS"];
