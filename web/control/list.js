@@ -2,12 +2,13 @@
  * How someone moves through the list of tasks: what it shows, where they are in it, and whether it may move.
  *
  * @typedef {import("../model/state.js").Tasks} Tasks
- * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/kinds.js").Kind} Kind
  *
  * @typedef {object} Page  what it needs of the page
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
  * @property {() => import("../views/table.js").TableView} table
+ * @property {(change: {kind: Kind, filter: string}, typed: boolean) => void} placed  says what is shown
  */
 
 import { parseQuery } from "../model/filter.js";
@@ -31,20 +32,23 @@ export class ListControl {
   constructor(tasks, page) {
     this.#tasks = tasks;
     this.#page = page;
-    this.#box.addEventListener("input", () => this.select({}));
+    this.#box.addEventListener("input", () => this.select({}, true));
   }
 
   /**
    * Show other tasks. The search box says which, so it is what changes.
    * @param {{kind?: Kind, query?: string}} change
+   * @param {boolean} [typed]  whether more is to come, letter by letter
    */
-  select({ kind = this.#tasks.filter.kind, query = this.#box.value }) {
+  select({ kind = this.#tasks.filter.kind, query = this.#box.value }, typed = false) {
     if (this.#box.value !== query) this.#box.value = query;
+    if (!typed) this.#page.placed({ kind, filter: query }, false);
     const terms = parseQuery(query);
     this.#tasks.select({ kind, terms });
     this.follow();
     clearTimeout(this.#search);
     this.#search = setTimeout(async () => {
+      this.#page.placed({ kind, filter: query }, typed); // not letter by letter: browsers allow few steps a second
       if (await searchTasks(terms, (task) => this.#tasks.merge(task))) this.#page.changed();
     }, REST);
   }
@@ -86,8 +90,13 @@ export class ListControl {
     this.#page.draw();
   }
 
+  /** Show what the address says, where that is something else. */
+  show(/** @type {{kind: Kind, query: string}} */ { kind, query }) {
+    if (kind !== this.#tasks.filter.kind || query !== this.#box.value) this.select({ kind, query });
+  }
+
   /** Bring a task that was just submitted into view. */
-  show(/** @type {string} */ id) {
+  bring(/** @type {string} */ id) {
     this.follow();
     const index = this.#tasks.indexOf(this.#tasks.get(id));
     if (index >= 0) this.#page.table().reveal(index);

@@ -5,7 +5,7 @@
  * blanks stands in double quotes. All of them must hold.
  *
  * @typedef {import("../embed/task.js").Task} Task
- * @typedef {"all" | import("../embed/kind.js").Kind} Kind
+ * @typedef {import("./kinds.js").Kind} Kind
  * @typedef {{key: string, value: string, text: string}} Term  the value in lower case, and as it was typed
  * @typedef {{kind: Kind, terms: Term[]}} Filter
  */
@@ -27,17 +27,6 @@ const FIELDS = {
   parent: parentOf,
   group: (task) => task.group_id,
 };
-
-/** The kinds in the order in which the page offers them, and what it calls them. @type {[Kind, string][]} */
-export const KIND_NAMES = [
-  ["all", "All"],
-  ["waiting", "Waiting"],
-  ["running", "Running"],
-  ["lost", "Lost"],
-  ["succeeded", "Succeeded"],
-  ["failed", "Failed"],
-  ["other", "Other"],
-];
 
 /** The task that sent this one. What runs again under its own id may be told to be its own: no task is. */
 export function parentOf(/** @type {Task} */ { id, parent_id: parent }) {
