@@ -13,6 +13,7 @@
  * @typedef {object} Tell  what the page is told
  * @property {() => void} changed
  * @property {(row: Row) => void} ended  a task of this page has ended, or was lost
+ * @property {() => void} failed  a task has failed
  * @property {() => void} gap  events in between could not be had
  * @property {(text: string) => void} refused  what can't be followed, and why
  * @property {(patterns: string[]) => void} partly  of what these globs grant, only what is known is followed
@@ -167,6 +168,7 @@ export class Feed {
     const row = this.#tasks.apply(event, offset);
     if (!row) return;
     this.#offerTask(row.task);
+    if (event.state === "FAILURE" && row.task.offset === offset && row.task.state === event.state) this.#tell.failed();
     const rests = row.task.final || kindOf(row.task) === "lost";
     if (row.mine && rests && row.task.timestamp === event.timestamp) this.#tell.ended(row);
     this.#tell.changed();

@@ -2,7 +2,7 @@
  * How someone moves through the list of tasks: what it shows, where they are in it, and whether it may move.
  *
  * @typedef {import("../model/state.js").Tasks} Tasks
- * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/kinds.js").Kind} Kind
  *
  * @typedef {object} Page  what it needs of the page
  * @property {() => void} draw
@@ -10,6 +10,7 @@
  * @property {() => number} now  Unix seconds
  * @property {(problem: InvalidFilter | undefined) => void} wrong  what the search box says is not understood
  * @property {() => import("../views/table.js").TableView} table
+ * @property {(change: {kind: Kind, filter: string}, typed: boolean) => void} placed  says what is shown
  */
 
 import { InvalidFilter, parse } from "../model/filter.js";
@@ -34,22 +35,25 @@ export class ListControl {
   constructor(tasks, page) {
     this.#tasks = tasks;
     this.#page = page;
-    this.#box.addEventListener("input", () => this.select({}));
+    this.#box.addEventListener("input", () => this.select({}, true));
   }
 
   /**
    * Show other tasks. The search box says which, so it is what changes; what is wrong in it changes nothing, and is told
    * when there is a pause in typing, for what is begun is wrong until it is written to its end.
    * @param {{kind?: Kind, query?: string}} change
+   * @param {boolean} [typed]  whether more is to come, letter by letter
    */
-  select({ kind = this.#tasks.filter.kind, query = this.#box.value }) {
+  select({ kind = this.#tasks.filter.kind, query = this.#box.value }, typed = false) {
     if (this.#box.value !== query) this.#box.value = query;
+    if (!typed) this.#page.placed({ kind, filter: query }, false);
     clearTimeout(this.#search);
     const groups = this.#read(query);
-    this.#tasks.select({ kind, groups: groups ?? this.#tasks.filter.groups }, this.#page.now());
+    this.#tasks.select({ kind, groups: groups ?? this.#tasks.filter.groups });
     this.follow();
     if (!groups) return;
     this.#search = setTimeout(async () => {
+      this.#page.placed({ kind, filter: query }, typed); // not letter by letter: browsers allow few steps a second
       if (await searchTasks(groups, (task) => this.#tasks.merge(task))) this.#page.changed();
     }, REST);
   }
@@ -112,8 +116,13 @@ export class ListControl {
     this.#page.draw();
   }
 
+  /** Show what the address says, where that is something else. */
+  show(/** @type {{kind: Kind, query: string}} */ { kind, query }) {
+    if (kind !== this.#tasks.filter.kind || query !== this.#box.value) this.select({ kind, query });
+  }
+
   /** Bring a task that was just submitted into view. */
-  show(/** @type {string} */ id) {
+  bring(/** @type {string} */ id) {
     this.follow();
     const index = this.#tasks.indexOf(this.#tasks.get(id));
     if (index >= 0) this.#page.table().reveal(index);

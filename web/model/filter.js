@@ -1,54 +1,40 @@
 /**
- * Which tasks the table shows: a kind of state, and what the search box says, in the language of docs/filters.md; the
- * same as `watcher/core/filters/` has it. Pure.
+ * What the search box says, in the language of docs/filters.md, and which tasks pass; the same as
+ * `watcher/core/filters/` has it. Pure.
  *
  * @typedef {import("../embed/task.js").Task} Task
  * @typedef {import("./values.js").Value} Value
- * @typedef {"all" | import("../embed/kind.js").Kind} Kind
  *
  * @typedef {object} Group  it holds if any of the alternatives does, or, if negated, if none does
  * @property {string} key  empty for words
  * @property {boolean} negated
  * @property {Value[]} alternatives
- *
- * @typedef {{kind: Kind, groups: Group[]}} Filter  of which all groups must hold
  */
 
 import { kindOf } from "../embed/kind.js";
-import { ranFor, waitedFor, waitingKind } from "./kinds.js";
+import { ranFor, waitedFor, waitOf, WAITS } from "./kinds.js";
 import { inLocalTime } from "./moments.js";
 import { InvalidFilter, terms, valueText } from "./terms.js";
-import { absolute, folded, isAlternative, valueOf, WAITING_KINDS } from "./values.js";
+import { absolute, folded, isAlternative, valueOf } from "./values.js";
 
 export { InvalidFilter } from "./terms.js";
-
-/** The kinds in the order in which the page offers them, and what it calls them. @type {[Kind, string][]} */
-export const KIND_NAMES = [
-  ["all", "All"],
-  ["waiting", "Waiting"],
-  ["running", "Running"],
-  ["lost", "Lost"],
-  ["succeeded", "Succeeded"],
-  ["failed", "Failed"],
-  ["other", "Other"],
-];
 
 /** Between the parts of the text in which words are looked for; in no filter, so that none spans two parts. */
 const SEPARATOR = "\x1f";
 
 // Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
 
-/** What of a task each key is compared with. @type {Record<string, (task: Task) => (string | undefined)[]>} */
+/** What of a task each key is compared with; an empty one is none. @type {Record<string, (task: Task) => (string | undefined)[]>} */
 const TEXTS = {
   // @ts-expect-error: __proto__ is no entry
   __proto__: null,
   id: (task) => [task.id],
   name: (task) => [task.name],
   queue: (task) => [task.queue],
-  worker: ({ hostname }) => [hostname, hostname?.split("@").slice(1).join("@") || undefined],
+  worker: ({ hostname }) => [hostname, hostname?.split("@").slice(1).join("@")],
   tag: (task) => task.tags ?? [],
-  error: ({ exception }) => [exception?.type, exception?.type.split(".").pop() || undefined],
-  root: (task) => [task.root_id ?? task.id],
+  error: ({ exception }) => [exception?.type, exception?.type.split(".").pop()],
+  root: (task) => [task.root_id || task.id],
   parent: (task) => [parentOf(task)],
   group: (task) => [task.group_id],
 };
@@ -115,7 +101,7 @@ export function needsRelay(/** @type {Group[]} */ groups) {
 export function movesOn(/** @type {Group[]} */ groups) {
   return groups.some(({ alternatives }) =>
     alternatives.some(
-      ({ type, kind = "" }) => ["ago", "clock", "bound"].includes(type) || WAITING_KINDS.includes(kind),
+      ({ type, kind = "" }) => ["ago", "clock", "bound"].includes(type) || WAITS.includes(kind),
     ),
   );
 }
@@ -171,16 +157,15 @@ export function absoluteOf(/** @type {Group[]} */ groups, /** @type {number} */ 
 }
 
 /**
- * What says whether a task passes the filter at a moment, by the task, and its name and arguments as the table shows them.
- * @param {Filter} filter
+ * What says whether a task passes a filter at a moment, by the task, and its name and arguments as the table shows them.
+ * @param {Group[]} groups
  * @param {number} now  Unix seconds
  * @returns {(task: Task, call: string) => boolean}
  */
-export function passing({ kind, groups }, now) {
+export function passing(groups, now) {
   const { since, until } = spanOf(groups, now);
   const others = groups.filter((group) => !isMoment(group));
   return (task, call) =>
-    (kind === "all" || kindOf(task) === kind) &&
     task.timestamp >= since &&
     task.timestamp < until &&
     others.every(
@@ -198,9 +183,9 @@ export function passing({ kind, groups }, now) {
  * @param {number} now
  */
 function holds({ type, parts = [], names, kind = "", words = "", operator = "", duration = 0 }, key, task, call, now) {
-  if (type === "glob") return TEXTS[key](task).some((text) => text != null && isLike(text, parts));
+  if (type === "glob") return TEXTS[key](task).some((text) => text && isLike(text, parts));
   if (type === "state") return names?.includes(task.state) ?? false;
-  if (type === "kind") return kind === (WAITING_KINDS.includes(kind) ? waitingKind(task, now) : kindOf(task));
+  if (type === "kind") return kind === (WAITS.includes(kind) ? waitOf(task, now) : kindOf(task));
   if (type === "words") return searched(task, call).includes(words);
   const seconds = key === "runtime" ? ranFor(task, now) : waitedFor(task, now);
   return seconds !== undefined && isWithin(seconds, operator, duration / 1e6);

@@ -7,7 +7,8 @@
  *
  * @typedef {import("../embed/task.js").Event} Event
  * @typedef {import("../embed/task.js").Task} Task
- * @typedef {import("./filter.js").Filter} Filter
+ * @typedef {import("./filter.js").Group} Group
+ * @typedef {{kind: import("./kinds.js").Kind, groups: Group[], sort?: string}} Filter
  *
  * @typedef {object} Row
  * @property {string} id
@@ -16,35 +17,58 @@
  * @property {Task} task  without large values; another object after each change
  * @property {string} call  its arguments in one line
  * @property {string} outcome  its result, error or reason in one line
- * @property {boolean} shown  whether it passes the filter
+ * @property {number | undefined} key  by which the list is sorted; fixed while the row is in the list
+ * @property {import("./kinds.js").Wait | undefined} wait  what it waited for when it was heard of last
+ * @property {boolean} shown  whether it is in the list: it passes the filter, and no row above it is missing
  * @property {boolean} mine  whether it was submitted from this page
  */
 
 import { kindOf } from "../embed/kind.js";
-import { firstSeen, fold } from "../embed/task.js";
+import { firstSeen, fold, runtimeOf } from "../embed/task.js";
 import { movesOn, passing } from "./filter.js";
-import { call, cut, line, size, when, word } from "./format.js";
+import { call, cut, line, size, word } from "./format.js";
+import { isOf, UNFINISHED, waitOf, WAITS } from "./kinds.js";
 
 /** The share of the tasks that is removed when the limit is reached, the oldest finished ones first. */
 const EVICTED_SHARE = 0.05;
 
-/** The newest tasks, at most `limit` of them. */
+/** By what a list is sorted, the greatest first; rows without it are in none. @type {Record<string, (row: Row) => number | undefined>} */
+const KEYS = {
+  sent: (row) => row.created,
+  runtime: ({ task }) => runtimeOf(task),
+  waited: ({ task: { times } }) =>
+    times.PENDING === undefined || times.STARTED === undefined ? undefined : Math.max(0, times.STARTED - times.PENDING),
+};
+/** Less than any two moments or durations differ by that the list tells apart. */
+const LITTLE = 1e-6;
+
+/** The tasks that the page has, at most `limit` of them. */
 export class Tasks {
   /** @type {Map<string, Row>} */ #byId = new Map();
   /** @type {Row[]} oldest first */ #shown = [];
   /** @type {Row[] | null} */ #held = null;
   /** @type {Filter} */ #filter = { kind: "all", groups: [] };
-  #passes = passing(this.#filter, 0);
+  #passes = passing([], 0);
+  #clock;
+  /** All tasks that were sent since are here, whatever the filter. */ #complete = -Infinity;
+  /** All tasks of the list are here down to this key. */ #floor = -Infinity;
   #pinned = "";
   #lastNumber = 0;
   #arrivals = 0;
   /** How many tasks there are of each kind; `lost` is among them once there was one. @type {Record<string, number>} */
-  counts = { all: 0, waiting: 0, running: 0, succeeded: 0, failed: 0, other: 0 };
+  counts = { all: 0, waiting: 0, queued: 0, scheduled: 0, retrying: 0, running: 0, succeeded: 0, failed: 0, other: 0 };
   /** Grows with each change, so that a view knows whether to look. */
   version = 0;
 
-  constructor(limit = 10_000) {
+  /** @param {number} [limit] @param {() => number} [clock]  Unix seconds on the workers' clock */
+  constructor(limit = 10_000, clock = () => 0) {
     this.limit = limit;
+    this.#clock = clock;
+  }
+
+  /** How many tasks are here, in the list or not. */
+  get size() {
+    return this.#byId.size;
   }
 
   /** Number of rows in the list as shown. */
@@ -114,25 +138,67 @@ export class Tasks {
     this.version += 1;
   }
 
-  /** Show other tasks. @param {Filter} filter @param {number} [now]  Unix seconds, where the filter speaks of time */
-  select(filter, now = 0) {
+  /**
+   * Show other tasks: at once those that are here, as far down as none is missing; `reach` lets more of them in.
+   */
+  select(/** @type {Filter} */ filter) {
     this.#filter = filter;
-    this.#passes = passing(filter, now);
+    this.#passes = passing(filter.groups, this.#clock());
     this.#pinned = "";
+    this.#floor = this.#hasItsOwn ? -Infinity : this.#complete;
     this.#rebuild();
   }
 
   /** Whether the list changes because time goes on. */
   get movesOn() {
-    return movesOn(this.#filter.groups);
+    return WAITS.includes(this.#filter.kind) || movesOn(this.#filter.groups);
   }
 
-  /** Let the list be that of another moment. */
-  refresh(/** @type {number} */ now) {
+  /** Let the list be what it is by now. */
+  refresh() {
     if (!this.movesOn) return;
-    this.#passes = passing(this.#filter, now);
+    this.#passes = passing(this.#filter.groups, this.#clock());
     for (const row of this.#byId.values()) this.#place(row);
     this.version += 1;
+  }
+
+  /** Whether what the list has does not depend on when it was sent: all of it is loaded, or it is sorted otherwise. */
+  get #hasItsOwn() {
+    return (this.#filter.sort ?? "sent") !== "sent" || UNFINISHED.includes(this.#filter.kind);
+  }
+
+  /** All tasks that were sent since this moment are here; -Infinity for all that are known. */
+  completeSince(/** @type {number} */ moment) {
+    this.#complete = moment;
+    if (!this.#hasItsOwn) this.reach(moment);
+  }
+
+  /** All tasks of the list are here down to this key: those that were waiting for others above them come into it. */
+  reach(/** @type {number} */ key) {
+    if (key === this.#floor) return;
+    const held = this.#held;
+    const { length } = this.#shown;
+    this.#floor = key;
+    const arrived = this.#arrivals;
+    this.#rebuild();
+    this.#arrivals = arrived;
+    if (!held) return;
+    // What someone reads stays where it is, and goes on at its end.
+    const known = new Set(held);
+    const end = held[0];
+    const below = this.#shown.filter((row) => !known.has(row) && (!end || precedes(row, end)));
+    this.#held = length ? [...below, ...held] : [...this.#shown];
+  }
+
+  /** By what the list would sort a task. @returns {number | undefined} */
+  keyOf(/** @type {string} */ id) {
+    const row = this.#byId.get(id);
+    return row && KEYS[this.#filter.sort ?? "sent"](row);
+  }
+
+  /** How far down the list goes without a gap. */
+  get floor() {
+    return this.#floor;
   }
 
   /** Keep the list as it is, while its rows go on changing; `release` lets it follow again. */
@@ -152,12 +218,13 @@ export class Tasks {
     this.#byId.clear();
     for (const kind of Object.keys(this.counts)) this.counts[kind] = 0;
     this.#held = null;
+    this.#complete = this.#floor = -Infinity;
     this.#rebuild();
   }
 
-  /** Whether any task is running, and so has a time that goes on. */
-  get isRunning() {
-    return this.counts.running > 0;
+  /** Whether any task is running or waiting, and so has a time that goes on. */
+  get isCounting() {
+    return this.counts.running > 0 || this.counts.waiting > 0;
   }
 
   /**
@@ -167,10 +234,10 @@ export class Tasks {
    */
   #store(known, task, source) {
     const row = known ?? this.#create(task);
-    if (known) this.#count(known.task, -1);
-    else this.counts.all += 1;
-    this.#count(task, 1);
+    if (known) this.#count(row, -1);
     row.task = task;
+    row.wait = waitOf(task, this.#clock());
+    this.#count(row, 1);
     row.call ||= call(source);
     if (task.state === source.state && task.timestamp === source.timestamp) row.outcome = outcome(source);
     this.#place(row);
@@ -179,18 +246,33 @@ export class Tasks {
     return row;
   }
 
-  #count(/** @type {Task} */ task, /** @type {number} */ by) {
+  #count(/** @type {Row} */ { task, wait }, /** @type {number} */ by) {
     const kind = kindOf(task);
+    this.counts.all += by;
     this.counts[kind] = (this.counts[kind] ?? 0) + by;
+    if (wait) this.counts[wait] += by;
   }
 
   /** @returns {Row} */
   #create(/** @type {Task} */ task) {
     const number = ++this.#lastNumber;
     const mine = task.id === this.#pinned;
-    const row = { id: task.id, number, created: firstSeen(task), task, call: "", outcome: "", shown: false, mine };
+    const created = firstSeen(task);
+    /** @type {Row} */
+    const row = { id: task.id, number, created, task, call: "", outcome: "", key: 0, wait: undefined, shown: false, mine };
     this.#byId.set(row.id, row);
     return row;
+  }
+
+  /** Whether a row belongs into the list; its key is settled then. */
+  #fits(/** @type {Row} */ row) {
+    if (!row.shown) row.key = KEYS[this.#filter.sort ?? "sent"](row);
+    if (row.id === this.#pinned) {
+      row.key ??= Infinity;
+      return true;
+    }
+    if (row.key === undefined || row.key < this.#floor || !isOf(row.task, this.#filter.kind, this.#clock())) return false;
+    return this.#passes(row.task, `${row.task.name ?? ""}${row.call}`);
   }
 
   /** Put a row into the list, or take it out, as the filter says. */
@@ -205,17 +287,14 @@ export class Tasks {
     let index = this.#shown.length;
     while (index > 0 && precedes(row, this.#shown[index - 1])) index -= 1;
     this.#shown.splice(index, 0, row);
-    if (this.#held) this.#arrivals += 1;
-  }
-
-  #fits(/** @type {Row} */ row) {
-    return row.id === this.#pinned || this.#passes(row.task, `${row.task.name ?? ""}${row.call}`);
+    if (this.#held && !(this.#held.length && precedes(row, this.#held[0]))) this.#arrivals += 1;
   }
 
   #rebuild() {
     this.#shown = [];
     this.#arrivals = 0;
     for (const row of this.#byId.values()) {
+      row.shown = false;
       row.shown = this.#fits(row);
       if (row.shown) this.#shown.push(row);
     }
@@ -224,21 +303,25 @@ export class Tasks {
     this.version += 1;
   }
 
+  /** Let go of the oldest: finished ones that nobody looks at first, then those in the list, then unfinished ones. */
   #evict() {
-    const oldestFirst = [...this.#byId.values()].sort((a, b) => (precedes(a, b) ? -1 : 1));
-    const leaving = [...oldestFirst.filter((row) => row.task.final), ...oldestFirst.filter((row) => !row.task.final)];
-    for (const row of leaving.slice(0, Math.ceil(this.limit * EVICTED_SHARE))) {
+    const oldestFirst = [...this.#byId.values()].sort((a, b) => a.created - b.created || a.number - b.number);
+    const order = (/** @type {Row} */ row) => (row.task.final ? (row.shown ? 1 : 0) : 2);
+    const leaving = oldestFirst.sort((a, b) => order(a) - order(b)).slice(0, Math.ceil(this.limit * EVICTED_SHARE));
+    for (const row of leaving) {
       this.#byId.delete(row.id);
-      this.#count(row.task, -1);
-      this.counts.all -= 1;
+      this.#count(row, -1);
+      this.#complete = Math.max(this.#complete, row.created + LITTLE);
+      if (row.shown) this.#floor = Math.max(this.#floor, (row.key ?? 0) + LITTLE);
       row.shown = false;
     }
-    this.#shown = this.#shown.filter((row) => this.#byId.has(row.id));
+    for (const row of this.#shown) row.shown &&= row.id === this.#pinned || (row.key ?? 0) >= this.#floor;
+    this.#shown = this.#shown.filter((row) => row.shown);
   }
 }
 
-function precedes(/** @type {Row} */ a, /** @type {Row} */ b) {
-  return a.created < b.created || (a.created === b.created && a.number < b.number);
+function precedes(/** @type {Row} */ { key: a = 0, number: m }, /** @type {Row} */ { key: b = 0, number: n }) {
+  return a < b || (a === b && m < n);
 }
 
 /** An event or task without what may be large; of an exception there is as much as filters look at. */
@@ -251,14 +334,12 @@ function light(/** @type {Event} */ { args, kwargs, argsrepr, kwargsrepr, result
 
 /** What a state has to say, in one line. */
 function outcome(/** @type {Event} */ event) {
-  const { state, timestamp, result, result_size: bytes, exception, reason, meta, eta } = event;
+  const { state, result, result_size: bytes, exception, reason, meta } = event;
   if (bytes !== undefined) return `${size(bytes)}, open to view`;
   if (state === "SUCCESS") return result === undefined ? "" : event.result_repr ? cut(result) : line(result);
-  const due = eta && kindOf(event) === "waiting" ? `not before ${when(Date.parse(eta) / 1000, timestamp * 1000)}` : "";
-  if (exception) return (due && `${due}, `) + cut(`${exception.type}: ${exception.message}`);
+  if (exception) return cut(`${exception.type}: ${exception.message}`);
   if (kindOf(event) === "lost") return `worker lost, was ${cut(word(state))}`;
   if (reason) return reason.replaceAll("_", " ");
-  if (due) return due;
   if (meta === undefined || meta === null) return "";
   if (typeof meta === "object" && "current" in meta) return cut(String(meta.description ?? meta.message ?? ""));
   return line(meta);
