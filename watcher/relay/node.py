@@ -20,6 +20,8 @@ from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
+from watcher.relay.archive.archive import Archive
+from watcher.relay.archive.following import Journals
 from watcher.relay.client_calls import ClientCalls, log_refusal
 from watcher.relay.clients import Clients
 from watcher.relay.common.audit_log import AuditLog
@@ -104,6 +106,11 @@ class Node:
             results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
             history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
         )  # fmt: skip
+
+        self.archive = Archive(
+            settings,
+            Journals(self.hub.history, redis, journal, self.loaded.wait, self.broadcaster.grown, self.gateway.stored),
+        )
 
     @property
     def trouble(self) -> str | None:
@@ -191,6 +198,7 @@ class Node:
                 group.start_soon(self.net.run)
             if self._roster is not None:
                 group.start_soon(self._roster.run, self._reconsider)
+            group.start_soon(self.archive.run)
             group.start_soon(self._end_overdue)
             await self._tick()
 
