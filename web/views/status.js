@@ -4,13 +4,15 @@
  *
  * @typedef {import("../watcher.js").Status} Status
  * @typedef {import("../model/state.js").Tasks} Tasks
- * @typedef {import("../model/kinds.js").Kind} Kind
+ * @typedef {import("../model/offered.js").Kind} Kind
+ * @typedef {import("../model/filter.js").InvalidFilter} InvalidFilter
  * @typedef {import("../model/form.js").Registered} Registered
+ * @typedef {import("../requests.js").Numbers} Numbers
  */
 
 import { exampleOf } from "../model/form.js";
 import { clock, count, cut } from "../model/format.js";
-import { KIND_NAMES, WAITS } from "../model/kinds.js";
+import { KIND_NAMES, WAITS } from "../model/offered.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
 
 /** The connection, always in sight; and a banner across the page where what it shows may be out of date. */
@@ -107,10 +109,11 @@ export class ToolbarView {
     this.#follow.addEventListener("click", actions.toggleFollow);
   }
 
-  /** @param {{tasks: Tasks}} model */
-  update({ tasks }) {
+  /** @param {{tasks: Tasks, numbers: Numbers | null}} model  how many there are, where that is known, else how many are here */
+  update({ tasks, numbers }) {
+    const counts = numbers ? { ...numbers.kinds, all: numbers.total } : tasks.counts;
     for (const [kind, button] of this.#buttons) {
-      const number = tasks.counts[kind] ?? 0;
+      const number = counts[kind] ?? 0;
       const counter = /** @type {Element} */ (button.lastElementChild);
       setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
       setText(counter, count(number));
@@ -120,7 +123,8 @@ export class ToolbarView {
       if (waits) button.hidden = tasks.filter.kind !== "waiting" && !WAITS.includes(tasks.filter.kind);
       else button.hidden = kind === "lost" && !number && !chosen; // rare, and there is little room
     }
-    setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
+    const { kind, groups } = tasks.filter;
+    setText(this.#matches, groups.length ? count(numbers ? (counts[kind] ?? 0) : tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,
@@ -128,6 +132,29 @@ export class ToolbarView {
       tasks.isHeld ? "Follow the newest tasks (p)" : "Pause the list (p)",
     );
     setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
+  }
+}
+
+/** What of the filter is not understood, and a way to what was probably meant. */
+export class FilterErrorView {
+  #box = byId("filter");
+  #root = byId("filter-error");
+  #text = byId("filter-error-text");
+  #meant = byId("filter-meant");
+  /** @type {InvalidFilter | undefined} */ #problem;
+
+  constructor(/** @type {(problem: InvalidFilter) => void} */ correct) {
+    this.#meant.addEventListener("click", () => this.#problem && correct(this.#problem));
+  }
+
+  update(/** @type {InvalidFilter | undefined} */ problem) {
+    this.#problem = problem;
+    this.#root.hidden = !problem;
+    this.#meant.hidden = !problem?.meant;
+    setText(this.#text, problem?.message ?? "");
+    setText(this.#meant, problem?.meant ? `Use ${problem.meant}` : "");
+    setAttribute(this.#box, "aria-invalid", problem ? "true" : null);
+    setAttribute(this.#box, "aria-describedby", problem ? "filter-error-text" : null);
   }
 }
 
