@@ -11,7 +11,7 @@
  * @property {string} sort
  */
 
-import { absoluteOf, spanOf, textOf } from "../model/filter.js";
+import { absoluteOf, needsRelay, spanOf, textOf } from "../model/filter.js";
 import { termOf, UNFINISHED } from "../model/offered.js";
 import { ChartControl } from "./chart.js";
 import { Loading } from "./loading.js";
@@ -99,7 +99,7 @@ export class Answers {
     const { kind, groups, sort } = this.#wanted;
     const asked = { filter: this.filterOfKind, sort };
     if (sort === "sent" && kind === "all" && !groups.length) this.loading.begin(asked, this.#loaded?.newest.next ?? null);
-    else if (sort === "sent" && UNFINISHED.includes(kind) && this.#loaded?.unfinished && !groups.some(({ key }) => !key)) {
+    else if (sort === "sent" && UNFINISHED.includes(kind) && this.#loaded?.unfinished && !needsRelay(groups)) {
       this.loading.begin(asked, null);
     } else this.loading.ask(asked);
   }

@@ -16,6 +16,7 @@
 
 import { InvalidFilter, parse, textOf } from "../model/filter.js";
 import { utcText } from "../model/moments.js";
+import { terms } from "../model/terms.js";
 import { byId } from "../views/dom.js";
 
 /** The pause in typing after which a mistake is told, or the relay is asked for older tasks, in milliseconds. */
@@ -79,8 +80,10 @@ export class ListControl {
 
   /** Take what was probably meant in place of a wrong term. */
   correct(/** @type {InvalidFilter} */ { term, meant = "" }) {
+    const { value } = this.#box;
+    const at = terms(value).find(({ source }) => source === term)?.begin ?? 0;
     this.#box.focus();
-    this.select({ query: this.#box.value.replace(term, () => meant) });
+    this.select({ query: value.slice(0, at) + meant + value.slice(at + term.length) });
   }
 
   /** Look at a span of time only, in place of any other. @param {number} since @param {number} until  Unix seconds */
