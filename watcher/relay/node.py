@@ -20,6 +20,8 @@ from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
+from watcher.relay.answers import Answers
+from watcher.relay.archive.archive import Archive
 from watcher.relay.client_calls import ClientCalls, log_refusal
 from watcher.relay.clients import Clients
 from watcher.relay.common.audit_log import AuditLog
@@ -35,6 +37,7 @@ from watcher.relay.stream.broadcaster import Broadcaster
 from watcher.relay.stream.feed import Feed
 from watcher.relay.stream.history import History
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.positions import Positions, Size
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.gateway import Gateway, Submitted
@@ -82,6 +85,9 @@ class Node:
         self.limits = Limits(settings, self.counts, time.monotonic)
         self.timeouts = Timeouts(settings)
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
+        self.archive = Archive(self.hub)
+        self.answers = Answers(self.hub, self.archive)
+        self.overview = OverviewChannel(self.hub, self.archive.overview)
         self.gateway = Gateway(app, settings, journal, submitting or redis, results)
         self._calls = ClientCalls(self)
         terms = SessionConfig(
@@ -187,6 +193,7 @@ class Node:
         async with anyio.create_task_group() as group:
             self._calls.group = group
             group.start_soon(self.feed.run)
+            group.start_soon(self.overview.run)
             if self.net is not None:
                 group.start_soon(self.net.run)
             if self._roster is not None:
