@@ -22,6 +22,7 @@ from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
 from watcher.relay.answers import Answers
 from watcher.relay.archive.archive import Archive
+from watcher.relay.archive.following import Journals
 from watcher.relay.client_calls import ClientCalls, log_refusal
 from watcher.relay.clients import Clients
 from watcher.relay.common.audit_log import AuditLog
@@ -85,9 +86,6 @@ class Node:
         self.limits = Limits(settings, self.counts, time.monotonic)
         self.timeouts = Timeouts(settings)
         self.hub: Hub[Any] = Hub(History(settings.history, settings.history_bytes))
-        self.archive = Archive(self.hub)
-        self.answers = Answers(self.hub, self.archive)
-        self.overview = OverviewChannel(self.hub, self.archive.overview)
         self.gateway = Gateway(app, settings, journal, submitting or redis, results)
         self._calls = ClientCalls(self)
         terms = SessionConfig(
@@ -110,6 +108,13 @@ class Node:
             results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
             history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
         )  # fmt: skip
+
+        self.archive = Archive(
+            settings,
+            Journals(self.hub.history, redis, journal, self.loaded.wait, self.broadcaster.grown, self.gateway.stored),
+        )
+        self.answers = Answers(self.hub, self.archive)
+        self.overview = OverviewChannel(self.hub, self.answers.overview)
 
     @property
     def trouble(self) -> str | None:
@@ -198,6 +203,7 @@ class Node:
                 group.start_soon(self.net.run)
             if self._roster is not None:
                 group.start_soon(self._roster.run, self._reconsider)
+            group.start_soon(self.archive.run)
             group.start_soon(self._end_overdue)
             await self._tick()
 
