@@ -6,11 +6,13 @@
  * @typedef {import("./watcher.js").Status} Status
  */
 
+import { Answers } from "./control/answers.js";
 import { Details } from "./control/details.js";
 import { Drawing } from "./control/drawing.js";
 import { Feed } from "./control/follow.js";
 import { installKeys } from "./control/keys.js";
 import { ListControl } from "./control/list.js";
+import { Panel } from "./control/panel.js";
 import { PlaceControl } from "./control/place.js";
 import { Composer } from "./control/submit.js";
 import { kindOf } from "./embed/kind.js";
@@ -21,13 +23,17 @@ import * as json from "./model/json.js";
 import { Tasks } from "./model/state.js";
 import { clockSkew, keepToken, keptToken } from "./requests.js";
 import { AttentionView } from "./views/attention.js";
+import { BarView } from "./views/bar.js";
+import { ChartView } from "./views/chart.js";
 import { FormView, RegistryView } from "./views/compose.js";
 import { DetailView } from "./views/detail.js";
 import { askRevoke, askToken, installTheme } from "./views/dialogs.js";
-import { byId, MEDIUM, NARROW, TIGHT } from "./views/dom.js";
+import { byId, NARROW } from "./views/dom.js";
+import { NamesView } from "./views/names.js";
 import { SavedView } from "./views/saved.js";
 import { announce, ConnectionView, EmptyView, FilterErrorView, NoticeView, ToolbarView } from "./views/status.js";
 import { TableView } from "./views/table.js";
+import { showView } from "./views/view.js";
 import { Relay, RelayError } from "./watcher.js";
 
 /** The interval at which running times are updated, in milliseconds. */
@@ -50,11 +56,15 @@ const connection = new Relay({
 });
 const drawing = new Drawing(draw);
 const changed = () => drawing.changed();
-/** What the address says is shown; nothing of it is written back. */
-const place = new PlaceControl(({ task, kind, filter }) => {
-  list.show({ kind: /** @type {any} */ (kind), query: filter });
+const answers = new Answers(model.tasks, now, changed);
+/** What the address says is shown. */
+const place = new PlaceControl(({ task, view, kind, filter, sort, span }) => {
+  list.show({ kind: /** @type {any} */ (kind), query: filter, sort });
+  if (view === "names") answers.names.show(answers.filter, span);
+  else answers.names.close();
   if (task) details.open(task);
   else details.close();
+  changed();
 });
 const list = new ListControl(model.tasks, {
   draw: () => drawing.now(),
@@ -63,6 +73,10 @@ const list = new ListControl(model.tasks, {
   wrong,
   table: () => views.table,
   placed: (change, typed) => place.write(change, { typed }),
+  selected(wanted) {
+    answers.select(wanted);
+    if (answers.names.open) answers.names.show(answers.filter, place.now.span);
+  },
 });
 const composer = new Composer({
   connection,
@@ -86,13 +100,24 @@ const views = {
   toolbar: new ToolbarView({ select: (kind) => list.select({ kind }), toggleFollow: () => list.toggleFollow() }),
   notice: new NoticeView(() => notify("")),
   filterError: new FilterErrorView((problem) => list.correct(problem)),
-  empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose }),
+  bar: new BarView({ more: () => answers.loading.more(), sort: (sort) => list.select({ sort }), failed: notify }),
+  chart: new ChartView({ choose: (since, until) => list.span(since, until), changed }),
+  names: new NamesView({
+    span(span) {
+      place.write({ span });
+      answers.names.show(answers.filter, span);
+    },
+    seen: (name) => answers.names.seen(name),
+    draw: () => drawing.now(),
+  }),
+  empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose: () => panel.open() }),
   table: new TableView({
     open: (id, byKey) => details.open(id, byKey),
     filter: filterBy,
     activate: (index) => list.activate(index),
     scrolled: (away) => list.scrolled(away),
     follow: () => list.follow(),
+    atEnd: () => answers.loading.phase === "more" && answers.loading.more(),
   }),
   registry: new RegistryView(composeActions()),
   form: new FormView(composeActions()),
@@ -114,9 +139,15 @@ function draw() {
   const { tasks, status, loading, registry } = model;
   const { history } = details;
   const time = now();
-  views.connection.update(status);
-  views.toolbar.update(model);
+  const { archive, loading: loads, reach, filterOfKind: filter } = answers;
+  const numbers = answers.numbers.now;
+  views.connection.update(status, archive);
+  views.toolbar.update({ tasks, numbers });
   views.notice.update(model.notice);
+  views.bar.update({ tasks, numbers, phase: loads.phase, reach, filter });
+  views.chart.update(answers.chart.series);
+  views.names.update(answers.names.open ? answers.names : null);
+  showView(place.now);
   views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
   views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
@@ -132,8 +163,7 @@ function draw() {
 /** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
 function tickIfNeeded() {
   const away = model.status.phase === "waiting" || model.status.phase === "connecting";
-  const { tasks } = model;
-  const counts = away || tasks.isCounting || tasks.movesOn || goesOn(details.history?.task);
+  const counts = away || model.tasks.isCounting || model.tasks.movesOn || goesOn(details.history?.task);
   if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
   else {
     clearInterval(ticker);
@@ -152,7 +182,7 @@ function tick() {
   }
   views.table.tick(now());
   views.detail.tick(now());
-  views.connection.update(model.status);
+  views.connection.update(model.status, answers.archive);
 }
 
 /** Unix seconds on the relay's clock. */
@@ -208,6 +238,9 @@ const feed = new Feed(connection, model.tasks, {
     changed();
   },
   ended: announceEnd,
+  loaded: (loaded) => answers.begin(loaded),
+  overview: (numbers) => answers.overview(numbers),
+  heard: (row, ended) => answers.heard(row, ended),
   failed: () => views.attention.failed(),
   gap: () => notify("Some events are missing. The list shows what the relay still knows."),
   refused(text) {
@@ -289,24 +322,10 @@ function composeActions() {
   };
 }
 
-function compose() {
-  if (TIGHT.matches) details.close();
-  byId("layout").dataset.compose = "open";
-  byId("compose-button").setAttribute("aria-expanded", "true");
-  if (composer.draft) views.form.focus();
-  else views.registry.focus();
-}
-
-function closeCompose() {
-  byId("layout").dataset.compose = "closed";
-  byId("compose-button").setAttribute("aria-expanded", "false");
-}
-
-/** Close the form, and go back to where it was asked for. */
-function leaveCompose() {
-  closeCompose();
-  if (MEDIUM.matches) byId("compose-button").focus();
-}
+const panel = new Panel({
+  focus: () => (composer.draft ? views.form : views.registry).focus(),
+  makeRoom: () => details.close(),
+});
 
 function choose(/** @type {Registered} */ task) {
   composer.choose(task);
@@ -323,7 +342,7 @@ function back() {
 async function submit(texts, options) {
   await composer.submit(texts, options);
   if (!composer.draft?.sentId) return;
-  closeCompose();
+  panel.close();
   list.bring(composer.draft.sentId);
 }
 
@@ -343,21 +362,18 @@ async function again(/** @type {Task} */ task) {
 function edit(/** @type {Task} */ task) {
   const registered = model.registry.tasks.find(({ name }) => name === task.name);
   if (!registered) return;
-  if (TIGHT.matches) details.close();
-  byId("layout").dataset.compose = "open";
   composer.edit(registered, task);
-  views.form.focus();
+  panel.open();
 }
 
 // The start
 
 installTheme();
 installKeys({
-  compose,
+  compose: () => panel.open(),
   toggleFollow: () => list.toggleFollow(),
   escape() {
-    const composing = byId("layout").dataset.compose === "open";
-    if (composing && (MEDIUM.matches || byId("compose").contains(document.activeElement))) leaveCompose();
+    if (panel.isAbove) panel.leave();
     else if (details.history) details.close();
     else list.follow();
   },
@@ -366,12 +382,6 @@ installKeys({
     byId("table").dispatchEvent(new KeyboardEvent("keydown", { key: event.key }));
   },
 });
-byId("compose-button").addEventListener("click", () => {
-  // Beside the details of a task it may be open without being there.
-  if (byId("layout").dataset.compose === "open" && byId("compose").checkVisibility()) closeCompose();
-  else compose();
-});
-byId("compose-close").addEventListener("click", leaveCompose);
 byId("saved-button").addEventListener("click", () => views.saved.open({ ...place.now, filter: byId("filter").value }));
 document.addEventListener("visibilitychange", tickIfNeeded);
 connection.open();

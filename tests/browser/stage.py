@@ -58,6 +58,8 @@ class Stage:
         self.epoch = "e1"
         self.offset = 0
         self.ping = 25.0
+        #: What it answers to requests for numbers, by path; nothing is known of others.
+        self.answers: dict[str, Json] = {}
         #: What it says that the time is, in Unix seconds; None: nothing.
         self.clock: float | None = None
         #: Events up to this offset can't be had any more.
@@ -137,6 +139,8 @@ class Stage:
         self.paths.append(request.path)
         if address.path == "/api/tasks":
             return self._list_tasks()
+        if address.path in ("/api/counts", "/api/series", "/api/names"):
+            return answer(json.dumps(self.answers.get(address.path)).encode(), "application/json")
         if address.path == "/blank":
             return answer(b"<!doctype html><link rel=icon href=icon.svg>", "text/html")
         file = WEB / (address.path.removeprefix("/") or "index.html")

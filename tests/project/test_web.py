@@ -24,6 +24,8 @@ _KNOWN = {
     "href: resultAddress(id),",
     "href = URL.createObjectURL(await response.blob());",
     'href", `#icon-theme-${theme}`);',
+    'href", this.#address(format));',
+    'href") !== (addressOf(place) || "#tasks")) Object.assign(link, placeHref(place));',
     'href: addressOf(place) || "#tasks" };',
     'href") ?? "";',
     'href") !== icon) this.#icon.setAttribute("href", icon);',

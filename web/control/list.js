@@ -2,20 +2,21 @@
  * How someone moves through the list of tasks: what it shows, where they are in it, and whether it may move.
  *
  * @typedef {import("../model/state.js").Tasks} Tasks
- * @typedef {import("../model/kinds.js").Kind} Kind
+ * @typedef {import("../model/offered.js").Kind} Kind
  *
  * @typedef {object} Page  what it needs of the page
  * @property {() => void} draw
  * @property {() => void} changed  draw soon
- * @property {() => number} now  Unix seconds
- * @property {(problem: InvalidFilter | undefined) => void} wrong  what the search box says is not understood
  * @property {() => import("../views/table.js").TableView} table
- * @property {(change: {kind: Kind, filter: string}, typed: boolean) => void} placed  says what is shown
+ * @property {() => number} now  Unix seconds
+ * @property {(change: {kind: Kind, filter: string, sort: string}, typed: boolean) => void} placed  says what is shown
+ * @property {(problem: InvalidFilter | undefined) => void} wrong  what the search box says is not understood
+ * @property {(wanted: import("./answers.js").Wanted) => void} selected  something else is looked for
  */
 
-import { InvalidFilter, parse } from "../model/filter.js";
+import { InvalidFilter, parse, textOf } from "../model/filter.js";
+import { utcText } from "../model/moments.js";
 import { terms } from "../model/terms.js";
-import { searchTasks } from "../requests.js";
 import { byId } from "../views/dom.js";
 
 /** The pause in typing after which a mistake is told, or the relay is asked for older tasks, in milliseconds. */
@@ -27,7 +28,8 @@ export class ListControl {
   #box = byId("filter");
   #paused = false;
   #scrolled = false;
-  /** @type {any} */ #search;
+  /** @type {any} */ #rest;
+  #sort = "sent";
   /** The row that the keyboard is at, by number; 0 for none. */
   activeNumber = 0;
 
@@ -41,20 +43,25 @@ export class ListControl {
   /**
    * Show other tasks. The search box says which, so it is what changes; what is wrong in it changes nothing, and is told
    * when there is a pause in typing, for what is begun is wrong until it is written to its end.
-   * @param {{kind?: Kind, query?: string}} change
+   * @param {{kind?: Kind, query?: string, sort?: string}} change
    * @param {boolean} [typed]  whether more is to come, letter by letter
    */
-  select({ kind = this.#tasks.filter.kind, query = this.#box.value }, typed = false) {
+  select({ kind = this.#tasks.filter.kind, query = this.#box.value, sort = this.#sort }, typed = false) {
     if (this.#box.value !== query) this.#box.value = query;
-    if (!typed) this.#page.placed({ kind, filter: query }, false);
-    clearTimeout(this.#search);
-    const groups = this.#read(query);
-    this.#tasks.select({ kind, groups: groups ?? this.#tasks.filter.groups });
+    this.#sort = sort;
+    clearTimeout(this.#rest);
+    const place = () => this.#page.placed({ kind, filter: query, sort }, typed); // not letter by letter: browsers allow few a second
+    const read = this.#read(query);
+    const groups = read ?? this.#tasks.filter.groups;
+    if (!typed) place();
+    this.#tasks.select({ kind, groups, sort });
     this.follow();
-    if (!groups) return;
-    this.#search = setTimeout(async () => {
-      this.#page.placed({ kind, filter: query }, typed); // not letter by letter: browsers allow few steps a second
-      if (await searchTasks(groups, (task) => this.#tasks.merge(task))) this.#page.changed();
+    if (!read) return;
+    const ask = () => this.#page.selected({ kind, groups, sort });
+    if (!typed) return ask();
+    this.#rest = setTimeout(() => {
+      place();
+      ask();
     }, REST);
   }
 
@@ -66,7 +73,7 @@ export class ListControl {
       return groups;
     } catch (error) {
       if (!(error instanceof InvalidFilter)) throw error;
-      this.#search = setTimeout(() => this.#page.wrong(error), REST);
+      this.#rest = setTimeout(() => this.#page.wrong(error), REST);
       return undefined;
     }
   }
@@ -77,6 +84,13 @@ export class ListControl {
     const at = terms(value).find(({ source }) => source === term)?.begin ?? 0;
     this.#box.focus();
     this.select({ query: value.slice(0, at) + meant + value.slice(at + term.length) });
+  }
+
+  /** Look at a span of time only, in place of any other. @param {number} since @param {number} until  Unix seconds */
+  span(since, until) {
+    const rest = this.#tasks.filter.groups.filter(({ key }) => key !== "since" && key !== "until");
+    const text = (/** @type {number} */ seconds) => utcText(Math.round(seconds) * 1e6);
+    this.select({ query: [textOf(rest), `since:${text(since)}`, `until:${text(until)}`].filter(Boolean).join(" ") });
   }
 
   /** Make a row of the list the active one; -1 for none. */
@@ -117,8 +131,8 @@ export class ListControl {
   }
 
   /** Show what the address says, where that is something else. */
-  show(/** @type {{kind: Kind, query: string}} */ { kind, query }) {
-    if (kind !== this.#tasks.filter.kind || query !== this.#box.value) this.select({ kind, query });
+  show(/** @type {{kind: Kind, query: string, sort: string}} */ { kind, query, sort }) {
+    if (kind !== this.#tasks.filter.kind || query !== this.#box.value || sort !== this.#sort) this.select({ kind, query, sort });
   }
 
   /** Bring a task that was just submitted into view. */

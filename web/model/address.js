@@ -5,13 +5,13 @@
  * @typedef {object} Place
  * @property {"tasks" | "names"} view
  * @property {string} task  id of the open one, "" for none
- * @property {string} kind  one of model/kinds.js
+ * @property {string} kind  one of model/offered.js
  * @property {string} filter  as it stands in the box
  * @property {string} sort  one of SORTS
  * @property {string} span  of the names: one of SPANS
  */
 
-import { KIND_NAMES } from "./kinds.js";
+import { KIND_NAMES } from "./offered.js";
 
 /** What a list can be sorted by, and what that is called; the first is the usual one. @type {[string, string][]} */
 export const SORTS = [

@@ -4,16 +4,20 @@
  *
  * @typedef {import("../embed/task.js").Task} Task
  * @typedef {import("./values.js").Value} Value
+ * @typedef {import("./offered.js").Kind} Kind
  *
  * @typedef {object} Group  it holds if any of the alternatives does, or, if negated, if none does
  * @property {string} key  empty for words
  * @property {boolean} negated
  * @property {Value[]} alternatives
+ *
+ * @typedef {{kind: Kind, groups: Group[]}} Filter  of which all groups must hold
  */
 
 import { kindOf } from "../embed/kind.js";
 import { ranFor, waitedFor, waitOf, WAITS } from "./kinds.js";
 import { inLocalTime } from "./moments.js";
+import { isOf } from "./offered.js";
 import { InvalidFilter, terms, valueText } from "./terms.js";
 import { absolute, folded, isAlternative, valueOf } from "./values.js";
 
@@ -166,6 +170,7 @@ export function passing(groups, now) {
   const { since, until } = spanOf(groups, now);
   const others = groups.filter((group) => !isMoment(group));
   return (task, call) =>
+    isOf(task, kind, now) &&
     task.timestamp >= since &&
     task.timestamp < until &&
     others.every(

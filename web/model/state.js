@@ -7,8 +7,7 @@
  *
  * @typedef {import("../embed/task.js").Event} Event
  * @typedef {import("../embed/task.js").Task} Task
- * @typedef {import("./filter.js").Group} Group
- * @typedef {{kind: import("./kinds.js").Kind, groups: Group[], sort?: string}} Filter
+ * @typedef {import("./filter.js").Filter & {sort?: string}} Filter
  *
  * @typedef {object} Row
  * @property {string} id
@@ -18,7 +17,7 @@
  * @property {string} call  its arguments in one line
  * @property {string} outcome  its result, error or reason in one line
  * @property {number | undefined} key  by which the list is sorted; fixed while the row is in the list
- * @property {import("./kinds.js").Wait | undefined} wait  what it waited for when it was heard of last
+ * @property {import("./offered.js").Wait | undefined} wait  what it waited for when it was heard of last
  * @property {boolean} shown  whether it is in the list: it passes the filter, and no row above it is missing
  * @property {boolean} mine  whether it was submitted from this page
  */
@@ -27,7 +26,8 @@ import { kindOf } from "../embed/kind.js";
 import { firstSeen, fold, runtimeOf } from "../embed/task.js";
 import { movesOn, passing } from "./filter.js";
 import { call, cut, line, size, word } from "./format.js";
-import { isOf, UNFINISHED, waitOf, WAITS } from "./kinds.js";
+import { waitedFor, waitingKind } from "./kinds.js";
+import { UNFINISHED, WAITS } from "./offered.js";
 
 /** The share of the tasks that is removed when the limit is reached, the oldest finished ones first. */
 const EVICTED_SHARE = 0.05;
@@ -36,8 +36,7 @@ const EVICTED_SHARE = 0.05;
 const KEYS = {
   sent: (row) => row.created,
   runtime: ({ task }) => runtimeOf(task),
-  waited: ({ task: { times } }) =>
-    times.PENDING === undefined || times.STARTED === undefined ? undefined : Math.max(0, times.STARTED - times.PENDING),
+  waited: ({ task }) => ("STARTED" in task.times ? waitedFor(task, 0) : undefined),
 };
 /** Less than any two moments or durations differ by that the list tells apart. */
 const LITTLE = 1e-6;
@@ -48,9 +47,13 @@ export class Tasks {
   /** @type {Row[]} oldest first */ #shown = [];
   /** @type {Row[] | null} */ #held = null;
   /** @type {Filter} */ #filter = { kind: "all", groups: [] };
-  #passes = passing([], 0);
+  #passes = passing(this.#filter, 0);
+  /** The same but for words: what the page keeps of a task is cut, and the relay has looked for them. */
+  #passesElse = this.#passes;
+  /** Tasks that the relay has found. @type {Set<string>} */ #found = new Set();
   #clock;
   /** All tasks that were sent since are here, whatever the filter. */ #complete = -Infinity;
+  /** All unfinished tasks are here. */ #unfinished = true;
   /** All tasks of the list are here down to this key. */ #floor = -Infinity;
   #pinned = "";
   #lastNumber = 0;
@@ -119,10 +122,18 @@ export class Tasks {
     return this.#store(row, fold(row?.task, light(event), offset), event);
   }
 
-  /** Take over a task as the relay knows it, unless what is known here is newer. */
-  merge(/** @type {Task} */ task) {
+  /**
+   * Take over a task as the relay knows it, unless what is known here is newer.
+   * @param {Task} task
+   * @param {boolean} [found]  whether the relay has found it by the list's filter
+   */
+  merge(task, found = false) {
     const row = this.#byId.get(task.id);
-    if (row && task.offset <= row.task.offset) return;
+    if (found) this.#found.add(task.id);
+    if (row && task.offset <= row.task.offset) {
+      if (found) this.#place(row);
+      return;
+    }
     this.#store(row, /** @type {Task} */ (light(task)), task);
   }
 
@@ -143,33 +154,55 @@ export class Tasks {
    */
   select(/** @type {Filter} */ filter) {
     this.#filter = filter;
-    this.#passes = passing(filter.groups, this.#clock());
+    this.#found.clear();
     this.#pinned = "";
+    this.#look();
     this.#floor = this.#hasItsOwn ? -Infinity : this.#complete;
     this.#rebuild();
   }
 
-  /** Whether the list changes because time goes on. */
-  get movesOn() {
-    return WAITS.includes(this.#filter.kind) || movesOn(this.#filter.groups);
+  #look() {
+    const now = this.#clock();
+    const { kind, groups } = this.#filter;
+    this.#passes = passing({ kind, groups }, now);
+    this.#passesElse = passing({ kind, groups: groups.filter(({ key }) => key) }, now);
   }
 
-  /** Let the list be what it is by now. */
+  /** Whether the list changes because time goes on. */
+  get movesOn() {
+    return movesOn(this.#filter.groups) || WAITS.includes(this.#filter.kind);
+  }
+
+  /** Let the list be that of now. */
   refresh() {
     if (!this.movesOn) return;
-    this.#passes = passing(this.#filter.groups, this.#clock());
+    this.#look();
     for (const row of this.#byId.values()) this.#place(row);
     this.version += 1;
   }
 
-  /** Whether what the list has does not depend on when it was sent: all of it is loaded, or it is sorted otherwise. */
-  get #hasItsOwn() {
-    return (this.#filter.sort ?? "sent") !== "sent" || UNFINISHED.includes(this.#filter.kind);
+  /** Whether the list would show a task, were it of the kind that is chosen. */
+  wants(/** @type {Row} */ row) {
+    return this.#of(passing({ kind: "all", groups: this.#filter.groups }, this.#clock()), row);
   }
 
-  /** All tasks that were sent since this moment are here; -Infinity for all that are known. */
-  completeSince(/** @type {number} */ moment) {
+  #of(/** @type {(task: Task, call: string) => boolean} */ passes, /** @type {Row} */ { task, call: given }) {
+    return passes(task, `${task.name ?? ""}${given}`);
+  }
+
+  /** Whether what the list has does not depend on when it was sent: all of it is loaded, or it is sorted otherwise. */
+  get #hasItsOwn() {
+    return (this.#filter.sort ?? "sent") !== "sent" || (this.#unfinished && UNFINISHED.includes(this.#filter.kind));
+  }
+
+  /**
+   * All tasks that were sent since this moment are here; -Infinity for all that are known.
+   * @param {number} moment  Unix seconds
+   * @param {boolean} unfinished  whether all unfinished ones are here, too
+   */
+  completeSince(moment, unfinished = true) {
     this.#complete = moment;
+    this.#unfinished = unfinished;
     if (!this.#hasItsOwn) this.reach(moment);
   }
 
@@ -236,7 +269,7 @@ export class Tasks {
     const row = known ?? this.#create(task);
     if (known) this.#count(row, -1);
     row.task = task;
-    row.wait = waitOf(task, this.#clock());
+    row.wait = waitingKind(task, this.#clock());
     this.#count(row, 1);
     row.call ||= call(source);
     if (task.state === source.state && task.timestamp === source.timestamp) row.outcome = outcome(source);
@@ -271,8 +304,8 @@ export class Tasks {
       row.key ??= Infinity;
       return true;
     }
-    if (row.key === undefined || row.key < this.#floor || !isOf(row.task, this.#filter.kind, this.#clock())) return false;
-    return this.#passes(row.task, `${row.task.name ?? ""}${row.call}`);
+    if (row.key === undefined || row.key < this.#floor) return false;
+    return this.#of(this.#found.has(row.id) ? this.#passesElse : this.#passes, row);
   }
 
   /** Put a row into the list, or take it out, as the filter says. */

@@ -1,6 +1,6 @@
 /** How long what waits has been waiting, and for what, in words. Pure. */
 
-import { dueOf, waitOf } from "./kinds.js";
+import { dueOf, waitingKind } from "./kinds.js";
 import { when } from "./format.js";
 
 /** @typedef {import("../embed/task.js").Task} Task */
@@ -23,7 +23,7 @@ export function roughly(/** @type {number} */ seconds) {
  * @param {number} now  Unix seconds on the workers' clock
  */
 export function waitText(task, now) {
-  const wait = waitOf(task, now);
+  const wait = waitingKind(task, now);
   if (!wait) return "";
   const due = dueOf(task);
   const coming = due !== undefined && due > now;

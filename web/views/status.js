@@ -4,14 +4,15 @@
  *
  * @typedef {import("../watcher.js").Status} Status
  * @typedef {import("../model/state.js").Tasks} Tasks
+ * @typedef {import("../model/offered.js").Kind} Kind
  * @typedef {import("../model/filter.js").InvalidFilter} InvalidFilter
- * @typedef {import("../model/kinds.js").Kind} Kind
  * @typedef {import("../model/form.js").Registered} Registered
+ * @typedef {import("../requests.js").Numbers} Numbers
  */
 
 import { exampleOf } from "../model/form.js";
 import { clock, count, cut } from "../model/format.js";
-import { KIND_NAMES, WAITS } from "../model/kinds.js";
+import { KIND_NAMES, WAITS } from "../model/offered.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
 
 /** The connection, always in sight; and a banner across the page where what it shows may be out of date. */
@@ -108,10 +109,11 @@ export class ToolbarView {
     this.#follow.addEventListener("click", actions.toggleFollow);
   }
 
-  /** @param {{tasks: Tasks}} model */
-  update({ tasks }) {
+  /** @param {{tasks: Tasks, numbers: Numbers | null}} model  how many there are, where that is known, else how many are here */
+  update({ tasks, numbers }) {
+    const counts = numbers ? { ...numbers.kinds, all: numbers.total } : tasks.counts;
     for (const [kind, button] of this.#buttons) {
-      const number = tasks.counts[kind] ?? 0;
+      const number = counts[kind] ?? 0;
       const counter = /** @type {Element} */ (button.lastElementChild);
       setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
       setText(counter, count(number));
@@ -121,7 +123,8 @@ export class ToolbarView {
       if (waits) button.hidden = tasks.filter.kind !== "waiting" && !WAITS.includes(tasks.filter.kind);
       else button.hidden = kind === "lost" && !number && !chosen; // rare, and there is little room
     }
-    setText(this.#matches, tasks.filter.groups.length ? count(tasks.length) : "");
+    const { kind, groups } = tasks.filter;
+    setText(this.#matches, groups.length ? count(numbers ? (counts[kind] ?? 0) : tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,

@@ -9,6 +9,7 @@
  * @property {(index: number) => void} activate  make a row of the list the active one; -1 for none
  * @property {(scrolled: boolean) => void} scrolled  whether the newest row is out of view
  * @property {() => void} follow  go back to the newest
+ * @property {() => void} atEnd  the end of the list is in view
  * @property {(key: string, value: string) => void} filter  show all tasks that have this in common
  *
  * @typedef {object} Model
@@ -73,6 +74,7 @@ export class TableView {
     this.#window.style.transform = `translateY(${first * this.#rowHeight}px)`;
     setAttribute(this.#root, "aria-rowcount", tasks.length + 1);
     this.#fill(model, first, last);
+    if (last === tasks.length && this.#height) this.#actions.atEnd();
     const active = this.#live.get(model.activeNumber);
     setAttribute(this.#root, "aria-activedescendant", active ? active.id : null);
     this.#arrivals.hidden = tasks.arrivals === 0;

@@ -144,14 +144,18 @@ def test_the_filter(script: Script, query: str, found: list[str]) -> None:
 def test_a_row_keeps_what_filters_look_at(script: Script) -> None:
     """The error's type and message, and it leaves with its state; a filter that speaks of time goes on with it."""
     assert script("""
-      let now = 20;
-      const tasks = new Tasks(10, () => now);
+      let time = 0;
+      const tasks = new Tasks(10, () => time);
+      const at = (now) => { time = now; tasks.refresh(); return ids(tasks); };
       const exception = { type: "shop.CardDeclined", message: `no money${"!".repeat(999)}`, traceback: "…" };
       tasks.apply(event("a", "RETRY", 10, { exception }), 1);
-      const shown = (text, at) => { now = at; tasks.select({ kind: "all", groups: parse(text) }); return ids(tasks); };
-      const refreshed = (at) => { now = at; tasks.refresh(); return ids(tasks); };
+      const shown = (text, now) => {
+        time = now;
+        tasks.select({ kind: "all", groups: parse(text) });
+        return ids(tasks);
+      };
       const found = [shown("error:CardDeclined money", 20), shown("since:5s", 20), shown("since:5s", 14)];
-      const moved = [tasks.movesOn, refreshed(15), refreshed(16)];
+      const moved = [tasks.movesOn, at(15), at(16)];
       tasks.apply(event("a", "STARTED", 30, { retries: 1 }), 2);
       const later = [shown("error:*", 40), shown("runtime:>=10s", 40), tasks.movesOn];
       return [found, moved, later, shown("", 40), tasks.movesOn];
@@ -193,3 +197,54 @@ def test_a_timeline_is_bounded(script: Script) -> None:
       for (let n = 1; n <= 2000; n += 1) history.apply(event("t", "RETRY", n, { retries: n }), n);
       return [history.tries().length < 500, history.omitted > 1000, history.task.retries];
     """) == [True, True, 2000]
+
+
+def test_no_row_is_shown_below_a_gap(script: Script) -> None:
+    """What was loaded for another filter waits until all above it is there; then the list goes on at its end."""
+    assert script("""
+      const tasks = new Tasks(100);
+      const task = (id, at, state = "SUCCESS") => ({ ...event(id, state, at), offset: at, final: true, times: {} });
+      for (const at of [9, 8, 7, 2]) tasks.merge(task(`t${at}`, at));
+      tasks.completeSince(7);
+      const first = ids(tasks);
+      tasks.hold();
+      tasks.apply(event("new", "PENDING", 10), 10);
+      for (const at of [6, 5]) tasks.merge(task(`t${at}`, at));
+      const waiting = ids(tasks);
+      tasks.reach(5);
+      const more = [ids(tasks), tasks.arrivals];
+      tasks.reach(-Infinity);
+      tasks.release();
+      return [first, waiting, more, ids(tasks)];
+    """) == [
+        ["t9", "t8", "t7"],
+        ["t9", "t8", "t7"],
+        [["t9", "t8", "t7", "t6", "t5"], 1],
+        ["new", "t9", "t8", "t7", "t6", "t5", "t2"],
+    ]
+
+
+def test_sorted_by_runtime(script: Script) -> None:
+    assert script("""
+      const tasks = new Tasks();
+      tasks.apply(event("a", "SUCCESS", 1, { runtime: 5 }), 1);
+      tasks.apply(event("b", "STARTED", 2), 2);
+      tasks.apply(event("c", "SUCCESS", 3, { runtime: 7 }), 3);
+      tasks.select({ kind: "all", groups: [], sort: "runtime" });
+      const before = ids(tasks);
+      tasks.apply(event("b", "SUCCESS", 8, { runtime: 6 }), 4);
+      return [before, ids(tasks)];
+    """) == [["c", "a"], ["c", "b", "a"]]
+
+
+def test_what_the_relay_has_found_by_words_is_shown(script: Script) -> None:
+    """The page keeps less of a task than the relay looks at."""
+    assert script("""
+      const tasks = new Tasks();
+      tasks.select({ kind: "failed", groups: parse("needle queue:q") });
+      const task = (id, state, queue) => ({ ...event(id, state, 1, { queue }), offset: 1, final: true, times: {} });
+      tasks.merge(task("a", "FAILURE", "q"), true);
+      tasks.merge(task("b", "FAILURE", "q"));
+      tasks.merge(task("c", "SUCCESS", "q"), true);
+      return ids(tasks);
+    """) == ["a"]

@@ -1,4 +1,4 @@
-"""kinds.js and waiting.js: what waits, for what, and how long."""
+"""offered.js and waiting.js: what waits, for what, and how long."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from tests.browser.model.node import run
 
 _NOW = 1_700_049_600.0  # 15 November 2023, 12:00 UTC
 _SAID = """
-  const [{ waitText }, { waitOf, isOf }] = [await use("model/waiting.js"), await use("model/kinds.js")];
+  const [{ waitText }, { waitingKind }, { isOf }] = [
+    await use("model/waiting.js"), await use("model/kinds.js"), await use("model/offered.js"),
+  ];
   const [task, now] = argument;
-  return [waitOf(task, now) ?? null, waitText(task, now), isOf(task, "waiting", now)];
+  return [waitingKind(task, now) ?? null, waitText(task, now), isOf(task, "waiting", now)];
 """
 
 
