@@ -1,6 +1,6 @@
 /**
- * What the search box says, in the language of docs/filters.md, and which tasks pass; the same as
- * `watcher/core/filters/` has it. Pure.
+ * Which tasks the table shows: a kind of state, and what the search box says, in the language of docs/filters.md; the
+ * same as `watcher/core/filters/` has it. Pure.
  *
  * @typedef {import("../embed/task.js").Task} Task
  * @typedef {import("./values.js").Value} Value
@@ -15,11 +15,11 @@
  */
 
 import { kindOf } from "../embed/kind.js";
-import { ranFor, waitedFor, waitOf, WAITS } from "./kinds.js";
+import { ranFor, waitedFor, waitingKind } from "./kinds.js";
 import { inLocalTime } from "./moments.js";
 import { isOf } from "./offered.js";
 import { InvalidFilter, terms, valueText } from "./terms.js";
-import { absolute, folded, isAlternative, valueOf } from "./values.js";
+import { absolute, folded, isAlternative, valueOf, WAITING_KINDS } from "./values.js";
 
 export { InvalidFilter } from "./terms.js";
 
@@ -28,7 +28,7 @@ const SEPARATOR = "\x1f";
 
 // Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
 
-/** What of a task each key is compared with; an empty one is none. @type {Record<string, (task: Task) => (string | undefined)[]>} */
+/** What of a task each key is compared with; an empty text is none. @type {Record<string, (task: Task) => (string | undefined)[]>} */
 const TEXTS = {
   // @ts-expect-error: __proto__ is no entry
   __proto__: null,
@@ -105,7 +105,7 @@ export function needsRelay(/** @type {Group[]} */ groups) {
 export function movesOn(/** @type {Group[]} */ groups) {
   return groups.some(({ alternatives }) =>
     alternatives.some(
-      ({ type, kind = "" }) => ["ago", "clock", "bound"].includes(type) || WAITS.includes(kind),
+      ({ type, kind = "" }) => ["ago", "clock", "bound"].includes(type) || WAITING_KINDS.includes(kind),
     ),
   );
 }
@@ -161,12 +161,12 @@ export function absoluteOf(/** @type {Group[]} */ groups, /** @type {number} */ 
 }
 
 /**
- * What says whether a task passes a filter at a moment, by the task, and its name and arguments as the table shows them.
- * @param {Group[]} groups
+ * What says whether a task passes the filter at a moment, by the task, and its name and arguments as the table shows them.
+ * @param {Filter} filter
  * @param {number} now  Unix seconds
  * @returns {(task: Task, call: string) => boolean}
  */
-export function passing(groups, now) {
+export function passing({ kind, groups }, now) {
   const { since, until } = spanOf(groups, now);
   const others = groups.filter((group) => !isMoment(group));
   return (task, call) =>
@@ -190,7 +190,7 @@ export function passing(groups, now) {
 function holds({ type, parts = [], names, kind = "", words = "", operator = "", duration = 0 }, key, task, call, now) {
   if (type === "glob") return TEXTS[key](task).some((text) => text && isLike(text, parts));
   if (type === "state") return names?.includes(task.state) ?? false;
-  if (type === "kind") return kind === (WAITS.includes(kind) ? waitOf(task, now) : kindOf(task));
+  if (type === "kind") return kind === (WAITING_KINDS.includes(kind) ? waitingKind(task, now) : kindOf(task));
   if (type === "words") return searched(task, call).includes(words);
   const seconds = key === "runtime" ? ranFor(task, now) : waitedFor(task, now);
   return seconds !== undefined && isWithin(seconds, operator, duration / 1e6);

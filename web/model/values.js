@@ -19,13 +19,14 @@
  */
 
 import { RANKS } from "../embed/task.js";
-import { WAITS } from "./kinds.js";
 import { inUtc, iso, utcText } from "./moments.js";
 import { closeTo, stateMeant } from "./suggestions.js";
 import { InvalidFilter, instead, quoted, shown, terms, valueText, wordsText } from "./terms.js";
 
-const KINDS = ["waiting", "running", "lost", "succeeded", "failed", "other"];
-const ALL_KINDS = [...KINDS, ...WAITS];
+/** The kinds of state, and those of what waits. */
+export const KINDS = ["waiting", "running", "lost", "succeeded", "failed", "other"];
+export const WAITING_KINDS = ["queued", "scheduled", "retrying"];
+const ALL_KINDS = [...KINDS, ...WAITING_KINDS];
 const STATES = Object.keys(RANKS);
 
 /** The keys, in the order in which people are told of them: how values are read, and an example. @type {Record<string, [keyof typeof READERS, string]>} */

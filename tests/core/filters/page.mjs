@@ -14,7 +14,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 function answer({ text, now, tasks }) {
   try {
     const groups = parse(text, now);
-    const passes = passing(groups, now);
+    const passes = passing({ kind: "all", groups }, now);
     const { since, until } = spanOf(groups, now);
     return {
       text: textOf(groups),
