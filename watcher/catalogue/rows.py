@@ -95,7 +95,7 @@ def row_of(task: Task, key: int, touched: int) -> Row:
         text_of(task.root_id),
         None if task.parent_id == task.id else text_of(task.parent_id),
         text_of(task.group_id),
-        sent if task.sent is None else task.sent,
+        _sent(task),
         due_of(task) if waits and state != "RETRY" and task.eta is not None else None,
         waiting_since,
         times.get("STARTED") if kind == "running" else None,
@@ -105,3 +105,10 @@ def row_of(task: Task, key: int, touched: int) -> Row:
         None if runtime is None else class_of(runtime),
         words if "\0" not in words else words.replace("\0", "\ufffd"),
     )
+
+
+def _sent(task: Task) -> float:
+    """When it was sent, or else when it was first heard of: sorted by that, no task is left out."""
+    if task.sent is not None:
+        return task.sent
+    return task.times.get("PENDING") or min(task.times.values())

@@ -20,6 +20,7 @@ from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
+from watcher.relay.answers import Answers
 from watcher.relay.archive.archive import Archive
 from watcher.relay.archive.following import Journals
 from watcher.relay.client_calls import ClientCalls, log_refusal
@@ -37,6 +38,7 @@ from watcher.relay.stream.broadcaster import Broadcaster
 from watcher.relay.stream.feed import Feed
 from watcher.relay.stream.history import History
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.positions import Positions, Size
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.gateway import Gateway, Submitted
@@ -111,6 +113,8 @@ class Node:
             settings,
             Journals(self.hub.history, redis, journal, self.loaded.wait, self.broadcaster.grown, self.gateway.stored),
         )
+        self.answers = Answers(self.hub, self.archive)
+        self.overview = OverviewChannel(self.hub, self.answers.overview)
 
     @property
     def trouble(self) -> str | None:
@@ -194,6 +198,7 @@ class Node:
         async with anyio.create_task_group() as group:
             self._calls.group = group
             group.start_soon(self.feed.run)
+            group.start_soon(self.overview.run)
             if self.net is not None:
                 group.start_soon(self.net.run)
             if self._roster is not None:

@@ -9,15 +9,14 @@ import msgspec
 
 from watcher.core.event import CHANNEL_LIMIT, Task
 from watcher.core.figures import BY, Count, Gap, NameStats
+from watcher.core.filters.terms import LONGEST
 from watcher.relay.api.signature import Registered
 
 __all__ = [
     "CHANNELS",
     "COUNTS",
     "EVENTS",
-    "FILTER_LIMIT",
     "FORMATS",
-    "LAST_OFFSET",
     "LIST",
     "LONGEST_WAIT",
     "MOST_BUCKETS",
@@ -47,12 +46,8 @@ LONGEST_WAIT: Final = 60.0
 #: Tasks on a page: the default, and the maximum.
 USUAL_TASKS: Final = 100
 MOST_TASKS: Final = 1000
-#: Greatest offset: it is a signed 64-bit integer wherever it is stored.
-LAST_OFFSET: Final = 2**63 - 1
 #: Most channels of one event stream.
 CHANNELS: Final = 100
-#: Longest filter, in characters.
-FILTER_LIMIT: Final = 4096
 #: What a list can be sorted by; always descending.
 SORTS: Final = ("when", "sent", "runtime", "waited")
 #: What a list can be written in.
@@ -179,7 +174,7 @@ class QueryParameter(NamedTuple):
 _TEXT: Final = {"type": "string", "minLength": 1}
 _FILTER: Final = QueryParameter(
     "Only tasks that match this filter, such as `state:failed name:mail.* since:2h`.",
-    {"type": "string", "maxLength": FILTER_LIMIT},
+    {"type": "string", "maxLength": LONGEST},
 )
 _BY: Final = "|".join(BY)
 POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}:[0-9]{1,18}$"}
@@ -188,11 +183,12 @@ LIST: Final = {
     "filter": _FILTER,
     "format": QueryParameter(
         "`csv` and `ndjson` (JSON, a task a line) answer with all tasks, not with a page; so does the header `Accept`.",
-        {"type": "string", "enum": FORMATS, "default": "json"},
+        {"type": "string", "enum": FORMATS},
     ),
     "sort": QueryParameter(
-        "What comes first: the newest event, the last sent, the longest runtime or wait.",
-        {"type": "string", "enum": SORTS, "default": "when"},
+        "What comes first: the newest event (`when`, which is usual), the last sent (usual for files), the longest "
+        "runtime or wait.",
+        {"type": "string", "enum": SORTS},
     ),
     "state": QueryParameter("Only tasks in this state; if repeated, in any of these states.", _TEXT, repeated=100),
     "name": QueryParameter("Only tasks with this registered name.", _TEXT),
@@ -203,7 +199,9 @@ LIST: Final = {
         "Maximum number of tasks.", {"type": "integer", "minimum": 1, "maximum": MOST_TASKS, "default": USUAL_TASKS}
     ),
     "before": QueryParameter(
-        "Continue here: `next` of the previous page.", {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET}
+        "Continue here: `next` of the previous page.",
+        {"type": "string", "pattern": "^([0-9]{1,18}|[0-9][0-9.e+-]{0,30}~[0-9]{1,18})$"},
+        expected="`next` of the previous page",
     ),
 }
 COUNTS: Final = {

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from watcher.catalogue.catalogue import Away, Catalogue, Counts, Fenced, Listed, Page, Position, Reach, Unusable
 from watcher.core.backoff import Backoff
-from watcher.core.errors import Unavailable
+from watcher.core.errors import TooMany, Unavailable
 from watcher.core.figures import CountBy, NameStats, Series
 from watcher.core.filters import Filter
 from watcher.core.permissions import Grant
@@ -26,7 +26,7 @@ from watcher.core.settings import Settings
 from watcher.relay.api.schemas import Overview, Rates
 from watcher.relay.archive.following import Follower, Journals
 from watcher.relay.archive.location import Location
-from watcher.relay.limits.bounded_threads import BoundedThreads
+from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.safety_net.lease import Lease, LeaseLost
 
 __all__ = ["Archive", "ArchiveFigures"]
@@ -190,6 +190,8 @@ class Archive:
         except Away as error:
             logger.warning("the archive's database can't answer (%s)", error)
             raise Unavailable("the archive's database doesn't answer") from None
+        except ThreadsBusy:
+            raise TooMany("the archive is asked too much at once") from None
         except TimeoutError:
             raise Unavailable("the archive's database takes too long to answer") from None
 

@@ -6,7 +6,8 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
@@ -18,11 +19,12 @@ from starlette.types import Send
 from watcher.core.errors import Refused
 from watcher.core.event import Task
 from watcher.core.permissions import Grant
+from watcher.relay.api.queries import ListQuery
 from watcher.relay.http.streaming import StreamedAnswer, StreamServices
 from watcher.relay.limits.metering import turn
 from watcher.relay.limits.socket_backlog import SocketProgress
 
-__all__ = ["COLUMNS", "MEDIA_TYPES", "Export", "Format", "beginning", "chosen", "rows"]
+__all__ = ["COLUMNS", "MEDIA_TYPES", "Export", "Format", "Pages", "beginning", "chosen", "rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ COLUMNS: Final = (
     "timestamp", "runtime", "exception", "message", "tags", "args", "kwargs", "result", "root_id", "parent_id",
     "group_id",
 )  # fmt: skip
+#: Tasks that are fetched, and sent, at a time.
+_PAGE: Final = 100
 #: With one of these at its beginning a spreadsheet takes a cell for a formula, or for a call of another program.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WEIGHT: Final = re.compile(r"q=[01](\.[0-9]{0,3})?")
@@ -84,11 +88,39 @@ def rows(format: Format, tasks: Iterable[Raw]) -> bytes:  # noqa: A002 - as abov
     return b"".join([bytes(task) + b"\n" for task in tasks])
 
 
+class Pages:
+    """All tasks of a list, a page after the other.
+
+    :param fetch: a page of a list; it returns its tasks, and where the next page begins, None where there is none.
+    :param most: how many tasks are wanted; None: all.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[ListQuery], Awaitable[tuple[Sequence[Raw], Cursor]]],
+        asked: ListQuery,
+        most: int | None,
+    ) -> None:
+        self._fetch = fetch
+        self._asked = asked
+        self._left = most
+        #: Whether there are no more.
+        self.over = False
+
+    async def take(self) -> Sequence[Raw]:
+        """The next page."""
+        limit = _PAGE if self._left is None else min(_PAGE, self._left)
+        tasks, following = await self._fetch(replace(self._asked, limit=limit))
+        self._asked = replace(self._asked, before=following)
+        self._left = None if self._left is None else self._left - len(tasks)
+        self.over = following is None or self._left == 0
+        return tasks
+
+
 class Export(StreamedAnswer):
     """All tasks that are asked for, as a file, a page at a time: a reader that is slow makes the next page wait.
 
-    :param first: the first page: its tasks, and where it goes on, or None.
-    :param following: the page that begins there.
+    :param first: the first page of ``pages``.
     """
 
     def __init__(
@@ -96,8 +128,8 @@ class Export(StreamedAnswer):
         services: StreamServices,
         grant: Grant,
         format: Format,  # noqa: A002 - as the parameter is called
-        first: tuple[Iterable[Raw], Cursor],
-        following: Callable[[Cursor], Awaitable[tuple[Iterable[Raw], Cursor]]],
+        first: Sequence[Raw],
+        pages: Pages,
         *,
         by_token: bool,
     ) -> None:
@@ -110,23 +142,22 @@ class Export(StreamedAnswer):
         super().__init__(services, grant, headers, by_token=by_token)
         self._format = format
         self._first = first
-        self._following = following
+        self._pages = pages
 
     async def send_all(self, send: Send, progress: SocketProgress) -> bool:
-        """Send page after page."""
-        (tasks, cursor), head = self._first, beginning(self._format)
-        while await self.send_piece(send, head + rows(self._format, tasks), progress):
-            if cursor is None:
+        """Send page after page; what can't be had any more cuts it off."""
+        data = beginning(self._format) + rows(self._format, self._first)
+        while await self.send_piece(send, data, progress):
+            if self._pages.over:
                 return True
+            await turn()  # others, and events, have theirs
             if not self.lasts():
                 return False
-            await turn()  # others, and events, have theirs
             try:
-                tasks, cursor = await self._following(cursor)
+                data = rows(self._format, await self._pages.take())
             except Refused as error:
                 logger.warning("a list of tasks was cut off: %s", error)
                 return False
-            head = b""
         return False
 
 
