@@ -11,7 +11,7 @@ compile() {
         --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links "$@"
 }
 
-compile --extra crypto pyproject.toml --output-file requirements/image.txt
+compile --extra crypto --extra postgresql pyproject.toml --output-file requirements/image.txt
 compile --extra crypto --extra embedded --extra dev pyproject.toml --constraint requirements/image.txt \
     --output-file requirements/dev.txt
 compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt

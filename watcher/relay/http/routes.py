@@ -7,12 +7,14 @@ Each route asks the token's grant for permission, and every error is a problem (
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote
 
 import anyio
 import msgspec
+from msgspec import Raw
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,24 +23,38 @@ from starlette.types import ASGIApp
 
 from watcher.core.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Unavailable, UnsupportedMediaType
 from watcher.core.event import Task
+from watcher.core.figures import Series
 from watcher.core.permissions import OPEN, Grant
 from watcher.core.settings import Settings
-from watcher.relay.api.schemas import RevokeRequest, Status, TaskList
+from watcher.relay.api.parameters import Parameters, read
+from watcher.relay.api.queries import CountsQuery, ListQuery, NamesQuery, SeriesQuery
+from watcher.relay.api.schemas import (
+    COUNTS,
+    LIST,
+    NAMES,
+    SERIES,
+    Names,
+    QueryParameter,
+    RevokeRequest,
+    Status,
+    TaskCounts,
+    TaskList,
+)
 from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Load, Stats
 from watcher.relay.http import request_parts
+from watcher.relay.http.export import Export, Pages, chosen
 from watcher.relay.http.metrics import Metrics
 from watcher.relay.http.middleware import AccessMiddleware
 from watcher.relay.http.openapi import document
 from watcher.relay.http.operations import OPERATIONS
 from watcher.relay.http.problems import handlers, problem
-from watcher.relay.http.query import Query
 from watcher.relay.http.sse import EventStreamRoute
 from watcher.relay.http.static import StaticFiles, folder
 from watcher.relay.limits.limits import Limits
-from watcher.relay.limits.metering import turn
 from watcher.relay.security.identity import Person
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.positions import Size
 from watcher.relay.stream.wakeup import ChannelWakeup
 from watcher.relay.submit.gateway import Gateway, Submitted
@@ -50,10 +66,30 @@ __all__ = ["ApiServices", "application"]
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
+class TaskAnswers(Protocol):
+    """What answers about many tasks."""
+
+    async def list(self, asked: ListQuery, grant: Grant) -> TaskList:
+        """A page of tasks."""
+
+    async def page(self, asked: ListQuery, grant: Grant) -> tuple[Sequence[Raw], int | str | None]:
+        """The same as JSON, and where the next one begins; None where there is none."""
+
+    async def counts(self, asked: CountsQuery, grant: Grant) -> TaskCounts:
+        """How many tasks there are."""
+
+    async def series(self, asked: SeriesQuery, grant: Grant) -> Series:
+        """What happened when."""
+
+    async def names(self, asked: NamesQuery, grant: Grant) -> Names:
+        """The tasks by name."""
+
+
 class ApiServices(Protocol):
     """What the routes need from the relay."""
 
     hub: Hub[Any]
+    overview: OverviewChannel
     gateway: Gateway
     settings: Settings
     counts: Stats
@@ -61,6 +97,10 @@ class ApiServices(Protocol):
     limits: Limits
     draining: bool
     edition: int
+
+    @property
+    def answers(self) -> TaskAnswers:
+        """What answers about many tasks."""
 
     @property
     def trouble(self) -> str | None:
@@ -90,6 +130,9 @@ def application(relay: ApiServices) -> ASGIApp:
     api = _Api(relay)
     served: dict[str, Handler] = {
         "listTasks": api.list,
+        "countTasks": api.counts,
+        "getSeries": api.series,
+        "getNames": api.names,
         "submitTask": api.submit,
         "getTask": api.get,
         "getResult": api.result,
@@ -145,6 +188,7 @@ class _Api:
 
     def __init__(self, relay: ApiServices) -> None:
         self._relay = relay
+        self._answers = relay.answers
         self._document = msgspec.json.encode(document(relay.settings.root_path))
 
     async def submit(self, request: Request) -> Response:
@@ -217,15 +261,31 @@ class _Api:
     async def list(self, request: Request) -> Response:
         """``GET /api/tasks``."""
         grant = self._admit(request)
-        query = Query.read(request.query_params.multi_items())
-        steps = query.page(self._relay.hub.history, grant)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                found: TaskList = done.value
-                return self._json(found)
-            await turn()  # others, and events, have theirs
+        given = read(request.query_params.multi_items(), LIST)
+        format = chosen(request, given.text("format"))  # noqa: A001 - as the parameter is called
+        if format == "json":
+            return self._json(await self._answers.list(ListQuery.read(given), grant))
+        asked = ListQuery.read(given, usual_sort="sent")
+        pages = Pages(
+            lambda asked: self._answers.page(asked, grant), asked, asked.limit if given.all("limit") else None
+        )
+        by_token = request_parts.bearer(request) is not None
+        return Export(self._relay, grant, format, await pages.take(), pages, by_token=by_token)
+
+    async def counts(self, request: Request) -> Response:
+        """``GET /api/counts``."""
+        grant = self._admit(request)
+        return self._json(await self._answers.counts(CountsQuery.read(self._given(request, COUNTS)), grant))
+
+    async def series(self, request: Request) -> Response:
+        """``GET /api/series``."""
+        grant, now = self._admit(request), time.time()
+        return self._json(await self._answers.series(SeriesQuery.read(self._given(request, SERIES), now), grant))
+
+    async def names(self, request: Request) -> Response:
+        """``GET /api/names``."""
+        grant, now = self._admit(request), time.time()
+        return self._json(await self._answers.names(NamesQuery.read(self._given(request, NAMES), now), grant))
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
@@ -245,13 +305,19 @@ class _Api:
         return self._json(Status("ok"))
 
     async def ready(self, _request: Request) -> Response:
-        """``GET /readyz``: Redis answers and the journal has been read."""
+        """``GET /readyz``: Redis answers and the journal has been read; without its archive a relay serves less."""
         trouble = self._relay.trouble
         if trouble is None:
+            archive = self._relay.load().archive.trouble
+            if archive is not None:
+                return self._json(Status("degraded", f"the archive can't tell all: {archive}"))
             return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
     # What they share.
+
+    def _given(self, request: Request, table: Mapping[str, QueryParameter]) -> Parameters:
+        return read(request.query_params.multi_items(), table)
 
     def _admit(self, request: Request) -> Grant:
         return request_parts.admitted(request, self._relay.admit)
