@@ -15,7 +15,7 @@ from watcher.core.event import Task
 from watcher.core.filters import KEYS, STATES, InvalidFilter, parse
 
 #: The same examples in each run.
-_SETTINGS = settings(derandomize=True, deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+_SETTINGS = settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 _BERLIN = ZoneInfo("Europe/Berlin")
 
 
