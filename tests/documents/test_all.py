@@ -72,6 +72,7 @@ RUN_BY = [
     ("docs/http.md", "sh", "^curl ", HTTP_PAGE),
     ("docs/http.md", "(json|text|bash)", "", HTTP_PAGE),
     ("docs/http.md", "js", "EventSource", "browser/test_documents.py::test_a_stream_of_the_relay"),
+    ("docs/filters.md", "text", "", "documents/test_filters.py::test_what_is_shown_of_a_filter_and_of_a_mistake"),
     ("docs/page.md", "(html|css)", "", PAGES),
     ("docs/performance.md", "sh", "^make bench", f"{COMMANDS}::test_bench_of_our_own_server"),
     ("docs/tasks.md", "python", "", f"{PYTHON}::test_python_runs_as_shown"),
