@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.javascript import node
 from tests.support.processes import ROOT, environment
-from watcher.core.event import ExceptionInfo, Task, is_final
+from watcher.core.event import Event, ExceptionInfo, Task, is_final
 
 #: The moment at which filters are asked, in Unix seconds: a Monday in summer.
 NOW: Final = datetime(2026, 6, 1, 9, 30, 15, 250_000, tzinfo=UTC).timestamp()
@@ -66,6 +67,7 @@ def page(zone: str = "UTC") -> Iterator[Page]:
 _ETAS: Final = ("2026-06-01T10:00:00+00:00", "2026-06-01T11:00:00+02:00", "soon", "2026-06-01 09:30:16")
 _ERRORS: Final = ("ValueError", "shop.CardDeclined", "a.b", "x.")
 _word = st.sampled_from(WORDS)
+_maybe = st.none() | st.just("") | _word
 _named = st.dictionaries(_word, _word, max_size=1)
 _moment = st.sampled_from([NOW - age for age in (0, 0.5, 1, 5, 60, 3600, 7200, 40_000, 86_400, 200_000)])
 
@@ -77,15 +79,15 @@ def tasks() -> st.SearchStrategy[Task]:
         id=_word,
         state=st.sampled_from(STATES),
         timestamp=_moment,
-        name=st.none() | _word,
-        hostname=st.none() | _word | st.just("celery@web2"),
-        queue=st.none() | _word,
+        name=_maybe,
+        hostname=_maybe | st.just("celery@web2"),
+        queue=_maybe,
         retries=st.none() | st.integers(0, 1),
         sent=st.none() | _moment,
         eta=st.none() | st.sampled_from(_ETAS),
-        root_id=st.none() | _word,
-        parent_id=st.none() | _word,
-        group_id=st.none() | _word,
+        root_id=_maybe,
+        parent_id=_maybe,
+        group_id=_maybe,
         values=st.none() | st.tuples(st.lists(_word | st.integers(0, 99), max_size=2), _named),
         argsrepr=st.none() | st.sampled_from(["()", "(1,)", "[1, 'a b']", "('SEND',)"]),
         kwargsrepr=st.none() | st.sampled_from(["{}", "{'a': 1}"]),
@@ -106,3 +108,30 @@ def _task(values: tuple[list[Any], dict[str, Any]] | None, times: dict[str, floa
     final = is_final(fields["state"])
     whole = {**times, fields["state"]: fields["timestamp"]}
     return Task(**fields, source="signal", final=final, offset=1, times=whole)
+
+
+def lives(chance: Random, count: int) -> list[Event]:
+    """The events of so many tasks, each on a way of its own; the first are called as in :data:`WORDS`."""
+    ages = (0, 0.5, 1, 5, 60, 3600, 7200, 40_000, 86_400, 200_000)
+    events: list[Event] = []
+    for number in range(count):
+        word: Callable[[], str | None] = lambda: chance.choice((None, "", *WORDS))  # noqa: E731
+        error = ExceptionInfo(chance.choice(_ERRORS), chance.choice(WORDS))
+        told: dict[str, Any] = {
+            "id": WORDS[number] if number < len(WORDS) else f"{chance.choice(WORDS)}-{number}",
+            "name": word(), "hostname": chance.choice((word(), "celery@web2")), "queue": word(), "root_id": word(),
+            "parent_id": word(), "group_id": word(), "retries": chance.choice((None, 0, 1)),
+            "sent": chance.choice((None, NOW - 7200)), "tags": chance.choice((None, (chance.choice(WORDS), "user:42"))),
+            "argsrepr": chance.choice((None, "()", "[1, 'a b']")), "kwargsrepr": chance.choice((None, "{'a': 1}")),
+        }  # fmt: skip
+        if chance.random() < 0.5:
+            told |= {"args": msgspec.Raw(b'["a b",1]'), "kwargs": msgspec.Raw(b'{"a":"\xc3\x84R"}')}
+        last: dict[str, Any] = {
+            "eta": chance.choice((None, *_ETAS)), "reason": chance.choice((None, None, "worker_lost")),
+            "exception": chance.choice((None, error)), "runtime": chance.choice((None, 0.0004, 5.0, 60.0)),
+        }  # fmt: skip
+        states = [state for state in ("PENDING", "RECEIVED", "STARTED") if chance.random() < 0.6]
+        *before, end = (*states, chance.choice(STATES))
+        events += [Event(state=state, timestamp=NOW - chance.choice(ages), source="signal", **told) for state in before]
+        events.append(Event(state=end, timestamp=NOW - chance.choice(ages), source="signal", **told, **last))
+    return events

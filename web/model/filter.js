@@ -28,17 +28,17 @@ const SEPARATOR = "\x1f";
 
 // Without a prototype, as each table that is asked for what others called something: `constructor` is in no other.
 
-/** What of a task each key is compared with. @type {Record<string, (task: Task) => (string | undefined)[]>} */
+/** What of a task each key is compared with; an empty text is none. @type {Record<string, (task: Task) => (string | undefined)[]>} */
 const TEXTS = {
   // @ts-expect-error: __proto__ is no entry
   __proto__: null,
   id: (task) => [task.id],
   name: (task) => [task.name],
   queue: (task) => [task.queue],
-  worker: ({ hostname }) => [hostname, hostname?.split("@").slice(1).join("@") || undefined],
+  worker: ({ hostname }) => [hostname, hostname?.split("@").slice(1).join("@")],
   tag: (task) => task.tags ?? [],
-  error: ({ exception }) => [exception?.type, exception?.type.split(".").pop() || undefined],
-  root: (task) => [task.root_id ?? task.id],
+  error: ({ exception }) => [exception?.type, exception?.type.split(".").pop()],
+  root: (task) => [task.root_id || task.id],
   parent: (task) => [parentOf(task)],
   group: (task) => [task.group_id],
 };
@@ -188,7 +188,7 @@ export function passing({ kind, groups }, now) {
  * @param {number} now
  */
 function holds({ type, parts = [], names, kind = "", words = "", operator = "", duration = 0 }, key, task, call, now) {
-  if (type === "glob") return TEXTS[key](task).some((text) => text != null && isLike(text, parts));
+  if (type === "glob") return TEXTS[key](task).some((text) => text && isLike(text, parts));
   if (type === "state") return names?.includes(task.state) ?? false;
   if (type === "kind") return kind === (WAITING_KINDS.includes(kind) ? waitingKind(task, now) : kindOf(task));
   if (type === "words") return searched(task, call).includes(words);

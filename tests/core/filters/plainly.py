@@ -91,7 +91,7 @@ def _fields(key: str, task: Task) -> list[str | None]:
         "worker": [task.hostname, re.sub(r"^[^@]*@", "", task.hostname or "") or None],
         "tag": list(task.tags or ()),
         "error": [of_error, re.sub(r"^.*\.", "", of_error or "") or None],
-        "root": [task.id if task.root_id is None else task.root_id],
+        "root": [task.root_id or task.id],
         "parent": [task.parent_id if task.parent_id != task.id else None],
         "group": [task.group_id],
     }
@@ -145,7 +145,7 @@ def _glob(key: str, parts: list[str], in_quotes: list[bool]) -> tuple[str, Test]
     pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
 
     def test(task: Task) -> bool:
-        return any(value is not None and pattern.fullmatch(value) for value in _fields(key, task))
+        return any(value and pattern.fullmatch(value) for value in _fields(key, task))
 
     written = [
         _quoted(part) if (needed and part) or re.search(r'[\s"*]', part) else part

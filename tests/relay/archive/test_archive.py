@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,10 @@ pytestmark = pytest.mark.anyio
 
 def kept(path: Path, **others: Any) -> Settings:
     return Settings(archive=f"sqlite:///{path}", **others)
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def ids(archive: Archive, text: str = "", grant: Grant = OPEN) -> list[str]:
@@ -66,6 +69,24 @@ async def test_a_file_keeps_what_the_journal_has_lost(valkey: Valkey, tmp_path: 
         append(valkey, event("third", "PENDING", 9.0))
         await eventually(lambda: relay.hub.history.last == 5, what="the relay to know")
         assert await ids(relay.archive) == ["third", "second", "first"]
+
+
+async def test_a_task_that_the_journal_has_lost_is_found_by_its_id(valkey: Valkey, tmp_path: Path) -> None:
+    settings = kept(tmp_path / "archive.db")
+    append(valkey, *life("old", name="mail.send", tags=("user:42",)))
+    async with serving(valkey.url(), settings=settings) as (_, relay):
+        assert await ids(relay.archive) == ["old"]
+    with valkey.client() as redis:
+        redis.flushdb()
+    append(valkey, *life("new"))
+    async with serving(valkey.url(), settings=settings) as (http, relay):
+        assert set(await ids(relay.archive)) == {"old", "new"}
+        found = (await http.get("/api/tasks/old")).json()
+        assert (found["state"], found["name"], found["offset"]) == ("SUCCESS", "mail.send", 0)
+        for watch, seen in ((("tag:user:42",), True), (("tag:user:7", "task:new"), False), ((), False)):
+            task = await relay.lookup("old", Grant(watch=watch))
+            assert (task is not None) == seen
+        assert await relay.lookup("nothing") is None
 
 
 async def test_events_that_left_the_journal_unread_are_a_gap(valkey: Valkey, tmp_path: Path) -> None:
@@ -139,13 +160,13 @@ async def test_a_temporary_archive_leaves_nothing_behind(
     (abandoned / "catalogue.db").touch()
     async with serving(valkey.url()) as (_, relay):
         assert await ids(relay.archive) == []
-        mine = os.listdir(tmp_path)
+        mine = entries(tmp_path)
         assert len(mine) == 1
         assert mine != ["celery-watcher-killed"]
         async with serving(valkey.url()):
             pass
-        assert os.listdir(tmp_path) == mine
-    assert not os.listdir(tmp_path)
+        assert entries(tmp_path) == mine
+    assert not entries(tmp_path)
 
 
 async def test_an_unfinished_task_of_a_gap_is_filled_in_from_the_result_backend(valkey: Valkey, tmp_path: Path) -> None:
