@@ -384,7 +384,10 @@ installKeys({
   },
 });
 byId("saved-button").addEventListener("click", () => views.saved.open({ ...place.now, filter: byId("filter").value }));
-document.addEventListener("visibilitychange", tickIfNeeded);
+document.addEventListener("visibilitychange", () => {
+  tickIfNeeded();
+  answers.seen();
+});
 connection.open();
 place.read();
 drawing.now();

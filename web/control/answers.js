@@ -92,6 +92,12 @@ export class Answers {
     this.names.stale();
   }
 
+  /** Somebody looks at the page again: what has changed meanwhile was not asked for. */
+  seen() {
+    this.numbers.stale();
+    this.names.stale();
+  }
+
   /** There is something new of a task. @param {Row} row @param {boolean} ended  whether it has just ended */
   heard(row, ended) {
     this.numbers.stale();
