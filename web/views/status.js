@@ -109,14 +109,20 @@ export class ToolbarView {
     this.#follow.addEventListener("click", actions.toggleFollow);
   }
 
-  /** @param {{tasks: Tasks, numbers: Numbers | null}} model  how many there are, where that is known, else how many are here */
-  update({ tasks, numbers }) {
+  /**
+   * @param {object} model
+   * @param {Tasks} model.tasks
+   * @param {Numbers | null} model.numbers  how many there are; null where that is not known, but only how many are here
+   * @param {boolean} model.pending  whether it is going to be known
+   */
+  update({ tasks, numbers, pending }) {
     const { kind: chosenKind, groups } = tasks.filter;
     const counts = numbers ? { ...numbers.kinds, all: numbers.total } : tasks.counts;
     for (const [kind, button] of this.#buttons) {
       // What waits is told apart in the overview only; but all of it is here.
       const waits = WAITS.includes(kind);
-      const number = counts[kind] ?? (waits ? (groups.length ? undefined : tasks.counts[kind]) : 0);
+      const here = waits ? (groups.length ? undefined : tasks.counts[kind]) : 0;
+      const number = pending ? undefined : (counts[kind] ?? here);
       const counter = /** @type {Element} */ (button.lastElementChild);
       setAttribute(button, "aria-pressed", chosenKind === kind ? "true" : "false");
       setText(counter, number === undefined ? "" : count(number));
@@ -124,7 +130,8 @@ export class ToolbarView {
       if (waits) button.hidden = chosenKind !== "waiting" && !WAITS.includes(chosenKind);
       else button.hidden = kind === "lost" && !number && chosenKind !== kind; // rare, and there is little room
     }
-    setText(this.#matches, groups.length ? count(counts[chosenKind] ?? tasks.length) : "");
+    const matching = numbers ? (counts[chosenKind] ?? tasks.length) : tasks.length;
+    setText(this.#matches, groups.length && !pending ? count(matching) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,
