@@ -73,6 +73,7 @@ const list = new ListControl(model.tasks, {
   wrong,
   table: () => views.table,
   placed: (change, typed) => place.write(change, { typed }),
+  leaving: () => answers.loading.stop(),
   selected(wanted) {
     answers.select(wanted);
     if (answers.names.open) answers.names.show(answers.filter, place.now.span);
@@ -142,7 +143,7 @@ function draw() {
   const { archive, loading: loads, reach, filterOfKind: filter } = answers;
   const numbers = answers.numbers.now;
   views.connection.update(status, archive);
-  views.toolbar.update({ tasks, numbers });
+  views.toolbar.update({ tasks, numbers, pending: answers.numbers.isPending });
   views.notice.update(model.notice);
   views.bar.update({ tasks, numbers, phase: loads.phase, reach, filter });
   views.chart.update(answers.chart.series);
@@ -238,7 +239,7 @@ const feed = new Feed(connection, model.tasks, {
     changed();
   },
   ended: announceEnd,
-  loaded: (loaded) => answers.begin(loaded),
+  loaded: (loaded, told) => answers.begin(loaded, told),
   overview: (numbers) => answers.overview(numbers),
   heard: (row, ended) => answers.heard(row, ended),
   failed: () => views.attention.failed(),
@@ -383,7 +384,10 @@ installKeys({
   },
 });
 byId("saved-button").addEventListener("click", () => views.saved.open({ ...place.now, filter: byId("filter").value }));
-document.addEventListener("visibilitychange", tickIfNeeded);
+document.addEventListener("visibilitychange", () => {
+  tickIfNeeded();
+  answers.seen();
+});
 connection.open();
 place.read();
 drawing.now();

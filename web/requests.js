@@ -142,7 +142,7 @@ async function getJSON(/** @type {string} */ path, /** @type {Record<string, str
   }
 }
 
-/** Where all tasks that match are in one file. @param {{filter: string, sort: string, format: string}} asked */
+/** Where all tasks that match are in one file. @param {{filter: string, format: string}} asked */
 export function exportAddress(asked) {
   return address("api/tasks", asked);
 }

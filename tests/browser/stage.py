@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from threading import Lock, Thread
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from websockets.datastructures import Headers
@@ -26,6 +27,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.support.processes import ROOT
 from watcher.core.event import Task, decode, fold
+from watcher.core.filters import parse
 
 Json: TypeAlias = dict[str, Any]
 
@@ -138,7 +140,7 @@ class Stage:
             return None
         self.paths.append(request.path)
         if address.path == "/api/tasks":
-            return self._list_tasks()
+            return self._list_tasks(parse_qs(address.query).get("filter", [""])[0])
         if address.path in ("/api/counts", "/api/series", "/api/names"):
             return answer(json.dumps(self.answers.get(address.path)).encode(), "application/json")
         if address.path == "/blank":
@@ -149,9 +151,11 @@ class Stage:
         kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
         return answer(file.read_bytes(), kind or "application/octet-stream")
 
-    def _list_tasks(self) -> Response:
+    def _list_tasks(self, text: str) -> Response:
+        now = self.clock or time.time()
+        wanted = parse(text)
         with self._lock:
-            seen = [task for task in self._tasks.values() if task.id not in self.hidden]
+            seen = [task for task in self._tasks.values() if task.id not in self.hidden and wanted.matches(task, now)]
             newest_first = sorted(seen, key=lambda task: -task.offset)[:1000]
             body = {"tasks": newest_first, "epoch": self.epoch, "offset": self.offset, "next": ""}
             return answer(msgspec.json.encode(body), "application/json", clock=self.clock)

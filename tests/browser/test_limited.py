@@ -66,17 +66,19 @@ def test_a_tag(open_page: OpenPage, guarded: Relay, send: Callable[..., None], w
     not_told_denied(page)
     not_told_denied(page)
     states = details(page).get_by_role("listitem").locator("strong")
-    rows(page).first.click()  # its own channel may not be watched
+    rows(page).first.get_by_role("gridcell").first.click()  # its own channel may not be watched
     expect(states).to_have_text(["Pending", "Received", "Started", "Progress", "Success"])
     expect(details(page)).to_contain_text("user:42")
     with gate(working["CELERY_RESULT_BACKEND"]) as held:
         send("later", "tasks.count_slowly", 10, held.name, tags=("user:42",))
         expect(rows(page)).to_have_count(3)
-        rows(page).first.click()
+        rows(page).first.get_by_role("gridcell").first.click()
         expect(states).to_have_text(["Pending", "Received", "Started", "Progress"])
         held.open()
     expect(states).to_have_text(["Pending", "Received", "Started", "Progress", "Success"])
     not_told_denied(page)
+    expect(page.get_by_role("button", name="All 3")).to_be_visible()  # and no other is in any number
+    expect(page.get_by_role("button", name="Succeeded 3")).to_be_visible()
     page.goto(f"{guarded.url}/#task/theirs")
     expect(page.get_by_text("Could not load the task: permission denied")).to_be_visible()
 

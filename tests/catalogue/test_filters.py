@@ -42,7 +42,7 @@ def asked(opened: Open) -> Asked:
     return ask
 
 
-@settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 @given(meant=terms())
 def test_the_database_lists_and_counts_what_passes(asked: Asked, meant: list[Term]) -> None:
     listed, passing = asked(" ".join(term.text for term in meant))

@@ -16,6 +16,7 @@ from tests.support.tokens import lasting
 from watcher.centrifuge import messages
 from watcher.core.errors import BadRequest, Refused, Unauthorized
 from watcher.core.event import InvalidEvent, decode, encode, fold
+from watcher.core.filters import InvalidFilter, parse
 from watcher.core.keyring import Keyring
 from watcher.core.order import standing
 from watcher.core.permissions import grant
@@ -36,6 +37,7 @@ _LINE: Final = (
     b'{"id":"t","state":"SUCCESS","timestamp":1.5,"source":"signal","name":"tasks.add","retries":1,"root_id":"r",'
     b'"tags":["a"],"args":[1],"kwargs":{},"result":{"x":[1]},"exception":{"type":"E","message":"m"},"late":true}'
 )
+_TASK: Final = fold(None, decode(_LINE), 1)
 _KEYS: Final = Keyring.of(Settings(secret=SECRET))
 
 
@@ -170,6 +172,14 @@ def masking(data: bytes) -> None:
     _ = redactor.json(data)
 
 
+def filters(data: bytes) -> None:
+    """A filter: what is read has a text that means the same, and lets a task pass or not; what isn't has an error."""
+    with suppress(InvalidFilter):
+        read = parse(_text(data), now=1e9)
+        assert parse(read.text) == read
+        assert parse(read.absolute(1e9).text).matches(_TASK, 1e9) == read.matches(_TASK, 1e9)
+
+
 @cache
 def _policy() -> Policy:
     return Policy(Celery("fuzzed", set_as_current=False), Rendering.of(Settings()), None)
@@ -194,6 +204,14 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     "token": (token, (lasting(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
     "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
     "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async", b"state:failed", b"1.5~7")),
+    "filters": (
+        filters,
+        (
+            b'state:failed -name:mail.*"*" since:2h until:03:10 runtime:>=1.5ms "free text"',
+            b"since:2026-11-30T03:10:00.5+01:00 -until:2026-11-30 waited:<1h30m tag:user:42",
+            b"-state:faild root_id:x https://x/ 1764558000.5",
+        ),
+    ),
     "questions": (
         questions,
         (

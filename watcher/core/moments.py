@@ -14,7 +14,6 @@ _ISO: Final = re.compile(
     r"(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Wall(NamedTuple):
@@ -33,7 +32,8 @@ class Wall(NamedTuple):
 
         Of two moments the first; what the clocks jump over is counted on from before the jump, as JavaScript does.
         """
-        return (datetime(*self, tzinfo=zone).astimezone(UTC) - _EPOCH) // _MICROSECOND
+        # Not by `astimezone`: of the machine's zone it takes the offset after the jump.
+        return int(datetime(*self[:6], tzinfo=zone).timestamp()) * 1_000_000 + self.microsecond
 
 
 def iso(text: str) -> int | Wall | None:

@@ -54,18 +54,22 @@ export class Answers {
 
   /** Something else is looked for. */
   select(/** @type {Wanted} */ wanted) {
-    const { kind, groups } = this.#wanted;
-    const otherTerms = textOf(groups) !== textOf(wanted.groups);
+    const otherTerms = textOf(this.#wanted.groups) !== textOf(wanted.groups);
     this.#wanted = wanted;
     if (!this.#loaded) return;
     this.#list();
-    if (!otherTerms && kind !== wanted.kind) return;
+    this.#changed();
+    if (!otherTerms) return;
     this.numbers.select(this.filter);
     this.#draw();
   }
 
-  /** The page has begun, or begun anew. */
-  begin(/** @type {import("./follow.js").Loaded} */ loaded) {
+  /**
+   * The page has begun, or begun anew.
+   * @param {import("./follow.js").Loaded} loaded
+   * @param {boolean} told  whether the relay tells how many tasks there are
+   */
+  begin(loaded, told) {
     const { newest, unfinished } = loaded;
     this.#loaded = loaded;
     this.reach = { since: newest.since ?? null, gaps: newest.gaps ?? [] };
@@ -74,7 +78,7 @@ export class Answers {
     const moment = newest.next && last ? this.#tasks.get(last.id)?.created : -Infinity;
     this.#tasks.completeSince(moment ?? -Infinity, unfinished);
     this.#list();
-    this.numbers.forget();
+    this.numbers.forget(told);
     this.numbers.select(this.filter);
     this.#draw();
     this.names.stale();
@@ -85,6 +89,12 @@ export class Answers {
     this.numbers.tell({ total, kinds });
     if (this.reach) this.reach = { ...this.reach, since: since ?? null };
     this.archive = archive ?? "";
+    this.names.stale();
+  }
+
+  /** Somebody looks at the page again: what has changed meanwhile was not asked for. */
+  seen() {
+    this.numbers.stale();
     this.names.stale();
   }
 

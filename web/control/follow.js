@@ -17,7 +17,8 @@
  * @property {(row: Row) => void} ended  a task of this page has ended, or was lost
  * @property {() => void} failed  a task has failed
  * @property {() => void} gap  events in between could not be had
- * @property {(loaded: Loaded) => void} loaded  the newest tasks and the unfinished ones are there
+ * @property {(loaded: Loaded, told: boolean) => void} loaded  the newest tasks and the unfinished ones are there; whether
+ *   the relay tells how many tasks there are
  * @property {(overview: any) => void} overview  how many tasks there are; to who may see all of them
  * @property {(row: Row, ended: boolean) => void} heard  of a task there is something new; whether it has just ended
  * @property {(text: string) => void} refused  what can't be followed, and why
@@ -82,7 +83,7 @@ export class Feed {
     if (run !== this.#run) return;
     const { epoch = "", offset = 0 } = loaded?.newest ?? {};
     this.#since = { epoch, offset };
-    if (loaded) this.#tell.loaded(loaded);
+    if (loaded) this.#tell.loaded(loaded, this.extent === "all");
     if (this.extent === "all") this.#watchNumbers();
     this.#onlooker?.ask();
     for (const channel of [...this.#grant.channels, ...this.#tokens.keys()]) this.#follow(channel, this.#since);

@@ -11,6 +11,7 @@
  * @property {() => number} now  Unix seconds
  * @property {(change: {kind: Kind, filter: string, sort: string}, typed: boolean) => void} placed  says what is shown
  * @property {(problem: InvalidFilter | undefined) => void} wrong  what the search box says is not understood
+ * @property {() => void} leaving  the list of before is not to be loaded on
  * @property {(wanted: import("./answers.js").Wanted) => void} selected  something else is looked for
  */
 
@@ -54,11 +55,12 @@ export class ListControl {
     const read = this.#read(query);
     const groups = read ?? this.#tasks.filter.groups;
     if (!typed) place();
+    this.#page.leaving();
     this.#tasks.select({ kind, groups, sort });
-    this.follow();
-    if (!read) return;
     const ask = () => this.#page.selected({ kind, groups, sort });
-    if (!typed) return ask();
+    if (!typed || !read) ask();
+    this.follow();
+    if (!typed || !read) return;
     this.#rest = setTimeout(() => {
       place();
       ask();

@@ -29,6 +29,12 @@ export class Loading {
     this.#changed = changed;
   }
 
+  /** What is loaded now is not wanted any more. */
+  stop() {
+    this.#run += 1;
+    this.phase = "loading";
+  }
+
   /** The list begins with what is there already, and goes on from here. */
   begin(/** @type {Asked} */ asked, /** @type {Listed["next"]} */ next) {
     this.#run += 1;

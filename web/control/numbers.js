@@ -16,6 +16,7 @@ export class NumbersControl {
   /** What is looked for, beside the kind. */ #filter = "";
   /** @type {Numbers | null} of all tasks, as the relay told */ #told = null;
   /** @type {Numbers | null} of those that are looked for, as the relay answered */ #asked = null;
+  #willTell = false;
   #askedAt = -Infinity;
   #asking = false;
   /** @type {any} */ #timer;
@@ -29,6 +30,11 @@ export class NumbersControl {
   /** @returns {Numbers | null} null where the relay has told nothing: the list knows what it has */
   get now() {
     return this.#filter ? this.#asked : (this.#told ?? this.#asked);
+  }
+
+  /** Whether the relay has been asked for the first time, and has not answered yet. */
+  get isPending() {
+    return this.now === null && this.#asking;
   }
 
   /** Count other tasks. */
@@ -48,8 +54,9 @@ export class NumbersControl {
     this.#changed();
   }
 
-  /** What was told holds no more: with another token, say. */
-  forget() {
+  /** What was told holds no more: with another token, say. @param {boolean} willTell  whether the relay will tell */
+  forget(willTell) {
+    this.#willTell = willTell;
     this.#told = this.#asked = null;
     this.#run += 1;
     this.#asking = false;
@@ -57,7 +64,7 @@ export class NumbersControl {
 
   /** Something has changed: ask again, but not too often. */
   stale() {
-    if (this.#timer || document.hidden || (!this.#filter && this.#told)) return;
+    if (this.#timer || document.hidden || (!this.#filter && this.#willTell)) return;
     const wait = this.#askedAt + INTERVAL - performance.now();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -66,14 +73,14 @@ export class NumbersControl {
   }
 
   async #ask() {
-    if (this.#asking || (!this.#filter && this.#told)) return;
+    if (this.#asking || (!this.#filter && this.#willTell)) return;
     const run = this.#run;
     this.#asking = true;
     this.#askedAt = performance.now();
     const numbers = await countTasks(this.#filter);
     if (run !== this.#run) return;
     this.#asking = false;
-    if (!numbers) return;
+    if (!numbers) return this.#changed();
     const { kinds } = numbers;
     kinds.waiting ??= WAITS.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0);
     this.#asked = numbers;

@@ -16,6 +16,9 @@ import { exportAddress, keptToken, save } from "../requests.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
 import { isPlain } from "./links.js";
 
+/** What the list has, by what it is sorted by: what never ran has no runtime. @type {Record<string, string>} */
+const NOUNS = { sent: "tasks", runtime: "tasks that ran", waited: "tasks that were started" };
+
 export class BarView {
   #end = byId("list-end");
   #more = byId("more");
@@ -42,7 +45,7 @@ export class BarView {
   update(/** @type {Model} */ { tasks, numbers, phase, reach, filter }) {
     const { kind, sort = "sent" } = tasks.filter;
     const all = numbers ? (kind === "all" ? numbers.total : numbers.kinds[kind]) : undefined;
-    setText(this.#end, endText(phase, tasks.length, all, reach?.since));
+    setText(this.#end, endText(phase, tasks.length, NOUNS[sort], sort === "sent" ? all : undefined, reach?.since));
     this.#more.hidden = phase !== "more" && phase !== "failed";
     setText(this.#more, phase === "failed" ? "Try again" : "Load older tasks");
     if (this.#sort.value !== sort) this.#sort.value = sort;
@@ -54,24 +57,24 @@ export class BarView {
   }
 
   #address(/** @type {string} */ format) {
-    const sort = this.#sort.value;
-    return exportAddress({ filter: this.#filter, sort, format });
+    return exportAddress({ filter: this.#filter, format });
   }
 }
 
 /**
  * @param {Model["phase"]} phase
  * @param {number} here  rows in the list
+ * @param {string} noun
  * @param {number | undefined} all
  * @param {number | null | undefined} since
  */
-function endText(phase, here, all, since) {
+function endText(phase, here, noun, all, since) {
   if (phase === "loading") return "Loading…";
   if (phase === "failed") return "The relay did not answer.";
-  if (phase === "full") return `${count(here)} tasks: this page keeps no more. A filter shows older ones.`;
-  if (phase === "more") return all !== undefined && all > here ? `${count(here)} of ${count(all)} tasks` : `${count(here)} tasks`;
+  if (phase === "full") return `${count(here)} ${noun}: this page keeps no more. A filter shows older ones.`;
+  if (phase === "more") return all !== undefined && all > here ? `${count(here)} of ${count(all)} ${noun}` : `${count(here)} ${noun}`;
   const back = since == null ? "" : `, back to ${when(since)}`;
-  return here ? `That is all${back}: ${count(here)} ${here === 1 ? "task" : "tasks"}` : "";
+  return here ? `That is all${back}: ${count(here)} ${here === 1 ? noun.replace("tasks", "task") : noun}` : "";
 }
 
 function reachText(/** @type {{since: number | null, gaps: any[]}} */ { since, gaps }) {

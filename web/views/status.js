@@ -109,22 +109,29 @@ export class ToolbarView {
     this.#follow.addEventListener("click", actions.toggleFollow);
   }
 
-  /** @param {{tasks: Tasks, numbers: Numbers | null}} model  how many there are, where that is known, else how many are here */
-  update({ tasks, numbers }) {
+  /**
+   * @param {object} model
+   * @param {Tasks} model.tasks
+   * @param {Numbers | null} model.numbers  how many there are; null where that is not known, but only how many are here
+   * @param {boolean} model.pending  whether it is going to be known
+   */
+  update({ tasks, numbers, pending }) {
+    const { kind: chosenKind, groups } = tasks.filter;
     const counts = numbers ? { ...numbers.kinds, all: numbers.total } : tasks.counts;
     for (const [kind, button] of this.#buttons) {
-      const number = counts[kind] ?? 0;
-      const counter = /** @type {Element} */ (button.lastElementChild);
-      setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
-      setText(counter, count(number));
-      setAttribute(counter, "data-some", number > 0);
-      const chosen = tasks.filter.kind === kind;
+      // What waits is told apart in the overview only; but all of it is here.
       const waits = WAITS.includes(kind);
-      if (waits) button.hidden = tasks.filter.kind !== "waiting" && !WAITS.includes(tasks.filter.kind);
-      else button.hidden = kind === "lost" && !number && !chosen; // rare, and there is little room
+      const here = waits ? (groups.length ? undefined : tasks.counts[kind]) : 0;
+      const number = pending ? undefined : (counts[kind] ?? here);
+      const counter = /** @type {Element} */ (button.lastElementChild);
+      setAttribute(button, "aria-pressed", chosenKind === kind ? "true" : "false");
+      setText(counter, number === undefined ? "" : count(number));
+      setAttribute(counter, "data-some", Boolean(number));
+      if (waits) button.hidden = chosenKind !== "waiting" && !WAITS.includes(chosenKind);
+      else button.hidden = kind === "lost" && !number && chosenKind !== kind; // rare, and there is little room
     }
-    const { kind, groups } = tasks.filter;
-    setText(this.#matches, groups.length ? count(numbers ? (counts[kind] ?? 0) : tasks.length) : "");
+    const matching = numbers ? (counts[chosenKind] ?? tasks.length) : tasks.length;
+    setText(this.#matches, groups.length && !pending ? count(matching) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,

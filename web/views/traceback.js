@@ -20,7 +20,7 @@ export function writeTraceback(/** @type {HTMLElement} */ element, /** @type {st
 /** @returns {Node[]} */
 function structured(/** @type {Part[]} */ parts) {
   const last = lastOwn(parts);
-  const first = last && el("div", { class: "last-own" }, el("p", { class: "trace-label", text: "Last in your code" }), frame(last));
+  const first = last && el("div", { class: "last-own" }, el("p", { class: "trace-label", text: "Last in your code" }), frame({ ...last, text: plain(last) }));
   const whole = parts.map((part) => {
     if ("text" in part) return el("div", { class: "trace-text", text: part.text });
     const frames = part.frames.map((each) => (each === last ? el("div", { class: "own last", text: each.text }) : frame(each)));
@@ -30,6 +30,11 @@ function structured(/** @type {Part[]} */ parts) {
     return el("details", { class: "library" }, summary, ...frames);
   });
   return first ? [first, ...whole] : whole;
+}
+
+/** Without the marks below a line of code, which a line that is wrapped makes worthless; they are further down. */
+function plain(/** @type {Frame} */ { text }) {
+  return text.replace(/\n[ ~^]+$/gm, "");
 }
 
 function frame(/** @type {Frame} */ { text, library }) {

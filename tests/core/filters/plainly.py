@@ -253,4 +253,4 @@ def terms() -> st.SearchStrategy[list[Term]]:
     """Any filter, as what it means."""
     makers: list[Any] = [_glob_term, _glob_term, _state_term, _words_term, _bound_term, _moment_term]
     one = st.booleans().flatmap(lambda negated: st.sampled_from(makers).flatmap(lambda make: make(negated)))
-    return st.lists(one, max_size=4)
+    return st.lists(one, min_size=1, max_size=1) | st.lists(one, max_size=4)

@@ -143,3 +143,13 @@ def test_a_span_that_ends_before_it_begins_is_refused_where_the_time_is_known() 
     with pytest.raises(InvalidFilter, match=r"'since:1h until:2h': this span ends before it begins"):
         parse("since:1h x until:2h", now=1e9)
     parse("since:22:00 until:03:10", now=1e9)
+
+
+def test_a_pattern_is_matched_in_one_pass() -> None:
+    """One that tried each way to spread the stars would take longer than there is time for a test."""
+    (group,) = parse("name:" + "*a" * 10 + "b").groups
+    (value,) = group.alternatives
+    assert isinstance(value, Glob)
+    assert not value.matches("a" * 100_000)
+    assert value.matches("a" * 100_000 + "b")
+    assert not value.matches("a" * 9 + "b")
