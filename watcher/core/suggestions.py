@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["Suggestions", "state_meant"]
+__all__ = ["Suggestions", "close_to", "state_meant"]
 
 #: Least similarity of two names for a suggestion; 1 means equal.
 _ALIKE: Final = 0.75
@@ -34,7 +34,17 @@ def state_meant(state: str) -> str | None:
         return None
     if name in _ALIASES:
         return _ALIASES[name]
-    return next(iter(difflib.get_close_matches(name, _FINAL, 1, _ALMOST)), None)
+    return close_to(name, _FINAL)
+
+
+def close_to(given: str, names: Sequence[str], alike: float = _ALMOST) -> str | None:
+    """The name that is most like the given one; None if none is like it.
+
+    :param alike: least similarity (that of :mod:`difflib`); 1 means equal.
+    """
+    if len(given) > _LONGEST:
+        return None
+    return next(iter(difflib.get_close_matches(given, names, 1, alike)), None)
 
 
 class Suggestions:
@@ -64,11 +74,9 @@ class Suggestions:
 
 
 def _nearest(given: str, names: Sequence[str]) -> str | None:
-    if len(given) > _LONGEST:
-        return None
     last = given.rpartition(".")[2].lower()
     same = [name for name in names if name.rpartition(".")[2].lower() == last]
     if len(same) == 1:
         return same[0]
     among = same or (names if len(names) <= _MOST else [])
-    return next(iter(difflib.get_close_matches(given, among, 1, 0.0 if same else _ALIKE)), None)
+    return close_to(given, among, 0.0 if same else _ALIKE)
