@@ -5,9 +5,11 @@ A door that is new is one more line in :data:`DOORS`; ``test_matrix.py`` misses 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -188,8 +190,8 @@ class Http(Door):
             text = "" if streams else (await response.aread()).decode()
         outcome = {401: UNAUTHORIZED, 403: DENIED, 404: HIDDEN, 422: DENIED}.get(response.status_code, OPEN)
         assert response.status_code < 500, text
-        if outcome == OPEN and self.shows is not None and not self.shows(httpx.Response(200, text=text).json()):
-            outcome = HIDDEN
+        if outcome == OPEN and self.shows is not None:
+            outcome = OPEN if text and self.shows(json.loads(text)) else HIDDEN
         return outcome, (response.status_code, text)
 
 
@@ -263,10 +265,34 @@ def tells(identity: str) -> Callable[[Any], bool]:
     return lambda data: identity in [task["id"] for task in data["tasks"]]
 
 
+def counts(least: int) -> Callable[[Any], bool]:
+    """Whether so many tasks are counted."""
+    return lambda data: data["total"] >= least
+
+
+def sums(least: int) -> Callable[[Any], bool]:
+    """Whether a series has so many tasks that ended."""
+    return lambda data: sum(bucket["succeeded"] for bucket in data["buckets"]) >= least
+
+
+def names(name: str) -> Callable[[Any], bool]:
+    """Whether tasks of this name are told of."""
+    return lambda data: name in [each["name"] for each in data["names"]]
+
+
+#: Questions about many tasks: path and method, parameters, and what is told of the tasks mine and theirs.
+ASKED: Final[dict[str, tuple[str, dict[str, str], Callable[[Any], bool], Callable[[Any], bool]]]] = {
+    "list": ("tasks", {"filter": "state:succeeded"}, tells("mine"), tells("theirs")),
+    "counts": ("counts", {"filter": "tag:t tag:u", "by": "name"}, counts(1), counts(2)),
+    "series": ("series", {"since": "1970-01-01", "until": "1970-01-02", "buckets": "1"}, sums(1), sums(2)),
+    "names": ("names", {}, names("tasks.add"), names("n")),
+}
+
+
 #: Channel → who may watch it.
 CHANNELS: Final = {
     "task:mine": rights(MINE, ALL),
-    **dict.fromkeys(("task:theirs", "task:nothing", "root:mine", "group:g", "name:n", "tag:t", "tasks"), rights(ALL)),
+    **dict.fromkeys(("task:theirs", "task:nothing", "root:mine", "group:g", "name:n", "tag:t", "tasks", "overview"), rights(ALL)),
 }
 #: Task → who may submit it; WATCHER_SUBMIT leaves out tasks.fail, and nobody submits what is Celery's own.
 SUBMITTED: Final = {
@@ -284,6 +310,7 @@ DOORS: Final[dict[str, Door]] = {
     **{
         f"history {name}": Command(who, DENIED, {"history": {"channel": name, "limit": -1}})
         for name, who in CHANNELS.items()
+        if name != "overview"  # it has none
     },
     **{
         f"rpc submit {name}": Command(who, DENIED, method("submit", task=name, **BODIES.get(name, {})))
@@ -302,6 +329,22 @@ DOORS: Final[dict[str, Door]] = {
     "GET theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks/theirs"),
     "GET result of mine": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks/mine/result"),
     "GET result of theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks/theirs/result"),
+    **{
+        f"GET {asked} with {whose}": Http(
+            who, HIDDEN, "GET", f"/api/{path}?{urlencode(parameters)}", None, (mine, theirs)[who == rights(ALL)]
+        )
+        for asked, (path, parameters, mine, theirs) in ASKED.items()
+        for whose, who in (("mine", rights(MINE, ALL)), ("theirs", rights(ALL)))
+    },
+    **{
+        f"rpc {asked} with {whose}": Command(
+            who, HIDDEN, method(asked, **parameters), (mine, theirs)[who == rights(ALL)]
+        )
+        for asked, (_, parameters, mine, theirs) in ASKED.items()
+        for whose, who in (("mine", rights(MINE, ALL)), ("theirs", rights(ALL)))
+    },
+    "GET file of tasks": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks?format=ndjson&tag=t", None, bool),
+    "GET events of overview": Http(rights(ALL), DENIED, "GET", "/api/events?channel=overview"),
     "POST revoke": Http(rights(REVOKE), DENIED, "POST", "/api/tasks/mine/revoke", {}),
     "GET list with mine": Http(rights(MINE, ALL), HIDDEN, "GET", "/api/tasks?tag=t", None, tells("mine")),
     "GET list with theirs": Http(rights(ALL), HIDDEN, "GET", "/api/tasks?group=g", None, tells("theirs")),

@@ -22,7 +22,8 @@ def _are_channels(value: object) -> bool:
     """Whether they may stay as they are: what is wrong with them is what the relay is to find."""
     given = value if isinstance(value, list) else [value]
     return all(
-        isinstance(each, str) and re.fullmatch(r"tasks|(task|root|group|name|tag):\S{1,200}", each) for each in given
+        isinstance(each, str) and re.fullmatch(r"tasks|overview|(task|root|group|name|tag):\S{1,200}", each)
+        for each in given
     )
 
 

@@ -10,8 +10,13 @@ from celery.result import AsyncResult, GroupResult
 
 import watcher
 from watcher.client import (
+    Bucket,
+    Counts,
     EventsLost,
+    Longest,
+    NameStats,
     Options,
+    Quantiles,
     Relay,
     RelayClosed,
     RelayError,
@@ -19,6 +24,7 @@ from watcher.client import (
     RelayUnavailable,
     RelayUnreachable,
     ResultUnavailable,
+    Series,
     Snapshot,
     Submitter,
     SyncRelay,
@@ -131,6 +137,24 @@ async def through_a_relay() -> None:
         await relay.task("order-7", name="tasks.add", token="…").events().aclose()
 
 
+async def questions(relay: Relay) -> None:
+    async for task in relay.list("state:failed -queue:legacy", sort="runtime", limit=10):
+        found: Snapshot = task
+        print(found.exception)
+    number: int = await relay.count()
+    failed: int = await relay.count("state:failed", by=())
+    by_name: Counts[str | None] = await relay.count("state:failed", by="name")
+    pairs: Counts[tuple[str | None, ...]] = await relay.count(by=("state", "queue"))
+    print(number, failed, by_name["mail.send"], by_name.total, by_name.more, max(pairs.values()))
+    hour: Series = await relay.series("queue:mail", since=timedelta(hours=1), until=datetime.now(UTC), buckets=12)
+    bucket: Bucket = hour.buckets[0]
+    runtime: Quantiles | None = bucket.runtime
+    print(hour.since, hour.until, hour.step, bucket.at, bucket.sent, runtime.p95 if runtime else None)
+    names: list[NameStats] = await relay.names("queue:mail", since="2h")
+    longest: Longest | None = names[0].waited
+    print(names[0].name, names[0].count, names[0].failed, names[0].seen, longest.max if longest else None)
+
+
 def blocking() -> None:
     with watcher.connect_sync("http://127.0.0.1:5556", token=lambda: "…") as relay:
         connected: SyncRelay = relay
@@ -142,6 +166,14 @@ def blocking() -> None:
         late.revoke(terminate=True)
         late.cancel()
         connected.revoke(task.id)
+        for each in connected.list("name:mail.*", sort="sent", limit=5):
+            print(each.id)
+        total: int = connected.count("name:mail.*")
+        by_state: Counts[str | None] = connected.count(by="state")
+        pairs: Counts[tuple[str | None, ...]] = connected.count(by=("state", "name"))
+        hour: Series = connected.series(buckets=6)
+        names: list[NameStats] = connected.names(since="1d")
+        print(total, by_state, pairs, hour, names)
         print(task.id, task.result(timeout=30), list(relay.map("tasks.test", range(5))))
         for event in task:
             print(event.state)

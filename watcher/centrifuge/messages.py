@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from watcher.centrifuge.protocol import SUBSCRIBE_AGAIN, numbered
 from watcher.core.errors import BadRequest
-from watcher.core.event import CHANNEL_LIMIT
+from watcher.core.event import CHANNEL_LIMIT, OVERVIEW
 
 __all__ = [
     "PONG",
@@ -44,12 +44,14 @@ __all__ = [
     "publication",
     "publications",
     "reply",
+    "state_push",
     "task_identity",
     "unserved",
     "unsubscribe_push",
     "why_not",
 ]
 
+_ALONE: Final = ("tasks", OVERVIEW)
 _NAMESPACES: Final = ("task:", "root:", "group:", "name:", "tag:")
 
 
@@ -178,8 +180,8 @@ class ConnectResult(msgspec.Struct, frozen=True, omit_defaults=True):
 class SubscribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """``offset`` is that of the last publication that the client has seen once it has read this reply."""
 
-    recoverable: bool
-    epoch: str
+    recoverable: bool = False
+    epoch: str = ""
     publications: Sequence[Publication] = ()
     recovered: bool = False
     offset: int = 0
@@ -267,7 +269,7 @@ def channel_error(channel: str) -> ErrorReply | None:
     """What is wrong with a channel's name, or None."""
     if not channel or len(channel) > CHANNEL_LIMIT:
         return BAD_REQUEST
-    if channel != "tasks" and not channel.startswith(_NAMESPACES):
+    if channel not in _ALONE and not channel.startswith(_NAMESPACES):
         return UNKNOWN_CHANNEL
     return BAD_REQUEST if channel.endswith(":") else None
 
@@ -338,6 +340,11 @@ def publications(channel: str, events: Sequence[tuple[int, bytes]]) -> list[byte
     """The pushes of a channel's ``(offset, line)`` events: the lines are put in as they are."""
     head = b'{"push":{"channel":%s,"pub":{"data":' % _encoder.encode(channel)
     return [b'%s%s,"offset":%d}}}' % (head, line, offset) for offset, line in events]
+
+
+def state_push(channel: str, data: Any) -> bytes:
+    """The push of what holds now on a channel that has no events, and so no offsets."""
+    return _encoder.encode({"push": {"channel": channel, "pub": {"data": data}}})
 
 
 def message_push(data: Any) -> bytes:

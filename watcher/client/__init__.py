@@ -17,14 +17,21 @@ from watcher.client.errors import (
     TokenRefused,
 )
 from watcher.client.models import Snapshot, TaskEvent
+from watcher.client.queries import Counts
 from watcher.client.relay import Relay, Submitter, connect
 from watcher.client.sync import SyncRelay, SyncTask, connect_sync
 from watcher.client.task import Options, Task
 from watcher.client.watch import Watch
+from watcher.core.figures import Bucket, Longest, NameStats, Quantiles, Series
 
 __all__ = [
+    "Bucket",
+    "Counts",
     "EventsLost",
+    "Longest",
+    "NameStats",
     "Options",
+    "Quantiles",
     "Relay",
     "RelayClosed",
     "RelayError",
@@ -32,6 +39,7 @@ __all__ = [
     "RelayUnavailable",
     "RelayUnreachable",
     "ResultUnavailable",
+    "Series",
     "Snapshot",
     "Submitter",
     "SyncRelay",

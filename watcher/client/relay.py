@@ -25,11 +25,13 @@ from watcher.client.connection import RelayConnection, Token
 from watcher.client.errors import EventsLost, RelayClosed, RelayUnavailable
 from watcher.client.models import Snapshot
 from watcher.client.pipeline import pipeline
+from watcher.client.queries import TaskQueries
 from watcher.client.subscriptions import ClientSubscriptions
 from watcher.client.task import Options, Task, submission
 from watcher.client.wait import KnownTask
 from watcher.client.watch import Watch
 from watcher.core.backoff import TO_RELAY
+from watcher.core.event import OVERVIEW
 
 __all__ = ["DEFAULT_URL", "Connecting", "Relay", "Submitter", "connect"]
 
@@ -139,7 +141,7 @@ def _one(item: Any) -> tuple[Any]:
     return (item,)
 
 
-class Relay(Submitter):
+class Relay(Submitter, TaskQueries):
     """A connection to a relay, made by :func:`connect`. Any number of tasks may use it at the same time."""
 
     def __init__(self, url: str, token: Token, group: TaskGroup, tls: SSLContext | None = None) -> None:
@@ -190,6 +192,8 @@ class Relay(Submitter):
         """
         if not channels:
             raise ValueError("watch() takes at least one channel, for example 'tasks'")
+        if OVERVIEW in channels:
+            raise ValueError("the channel 'overview' has no events to watch; count() gives its numbers")
         if since is not None or not all(name.startswith("task:") for name in channels):
             return Watch(self.channels, channels, ChannelPosition(*since) if since else None, on_gap=on_gap)
         return Watch(self.channels, channels, ALL_KEPT, on_gap=on_gap)
@@ -214,6 +218,10 @@ class Relay(Submitter):
     async def registry(self) -> list[dict[str, Any]]:
         """The tasks that may be submitted: ``{"name", "signature", "parameters", "doc"}`` of each."""
         return list(msgspec.json.decode(await self._link.call("registry", b"{}"))["tasks"])
+
+    async def _ask(self, method: str, **parameters: Any) -> bytes:
+        given = {name: value for name, value in parameters.items() if value not in (None, "")}
+        return await self._link.call(method, msgspec.json.encode(given))
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         async def wait() -> None:

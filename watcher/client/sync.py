@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from watcher.client.connection import Token
 from watcher.client.errors import EventsLost, RelayClosed
 from watcher.client.models import Snapshot, TaskEvent
+from watcher.client.queries import Counts, Moment, Pair, Sort, TaskQueries
 from watcher.client.relay import Connecting, Relay, Submitter, connect
 from watcher.client.task import Task
+from watcher.core.figures import CountBy, NameStats, Series
 
 __all__ = ["SyncRelay", "SyncSubmitter", "SyncTask", "connect_sync"]
 
@@ -180,11 +183,60 @@ class SyncSubmitter:
         return SyncIterator(self._loop, found)
 
 
-class SyncRelay(SyncSubmitter):
+class SyncTaskQueries:
+    """Questions about tasks by a filter; those of :class:`SyncRelay`."""
+
+    def __init__(self, loop: _Loop, queries: TaskQueries) -> None:
+        self._in = loop
+        self._queries = queries
+
+    def list(
+        self,
+        filter: str = "",  # noqa: A002 - as everywhere
+        *,
+        sort: Sort = "when",
+        limit: int | None = None,
+    ) -> SyncIterator[Snapshot]:
+        """See :meth:`watcher.client.Relay.list`."""
+        return SyncIterator(self._in, self._queries.list(filter, sort=sort, limit=limit))
+
+    @overload
+    def count(self, filter: str = "", *, by: tuple[()] = ()) -> int: ...
+    @overload
+    def count(self, filter: str = "", *, by: CountBy) -> Counts[str | None]: ...
+    @overload
+    def count(self, filter: str = "", *, by: Pair) -> Counts[tuple[str | None, ...]]: ...
+    def count(self, filter: str = "", *, by: Any = ()) -> Any:  # noqa: A002
+        """See :meth:`watcher.client.Relay.count`."""
+        return self._in.run(lambda: self._queries.count(filter, by=by))
+
+    def series(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        buckets: int = 60,
+    ) -> Series:
+        """See :meth:`watcher.client.Relay.series`."""
+        return self._in.run(lambda: self._queries.series(filter, since=since, until=until, buckets=buckets))
+
+    def names(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        since: Moment | None = None,
+    ) -> builtins.list[NameStats]:
+        """See :meth:`watcher.client.Relay.names`."""
+        return self._in.run(lambda: self._queries.names(filter, since=since))
+
+
+class SyncRelay(SyncSubmitter, SyncTaskQueries):
     """A connection to a relay, made by :func:`connect_sync`; every method may be called from any thread."""
 
     def __init__(self, loop: _Loop, relay: Relay) -> None:
-        super().__init__(loop, relay)
+        SyncSubmitter.__init__(self, loop, relay)
+        SyncTaskQueries.__init__(self, loop, relay)
         self._relay = relay
 
     def task(self, identity: str, /, *, name: str | None = None, token: str | None = None) -> SyncTask:

@@ -21,6 +21,7 @@ from watcher.core.order import RANKS
 __all__ = [
     "CHANNEL_LIMIT",
     "FINAL_STATES",
+    "OVERVIEW",
     "REPR_LIMIT",
     "TRACEBACK_LIMIT",
     "Event",
@@ -39,6 +40,8 @@ __all__ = [
 
 #: Longest name of a channel that can be watched, in characters, as in Centrifugo.
 CHANNEL_LIMIT: Final = 255
+#: The channel of numbers about all tasks. It carries no events.
+OVERVIEW: Final = "overview"
 #: Longest text that stands for a value (argsrepr, result repr, exception message), in characters.
 REPR_LIMIT: Final = 1024
 #: Longest traceback, in characters; its end is kept, which names the error.

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from watcher.core.errors import NoToken
+from watcher.core.event import OVERVIEW
 from watcher.core.settings import LEEWAY, Settings
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class Grant:
         return None if self.expires is None else self.expires + LEEWAY
 
     def may_watch(self, channel: str) -> bool:
-        """Whether ``channel`` may be subscribed to. A client that may watch ``tasks`` sees everything anyway."""
+        """Whether ``channel`` may be subscribed to. A client that may watch ``tasks`` sees everything anyway.
+
+        The overview tells of all tasks, so it is for such a client only.
+        """
+        channel = "tasks" if channel == OVERVIEW else channel
         return any(glob in _ALL or fnmatchcase(channel, glob) for glob in self.watch)
 
     def may_see(self, channels: Iterable[str]) -> bool:

@@ -100,7 +100,7 @@ async def test_a_task_that_only_the_backend_knows_is_told(valkey: Valkey, app: C
     ("query", "detail"),
     [
         ("", "'channel': is required"),
-        ("?channel=", "parameter 'channel': expected tasks, task:ID"),
+        ("?channel=", "parameter 'channel': expected tasks, overview, task:ID"),
         ("?channel=nonsense:x", "'nonsense:x'"),
         ("?channel=task:", "'task:'"),
         ("?channel=tag:" + "x" * 300, "255 characters"),

@@ -21,7 +21,18 @@ from watcher.core.errors import (
     Unauthorized,
 )
 from watcher.core.event import Event, Task
-from watcher.relay.api.schemas import Nothing, Problem, QueryParameter, Registry, RevokeRequest, Status, TaskList
+from watcher.core.figures import Series
+from watcher.relay.api.schemas import (
+    Names,
+    Nothing,
+    Problem,
+    QueryParameter,
+    Registry,
+    RevokeRequest,
+    Status,
+    TaskCounts,
+    TaskList,
+)
 from watcher.relay.api.submission import OPTIONS, SubmissionRequest
 from watcher.relay.http.operations import OPERATIONS, DocumentedAnswer, Header, Operation
 from watcher.relay.submit.pipeline import Submitted
@@ -32,7 +43,10 @@ Json = dict[str, Any]
 
 #: Integers that are smaller than this fit into 32 bits.
 _WIDE: Final = 2**31
-_TYPES: Final = (Task, Event, TaskList, Submitted, SubmissionRequest, RevokeRequest, Registry, Status, Nothing, Problem)
+_TYPES: Final = (
+    Task, Event, TaskList, TaskCounts, Series, Names, Submitted, SubmissionRequest, RevokeRequest, Registry, Status,
+    Nothing, Problem,
+)  # fmt: skip
 _REF: Final = "#/components/schemas/{name}"
 #: Whatever a request is for, it may be refused for these.
 _LIMITS: Final = (TooSlow, PathTooLong, HeadersTooLarge, TooMany, Full)

@@ -23,16 +23,22 @@ from watcher.core.errors import (
     UnsupportedMediaType,
 )
 from watcher.core.event import Event, Task
+from watcher.core.figures import Series
 from watcher.relay.api.schemas import (
+    COUNTS,
     EVENTS,
     LIST,
+    NAMES,
     POSITION,
+    SERIES,
     WAIT,
+    Names,
     Nothing,
     QueryParameter,
     Registry,
     RevokeRequest,
     Status,
+    TaskCounts,
     TaskList,
 )
 from watcher.relay.api.submission import MAX_KEY, SubmissionRequest
@@ -111,10 +117,46 @@ OPERATIONS: Final = (
         method="GET",
         path="/api/tasks",
         name="listTasks",
-        summary="List tasks",
-        answers={200: DocumentedAnswer("The registered tasks.", TaskList)},
-        errors=(BadRequest,),
+        summary="List tasks, or write all of them to a file",
+        answers={
+            200: DocumentedAnswer(
+                "The tasks.",
+                content={
+                    "application/json": {"schema": TaskList},
+                    "text/csv": _TEXT,
+                    "application/x-ndjson": _TEXT,
+                },
+            )
+        },
+        errors=(BadRequest, TooMany, Unavailable),
         query=LIST,
+    ),
+    Operation(
+        method="GET",
+        path="/api/counts",
+        name="countTasks",
+        summary="Count tasks",
+        answers={200: DocumentedAnswer("How many there are.", TaskCounts)},
+        errors=(BadRequest, TooMany, Unavailable),
+        query=COUNTS,
+    ),
+    Operation(
+        method="GET",
+        path="/api/series",
+        name="getSeries",
+        summary="See what happened when",
+        answers={200: DocumentedAnswer("What happened, in parts of equal length.", Series)},
+        errors=(BadRequest, TooMany, Unavailable),
+        query=SERIES,
+    ),
+    Operation(
+        method="GET",
+        path="/api/names",
+        name="getNames",
+        summary="Compare the names of tasks",
+        answers={200: DocumentedAnswer("Each name with its numbers.", Names)},
+        errors=(BadRequest, TooMany, Unavailable),
+        query=NAMES,
     ),
     Operation(
         method="POST",

@@ -7,6 +7,7 @@ Each route asks the token's grant for permission, and every error is a problem (
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote
@@ -23,22 +24,24 @@ from watcher.core.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Un
 from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant
 from watcher.core.settings import Settings
-from watcher.relay.api.schemas import RevokeRequest, Status, TaskList
+from watcher.relay.api.parameters import Parameters, read
+from watcher.relay.api.queries import CountsQuery, ListQuery, NamesQuery, SeriesQuery
+from watcher.relay.api.schemas import COUNTS, LIST, NAMES, SERIES, QueryParameter, RevokeRequest, Status
 from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Load, Stats
 from watcher.relay.http import request_parts
+from watcher.relay.http.export import Export, Pages, chosen
 from watcher.relay.http.metrics import Metrics
 from watcher.relay.http.middleware import AccessMiddleware
 from watcher.relay.http.openapi import document
 from watcher.relay.http.operations import OPERATIONS
 from watcher.relay.http.problems import handlers, problem
-from watcher.relay.http.query import Query
 from watcher.relay.http.sse import EventStreamRoute
 from watcher.relay.http.static import StaticFiles, folder
 from watcher.relay.limits.limits import Limits
-from watcher.relay.limits.metering import turn
 from watcher.relay.security.identity import Person
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.positions import Size
 from watcher.relay.stream.wakeup import ChannelWakeup
 from watcher.relay.submit.gateway import Gateway, Submitted
@@ -54,6 +57,8 @@ class ApiServices(Protocol):
     """What the routes need from the relay."""
 
     hub: Hub[Any]
+    overview: OverviewChannel
+    answers: TaskAnswers
     gateway: Gateway
     settings: Settings
     counts: Stats
@@ -90,6 +95,9 @@ def application(relay: ApiServices) -> ASGIApp:
     api = _Api(relay)
     served: dict[str, Handler] = {
         "listTasks": api.list,
+        "countTasks": api.counts,
+        "getSeries": api.series,
+        "getNames": api.names,
         "submitTask": api.submit,
         "getTask": api.get,
         "getResult": api.result,
@@ -217,15 +225,31 @@ class _Api:
     async def list(self, request: Request) -> Response:
         """``GET /api/tasks``."""
         grant = self._admit(request)
-        query = Query.read(request.query_params.multi_items())
-        steps = query.page(self._relay.hub.history, grant)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                found: TaskList = done.value
-                return self._json(found)
-            await turn()  # others, and events, have theirs
+        given = read(request.query_params.multi_items(), LIST)
+        format = chosen(request, given.text("format"))  # noqa: A001 - as the parameter is called
+        if format == "json":
+            return self._json(await self._relay.answers.list(ListQuery.read(given), grant))
+        asked = ListQuery.read(given, usual_sort="sent")
+        pages = Pages(
+            lambda asked: self._relay.answers.page(asked, grant), asked, asked.limit if given.all("limit") else None
+        )
+        by_token = request_parts.bearer(request) is not None
+        return Export(self._relay, grant, format, await pages.take(), pages, by_token=by_token)
+
+    async def counts(self, request: Request) -> Response:
+        """``GET /api/counts``."""
+        grant = self._admit(request)
+        return self._json(await self._relay.answers.counts(CountsQuery.read(self._given(request, COUNTS)), grant))
+
+    async def series(self, request: Request) -> Response:
+        """``GET /api/series``."""
+        grant, now = self._admit(request), time.time()
+        return self._json(await self._relay.answers.series(SeriesQuery.read(self._given(request, SERIES), now), grant))
+
+    async def names(self, request: Request) -> Response:
+        """``GET /api/names``."""
+        grant, now = self._admit(request), time.time()
+        return self._json(await self._relay.answers.names(NamesQuery.read(self._given(request, NAMES), now), grant))
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""
@@ -252,6 +276,9 @@ class _Api:
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
     # What they share.
+
+    def _given(self, request: Request, table: Mapping[str, QueryParameter]) -> Parameters:
+        return read(request.query_params.multi_items(), table)
 
     def _admit(self, request: Request) -> Grant:
         return request_parts.admitted(request, self._relay.admit)

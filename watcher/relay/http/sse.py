@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
@@ -12,21 +11,22 @@ import anyio
 from anyio.lowlevel import checkpoint
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
 from watcher.centrifuge import messages
 from watcher.core.errors import BadRequest, NotPermitted, Refused, TooMany
-from watcher.core.event import CHANNEL_LIMIT, Event, Task, encode
+from watcher.core.event import CHANNEL_LIMIT, OVERVIEW, Event, Task, encode
 from watcher.core.permissions import Grant
 from watcher.relay.api.schemas import CHANNELS, EVENTS
 from watcher.relay.common.stats import Stats
-from watcher.relay.http.connection import TRANSPORT
 from watcher.relay.http.event_stream import EventStream, StreamCursor
-from watcher.relay.http.request_parts import CLIENT, admitted
+from watcher.relay.http.request_parts import admitted
+from watcher.relay.http.streaming import STALLED, StreamedAnswer
 from watcher.relay.limits.limits import Limits
 from watcher.relay.limits.socket_backlog import SocketProgress
 from watcher.relay.security.identity import Person
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.wakeup import ChannelWakeup
 
 __all__ = ["EventStreamRoute"]
@@ -35,10 +35,6 @@ __all__ = ["EventStreamRoute"]
 _PIECE: Final = 64 * 1024
 #: Longest silence, in seconds. A keep-alive ends it: proxies close quiet streams, and a gone reader must be noticed.
 _QUIET: Final = 15.0
-#: A reader that takes no byte for this long, in seconds, is dropped …
-_STALLED: Final = 60.0
-#: … and while it takes none, it is checked at this interval, in seconds.
-_LOOK: Final = 1.0
 #: Range of delays, in milliseconds, after which a disconnected reader reconnects; random, so that not all come at once.
 _RETRY: Final = (1000, 3000)
 _ACCEPTED: Final = (*EVENTS, "token")
@@ -54,6 +50,7 @@ class EventSource(Protocol):
     """What server-sent events need from the relay."""
 
     hub: Hub[Any]
+    overview: OverviewChannel
     counts: Stats
     limits: Limits
     draining: bool
@@ -76,7 +73,7 @@ class EventStreamRoute:
     :param stalled: seconds after which a reader that takes nothing is dropped.
     """
 
-    def __init__(self, relay: EventSource, *, quiet: float = _QUIET, stalled: float = _STALLED) -> None:
+    def __init__(self, relay: EventSource, *, quiet: float = _QUIET, stalled: float = STALLED) -> None:
         self._relay = relay
         self._quiet = quiet
         self._stalled = stalled
@@ -88,16 +85,19 @@ class EventStreamRoute:
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
+        if OVERVIEW in channels:
+            await self._relay.overview.now()
         known = {}
         if since is None:
             known = await self._unknown(channels)
         else:
             # The relay that served the reader before was ahead of this one.
             await self._relay.reached(since.epoch, since.offset)
-        stream = EventStream(self._relay.hub.history, channels, since, known)
-        edition = None if token else self._relay.edition
+        events = [channel for channel in channels if channel != OVERVIEW]
+        stream = EventStream(self._relay.hub.history, events, since, known)
+        by_token = bool(token)
         return _Answer(
-            self._relay, stream, channels, ends=grant.ends, edition=edition, quiet=self._quiet, stalled=self._stalled
+            self._relay, stream, channels, grant, by_token=by_token, quiet=self._quiet, stalled=self._stalled
         )
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
@@ -143,8 +143,9 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     channels = list(dict.fromkeys(names))
     for channel in channels:
         if messages.channel_error(channel) is not None:
-            accepted = f"expected tasks, task:ID, root:ID, group:ID, name:NAME or tag:TAG, {CHANNEL_LIMIT} characters"
-            raise BadRequest(f"parameter 'channel': {accepted} at most, not {channel[:80]!r}")
+            accepted = "expected tasks, overview, task:ID, root:ID, group:ID, name:NAME or tag:TAG"
+            most = f"{CHANNEL_LIMIT} characters at most"
+            raise BadRequest(f"parameter 'channel': {accepted}, {most}, not {channel[:80]!r}")
     # Last-Event-ID is newer than `since`, which stays in the address when a browser reconnects.
     since = None
     if last := request.headers.get("last-event-id"):
@@ -154,49 +155,30 @@ def _asked(request: Request) -> tuple[list[str], StreamCursor | None, str | None
     return channels, since, parameters.get("token")
 
 
-class _Answer(Response):
-    """Stream the events until the reader leaves, its token expires, permissions change or the relay stops.
-
-    :param edition: version of the permissions table that authorised this stream.
-    """
+class _Answer(StreamedAnswer):
+    """Stream the events until the reader leaves, its token expires, permissions change or the relay stops."""
 
     def __init__(
         self,
         relay: EventSource,
         stream: EventStream,
         channels: list[str],
+        grant: Grant,
         *,
-        ends: float | None,
-        edition: int | None,
+        by_token: bool,
         quiet: float,
         stalled: float,
     ) -> None:
-        super().__init__(headers=_HEADERS)
-        del self.headers["content-length"]
+        super().__init__(relay, grant, _HEADERS, by_token=by_token, stalled=stalled)
         self._relay = relay
         self._stream = stream
         self._channels = channels
-        self._ends = ends
-        self._edition = edition
         self._quiet = quiet
-        self._stalled = stalled
+        self._numbers: Any = None  # what it was told of the channel that has no events
         self._bell = ChannelWakeup()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        if scope["method"] == "HEAD":
-            await send(start)
-            await send({"type": "http.response.body"})
-            return
-        with self._watching(scope.get(CLIENT, "")):
-            await send(start)
-            async with anyio.create_task_group() as group:
-                group.start_soon(_leave, receive, group.cancel_scope)
-                await self._run(send, SocketProgress(scope.get("state", {}).get(TRANSPORT)))
-                group.cancel_scope.cancel()
-
     @contextlib.contextmanager
-    def _watching(self, address: str) -> Iterator[None]:
+    def open(self, address: str) -> Iterator[None]:
         """Watch the channels.
 
         :raises TooMany: the reader's address has too many subscriptions.
@@ -220,56 +202,32 @@ class _Answer(Response):
             if account is not None:
                 account.hold(-count)
 
-    async def _run(self, send: Send, progress: SocketProgress) -> None:
-        taken = await self._send(send, b"retry: %d\n" % random.randint(*_RETRY), progress)  # noqa: S311 - no secret
-        while taken and self._lasts():
+    def waiting(self, more: int) -> None:
+        """So many more readers are slower than their events."""
+        self._relay.counts.streams_behind += more
+
+    async def send_all(self, send: Send, progress: SocketProgress) -> bool:
+        """Send events until something ends that; then the answer is complete, unless its reader takes none."""
+        taken = await self.send_piece(send, b"retry: %d\n" % random.randint(*_RETRY), progress)  # noqa: S311 - no secret
+        while taken and self.lasts():
             before = self._stream.sent
-            piece = self._stream.next(_PIECE)
+            piece = self._news() + self._stream.next(_PIECE)
             self._relay.counts.streamed += self._stream.sent - before
             if piece:
-                taken = await self._send(send, piece, progress)
+                taken = await self.send_piece(send, piece, progress)
                 await checkpoint()  # a reader that takes all at once must not keep the others waiting
                 continue
-            with anyio.move_on_after(min(self._quiet, self._left())) as quiet:
+            with anyio.move_on_after(min(self._quiet, self.left())) as quiet:
                 await self._bell.wait()
-            if quiet.cancelled_caught and self._left() > 0:
-                taken = await self._send(send, self._stream.idle(), progress) and progress.stalled() < self._stalled
-        if taken:
-            with anyio.move_on_after(_LOOK) as looked:
-                await send({"type": "http.response.body"})
-            taken = not looked.cancelled_caught
-        if not taken:
-            await progress.abort()
+            if quiet.cancelled_caught and self.left() > 0:
+                taken = await self.send_piece(send, self._stream.idle(), progress)
+                taken = taken and progress.stalled() < self._stalled
+        return taken
 
-    async def _send(self, send: Send, data: bytes, progress: SocketProgress) -> bool:
-        """Send once the reader has room; False if it must be dropped."""
-        behind = 0
-        try:
-            while True:
-                # The server waits for room before it writes anything: who gives up waiting has sent nothing.
-                with anyio.move_on_after(_LOOK) as looked:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-                if not looked.cancelled_caught:
-                    progress.sent(len(data))
-                    return True
-                if progress.stalled() >= self._stalled or not self._lasts():
-                    return False
-                self._relay.counts.streams_behind += 1 - behind
-                behind = 1
-        finally:
-            self._relay.counts.streams_behind -= behind
-
-    def _lasts(self) -> bool:
-        same = self._edition is None or self._edition == self._relay.edition
-        return same and not self._relay.draining and self._left() > 0
-
-    def _left(self) -> float:
-        """Seconds until the token expires."""
-        return float("inf") if self._ends is None else self._ends - time.time()
-
-
-async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:
-    """Cancel the answer when the reader has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+    def _news(self) -> bytes:
+        """What holds now, where that is watched and has changed: an event of its own type, and not of the journal."""
+        numbers = self._relay.hub.overview
+        if OVERVIEW not in self._channels or numbers is self._numbers:
+            return b""
+        self._numbers = numbers
+        return b"event: overview\ndata: %s\n\n" % messages.encode(numbers)

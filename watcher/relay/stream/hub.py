@@ -8,7 +8,7 @@ load the reads bring more and the batches grow by themselves; there is no timer 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from watcher.core.event import InvalidEvent
 from watcher.relay.stream.history import ALL, History
@@ -46,6 +46,8 @@ class Hub(Generic[Subscriber]):
         self.history = history
         self._watching: dict[str, dict[Subscriber, None]] = {}
         self._dirty: dict[str, Publications] = {}
+        #: What holds now on the channel that has no events, for whoever could not take it; None before it is known.
+        self.overview: Any = None
 
     def watch(self, channel: str, subscriber: Subscriber) -> bool:
         """Hand ``subscriber`` the channel's events from the next publish on; returns whether it is the first there.
@@ -66,6 +68,10 @@ class Hub(Generic[Subscriber]):
             return False
         del self._watching[channel]
         return True
+
+    def watching(self, channel: str) -> list[Subscriber]:
+        """Those who are handed what is on a channel."""
+        return list(self._watching.get(channel, ()))
 
     def publish(self, lines: Iterable[bytes]) -> int:
         """Add the next events of the journal; returns how many lines were no events and were passed over."""
@@ -96,7 +102,7 @@ class Hub(Generic[Subscriber]):
         together: set[Subscriber] = set()
         count = 0
         for channel, publications in dirty.items():
-            watching = list(self._watching.get(channel, ()))
+            watching = self.watching(channel)
             count += len(watching)
             if len(dirty) > 1:
                 together.update(watching)

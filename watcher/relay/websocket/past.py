@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from watcher.centrifuge import messages
 from watcher.centrifuge.messages import HistoryRequest, HistoryResult, Publication, SubscribeRequest
+from watcher.core.event import OVERVIEW
 from watcher.relay.stream.history import History
 
 __all__ = ["Recovery", "known", "page", "recover"]
@@ -34,14 +35,14 @@ class Recovery(NamedTuple):
 
 
 def known(history: History, channel: str) -> dict[str, Any] | None:
-    """The ``data`` of a subscription; None where a task is not known here."""
+    """The ``data`` of a subscription; None where it isn't known here: of a task, or of the channel of numbers."""
     kind, _, name = channel.partition(":")
     if kind == "task":
         task = history.task(name)
         return None if task is None else {"task": task}
     if kind in ("root", "group"):
         return {"tasks": history.tasks(channel, _REPLY_TASKS)}
-    return {}
+    return None if kind == OVERVIEW else {}
 
 
 def recover(history: History, request: SubscribeRequest) -> Recovery | None:

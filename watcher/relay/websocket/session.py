@@ -20,6 +20,7 @@ from msgspec import Raw
 from watcher.centrifuge import messages
 from watcher.centrifuge.messages import Command, ErrorReply, SubscribeRequest
 from watcher.core.errors import Refused, Unauthorized
+from watcher.core.event import OVERVIEW
 from watcher.core.permissions import Grant
 from watcher.relay.stream.history import ALL
 from watcher.relay.stream.hub import Hub
@@ -37,6 +38,7 @@ _AT_ONCE: Final = 100
 #: turn. In bytes of replies; a subscription counts for more than its reply, as it takes so much longer.
 _GIVEN: Final = 512 * 1024
 _SUBSCRIPTION: Final = 8 * 1024
+_NO_PAST: Final = "the channel overview has no events, only what holds now"
 _NOT_GRANTED: Final = "the token does not allow watching it"
 
 
@@ -252,11 +254,14 @@ class Session:
             self._terms.refused(self._outlet, f"{method} {channel}", _NOT_GRANTED)
         return messages.PERMISSION_DENIED
 
-    def _subscribed(
-        self, command_id: int, request: SubscribeRequest, data: dict[str, Any], until: float | None
-    ) -> bytes:
+    def _subscribed(self, command_id: int, request: SubscribeRequest, data: Any, until: float | None) -> bytes:
         history, channel = self._hub.history, request.channel
         encoded = Raw(messages.encode(data)) if data else None
+        if channel == OVERVIEW:  # it is told what holds now, so there is nothing to be recovered
+            if until is not None:
+                self._rights.lend(channel, until)
+            self.subscriptions.add(channel, history.last, whole=True)
+            return messages.reply(command_id, "subscribe", messages.SubscribeResult(data=encoded))
         recovery = past.recover(history, request)
         if recovery is None:
             return messages.error_reply(command_id, messages.UNRECOVERABLE)
@@ -273,6 +278,8 @@ class Session:
         error = self._objection(request.channel, "history")
         if error is not None:
             return messages.error_reply(command_id, error)
+        if request.channel == OVERVIEW:
+            return messages.error_reply(command_id, messages.NOT_AVAILABLE, _NO_PAST)
         page = past.page(self._hub.history, request)
         if page is None:
             return messages.error_reply(command_id, messages.UNRECOVERABLE)
@@ -300,9 +307,9 @@ class Session:
             self._calls -= 1
             return [messages.reply(call.id, "rpc", {"data": value})]
         channel = call.request.channel
-        data = past.known(self._hub.history, channel)
+        data: Any = past.known(self._hub.history, channel)
         if data is None:
-            data = {"task": value}
+            data = value if channel == OVERVIEW else {"task": value}
         return [self._in_turn(channel, asked, data) for asked in self._finished(channel)]
 
     def give_up(self, call: Call, error: Refused) -> list[bytes]:
@@ -320,7 +327,7 @@ class Session:
         self._calls -= len(waited)
         return waited
 
-    def _in_turn(self, channel: str, asked: Waiting, data: dict[str, Any]) -> bytes:
+    def _in_turn(self, channel: str, asked: Waiting, data: Any) -> bytes:
         """The reply to what was said of a channel whose task has been looked up by now."""
         if asked.request is None:
             return self._unsubscribed(asked.id, channel)
@@ -338,9 +345,9 @@ class Session:
     # The end.
 
     def restart(self) -> list[bytes]:
-        """The journal is another one: end all subscriptions; returns the pushes that say so."""
+        """The journal is another one: end all subscriptions to events; returns the pushes that say so."""
         self._rights.give_back_all()
-        return self.subscriptions.restart()
+        return self.subscriptions.restart(keeps=OVERVIEW if self._rights.may_watch(OVERVIEW) else None)
 
     def close(self) -> None:
         """The connection has ended: watch nothing any more."""

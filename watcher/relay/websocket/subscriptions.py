@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 from watcher.centrifuge import messages
+from watcher.core.event import OVERVIEW
 from watcher.relay.stream.hub import Hub
 from watcher.relay.websocket.records import NOTHING, SubscriptionQuota
 
@@ -104,13 +105,22 @@ class Subscriptions:
         self._cursor = piece.cursor
         if self._cursor >= self._hub.history.last:
             self._rejoin()
+            if OVERVIEW in self._floors and self._hub.overview is not None:
+                told = messages.state_push(OVERVIEW, self._hub.overview)
+                pushes.append(told)  # the newest only: nothing is missed by what was passed over
         return pushes
 
-    def restart(self) -> list[bytes]:
-        """The journal is another one: end all subscriptions; returns the pushes that say so."""
-        pushes = [messages.unsubscribe_push(channel) for channel in self._floors]
+    def restart(self, keeps: str | None = None) -> list[bytes]:
+        """The journal is another one: end all subscriptions; returns the pushes that say so.
+
+        :param keeps: a channel that goes on, because what is on it doesn't come from the journal alone.
+        """
+        kept = keeps is not None and keeps in self._floors
+        pushes = [messages.unsubscribe_push(channel) for channel in self._floors if channel != keeps]
         self.clear()
         self.live = True
+        if kept and keeps is not None:
+            self.add(keeps, self._hub.history.last, whole=True)
         return pushes
 
     def clear(self) -> None:
@@ -123,7 +133,7 @@ class Subscriptions:
         pushes = []
         for channel, floor in list(self._floors.items()):
             given = max(floor, self._cursor, self._excused.get(channel, 0))
-            if not self._hub.history.is_whole(channel, given):
+            if channel != OVERVIEW and not self._hub.history.is_whole(channel, given):
                 self.remove(channel)
                 pushes.append(messages.unsubscribe_push(channel))
         return pushes
