@@ -45,7 +45,7 @@ class _Commands(click.Group):
         if os.environ.get(_COMPLETE):
             import_module("watcher.cli.completion")  # has what click doesn't do of it
         with lost():
-            return super().main(*args, complete_var=_COMPLETE, **kwargs)
+            return super().main(*args, **{"complete_var": _COMPLETE, **kwargs})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -47,12 +48,12 @@ class FilterCommand(click.Command):
 
 
 def _read(_context: click.Context, _parameter: click.Parameter, terms: tuple[str, ...]) -> str:
-    text = " ".join(term.removeprefix(_MARK) for term in terms)
+    text, now = " ".join(term.removeprefix(_MARK) for term in terms), time.time()
     try:
-        parse(text)
+        # A relay has another clock, and may be in another time zone, than the person who writes "until:03:10" here.
+        return parse(text, now=now, zone=None).absolute(now, zone=None).text
     except InvalidFilter as error:
         raise click.BadParameter(plain(str(error))) from None
-    return text
 
 
 def _completed(ctx: click.Context, _parameter: click.Parameter | None, incomplete: str) -> list[CompletionItem]:

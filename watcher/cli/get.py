@@ -9,7 +9,7 @@ import click
 
 from watcher.cli import relay_call
 from watcher.cli.relay_call import RelayCall, calling_options
-from watcher.cli.terminal.rendering import task_json, write_lines
+from watcher.cli.terminal.rendering import put, task_json, write
 from watcher.cli.terminal.tasks import described, task_of
 from watcher.client import Relay, TaskLost
 
@@ -34,8 +34,8 @@ async def _print(relay: Relay, identity: str, *, as_json: bool) -> int:
     if found is None:
         raise TaskLost(identity)
     if as_json:
-        write_lines([task_json(found.line)])
+        write(task_json(found.line))
     else:
         lines = described(task_of(found), time.time(), local=sys.stdout.isatty())
-        write_lines(line.encode() for line in lines)
+        put("".join(f"{line}\n" for line in lines).encode())
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final, TypeAlias
 
@@ -14,11 +14,11 @@ from watcher.cli import relay_call
 from watcher.cli.filtering import FilterCommand, filter_argument
 from watcher.cli.relay_call import RelayCall, calling_options
 from watcher.cli.terminal.columns import Table
-from watcher.cli.terminal.rendering import plain, say, task_json, terminal_size, write_lines
+from watcher.cli.terminal.rendering import plain, put, room_of, say, task_json
 from watcher.cli.terminal.tasks import columns, row, task_of
 from watcher.client import Relay, Snapshot
 from watcher.client.queries import Sort
-from watcher.core.task_csv import head, rows
+from watcher.core import task_csv
 
 __all__ = ["list_tasks"]
 
@@ -26,7 +26,7 @@ SORTS: Final[tuple[Sort, ...]] = ("when", "sent", "runtime", "waited")
 #: Tasks that are written at once.
 _PAGE: Final = 100
 #: What is written of the next tasks; of none, what stands at the beginning.
-_Form: TypeAlias = Callable[[list[Snapshot]], Iterable[bytes]]
+_Form: TypeAlias = Callable[[list[Snapshot]], bytes]
 
 
 @click.command("list", cls=FilterCommand, short_help="List tasks.")
@@ -52,7 +52,8 @@ def list_tasks(
 
     A filter is terms that must all hold; a "-" before one negates it. What may be looked for: state, name, queue,
     worker, tag, error, since, until, runtime, waited, id, root, parent, group; other words are looked for in all that
-    is shown of a task. Put terms with *, < or > in quotes. AGE is since the newest event.
+    is shown of a task. Put terms with *, < or > in quotes. Times are of the local time zone. AGE is since the newest
+    event.
 
     Exit codes: 0 all right, even if no task matches, 2 wrong usage or filter, 3 the relay can't be reached, 4 refused,
     74 standard output can't be written to, 124 timed out, 130 ended by Ctrl-C, 141 the reader ended, 143 SIGTERM.
@@ -67,7 +68,7 @@ def list_tasks(
 
 async def _print(relay: Relay, text: str, sort: Sort, limit: int, form: _Form) -> int:
     asked = None if limit == 0 else limit + isinstance(form, _Shown)  # one more tells whether there are more
-    write_lines(form([]))
+    put(form([]))
     page: list[Snapshot] = []
     count = 0
     async with aclosing(relay.list(text, sort=sort, limit=asked)) as tasks:
@@ -77,9 +78,10 @@ async def _print(relay: Relay, text: str, sort: Sort, limit: int, form: _Form) -
                 break
             page.append(task)
             if len(page) == _PAGE:
-                write_lines(form(page))
+                put(form(page))
                 page = []
-    write_lines(form(page) if page else ())
+    if page:
+        put(form(page))
     if isinstance(form, _Shown):
         if not count:
             say("no task matches" if text else "there are no tasks")
@@ -93,29 +95,31 @@ class _Shown:
 
     def __init__(self, sort: Sort) -> None:
         self._sort: Final = sort
-        room = terminal_size(sys.stdout)[0] if sys.stdout.isatty() else None
-        self._table = Table(columns(sort), room)
+        self._table = Table(columns(sort), room_of(sys.stdout))
 
-    def __call__(self, tasks: list[Snapshot]) -> Iterator[bytes]:
-        if tasks:
-            now = time.time()
-            for line in self._table.lines([row(task_of(task), now, self._sort) for task in tasks]):
-                yield line.encode()
+    def __call__(self, tasks: list[Snapshot]) -> bytes:
+        now = time.time()
+        rows = [row(task_of(task), now, self._sort) for task in tasks]
+        return "".join(f"{line}\n" for line in self._table.lines(rows)).encode() if rows else b""
 
 
-def _json(tasks: list[Snapshot]) -> Iterator[bytes]:
-    return (task_json(task.line) for task in tasks)
+def _json(tasks: list[Snapshot]) -> bytes:
+    return b"".join(task_json(task.line) + b"\n" for task in tasks)
 
 
-def _csv(tasks: list[Snapshot]) -> Iterator[bytes]:
-    lines = rows(task.line for task in tasks) if tasks else head()
-    return iter(lines.split(b"\n")[:-1])
+def _csv(tasks: list[Snapshot]) -> bytes:
+    written = task_csv.rows(task.line for task in tasks) if tasks else task_csv.header()
+    if not sys.stdout.isatty():
+        return written
+    return "\n".join(plain(line.removesuffix("\r")) for line in written.decode().split("\n")).encode()
 
 
-def _ids(tasks: list[Snapshot]) -> Iterator[bytes]:
+def _ids(tasks: list[Snapshot]) -> bytes:
+    lines = []
     for task in tasks:
         # A line end in an id would make another id of what stands behind it.
         if task.id.isprintable() and task.id == task.id.strip() and task.id != "-":
-            yield task.id.encode()
+            lines.append(f"{task.id}\n")
         else:
-            say(f"left out an id that is no line of text: {plain(task.id)!r}")
+            say(f"left out an id that is no line of text: '{plain(task.id)}'")
+    return "".join(lines).encode()

@@ -10,7 +10,7 @@ import click
 
 from watcher.cli import relay_call
 from watcher.cli.relay_call import ExitWithMessage, RelayCall, calling_options
-from watcher.cli.terminal.rendering import plain, say, write_lines
+from watcher.cli.terminal.rendering import plain, say, write
 from watcher.cli.terminal.stdin import lines
 from watcher.cli.terminal.streams import is_closed
 from watcher.client import Relay, RelayRefused, RelayUnavailable, Snapshot
@@ -82,7 +82,7 @@ async def _revoke(relay: Relay, identities: Iterable[str] | AsyncIterator[str], 
                 outcome = ""
                 say(f"{plain(job.item)}: {plain(str(error))}")
             if outcome:
-                write_lines([f"{plain(job.item)} {plain(outcome)}".encode()])
+                write(f"{plain(job.item)} {plain(outcome)}".encode())
             if outcome in ("", _UNKNOWN):
                 code = relay_call.REFUSED
     return code

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -15,18 +14,9 @@ from watcher.cli.terminal.columns import cut, cut_start, width
 from watcher.client import Snapshot, TaskEvent
 
 __all__ = [
-    "json_line",
-    "json_text",
-    "one_line",
-    "painted",
-    "plain",
-    "say",
-    "task_json",
-    "task_line",
-    "terminal_size",
-    "write",
-    "write_lines",
-]
+    "json_line", "json_text", "one_line", "painted", "plain", "put", "room_of", "say", "task_json", "task_line",
+    "terminal_size", "write",
+]  # fmt: skip
 
 _COLORS: Final = {
     "SUCCESS": 32,
@@ -50,15 +40,18 @@ def say(text: str) -> None:
 
 def write(line: bytes) -> None:
     """A line of data, on standard output, at once: whoever reads a pipe waits for it."""
-    sys.stdout.buffer.write(line + b"\n")
+    put(line + b"\n")
+
+
+def put(data: bytes) -> None:
+    """Data, on standard output, at once."""
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
-def write_lines(lines: Iterable[bytes]) -> None:
-    """Lines of data, together."""
-    for line in lines:
-        sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+def room_of(stream: TextIO) -> int | None:
+    """How many columns there are for a table; None where it is no terminal."""
+    return terminal_size(stream)[0] if stream.isatty() else None
 
 
 def terminal_size(stream: TextIO) -> tuple[int, int]:

@@ -106,8 +106,8 @@ def described(task: Task, now: float, *, local: bool) -> Iterator[str]:
     yield from _block("Times", _times(task, local=local))
     if task.exception is not None and task.exception.traceback:
         yield from _block("Traceback", task.exception.traceback.rstrip().splitlines())
-    elif (text := _outcome(task)) is not None:
-        yield from _block("Result" if task.final else "Progress", text.splitlines() or [""])
+    elif (outcome := _outcome(task)) is not None:
+        yield from _block("Result" if task.final else "Progress", outcome.splitlines() or [""])
 
 
 def _facts(task: Task, now: float, *, local: bool) -> Iterator[tuple[str, str]]:
@@ -151,7 +151,7 @@ def _raised(task: Task) -> str:
 def _arguments(task: Task) -> str:
     """As they were given: ``(2, 3)``, ``(2,) {'x': 3}``; nothing where they are not known."""
     given = ((task.argsrepr, task.args), (task.kwargsrepr, task.kwargs))
-    parts = [_text(value) if text is None else text for text, value in given]
+    parts = [text or _text(value) for text, value in given]
     return " ".join(part for part in parts if part and part != "{}")
 
 
@@ -159,10 +159,10 @@ def _outcome(task: Task) -> str | None:
     """What it returned, or has reported last; None where there is nothing of that."""
     if task.result_size is not None:
         return f"(its {task.result_size} bytes are too large for an event: GET /api/tasks/ID/result has them)"
-    if isinstance(task.result, Raw):
+    if task.result is not UNSET:
         value = json.loads(bytes(task.result))
         return str(value) if task.result_repr else _json(value)
-    if task.final or not isinstance(task.meta, Raw):
+    if task.final or task.meta is UNSET:
         return None
     return _json(json.loads(bytes(task.meta)))
 
