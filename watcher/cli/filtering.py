@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import click
@@ -44,7 +45,7 @@ class FilterCommand(click.Command):
                 yield arg
                 option = options.get(arg)
                 if isinstance(option, click.Option) and not option.is_flag:
-                    yield from (value for value, _ in zip(rest, range(option.nargs), strict=False))
+                    yield from islice(rest, option.nargs)
 
 
 def _read(_context: click.Context, _parameter: click.Parameter, terms: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,8 @@ class Column:
     """A column of a table.
 
     :param least: the narrowest that it may be cut to where the terminal is too narrow; None: it is never cut.
-    :param leaves: the order in which columns are left out where cutting is not enough; None: this one never is.
+    :param leaves: the order in which columns are cut, and left out where that is not enough; None: the last to be cut,
+        and never left out.
     :param by_end: it loses its beginning, not its end.
     :param right: it is aligned to the right.
     :param paint: gives a cell its colours, by its text and by the text with the blanks beside it.
@@ -113,19 +115,22 @@ class Table:
         return 0 if self._room is None else sum(widths.values()) + len(_GAP) * (len(widths) - 1) - self._room
 
     def _shrunk(self, widths: dict[int, int]) -> dict[int, int]:
-        """These widths, the last columns cut first, as far as there is too little room and they may be."""
+        """These widths, cut as far as there is too little room: first of the columns that would be left out first."""
         widths = dict(widths)
-        for number in sorted(widths, reverse=True):
+        for number in sorted(widths, key=self._order):
             least = self._columns[number].least
             if least is not None and (excess := self._excess(widths)) > 0:
-                widths[number] = max(min(least, widths[number]), widths[number] - excess)
+                least = min(max(least, width(self._columns[number].title)), widths[number])
+                widths[number] = max(least, widths[number] - excess)
         return widths
 
+    def _order(self, number: int) -> float:
+        leaves = self._columns[number].leaves
+        return math.inf if leaves is None else leaves
+
     def _first_to_leave(self, widths: dict[int, int]) -> int | None:
-        orders = {number: self._columns[number].leaves for number in widths}
-        return min(
-            (number for number in orders if orders[number] is not None), key=lambda n: orders[n] or 0, default=None
-        )
+        first = min(widths, key=self._order)
+        return None if self._columns[first].leaves is None else first
 
     def _line(self, row: Sequence[str], *, title: bool) -> str:
         return _GAP.join(self._cell(number, row[number], title=title) for number in self._widths).rstrip()

@@ -26,7 +26,7 @@ _COLUMNS: Final = (
     Column("STATE", least=8, paint=painted),
     Column("NAME", least=10, by_end=True),
     Column("ID"),
-    Column("WORKER", least=8, leaves=1),
+    Column("WORKER", least=12, leaves=1),
     Column("RUNTIME", leaves=2, right=True),
     Column("ERROR", least=12, leaves=3),
 )
