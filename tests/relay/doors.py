@@ -292,7 +292,9 @@ ASKED: Final[dict[str, tuple[str, dict[str, str], Callable[[Any], bool], Callabl
 #: Channel → who may watch it.
 CHANNELS: Final = {
     "task:mine": rights(MINE, ALL),
-    **dict.fromkeys(("task:theirs", "task:nothing", "root:mine", "group:g", "name:n", "tag:t", "tasks", "overview"), rights(ALL)),
+    **dict.fromkeys(
+        ("task:theirs", "task:nothing", "root:mine", "group:g", "name:n", "tag:t", "tasks", "overview"), rights(ALL)
+    ),
 }
 #: Task → who may submit it; WATCHER_SUBMIT leaves out tasks.fail, and nobody submits what is Celery's own.
 SUBMITTED: Final = {

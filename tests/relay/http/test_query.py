@@ -11,8 +11,10 @@ import pytest
 from tests.support.events import event
 from watcher.core.event import encode
 from watcher.core.permissions import OPEN, Grant, literally
-from watcher.relay.api.schemas import TaskList
-from watcher.relay.http.query import Query
+from watcher.relay.api.parameters import read
+from watcher.relay.api.queries import ListQuery
+from watcher.relay.api.schemas import LIST, TaskList
+from watcher.relay.http import query
 from watcher.relay.stream.history import History
 
 #: What somebody may watch who may not watch everything: names, and globs.
@@ -26,7 +28,8 @@ GRANTS = {
 }
 ASKED: list[dict[str, str]] = [
     {}, {"tag": "mine"}, {"tag": "theirs"}, {"name": "mine"}, {"name": "theirs", "tag": "mine"}, {"root": "mine-1"},
-    {"state": "SUCCESS"}, {"tag": "both", "state": "STARTED"},
+    {"state": "SUCCESS"}, {"tag": "both", "state": "STARTED"}, {"filter": "tag:theirs"},
+    {"filter": "state:running name:m*", "tag": "both"}, {"filter": "-state:succeeded mine-1"},
 ]  # fmt: skip
 
 
@@ -44,9 +47,15 @@ def step(steps: Generator[None, None, TaskList]) -> TaskList | None:
     return None
 
 
+def begun(history: History, grant: Grant, **asked: Any) -> Generator[None, None, TaskList]:
+    """A page, not a step of it yet."""
+    given = ListQuery.read(read([(name, str(value)) for name, value in asked.items()], LIST))
+    return query.page(given, history, grant, 100.0)
+
+
 def page(history: History, grant: Grant, **asked: Any) -> TaskList:
     """A page, all steps at once."""
-    steps = Query.read([(name, str(value)) for name, value in asked.items()]).page(history, grant)
+    steps = begun(history, grant, **asked)
     while (found := step(steps)) is None:
         pass
     return found
@@ -102,7 +111,7 @@ def test_list_is_a_snapshot_unaffected_by_events_between_steps() -> None:
     history = journal(7, hidden=True)
     for grant in (OPEN, Grant(watch=("tag:mine",)), Grant(watch=("tag:min*",))):
         expected = page(history, grant)
-        steps = Query.read([]).page(history, grant)
+        steps = begun(history, grant)
         turns = 0
         while (found := step(steps)) is None:
             turns += 1
@@ -110,7 +119,7 @@ def test_list_is_a_snapshot_unaffected_by_events_between_steps() -> None:
         assert [task.id for task in found.tasks] == [task.id for task in expected.tasks]
         assert (found.offset, found.next) == (expected.offset, expected.next)
         assert turns or grant == Grant(watch=("tag:mine",))
-    steps = Query.read([]).page(history, OPEN)
+    steps = begun(history, OPEN)
     assert step(steps) is None
     history.reset("another", 1)
     assert step(steps) == TaskList([], "another", 0, None)
