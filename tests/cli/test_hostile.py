@@ -31,6 +31,18 @@ def test_a_terminal_is_told_nothing_by_a_task(tasks_env: dict[str, str]) -> None
                 assert ended == code, told
                 only_text(told)
                 assert how == "report" or command[-1] != "--json" or "[red]x[/red]" in told
+        shown = (
+            ("list",),
+            ("list", "--csv"),
+            ("get", "fail"),
+            ("count", "--by", "name,error"),
+            ("revoke", "fail", _ARGUMENT),
+        )
+        for command in shown:
+            ended, told = on_terminal(*command, url=serving.url, columns=1000)
+            assert ended == (4 if command[0] == "revoke" else 0), told
+            only_text(told)
+            assert "javascript:window" in told
         ended, told = on_terminal("submit", "nobody\x1b[2J\u202e", _ARGUMENT, url=serving.url)
         assert ended == 4
         only_text(told)
