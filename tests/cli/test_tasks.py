@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from tests.cli.calls import WATCHER, Ended, run, terminal, within
 from tests.support.gate import gate
 from tests.support.processes import ROOT, Relay, environment, free_port, relay
 from tests.support.waiting import wait_for
+from watcher.cli.list import _ids
+from watcher.client import Snapshot
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -80,6 +83,14 @@ def test_json_is_a_task_a_line_as_http_has_it(serving: Relay, some: Some) -> Non
     assert [line["id"] for line in lines] == [some.waiting, some.bad, some.good]
     assert lines[1] == httpx.get(f"{serving.url}/api/tasks/{some.bad}").json()
     assert listed(serving, "--json", "name:nothing").out == ""
+
+
+def test_an_id_is_one_line_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands behind a line end would be another id, and another task would be revoked."""
+    ids = ["a", "a\nb", " a", "a\r", "-", "", "--terminate", "写"]
+    written = _ids([Snapshot(json.dumps({"id": each}).encode()) for each in ids])
+    assert written.decode() == "a\n--terminate\n写\n"
+    assert len(capsys.readouterr().err.splitlines()) == 5
 
 
 def test_csv_is_that_of_http(serving: Relay, some: Some) -> None:

@@ -118,7 +118,7 @@ def _ids(tasks: list[Snapshot]) -> bytes:
     lines = []
     for task in tasks:
         # A line end in an id would make another id of what stands behind it.
-        if task.id.isprintable() and task.id == task.id.strip() and task.id != "-":
+        if task.id.isprintable() and task.id == task.id.strip() not in {"", "-"}:
             lines.append(f"{task.id}\n")
         else:
             say(f"left out an id that is no line of text: '{plain(task.id)}'")
