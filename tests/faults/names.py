@@ -6,3 +6,6 @@ from __future__ import annotations
 MEASURED = "measured"
 #: Hash: task id → how often it was run.
 RUNS = "runs"
+#: Of the shop: queues with a worker, parts of its chord, and tasks in the queue that no worker consumes.
+SHOP_QUEUES = ("orders", "mail", "media", "reports")
+PARTS, LEGACY = 200, 92

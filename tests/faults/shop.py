@@ -16,15 +16,19 @@ from typing import Any
 from celery import Celery, Task, chord
 
 import watcher
-
-#: Parts of the chord, and tasks in the queue that no worker consumes.
-PARTS, LEGACY = 200, 92
-QUEUES = ("orders", "mail", "media", "reports")
+from tests.faults.names import LEGACY, PARTS
 
 app = Celery("shop", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_RESULT_BACKEND"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    task_routes={"shop.legacy": "legacy", **{f"shop.{name.rstrip('s')}": name for name in QUEUES}, "shop.part": "reports"},
+    task_routes={
+        "shop.legacy": "legacy",
+        "shop.order": "orders",
+        "shop.mail": "mail",
+        "shop.media": "media",
+        "shop.part": "reports",
+        "shop.report": "reports",
+    },
 )
 watcher.install(app)
 

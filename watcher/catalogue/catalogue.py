@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 import msgspec
 from msgspec import Raw
 
+from watcher.core.event import Event
 from watcher.core.figures import Count, CountBy, Gap, NameStats, Series
 from watcher.core.filters import Filter
 from watcher.core.permissions import Grant
@@ -121,6 +122,9 @@ class Catalogue(Protocol):
 
     def apply(self, epoch: str, events: Sequence[tuple[int, bytes]], upto: int | None = None) -> None:
         """Take the next events, ascending by offset, and move the position to the last one, or to ``upto``."""
+
+    def complete(self, told: Sequence[Event]) -> None:
+        """Take the ends of unfinished tasks from elsewhere than the journal; those that it knows to have ended stay."""
 
     def list(self, wanted: Listed, grant: Grant, now: float) -> Page:
         """A page of tasks."""

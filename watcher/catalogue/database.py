@@ -157,6 +157,8 @@ class Database:
         settings = f"-c lock_timeout={_BUSY} -c statement_timeout={_ANSWER} -c jit=off"
         settings += " -c synchronous_commit=on" if not readers else " -c default_transaction_read_only=on"
         options["connect_args"] = {"connect_timeout": 3, "options": settings, "application_name": "celery-watcher"}
+        # A server that is gone without a word is noticed as soon as one that answers nothing.
+        options["connect_args"] |= {"tcp_user_timeout": _ANSWER, "keepalives_idle": 10, "keepalives_interval": 3}
         options["pool_pre_ping"] = True
         isolation = "REPEATABLE READ" if readers else "READ COMMITTED"
         return create_engine(self.url, isolation_level=isolation, **options)

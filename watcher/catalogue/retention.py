@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import case, delete, func, select, update
 
 from watcher.catalogue.database import Database
 from watcher.catalogue.rollups import Deltas
 from watcher.catalogue.rows import minute_of
-from watcher.catalogue.tables import details, durations, gaps, minutes, spans, tags, tallies, tasks
+from watcher.catalogue.tables import details, durations, gaps, minutes, spans, state, tags, tallies, tasks
 from watcher.catalogue.writer import Writer, known_by
 
 __all__ = ["forget"]
@@ -47,4 +47,7 @@ def forget(database: Database, writer: Writer, older_than: float, limit: int) ->
             nothing = (of.minute < minute_of(older_than), of.sent == 0, of.changed == 0)
             connection.execute(delete(minutes).where(*nothing))
             connection.execute(delete(gaps).where(gaps.c.until < older_than))
+        if keys:
+            since = func.coalesce(state.c.since, older_than)
+            connection.execute(update(state).values(since=case((since > older_than, since), else_=older_than)))
         return len(keys)

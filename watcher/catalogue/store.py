@@ -15,6 +15,7 @@ from watcher.catalogue.database import Database
 from watcher.catalogue.filtering import conditions_of
 from watcher.catalogue.selecting import Question
 from watcher.catalogue.writer import Writer
+from watcher.core.event import Event
 from watcher.core.figures import CountBy, NameStats, Series
 from watcher.core.filters import Filter
 from watcher.core.permissions import Grant
@@ -51,6 +52,11 @@ class SqlCatalogue:
         """Take the next events."""
         with self._writing:
             self._writer.apply(epoch, events, upto)
+
+    def complete(self, told: Sequence[Event]) -> None:
+        """Take the ends of unfinished tasks from somewhere else."""
+        with self._writing:
+            self._writer.complete(told)
 
     def list(self, wanted: Listed, grant: Grant, now: float) -> Page:
         """A page of tasks."""

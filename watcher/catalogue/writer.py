@@ -6,7 +6,8 @@ from where this writer believes it to be: a writer that another one has overtake
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -19,7 +20,7 @@ from watcher.catalogue.rollups import Deltas
 from watcher.catalogue.rows import Row, row_of, text_of
 from watcher.catalogue.tables import details, durations, gaps, minutes, spans, state, tags, tallies, tasks
 from watcher.catalogue.upserts import Upsert, each
-from watcher.core.event import Event, InvalidEvent, Task, decode, fold
+from watcher.core.event import Event, InvalidEvent, Task, decode, fold, is_final
 
 __all__ = ["Known", "Place", "Writer", "known_by"]
 
@@ -123,18 +124,37 @@ class Writer:
         gap: dict[str, Any] | None = None,
         since: float | None = None,
     ) -> None:
-        try:
-            with self._database.writing() as connection:
-                self._move(connection, place, fresh, since)
-                if gap is not None:
-                    _record(connection, gap)
-                changed = self._fold(connection, _by_task(events), fresh.base)
-        except BaseException:
-            # Whether it was written is not known: the database is asked before anything else is.
-            self.forget()
-            raise
+        with self._guarded() as connection:
+            self._move(connection, place, fresh, since)
+            if gap is not None:
+                _record(connection, gap)
+            changed = self._fold(connection, _by_task(events), fresh.base)
         self._place = fresh
         self._remember(changed)
+
+    def complete(self, told: Sequence[Event]) -> None:
+        """Take the ends of unfinished tasks; see :meth:`watcher.catalogue.catalogue.Catalogue.complete`."""
+        ends = {event.id: event for event in told if is_final(event.state)}
+        changed: dict[str, Known] = {}
+        with self._guarded() as connection:
+            self.confirm(connection)
+            before = self._find(connection, ends)
+            for identity, known in before.items():
+                if not known.task.final:
+                    task = fold(known.task, ends[identity], known.task.offset)
+                    changed[identity] = Known(task, row_of(task, known.row.key, known.row.touched))
+            self._store(connection, [(before[identity], new) for identity, new in changed.items()])
+        self._remember(changed)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[Connection]:
+        """A transaction; where it fails, whether it was written is not known, and the database is asked."""
+        try:
+            with self._database.writing() as connection:
+                yield connection
+        except BaseException:
+            self.forget()
+            raise
 
     def confirm(self, connection: Connection) -> None:
         """See to it that no other writer writes in this transaction, nor has written.

@@ -99,6 +99,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _archive(text: str) -> str:
+    if urlsplit(text).scheme not in ("sqlite", "postgresql", "postgres", "postgresql+psycopg"):
+        raise ValueError(text)
+    return text
+
+
 def _namespace(text: str) -> str:
     if not 0 < len(text) <= 64 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
         raise ValueError(text)
@@ -280,6 +286,11 @@ class Settings:
     body_timeout: int = _whole(30, 1, 3600, "seconds after that in which its body must arrive")
     idle_timeout: int = _whole(5, 1, 3600, "seconds that an idle HTTP connection stays open")
     connect_timeout: int = _whole(10, 1, 3600, "seconds in which a WebSocket client must send connect")
+    archive: str | None = _setting(
+        None, _archive, "sqlite:////PATH of a file, or postgresql://USER:PASSWORD@HOST/DATABASE",
+        "database that keeps what was known of all tasks; if unset, a temporary file, as far back as the journal"
+    )
+    archive_days: int = _whole(14, 1, 3650, "days for which the archive keeps tasks that have ended")
     # fmt: on
 
     @property

@@ -155,6 +155,10 @@ class Journal:
         """String: which relay is completing the journal from the result backend."""
         return self._key("lease")
 
+    def archive_lease(self, place: str) -> str:
+        """String: which relay writes the catalogue at a place that several share."""
+        return self._key(f"archive:{place}")
+
     @property
     def heard(self) -> str:
         """String: when a relay last listened to the result backend, in Unix seconds by Redis' clock."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import time
+from typing import Any, Final, Protocol
 
 from watcher.centrifuge.messages import SubscribeRequest, task_identity
 from watcher.core.errors import NoMethod, Refused
-from watcher.core.event import Task
+from watcher.core.event import OVERVIEW, Task
 from watcher.core.permissions import OPEN, Grant
+from watcher.relay.answers import Answers
+from watcher.relay.api.parameters import called
+from watcher.relay.api.queries import CountsQuery, ListQuery, NamesQuery, SeriesQuery
+from watcher.relay.api.schemas import COUNTS, LIST, NAMES, SERIES
 from watcher.relay.common.audit_log import REFUSED, AuditLog
 from watcher.relay.common.stats import Stats
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.submit.gateway import Gateway, Submitted
 from watcher.relay.websocket.calls import CallRunner
 from watcher.relay.websocket.connection import WebSocketConnection
@@ -18,9 +24,21 @@ from watcher.relay.websocket.records import Call
 __all__ = ["CallServices", "ClientCalls", "log_refusal"]
 
 
+#: Methods that ask about many tasks, with their parameters: a file is for HTTP.
+_QUESTIONS: Final = {
+    "list": {name: parameter for name, parameter in LIST.items() if name != "format"},
+    "counts": COUNTS,
+    "series": SERIES,
+    "names": NAMES,
+}
+_METHODS: Final = ("submit", "revoke", "registry", *_QUESTIONS)
+
+
 class CallServices(Protocol):
     """What calls need of the relay."""
 
+    answers: Answers
+    overview: OverviewChannel
     gateway: Gateway
     counts: Stats
     refusals: AuditLog
@@ -52,12 +70,28 @@ class ClientCalls(CallRunner):
             return await services.gateway.registry(grant)
         if call.request is not None:
             return await self._before_subscription(call.request)
+        if call.method in _QUESTIONS:
+            return await self._question(call, grant)
         if call.method != "get":
-            raise NoMethod(f"no such method {call.method!r}: submit, revoke, registry and get exist")
+            raise NoMethod(f"no such method {call.method!r}: {', '.join(_METHODS)} and get exist")
         return {"task": await services.lookup(task_identity(call.data), grant)}
 
-    async def _before_subscription(self, request: SubscribeRequest) -> Task | None:
+    async def _question(self, call: Call, grant: Grant) -> Any:
+        """What is asked about many tasks."""
+        answers, now = self._services.answers, time.time()
+        given = called(call.data, _QUESTIONS[call.method])
+        if call.method == "list":
+            return await answers.list(ListQuery.read(given), grant)
+        if call.method == "counts":
+            return await answers.counts(CountsQuery.read(given), grant)
+        if call.method == "series":
+            return await answers.series(SeriesQuery.read(given, now), grant)
+        return await answers.names(NamesQuery.read(given, now), grant)
+
+    async def _before_subscription(self, request: SubscribeRequest) -> Any:
         """What a session can't know by itself; that the client may subscribe was found before."""
+        if request.channel == OVERVIEW:
+            return await self._services.overview.now()
         if request.recover:
             await self._services.reached(request.epoch, request.offset)
         kind, _, name = request.channel.partition(":")

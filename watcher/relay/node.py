@@ -20,6 +20,9 @@ from watcher.core.event import Task
 from watcher.core.permissions import OPEN, Grant, grant, keyring_of
 from watcher.core.settings import Settings
 from watcher.journal.layout import Journal
+from watcher.relay.answers import Answers
+from watcher.relay.archive.archive import Archive
+from watcher.relay.archive.following import Journals
 from watcher.relay.client_calls import ClientCalls, log_refusal
 from watcher.relay.clients import Clients
 from watcher.relay.common.audit_log import AuditLog
@@ -35,6 +38,7 @@ from watcher.relay.stream.broadcaster import Broadcaster
 from watcher.relay.stream.feed import Feed
 from watcher.relay.stream.history import History
 from watcher.relay.stream.hub import Hub
+from watcher.relay.stream.overview import OverviewChannel
 from watcher.relay.stream.positions import Positions, Size
 from watcher.relay.submit.announcer import Announcer
 from watcher.relay.submit.gateway import Gateway, Submitted
@@ -104,6 +108,13 @@ class Node:
             results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
             history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
         )  # fmt: skip
+
+        self.archive = Archive(
+            settings,
+            Journals(self.hub.history, redis, journal, self.loaded.wait, self.broadcaster.grown, self.gateway.stored),
+        )
+        self.answers = Answers(self.hub, self.archive)
+        self.overview = OverviewChannel(self.hub, self.answers.overview)
 
     @property
     def trouble(self) -> str | None:
@@ -187,10 +198,12 @@ class Node:
         async with anyio.create_task_group() as group:
             self._calls.group = group
             group.start_soon(self.feed.run)
+            group.start_soon(self.overview.run)
             if self.net is not None:
                 group.start_soon(self.net.run)
             if self._roster is not None:
                 group.start_soon(self._roster.run, self._reconsider)
+            group.start_soon(self.archive.run)
             group.start_soon(self._end_overdue)
             await self._tick()
 

@@ -59,7 +59,7 @@ async def serve(
     :param sock: bound and listening, or only bound; closed at the end.
     :param started: called once it serves and has read the journal.
     :raises RedisUnreachable: Redis doesn't answer at the start.
-    :raises SettingError: the certificate, or what is said of a Redis, can't be used.
+    :raises SettingError: the certificate, the archive, or what is said of a Redis, can't be used.
 
     Cancellation ends it at once, without the drain.
     """
@@ -78,6 +78,8 @@ async def serve(
             backend = await exits.enter_async_context(async_client(stored.target, FOLLOW))
             results = ResultLocation(backend, stored.prefix, stored.expires)
         relay = Node(settings, journal, client, app, results, submitting=submitting)
+        await relay.archive.open()
+        exits.callback(relay.archive.close)
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.feed.tried.wait()

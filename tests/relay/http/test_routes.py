@@ -271,7 +271,7 @@ async def test_list_is_newest_first_filtered_and_paged(valkey: Valkey) -> None:
         ("limit=" + "1" * 5000, "'limit'"),
         ("before=-1", "'before'"),
         ("before=١", "'before'"),
-        ("sate=SUCCESS", "parameter 'sate': is unknown; accepted are state, "),
+        ("sate=SUCCESS", "parameter 'sate': is unknown; accepted are filter, "),
         ("state=", "parameter 'state': must not be empty"),
         ("state=FAILED", "parameter 'state': no such state 'FAILED', did you mean FAILURE?"),
         ("state=PENDING&state=success", "did you mean SUCCESS?"),

@@ -183,7 +183,7 @@ LIST: Final = {
     "filter": _FILTER,
     "format": QueryParameter(
         "`csv` and `ndjson` (JSON, a task a line) answer with all tasks, not with a page; so does the header `Accept`.",
-        {"type": "string", "enum": FORMATS, "default": "json"},
+        {"type": "string", "enum": FORMATS},
     ),
     "sort": QueryParameter(
         "What comes first: the newest event (`when`, which is usual), the last sent (usual for files), the longest "

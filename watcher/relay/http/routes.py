@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote
 
 import anyio
 import msgspec
+from msgspec import Raw
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,11 +23,23 @@ from starlette.types import ASGIApp
 
 from watcher.core.errors import BadRequest, Gone, NotSucceeded, TaskNotFound, Unavailable, UnsupportedMediaType
 from watcher.core.event import Task
+from watcher.core.figures import Series
 from watcher.core.permissions import OPEN, Grant
 from watcher.core.settings import Settings
 from watcher.relay.api.parameters import Parameters, read
 from watcher.relay.api.queries import CountsQuery, ListQuery, NamesQuery, SeriesQuery
-from watcher.relay.api.schemas import COUNTS, LIST, NAMES, SERIES, QueryParameter, RevokeRequest, Status
+from watcher.relay.api.schemas import (
+    COUNTS,
+    LIST,
+    NAMES,
+    SERIES,
+    Names,
+    QueryParameter,
+    RevokeRequest,
+    Status,
+    TaskCounts,
+    TaskList,
+)
 from watcher.relay.common.audit_log import AuditLog
 from watcher.relay.common.stats import Load, Stats
 from watcher.relay.http import request_parts
@@ -53,12 +66,30 @@ __all__ = ["ApiServices", "application"]
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
+class TaskAnswers(Protocol):
+    """What answers about many tasks."""
+
+    async def list(self, asked: ListQuery, grant: Grant) -> TaskList:
+        """A page of tasks."""
+
+    async def page(self, asked: ListQuery, grant: Grant) -> tuple[Sequence[Raw], int | str | None]:
+        """The same as JSON, and where the next one begins; None where there is none."""
+
+    async def counts(self, asked: CountsQuery, grant: Grant) -> TaskCounts:
+        """How many tasks there are."""
+
+    async def series(self, asked: SeriesQuery, grant: Grant) -> Series:
+        """What happened when."""
+
+    async def names(self, asked: NamesQuery, grant: Grant) -> Names:
+        """The tasks by name."""
+
+
 class ApiServices(Protocol):
     """What the routes need from the relay."""
 
     hub: Hub[Any]
     overview: OverviewChannel
-    answers: TaskAnswers
     gateway: Gateway
     settings: Settings
     counts: Stats
@@ -66,6 +97,10 @@ class ApiServices(Protocol):
     limits: Limits
     draining: bool
     edition: int
+
+    @property
+    def answers(self) -> TaskAnswers:
+        """What answers about many tasks."""
 
     @property
     def trouble(self) -> str | None:
@@ -153,6 +188,7 @@ class _Api:
 
     def __init__(self, relay: ApiServices) -> None:
         self._relay = relay
+        self._answers = relay.answers
         self._document = msgspec.json.encode(document(relay.settings.root_path))
 
     async def submit(self, request: Request) -> Response:
@@ -228,10 +264,10 @@ class _Api:
         given = read(request.query_params.multi_items(), LIST)
         format = chosen(request, given.text("format"))  # noqa: A001 - as the parameter is called
         if format == "json":
-            return self._json(await self._relay.answers.list(ListQuery.read(given), grant))
+            return self._json(await self._answers.list(ListQuery.read(given), grant))
         asked = ListQuery.read(given, usual_sort="sent")
         pages = Pages(
-            lambda asked: self._relay.answers.page(asked, grant), asked, asked.limit if given.all("limit") else None
+            lambda asked: self._answers.page(asked, grant), asked, asked.limit if given.all("limit") else None
         )
         by_token = request_parts.bearer(request) is not None
         return Export(self._relay, grant, format, await pages.take(), pages, by_token=by_token)
@@ -239,17 +275,17 @@ class _Api:
     async def counts(self, request: Request) -> Response:
         """``GET /api/counts``."""
         grant = self._admit(request)
-        return self._json(await self._relay.answers.counts(CountsQuery.read(self._given(request, COUNTS)), grant))
+        return self._json(await self._answers.counts(CountsQuery.read(self._given(request, COUNTS)), grant))
 
     async def series(self, request: Request) -> Response:
         """``GET /api/series``."""
         grant, now = self._admit(request), time.time()
-        return self._json(await self._relay.answers.series(SeriesQuery.read(self._given(request, SERIES), now), grant))
+        return self._json(await self._answers.series(SeriesQuery.read(self._given(request, SERIES), now), grant))
 
     async def names(self, request: Request) -> Response:
         """``GET /api/names``."""
         grant, now = self._admit(request), time.time()
-        return self._json(await self._relay.answers.names(NamesQuery.read(self._given(request, NAMES), now), grant))
+        return self._json(await self._answers.names(NamesQuery.read(self._given(request, NAMES), now), grant))
 
     async def registry(self, request: Request) -> Response:
         """``GET /api/registry``."""

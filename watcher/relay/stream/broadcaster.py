@@ -70,6 +70,7 @@ class Broadcaster:
             subscriber.restart()
         self.loaded.set()
         self.restarted = True
+        self._grow()
 
     def extend(self, lines: Sequence[bytes]) -> None:
         """Take the next events, and hand each subscriber what it watches, once."""
@@ -80,8 +81,7 @@ class Broadcaster:
                 fan_out(hub.flush(), counts)
             self._count_invalid(hub.publish(piece))
         fan_out(hub.flush(), counts)
-        self._grown.set()
-        self._grown = anyio.Event()
+        self._grow()
 
     async def reached(self, epoch: str, offset: int) -> None:
         """Wait, not for long, until the history has reached an offset of the journal."""
@@ -89,6 +89,14 @@ class Broadcaster:
         with anyio.move_on_after(_LAG):
             while history.epoch == epoch and history.last < offset:
                 await self._grown.wait()
+
+    def _grow(self) -> None:
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    async def grown(self) -> None:
+        """Wait for the next events, or for another journal."""
+        await self._grown.wait()
 
     def _count_invalid(self, count: int) -> None:
         if count:

@@ -124,6 +124,16 @@ class History:
         kept = self._retained.events.get(offset)
         return None if kept is None else kept.line
 
+    def lines(self, after: int, limit: int) -> list[bytes]:
+        """The window's events that follow on an offset, ``limit`` at most; those that were none have no bytes."""
+        window = self.window
+        start = window.start + max(after + 1, window.first) - window.first
+        return window.lines[start : start + limit]
+
+    def kept_lines(self) -> list[tuple[int, bytes]]:
+        """The events of unfinished tasks before the window, ascending by offset."""
+        return [(offset, kept.line) for offset, kept in self._retained.events.items()]
+
     def is_whole(self, channel: str, after: int) -> bool:
         """Whether every event that ``channel`` had after offset ``after`` is still here."""
         if after > self.last:

@@ -253,10 +253,17 @@ class Gateway:
 
         :raises Unavailable: the backend doesn't answer.
         """
+        event = await self.stored(task_id)
+        return None if event is None else fold(None, event, 0)
+
+    async def stored(self, task_id: str) -> Event | None:
+        """The event that the result backend tells of a task; None where it tells of none.
+
+        :raises Unavailable: the backend doesn't answer.
+        """
         payload = await self._read(task_id)
         read = functools.partial(self.read_stored, task_id, payload or b"")
-        event = await self._in_thread(read) if len(payload or b"") > _LARGE else read()
-        return None if event is None else fold(None, event, 0)
+        return await self._in_thread(read) if len(payload or b"") > _LARGE else read()
 
     async def result(self, task_id: str, name: str | None) -> bytes | None:
         """The JSON text of a result, whatever its size, masked; None where it is not stored, not JSON, or not shown.
