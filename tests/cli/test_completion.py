@@ -11,20 +11,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.calls import Terminal, run, terminal
 from tests.documents.shown import with_commands
 from tests.support.processes import ROOT, Relay, free_port, program
 from tests.support.waiting import wait_for
-from watcher.cli import completing
+from watcher.cli import completing, main
 
 #: Typed line → what a shell makes of it. One of each kind, since a shell takes its time.
 TYPED = {
-    "watcher li": "watcher list ",
     "watcher list -sta": "watcher list -state:",
     "watcher list --limit 5 state:ru": "watcher list --limit 5 state:running ",
     "watcher list 'name:x state:fai": "watcher list 'name:x state:failed' ",
-    "watcher count --by state,q": "watcher count --by state,queue ",
 }
 
 
@@ -73,16 +72,28 @@ def test_fish_completes_what_is_typed(tmp_path: Path) -> None:
     script = "; ".join([documented("fish"), *(f"complete -C {shlex.quote(typed)}" for typed in TYPED)])
     with program(installed("fish"), "-c", script, env=env) as running:
         assert running.wait(30) == 0, running.output
-        assert running.stdout.splitlines() == [
-            "list", "-state:", "state:running", "name:x state:failed", "state,queue",
-        ]  # fmt: skip
+        assert running.stdout.splitlines() == ["-state:", "state:running", "name:x state:failed"]
 
 
 def of(line: str, url: str) -> list[str]:
     """What a shell is offered for a line, up to the cursor."""
-    ended = run(url=url, COMP_LINE=line, COMP_WORDBREAKS="", _WATCHER_COMPLETE="bash_complete")
-    assert (ended.code, ended.err) == (0, "")
-    return ended.out.split()
+    told = {"COMP_LINE": line, "COMP_WORDBREAKS": "", "_WATCHER_COMPLETE": "bash_complete", "WATCHER_URL": url}
+    done = CliRunner(env=told).invoke(main, [])
+    assert (done.exit_code, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_commands_options_and_their_values_are_offered() -> None:
+    nowhere = "http://127.0.0.1:1"
+    assert of("watcher ", nowhere)[:3] == ["up", "serve", "submit"]
+    assert of("watcher li", nowhere) == ["list"]
+    assert of("watcher list --s", nowhere) == ["--sort"]
+    assert of("watcher list --sort ", nowhere) == ["when", "sent", "runtime", "waited"]
+    assert of("watcher count --by state,q", nowhere) == ["state,queue"]
+    assert of("watcher list state:failed que", nowhere) == ["queue:"]
+    assert "state:FAILURE" in of("watcher list state:F", nowhere)
+    assert of("watcher list nothing:", nowhere) == []
+    assert of("watcher watch na", nowhere) == ["name:"]
 
 
 def test_names_are_those_that_the_relay_knows(serving: Relay) -> None:
@@ -107,7 +118,6 @@ def test_a_name_that_a_shell_would_obey_is_not_offered(name: str) -> None:
 
 
 def test_a_script_is_printed_for_these_shells_only() -> None:
-    assert run("completion", "bash").out == run(_WATCHER_COMPLETE="bash_source").out
     wrong = run("completion", "tcsh")
     assert (wrong.code, wrong.out) == (2, "")
     assert "'bash', 'zsh', 'fish'" in wrong.err

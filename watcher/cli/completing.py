@@ -86,11 +86,13 @@ def _harmless(values: Iterable[str], beginning: str) -> list[str]:
 
 
 def _asked(ctx: click.Context, question: Callable[[Relay], Awaitable[list[str]]]) -> list[str]:
-    logging.disable()  # a shell would show it in the middle of what is typed
+    logging.disable()  # a terminal would show it in the middle of what is typed
     try:
         return run(functools.partial(_ask, ctx.params.get("url"), ctx.params.get("token"), question))
     except (WatcherError, OSError, ValueError):  # a time-out is an OSError
         return []
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 async def _ask(url: str | None, token: str | None, question: Callable[[Relay], Awaitable[list[str]]]) -> list[str]:

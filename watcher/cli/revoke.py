@@ -22,7 +22,7 @@ __all__ = ["revoke"]
 _AT_ONCE: Final = 50
 #: The error code of an id that no task can have: it concerns that one; others end the program.
 _OF_THE_ID: Final = 107
-_UNKNOWN: Final = "unknown to the relay; the workers were told"
+_UNKNOWN: Final = "unknown, or not yours to see; the workers were told"
 
 
 @click.command(short_help="Revoke tasks.")
@@ -42,7 +42,7 @@ def revoke(
     of them takes it off its queue. A running task runs on without --terminate. One that has ended is left alone.
 
     Exit codes: 0 all were revoked or had ended, 2 wrong usage, 3 the relay or the broker can't be reached, 4 not
-    permitted; one is not known to the relay (the workers were told all the same), 124 timed out.
+    permitted; one is unknown, or not yours to see (the workers were told all the same), 124 timed out.
     """  # noqa: D301 - \b is click's
     source: Iterable[str] | AsyncIterator[str] = dict.fromkeys(identities)
     if identities == ("-",):

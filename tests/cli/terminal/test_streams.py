@@ -13,6 +13,7 @@ from pathlib import Path
 from select import select
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.cli.calls import WATCHER, Ended
@@ -92,7 +93,7 @@ def test_a_task_is_watched(streams: tuple[str, bool | None], serving: Relay) -> 
 @pytest.mark.parametrize("name", SOME)
 def test_tasks_are_listed(name: str, serving: Relay) -> None:
     redirection, takes = STREAMS[name]
-    assert run("", [*WATCHER, "submit", "tasks.add", "2", "3"], url=serving.url).code == 0
+    assert httpx.post(f"{serving.url}/api/tasks", json={"task": "tasks.add", "args": [2, 3]}).status_code == 202
     done = run(redirection, [*WATCHER, "list", "--limit", "0"], url=serving.url)
     assert done.code == expected(0, takes), done
     quiet(done.err, 1 if takes is False else 0)
