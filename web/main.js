@@ -6,40 +6,44 @@
  * @typedef {import("./watcher.js").Status} Status
  */
 
-import { Feed, followTask } from "./control/follow.js";
+import { Answers } from "./control/answers.js";
+import { Details } from "./control/details.js";
+import { Drawing } from "./control/drawing.js";
+import { Feed } from "./control/follow.js";
 import { installKeys } from "./control/keys.js";
 import { ListControl } from "./control/list.js";
+import { Panel } from "./control/panel.js";
+import { PlaceControl } from "./control/place.js";
 import { Composer } from "./control/submit.js";
 import { kindOf } from "./embed/kind.js";
 import { obstacleTo } from "./model/again.js";
 import { termText } from "./model/filter.js";
-import { cut, decoded, shownState, word } from "./model/format.js";
+import { cut, shownState, word } from "./model/format.js";
 import * as json from "./model/json.js";
 import { Tasks } from "./model/state.js";
-import { History } from "./model/timeline.js";
 import { clockSkew, keepToken, keptToken } from "./requests.js";
+import { AttentionView } from "./views/attention.js";
+import { BarView } from "./views/bar.js";
+import { ChartView } from "./views/chart.js";
 import { FormView, RegistryView } from "./views/compose.js";
 import { DetailView } from "./views/detail.js";
 import { askRevoke, askToken, installTheme } from "./views/dialogs.js";
-import { byId, MEDIUM, NARROW } from "./views/dom.js";
-import { announce, ConnectionView, EmptyView, NoticeView, ToolbarView } from "./views/status.js";
+import { byId, NARROW } from "./views/dom.js";
+import { NamesView } from "./views/names.js";
+import { SavedView } from "./views/saved.js";
+import { announce, ConnectionView, EmptyView, FilterErrorView, NoticeView, ToolbarView } from "./views/status.js";
 import { TableView } from "./views/table.js";
+import { showView } from "./views/view.js";
 import { Relay, RelayError } from "./watcher.js";
 
-/** The interval between drawings while many events arrive, in milliseconds; a single event is drawn in the next frame. */
-const BUSY_INTERVAL = 100;
-/** The share of the time that drawing may take, layout and painting included: slow drawing happens less often. */
-const DRAWING_SHARE = 0.25;
-const LONGEST_INTERVAL = 1000;
 /** The interval at which running times are updated, in milliseconds. */
 const TICK = 1000;
 
 const model = {
-  tasks: new Tasks(),
+  tasks: new Tasks(undefined, now),
   status: /** @type {Status} */ ({ phase: "connecting" }),
   loading: true,
   registry: { tasks: /** @type {Registered[]} */ ([]), note: "", revoke: false },
-  history: /** @type {History | null} */ (null),
   notice: "",
 };
 
@@ -50,14 +54,33 @@ const connection = new Relay({
   name: "page",
   json,
 });
-/** What the details follow. @type {{end: () => void} | undefined} */ let watched;
-/** Whether the details were opened from the keyboard, which then goes back to where it was. */
-let openedByKey = false;
-
-const list = new ListControl(model.tasks, { draw, changed, table: () => views.table });
+const drawing = new Drawing(draw);
+const changed = () => drawing.changed();
+const answers = new Answers(model.tasks, now, changed);
+/** What the address says is shown. */
+const place = new PlaceControl(({ task, view, kind, filter, sort, span }) => {
+  list.show({ kind: /** @type {any} */ (kind), query: filter, sort });
+  if (view === "names") answers.names.show(answers.filter, span);
+  else answers.names.close();
+  if (task) details.open(task);
+  else details.close();
+  changed();
+});
+const list = new ListControl(model.tasks, {
+  draw: () => drawing.now(),
+  changed,
+  now,
+  wrong,
+  table: () => views.table,
+  placed: (change, typed) => place.write(change, { typed }),
+  selected(wanted) {
+    answers.select(wanted);
+    if (answers.names.open) answers.names.show(answers.filter, place.now.span);
+  },
+});
 const composer = new Composer({
   connection,
-  draw,
+  draw: () => drawing.now(),
   changed,
   focusMistake: () => views.form.focus(),
   sending(id) {
@@ -76,50 +99,55 @@ const views = {
   connection: new ConnectionView(() => connectNow()),
   toolbar: new ToolbarView({ select: (kind) => list.select({ kind }), toggleFollow: () => list.toggleFollow() }),
   notice: new NoticeView(() => notify("")),
-  empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose }),
+  filterError: new FilterErrorView((problem) => list.correct(problem)),
+  bar: new BarView({ more: () => answers.loading.more(), sort: (sort) => list.select({ sort }), failed: notify }),
+  chart: new ChartView({ choose: (since, until) => list.span(since, until), changed }),
+  names: new NamesView({
+    span(span) {
+      place.write({ span });
+      answers.names.show(answers.filter, span);
+    },
+    seen: (name) => answers.names.seen(name),
+    draw: () => drawing.now(),
+  }),
+  empty: new EmptyView({ showAll: () => list.select({ kind: "all", query: "" }), compose: () => panel.open() }),
   table: new TableView({
-    open,
+    open: (id, byKey) => details.open(id, byKey),
+    filter: filterBy,
     activate: (index) => list.activate(index),
     scrolled: (away) => list.scrolled(away),
     follow: () => list.follow(),
+    atEnd: () => answers.loading.phase === "more" && answers.loading.more(),
   }),
   registry: new RegistryView(composeActions()),
   form: new FormView(composeActions()),
-  detail: new DetailView({ close, open, filter: filterBy, copy, revoke, again, edit }),
+  detail: new DetailView({
+    close: () => details.close(),
+    open: (id) => details.open(id),
+    filter: filterBy,
+    copy,
+    revoke,
+    again,
+    edit,
+  }),
+  attention: new AttentionView(),
+  saved: new SavedView(),
 };
-
-let scheduled = false;
-let drawnAt = 0;
-let interval = BUSY_INTERVAL;
-
-function changed() {
-  if (scheduled) return;
-  scheduled = true;
-  const wait = drawnAt + interval - performance.now();
-  if (wait > 0) setTimeout(() => requestAnimationFrame(drawFrame), wait);
-  else requestAnimationFrame(drawFrame);
-}
-
-/** What is posted in a frame arrives when it has been painted. */
-const painted = new MessageChannel();
-painted.port1.onmessage = () => {
-  interval = Math.min(LONGEST_INTERVAL, Math.max(BUSY_INTERVAL, (performance.now() - drawnAt) / DRAWING_SHARE));
-};
-
-function drawFrame() {
-  draw();
-  painted.port2.postMessage(null);
-}
 
 /** Draw everything that changed; each view leaves alone what is as it should be. */
 function draw() {
-  scheduled = false;
-  drawnAt = performance.now();
-  const { tasks, status, loading, history, registry } = model;
+  const { tasks, status, loading, registry } = model;
+  const { history } = details;
   const time = now();
-  views.connection.update(status);
-  views.toolbar.update(model);
+  const { archive, loading: loads, reach, filterOfKind: filter } = answers;
+  const numbers = answers.numbers.now;
+  views.connection.update(status, archive);
+  views.toolbar.update({ tasks, numbers });
   views.notice.update(model.notice);
+  views.bar.update({ tasks, numbers, phase: loads.phase, reach, filter });
+  views.chart.update(answers.chart.series);
+  views.names.update(answers.names.open ? answers.names : null);
+  showView(place.now);
   views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
   views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
@@ -134,7 +162,8 @@ function draw() {
 
 /** One timer for what counts on the page, only while something does and someone can see it. It talks to nobody. */
 function tickIfNeeded() {
-  const counts = model.tasks.isRunning || model.status.phase === "waiting" || goesOn(model.history?.task);
+  const away = model.status.phase === "waiting" || model.status.phase === "connecting";
+  const counts = away || model.tasks.isCounting || model.tasks.movesOn || goesOn(details.history?.task);
   if (counts && !document.hidden) ticker ??= setInterval(tick, TICK);
   else {
     clearInterval(ticker);
@@ -147,9 +176,13 @@ function goesOn(/** @type {Task | null | undefined} */ task) {
 }
 
 function tick() {
+  if (model.tasks.movesOn) {
+    model.tasks.refresh();
+    changed();
+  }
   views.table.tick(now());
   views.detail.tick(now());
-  views.connection.update(model.status);
+  views.connection.update(model.status, answers.archive);
 }
 
 /** Unix seconds on the relay's clock. */
@@ -161,6 +194,12 @@ function notify(/** @type {string} */ text) {
   model.notice = text;
   if (text) announce(text);
   changed();
+}
+
+/** Say beside the search box what is wrong in it. */
+function wrong(/** @type {import("./model/filter.js").InvalidFilter | undefined} */ problem) {
+  views.filterError.update(problem);
+  if (problem) announce(problem.message);
 }
 
 // The relay
@@ -178,7 +217,7 @@ function onStatus(/** @type {Status} */ status) {
   } else if (status.phase === "waiting" && before === "connected") announce("Connection lost");
   else if (status.phase === "refused") announce("The relay refused the connection");
   else if (status.phase === "unauthorized") connectNow();
-  if (status.phase === "connected" || before === "connected") draw();
+  if (status.phase === "connected" || before === "connected") drawing.now();
   else changed();
 }
 
@@ -199,6 +238,10 @@ const feed = new Feed(connection, model.tasks, {
     changed();
   },
   ended: announceEnd,
+  loaded: (loaded) => answers.begin(loaded),
+  overview: (numbers) => answers.overview(numbers),
+  heard: (row, ended) => answers.heard(row, ended),
+  failed: () => views.attention.failed(),
   gap: () => notify("Some events are missing. The list shows what the relay still knows."),
   refused(text) {
     model.loading = false;
@@ -231,49 +274,20 @@ async function loadRegistry() {
 
 // The details
 
-function open(/** @type {string} */ id, byKey = false) {
-  const address = `#task/${encodeURIComponent(id)}`;
-  if (location.hash !== address) history.pushState(null, "", address);
-  if (model.history?.id !== id) {
-    watched?.end();
-    model.history = new History(id);
-    watched = followTask(connection, model.history, feed, changed);
-  }
-  openedByKey = byKey;
-  draw();
-  coverList();
-  if (byKey || NARROW.matches) views.detail.focus();
-}
-
-/** What lies under the details can't be reached. */
-function coverList() {
-  byId("tasks").inert = NARROW.matches && model.history !== null;
-}
-
-function close() {
-  if (!model.history) return;
-  const { id } = model.history;
-  const hadFocus = byId("detail").contains(document.activeElement);
-  watched?.end();
-  model.history = null;
-  coverList();
-  if (location.hash) history.pushState(null, "", location.pathname + location.search);
-  draw();
-  if (!hadFocus) return;
-  views.table.focus();
-  if (openedByKey) list.activateTask(id);
-}
+const details = new Details({
+  connection,
+  feed,
+  list,
+  views,
+  draw: () => drawing.now(),
+  changed,
+  placed: (task) => place.write({ task }),
+});
 
 /** Show the tasks that have something in common with one, and let the search box say so. */
 function filterBy(/** @type {string} */ key, /** @type {string} */ value) {
-  if (NARROW.matches) close();
+  if (NARROW.matches) details.close();
   list.select({ kind: "all", query: termText(key, value) });
-}
-
-function route() {
-  const [, id] = location.hash.match(/^#task\/(.+)$/) ?? [];
-  if (id) open(decoded(id));
-  else close();
 }
 
 async function copy(/** @type {string} */ text) {
@@ -303,29 +317,15 @@ function composeActions() {
     choose,
     back,
     submit,
-    show: (/** @type {string} */ id) => open(id),
+    show: (/** @type {string} */ id) => details.open(id),
     edited: (/** @type {string} */ name) => composer.edited(name),
   };
 }
 
-function compose() {
-  if (MEDIUM.matches) close();
-  byId("layout").dataset.compose = "open";
-  byId("compose-button").setAttribute("aria-expanded", "true");
-  if (composer.draft) views.form.focus();
-  else views.registry.focus();
-}
-
-function closeCompose() {
-  byId("layout").dataset.compose = "closed";
-  byId("compose-button").setAttribute("aria-expanded", "false");
-}
-
-/** Close the form, and go back to where it was asked for. */
-function leaveCompose() {
-  closeCompose();
-  if (MEDIUM.matches) byId("compose-button").focus();
-}
+const panel = new Panel({
+  focus: () => (composer.draft ? views.form : views.registry).focus(),
+  makeRoom: () => details.close(),
+});
 
 function choose(/** @type {Registered} */ task) {
   composer.choose(task);
@@ -342,18 +342,18 @@ function back() {
 async function submit(texts, options) {
   await composer.submit(texts, options);
   if (!composer.draft?.sentId) return;
-  closeCompose();
-  list.show(composer.draft.sentId);
+  panel.close();
+  list.bring(composer.draft.sentId);
 }
 
 async function again(/** @type {Task} */ task) {
-  const { history: read } = model;
+  const { history: read } = details;
   try {
     const { id, note } = await composer.again(task);
     if (note) notify(note);
     // Who went elsewhere while the relay was asked is not called back.
-    if (model.history === read) open(id);
-    list.show(id);
+    if (details.history === read) details.open(id);
+    list.bring(id);
   } catch (error) {
     notify(`Could not submit the task: ${/** @type {Error} */ (error).message}`);
   }
@@ -362,22 +362,19 @@ async function again(/** @type {Task} */ task) {
 function edit(/** @type {Task} */ task) {
   const registered = model.registry.tasks.find(({ name }) => name === task.name);
   if (!registered) return;
-  if (MEDIUM.matches) close();
-  byId("layout").dataset.compose = "open";
   composer.edit(registered, task);
-  views.form.focus();
+  panel.open();
 }
 
 // The start
 
 installTheme();
 installKeys({
-  compose,
+  compose: () => panel.open(),
   toggleFollow: () => list.toggleFollow(),
   escape() {
-    const composing = byId("layout").dataset.compose === "open";
-    if (composing && (MEDIUM.matches || byId("compose").contains(document.activeElement))) leaveCompose();
-    else if (model.history) close();
+    if (panel.isAbove) panel.leave();
+    else if (details.history) details.close();
     else list.follow();
   },
   table(event) {
@@ -385,13 +382,8 @@ installKeys({
     byId("table").dispatchEvent(new KeyboardEvent("keydown", { key: event.key }));
   },
 });
-byId("compose-button").addEventListener("click", () =>
-  byId("layout").dataset.compose === "open" ? closeCompose() : compose(),
-);
-byId("compose-close").addEventListener("click", leaveCompose);
-NARROW.addEventListener("change", coverList);
-addEventListener("popstate", route);
+byId("saved-button").addEventListener("click", () => views.saved.open({ ...place.now, filter: byId("filter").value }));
 document.addEventListener("visibilitychange", tickIfNeeded);
 connection.open();
-route();
-draw();
+place.read();
+drawing.now();

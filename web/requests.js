@@ -1,10 +1,30 @@
-/** What the page asks of its relay by requests: the tasks that it starts from, those that it looks for, a result. */
+/**
+ * What the page asks of its relay by requests: lists of tasks, how many there are, what happened when, a result.
+ *
+ * @typedef {object} Listed  docs/http.md has it in full
+ * @property {any[]} tasks
+ * @property {string} epoch
+ * @property {number} offset
+ * @property {string | number | null} next  where the list goes on; nothing at its end
+ * @property {number | null} [since]  Unix seconds back to which all is known; null for as long as the journal is there
+ * @property {any[]} [gaps]  times of which some may be missing
+ * @property {string | null} [archive]  why the list has only what the journal holds
+ *
+ * @typedef {{total: number, kinds: Record<string, number>}} Numbers
+ *
+ * @typedef {{at: number, sent: number, succeeded: number, failed: number, other: number}} Bucket
+ * @typedef {{since: number, until: number, step: number, buckets: Bucket[], offset?: number}} Series
+ *
+ * @typedef {{p50: number, p95: number, max?: number}} Times  in seconds
+ * @typedef {{name: string, count: number, failed: number, runtime: Times | null, waited: Times | null, seen: number}} NameStats
+ */
 
 import { parse } from "./model/json.js";
 
-/** Tasks per request, and loaded at the start. */
+/** Tasks per request, and the most unfinished ones that are loaded at the start. */
 const PAGE_SIZE = 200;
-const TASKS_AT_START = 1000;
+const MOST_UNFINISHED = 2000;
+const UNFINISHED = "state:waiting state:running state:lost";
 /** The smallest difference of clocks that counts, in seconds: the Date header counts whole seconds. */
 const SKEW_NOTICED = 2;
 
@@ -43,50 +63,76 @@ function storedToken() {
 }
 
 /**
- * Load the newest tasks, unfinished ones older than the history among them. Once, when the page starts or has lost its
- * place; what follows comes over the connection.
- * @param {(task: any) => void} take
- * @returns {Promise<{epoch: string, offset: number} | undefined>} the position from which to follow, if there is one
+ * Ask for tasks: one page of them.
+ * @param {{filter?: string, sort?: string, before?: string | number, limit?: number}} asked
+ * @returns {Promise<Listed | undefined>} undefined where there is no answer
  */
-export async function loadTasks(take) {
-  let position;
-  let before = "";
-  let taken = 0;
-  do {
-    const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(before && { before }) });
-    const page = await getJSON(`api/tasks?${query}`);
-    if (!page) break;
-    // The first page's: events that arrived while the others were read come again, and are known by their offsets.
-    position ??= { epoch: page.epoch, offset: page.offset };
-    for (const task of page.tasks) take(task);
-    taken += page.tasks.length;
-    before = page.next;
-  } while (before && taken < TASKS_AT_START);
-  return position;
+export function listTasks({ filter = "", sort = "sent", before = "", limit = PAGE_SIZE }) {
+  return getJSON("api/tasks", { limit, filter, sort, before });
 }
 
-/** What of a filter the relay can look for in all that it knows. */
-const SEARCHED = new Set(["tag", "root", "group"]);
+/**
+ * Load the newest tasks, and all unfinished ones whatever their age. Once, when the page starts or has lost its place;
+ * what follows comes over the connection.
+ * @param {(task: any) => void} take
+ * @returns {Promise<{newest: Listed, unfinished: boolean} | undefined>} the newest, whose position is the one from which to
+ *   follow, and whether those are all unfinished ones
+ */
+export async function loadTasks(take) {
+  const [newest, first] = await Promise.all([listTasks({}), listTasks({ filter: UNFINISHED, limit: 1000 })]);
+  for (const task of [...(first?.tasks ?? []), ...(newest?.tasks ?? [])]) take(task);
+  let page = first;
+  for (let taken = 1000; page?.next && taken < MOST_UNFINISHED; taken += 1000) {
+    page = await listTasks({ filter: UNFINISHED, before: page.next, limit: 1000 });
+    for (const task of page?.tasks ?? []) take(task);
+  }
+  return newest && { newest, unfinished: page !== undefined && !page.next };
+}
 
 /**
- * Look for older tasks than those the page has, because someone wants to see them; one page of them.
- * @param {import("./model/filter.js").Term[]} terms
- * @param {(task: any) => void} take
- * @returns {Promise<boolean>} whether the relay was asked and answered
+ * How many tasks there are, by kind.
+ * @returns {Promise<Numbers | undefined>}
  */
-export async function searchTasks(terms, take) {
-  const asked = terms.filter(({ key }) => SEARCHED.has(key)).map(({ key, text }) => [key, text]);
-  if (!asked.length) return false;
-  const page = await getJSON(`api/tasks?${new URLSearchParams([...asked, ["limit", String(PAGE_SIZE)]])}`);
-  for (const task of page?.tasks ?? []) take(task);
-  return page !== undefined;
+export async function countTasks(/** @type {string} */ filter) {
+  const answer = await getJSON("api/counts", { filter, by: "kind" });
+  if (!answer) return undefined;
+  const kinds = Object.fromEntries(answer.counts.map((/** @type {any} */ { kind, count }) => [kind, count]));
+  return { total: answer.total, kinds };
+}
+
+/**
+ * What happened when.
+ * @param {{filter: string, since: number, until: number, buckets: number}} asked  Unix seconds
+ * @returns {Promise<Series | undefined>}
+ */
+export function loadSeries({ filter, since, until, buckets }) {
+  return getJSON("api/series", { filter, since: iso(since), until: iso(until), buckets });
+}
+
+/** The tasks by name. @param {{filter: string, since: string}} asked @returns {Promise<NameStats[] | undefined>} */
+export async function loadNames({ filter, since }) {
+  return (await getJSON("api/names", { filter, since }))?.names;
+}
+
+/** A moment for the relay, which would take one without a zone for another. */
+function iso(/** @type {number} */ seconds) {
+  return new Date(seconds * 1000).toISOString();
+}
+
+/**
+ * @param {string} path
+ * @param {Record<string, string | number>} parameters  those that are empty are left out
+ */
+function address(path, parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "");
+  return `${path}?${new URLSearchParams(given.map(([key, value]) => [key, String(value)]))}`;
 }
 
 /** @returns {Promise<any>} undefined where there is no answer to be had: the journal alone has to do then */
-async function getJSON(/** @type {string} */ address) {
+async function getJSON(/** @type {string} */ path, /** @type {Record<string, string | number>} */ parameters) {
   const token = keptToken();
   try {
-    const response = await fetch(address, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    const response = await fetch(address(path, parameters), { headers: token ? { Authorization: `Bearer ${token}` } : {} });
     if (!response.ok) return undefined;
     const ahead = (Date.now() - Date.parse(response.headers.get("Date") ?? "")) / 1000;
     skew = Math.abs(ahead) > SKEW_NOTICED ? ahead : 0;
@@ -96,18 +142,28 @@ async function getJSON(/** @type {string} */ address) {
   }
 }
 
+/** Where all tasks that match are in one file. @param {{filter: string, sort: string, format: string}} asked */
+export function exportAddress(asked) {
+  return address("api/tasks", asked);
+}
+
 /** Where a task's result is, whatever its size. */
 export function resultAddress(/** @type {string} */ id) {
   return `api/tasks/${encodeURIComponent(id)}/result`;
 }
 
 /** Save a task's result where a plain link would not do: it carries no token. */
-export async function saveResult(/** @type {string} */ id) {
-  const response = await fetch(resultAddress(id), { headers: { Authorization: `Bearer ${keptToken()}` } });
+export function saveResult(/** @type {string} */ id) {
+  return save(resultAddress(id), `${id}.json`);
+}
+
+/** Save what is at an address that wants the token. @param {string} path @param {string} name  of the file */
+export async function save(path, name) {
+  const response = await fetch(path, { headers: { Authorization: `Bearer ${keptToken()}` } });
   if (!response.ok) throw new Error(`the relay answered with status ${response.status}`);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());
-  link.download = `${id}.json`;
+  link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
 }

@@ -12,6 +12,7 @@ import mimetypes
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from threading import Lock, Thread
 from typing import Any, TypeAlias
@@ -57,6 +58,10 @@ class Stage:
         self.epoch = "e1"
         self.offset = 0
         self.ping = 25.0
+        #: What it answers to requests for numbers, by path; nothing is known of others.
+        self.answers: dict[str, Json] = {}
+        #: What it says that the time is, in Unix seconds; None: nothing.
+        self.clock: float | None = None
         #: Events up to this offset can't be had any more.
         self.trimmed = 0
         #: The token that it takes, the error for clients with another, and how many seconds that token lives.
@@ -134,6 +139,8 @@ class Stage:
         self.paths.append(request.path)
         if address.path == "/api/tasks":
             return self._list_tasks()
+        if address.path in ("/api/counts", "/api/series", "/api/names"):
+            return answer(json.dumps(self.answers.get(address.path)).encode(), "application/json")
         if address.path == "/blank":
             return answer(b"<!doctype html><link rel=icon href=icon.svg>", "text/html")
         file = WEB / (address.path.removeprefix("/") or "index.html")
@@ -147,7 +154,7 @@ class Stage:
             seen = [task for task in self._tasks.values() if task.id not in self.hidden]
             newest_first = sorted(seen, key=lambda task: -task.offset)[:1000]
             body = {"tasks": newest_first, "epoch": self.epoch, "offset": self.offset, "next": ""}
-            return answer(msgspec.json.encode(body), "application/json")
+            return answer(msgspec.json.encode(body), "application/json", clock=self.clock)
 
     def converse(self, client: ServerConnection) -> None:
         """One client's conversation."""
@@ -233,7 +240,7 @@ def send(client: ServerConnection, *messages: Json) -> None:
         client.send("\n".join(json.dumps(message) for message in messages))
 
 
-def answer(body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def answer(body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, clock: float | None = None) -> Response:
     """An HTTP response with the headers that a careful relay sends."""
     headers = Headers()
     headers["Content-Type"] = kind
@@ -241,6 +248,8 @@ def answer(body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> Respon
     headers["Content-Security-Policy"] = POLICY
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Connection"] = "close"
+    if clock is not None:
+        headers["Date"] = formatdate(clock, usegmt=True)
     return Response(status.value, status.phrase, headers, body)
 
 

@@ -194,7 +194,7 @@ def test_who_may_see_everything_is_as_before(open_page: OpenPage, play: Stage) -
     follows(page)
     play.emit("a", "STARTED", name="tasks.add")
     expect(rows(page)).to_have_count(1)
-    assert [asked["channel"] for asked in play.sent("subscribe")] == ["tasks"]
+    assert [asked["channel"] for asked in play.sent("subscribe")] == ["overview", "tasks"]
 
 
 _MATCH = """async (pairs) => {

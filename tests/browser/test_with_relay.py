@@ -85,7 +85,7 @@ def test_a_task_that_fails_and_one_that_retries(open_page: OpenPage, relayed: Re
     form = choose(page, "tasks.flaky")
     form.get_by_label("failures").fill("1")
     submit(form)
-    expect(rows(page).first).to_contain_text("not before")
+    expect(rows(page).first).to_contain_text("try 2 at")
     expect(rows(page).first).to_contain_text("Success")
     expect(rows(page).first).to_contain_text("try 2")
     rows(page).first.click()

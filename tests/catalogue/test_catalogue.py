@@ -27,7 +27,7 @@ FILTERS = (
     "-runtime:>1s", "waited:>10s", "waited:<1s", "-waited:<1s", "since:50m", "until:20m", "since:50m until:30m",
     "strasse", "straße", "MONEY", '-"user:4"', "ärger", "a_b=50", "a%b", "since:50m name:mail.* state:failed",
 )  # fmt: skip
-BY: list[tuple[CountBy, ...]] = [("state",), ("kind", "name"), ("queue", "worker"), ("error",), ("kind",)]
+BY: list[tuple[CountBy, ...]] = [(), ("state",), ("kind", "name"), ("queue", "worker"), ("error",), ("kind",)]
 GRANTS = (
     OPEN, Grant(), Grant(watch=("name:mail.*",)), Grant(watch=("tag:user:42", "task:task-3")),
     Grant(watch=("*:task-[0-2]", "group:?1")), Grant(watch=("[nt]a*:*[!d]",)),
@@ -52,27 +52,27 @@ def filled(opened: Open, chance: Random, lines: list[bytes]) -> Catalogue:
     catalogue.begin("1", 1, [], since=None, now=NOW)
     while (offset := catalogue.position().offset) < len(lines):
         first = max(1, offset + 1 - chance.choice((0, 0, 3)))
-        last = min(len(lines), offset + chance.choice((1, 7, 40, 300)))
+        last = min(len(lines), offset + chance.choice((7, 40, 300)))
         catalogue.apply("1", [(at, lines[at - 1]) for at in range(first, last + 1)])
         if chance.random() < 0.2:
             catalogue = opened()
     return catalogue
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_says_what_a_plain_fold_says(opened: Open, seed: int) -> None:
     chance = Random(seed)
-    lines = history(chance, 150)
+    lines = history(chance, 100)
     catalogue = filled(opened, chance, lines)
     truth = Folded(list(enumerate(map(decode, lines), 1)))
 
-    for text in FILTERS:
+    for text in chance.sample(FILTERS, 30):
         chosen = parse(text)
         for grant in (OPEN, chance.choice(GRANTS)):
             wanted = truth.wanted(chosen, grant, NOW)
             found = listed(catalogue, Listed(chosen, limit=chance.choice((7, 1000))), grant)
             assert found == wanted, (text, grant)
-            for by in ((), *chance.sample(BY, 2)):
+            for by in chance.sample(BY, 2):
                 counts = catalogue.counts(chosen, grant, by, NOW)
                 told = {tuple(getattr(each, name) for name in by): each.count for each in counts.counts}
                 assert counts.total == len(wanted), (text, grant)
@@ -127,10 +127,17 @@ def test_is_listed_in_another_order(opened: Open, sort: Sort) -> None:
 
     whole = listed(catalogue, Listed(parse(""), sort, 1000))
     assert whole == listed(catalogue, Listed(parse(""), sort, 7))
-    key = {"sent": first_heard, "runtime": lambda task: runtime_of(task, NOW)}
-    values = [key[sort](task) if sort in key else waited_of(task, NOW) for task in whole]
+    values = [_sorted_by(task, sort) for task in whole]
     assert len(values) > 30
     assert sort != "sent" or len(values) == 100, "no task is left out"
     assert values == sorted(values, reverse=True)
     with pytest.raises(ValueError, match="before='x': `next` of the page before"):
         catalogue.list(Listed(parse(""), sort, 7, "x"), OPEN, NOW)
+
+
+def _sorted_by(task: Task, sort: Sort) -> float:
+    value = runtime_of(task, NOW) if sort == "runtime" else waited_of(task, NOW)
+    if sort == "sent":
+        value = first_heard(task)
+    assert value is not None
+    return value

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 
@@ -31,7 +32,7 @@ class Request:
     def read(cls, command: str) -> Request:
         """An option that it doesn't know is not passed over."""
         words = iter(shlex.split(command.replace("\\\n", " "))[1:])
-        method, headers, data, path, streams = "", {}, None, None, False
+        method, headers, data, path, streams, query = "", {}, None, None, False, list[str]()
         for word in words:
             if word == "-H":
                 name, _, value = next(words).partition(": ")
@@ -42,10 +43,16 @@ class Request:
                 method = next(words)
             elif word == "-N":
                 streams = True
+            elif word == "--data-urlencode":
+                name, _, value = next(words).partition("=")
+                query.append(f"{name}={quote(value)}")
+            elif word == "--get":
+                method = "GET"
             else:
                 assert word.startswith(ADDRESS), f"{word!r} is neither a known option nor the relay's address"
                 path = word.removeprefix(ADDRESS)
         assert path is not None, command
+        path = "?".join([path, *(["&".join(query)] if query else [])])
         return cls(method or ("POST" if data else "GET"), path, headers, data, streams)
 
     def send(self, client: httpx.Client) -> httpx.Response:

@@ -65,7 +65,11 @@ THROUGH_A_RELAY = {
     "relay.starmap": [*map(str, range(1, 1001)), "…"],  # and 3 and 7, as they come
     "relay.watch(": ["PENDING …", "RECEIVED …", "STARTED …", "SUCCESS …"],
     "relay.list(": [
-        "SUCCESS 3", "SUCCESS 2", "3 {'SUCCESS': 3}", "[('tasks.add', 3)]", "600.0 3",
+        "SUCCESS 3",
+        "SUCCESS 2",
+        "3 {'SUCCESS': 3}",
+        "[('tasks.add', 3)]",
+        "600.0 3",
     ],
     "watcher.connect_sync()": ["5", "[1, 2, 3, 4, 5]", "PENDING None", "RECEIVED None", "STARTED None", "…"],
 }

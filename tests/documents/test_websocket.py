@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.documents.shown import blocks, same
+from tests.support.client import client
 from tests.support.processes import Relay, relay
 from tests.support.valkey import valkey_server
 
@@ -66,6 +67,26 @@ async def test_trouble_is_told_as_shown() -> None:
                 await socket.send('{"id":1,"connect":{}}')
                 with server.frozen():
                     await hear(socket, [told])
+
+
+def kinds(told: Any) -> Any:
+    """The names in what was told, and of which kind each value is."""
+    if isinstance(told, dict):
+        return {name: kinds(value) for name, value in told.items() if name != "states"}
+    return type(told)
+
+
+@pytest.mark.anyio
+async def test_numbers_are_told_as_shown(running: Relay) -> None:
+    (shown,) = (json.loads(block.text) for block in blocks("docs/protocol.md") if '"overview"' in block.text[:40])
+    async with client(running.ws_url) as socket:
+        begun = await socket.subscribe("overview")
+        assert begun.keys() == {"data"}
+        await socket.rpc("submit", task="tasks.add", args=[2, 3])
+        await socket.until(lambda: socket.pushes, what="numbers")
+        assert kinds({"push": socket.pushes[0]}) == kinds(shown)
+        assert kinds(begun["data"]) == kinds(shown["push"]["pub"]["data"])
+        assert socket.pushes[-1]["pub"]["data"]["total"] == begun["data"]["total"] + 1
 
 
 def as_of(command: str, epoch: str, before: int) -> str:

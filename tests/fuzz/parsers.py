@@ -21,8 +21,10 @@ from watcher.core.order import standing
 from watcher.core.permissions import grant
 from watcher.core.settings import Settings
 from watcher.journal.layout import entry, is_authentic, open_line, parse_live
+from watcher.relay.api.parameters import called, read
+from watcher.relay.api.queries import CountsQuery, ListQuery, NamesQuery, SeriesQuery
+from watcher.relay.api.schemas import COUNTS, LIST, NAMES, SERIES
 from watcher.relay.http.event_stream import StreamCursor
-from watcher.relay.http.query import Query
 from watcher.relay.http.request_parts import preferred_wait
 from watcher.relay.http.request_reader import RequestHead, RequestReader
 from watcher.relay.security.origins import host_refusal, origin_refusal
@@ -122,10 +124,24 @@ def cursor(data: bytes) -> None:
     """A place to go on from, and the query of a list."""
     with suppress(BadRequest):
         assert StreamCursor.read(_text(data), "since").offset >= 0
-    with suppress(BadRequest):
-        Query.read([("before", _text(data))])
+    for name in ("before", "filter", "sort"):
+        with suppress(BadRequest):
+            ListQuery.read(read([(name, _text(data))], LIST))
     wait = preferred_wait(_text(data))
     assert wait is None or wait >= 0
+
+
+def questions(data: bytes) -> None:
+    """What a call asks about many tasks: understood, or refused with a reason."""
+    with suppress(BadRequest):
+        ListQuery.read(called(data, LIST))
+    with suppress(BadRequest):
+        CountsQuery.read(called(data, COUNTS))
+    with suppress(BadRequest):
+        asked = SeriesQuery.read(called(data, SERIES), 1e9)
+        assert asked.since < asked.until
+    with suppress(BadRequest):
+        NamesQuery.read(called(data, NAMES), 1e9)
 
 
 def origin(data: bytes) -> None:
@@ -177,7 +193,15 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     ),
     "token": (token, (lasting(SECRET, watch=["task:*"]).encode(), b"e30.e30.", b"a.b.c")),
     "channel": (channel, (b"task:t", b"tasks", b"tag:user:42")),
-    "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async")),
+    "cursor": (cursor, (b"1795408395638612:7", b":0", b"wait=10, respond-async", b"state:failed", b"1.5~7")),
+    "questions": (
+        questions,
+        (
+            b'{"filter":"state:failed -name:a* \\"x\\"","limit":7,"before":"1.5~7","sort":"sent","state":["A","B"]}',
+            b'{"by":["name","state"],"filter":"runtime:>5s"}',
+            b'{"since":"2h","until":1795408396,"buckets":7}',
+        ),
+    ),
     "requests": (
         requests,
         (

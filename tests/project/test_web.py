@@ -16,13 +16,19 @@ _MAKERS = re.compile(
 )
 #: Where an address is put into an element …
 _ADDRESSES = re.compile(r"\b(?:href|src|action|formAction|xlink:href)\b\s*[=:,\"'(].*")
-#: … all of them: icons by our own names, and the results of tasks, below the relay's own address.
+#: … all of them: icons by our own names, places of the page itself (all of which begin with `#`), and the results of
+#: tasks, below the relay's own address.
 _KNOWN = {
     'href", `#${name}`);',
     'href", `#state-${name}`);',
     "href: resultAddress(id),",
     "href = URL.createObjectURL(await response.blob());",
     'href", `#icon-theme-${theme}`);',
+    'href", this.#address(format));',
+    'href") !== (addressOf(place) || "#tasks")) Object.assign(link, placeHref(place));',
+    'href: addressOf(place) || "#tasks" };',
+    'href") ?? "";',
+    'href") !== icon) this.#icon.setAttribute("href", icon);',
 }
 #: Folders and files of web/, from the lowest: each imports only what is below it, or beside it in the same folder.
 _LAYERS = ("embed", "model", "requests.js", "watcher.js", "views", "control", "main.js")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -43,16 +44,21 @@ def page(question: Question, wanted: Listed) -> Page:
     :raises ValueError: ``before`` is not what a page said.
     """
     at, base = place(question.connection)
-    statement, columns = question.tasks(
-        (tasks.c.touched, tasks.c[_COLUMNS.get(wanted.sort, "touched")], details.c.task)
-    )
-    statement = statement.join_from(tasks, details, details.c.key == tasks.c.key)
+    value = tasks.c[_COLUMNS.get(wanted.sort, "touched")]
+    statement, columns = question.tasks((tasks.c.key, tasks.c.touched, value), wanted.limit)
     statement = _ordered(statement, wanted, columns).limit(wanted.limit + 1)
     found = question.connection.execute(statement).all()
     more = len(found) > wanted.limit
     found = found[: wanted.limit]
-    told = [_told(task, touched, base) for touched, _, task in found]
+    shown = _details(question.connection, [key for key, _, _ in found])
+    told = [_told(shown[key], touched, base) for key, touched, _ in found]
     return Page(told, _next(wanted, found[-1]) if more else None, at)
+
+
+def _details(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
+    """What is shown of tasks, by key: looked up by itself, for the others that were passed over would be read, too."""
+    rows = connection.execute(select(details.c.key, details.c.task).where(details.c.key.in_(keys)))
+    return {key: bytes(task) for key, task in rows}
 
 
 def _ordered(statement: Select[Any], wanted: Listed, columns: Columns) -> Select[Any]:
@@ -65,13 +71,13 @@ def _ordered(statement: Select[Any], wanted: Listed, columns: Columns) -> Select
     statement = statement.where(column.is_not(None))
     if wanted.before is not None:
         value, last = _split(wanted.before)
-        statement = statement.where(or_(column < value, and_(column == value, tasks.c.touched < last)), column <= value)
-    return statement.order_by(column.desc(), tasks.c.touched.desc())
+        statement = statement.where(or_(column < value, and_(column == value, tasks.c.key < last)), column <= value)
+    return statement.order_by(column.desc(), tasks.c.key.desc())
 
 
 def _next(wanted: Listed, last: Any) -> int | str:
-    touched, value, _ = last
-    return int(touched) if wanted.sort == "when" else f"{value!r}~{touched}"
+    key, touched, value = last
+    return int(touched) if wanted.sort == "when" else f"{value!r}~{key}"
 
 
 def _whole(before: int | str) -> int:

@@ -6,18 +6,21 @@ is sorted; of a frequent one enough is found along the order that is wanted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select
 
 from watcher.catalogue.conditions import Columns, Condition
-from watcher.catalogue.tables import tasks
+from watcher.catalogue.tables import tallies, tasks
 
 __all__ = ["Question"]
 
-#: What is rarer than this is found by its index.
+#: What is rarer than this, at most, is found by its index …
 _RARE: Final = 10_000
+#: … or more of what is only counted.
+_COUNTED: Final = 200_000
 
 
 class Question(NamedTuple):
@@ -46,17 +49,25 @@ class Question(NamedTuple):
         columns = Columns(table, for_sqlite=self.for_sqlite)
         return statement.where(*(condition.of(columns) for condition in self.conditions))
 
-    def tasks(self, columns: Iterable[ColumnElement[Any]]) -> tuple[Select[Any], Columns]:
-        """These columns of the tasks, and the columns that an order is to be by: found by the best way."""
-        narrow = self._narrowest()
+    def tasks(self, columns: Iterable[ColumnElement[Any]], limit: int | None = None) -> tuple[Select[Any], Columns]:
+        """These columns of the tasks, and the columns that an order is to be by: found by the best way.
+
+        :param limit: how many are wanted of those that come first; None: all.
+        """
+        narrow = self._narrowest(_COUNTED if limit is None else self._rare(limit))
         idle = Columns(tasks, for_sqlite=self.for_sqlite, idle=True)
         plain = Columns(tasks, for_sqlite=self.for_sqlite)
         met = (condition.of(plain if condition is narrow else idle) for condition in self.conditions)
         return select(*columns).where(*met), plain if narrow is None else idle
 
-    def _narrowest(self) -> Condition | None:
-        """The condition whose index leads to the fewest tasks; None where each leads to many."""
-        best, least = None, _RARE + 1
+    def _rare(self, limit: int) -> int:
+        """How many may be looked up by an index, and sorted, before it takes as long as to find enough in order."""
+        every = self.connection.execute(select(func.sum(tallies.c.tasks))).scalar() or 0
+        return min(_RARE, math.isqrt(int(every) * limit))
+
+    def _narrowest(self, most: int) -> Condition | None:
+        """The condition whose index leads to the fewest tasks; None where each leads to more than ``most``."""
+        best, least = None, most + 1
         for condition in self.conditions:
             if condition.narrow:
                 found = condition.of(Columns(tasks, for_sqlite=self.for_sqlite))

@@ -1,7 +1,7 @@
 """What happened when, and how long it took: series, and tasks by name. From the rollups where these know it.
 
 The rollups are of whole minutes. So a series that they answer begins at a full minute, and has steps of full minutes;
-one of a few minutes, or with a filter that they know nothing of, is counted from the tasks.
+one of few tasks, or with a filter that they know nothing of, is counted from the tasks.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from watcher.core.figures import Bucket, Longest, NameStats, Quantiles, Series
 
 __all__ = ["names", "rates", "series"]
 
-#: A series of no more than so many seconds is counted from the tasks.
-_SHORT: Final = 600
+#: A series of about so many tasks at most is counted from these, if it is to have steps of less than a minute.
+_FEW: Final = 20_000
 _MINUTE: Final = 60
 _RECENT: Final = 60
 #: What the minutes know of a task.
@@ -90,7 +90,7 @@ _ENDS: Final = {"SUCCESS": "succeeded", "FAILURE": "failed"}
 def series(question: Question, since: float, until: float, most: int) -> Series:
     """What happened in a span of time (Unix seconds), in so many buckets at most."""
     buckets: defaultdict[int, _Tally] = defaultdict(_Tally)
-    if until - since > _SHORT and question.knows(_KNOWN):
+    if question.knows(_KNOWN) and ((until - since) / most >= _MINUTE or _tasks_within(question, since, until) > _FEW):
         wanted = _in_minutes(since, until, most)
         _read_minutes(question, wanted, buckets)
     else:
@@ -103,6 +103,13 @@ def series(question: Question, since: float, until: float, most: int) -> Series:
         taken = tally.quantiles(RUNTIME), tally.quantiles(WAITED)
         listed.append(Bucket(wanted.since + number * wanted.step, sent, succeeded, failed, other, *taken))
     return Series(wanted.since, wanted.until, wanted.step, listed)
+
+
+def _tasks_within(question: Question, since: float, until: float) -> int:
+    """About how many tasks have changed in a span of time."""
+    statement = select(func.sum(minutes.c.changed))
+    statement = statement.where(minutes.c.minute >= minute_of(since), minutes.c.minute <= minute_of(until))
+    return int(question.connection.execute(question.of(minutes, statement)).scalar() or 0)
 
 
 def _in_minutes(since: float, until: float, most: int) -> _Wanted:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from watcher.catalogue.catalogue import Fenced
@@ -20,7 +19,8 @@ from watcher.catalogue.rollups import Deltas
 from watcher.catalogue.rows import Row, row_of, text_of
 from watcher.catalogue.tables import details, durations, gaps, minutes, spans, state, tags, tallies, tasks
 from watcher.catalogue.upserts import Upsert, each
-from watcher.core.event import Event, InvalidEvent, Task, decode, fold, is_final
+from watcher.core.event import FINAL_STATES, Event, InvalidEvent, Task, decode, fold, is_final
+from watcher.core.kinds import WAITING
 
 __all__ = ["Known", "Place", "Writer", "known_by"]
 
@@ -29,8 +29,7 @@ _REMEMBERED: Final = 10_000
 #: Tasks that one statement asks for.
 _ASKED: Final = 500
 
-#: What an event may tell of its task beside its state, and the next one may leave out.
-_TOLD: Final = ("name", "hostname", "queue", "root_id", "group_id", "tags", "meta", "meta_size")
+_NOT_RUNNING: Final = frozenset((*WAITING, *FINAL_STATES))
 
 _encode = msgspec.json.Encoder().encode
 _decode_task = msgspec.json.Decoder(Task).decode
@@ -270,11 +269,24 @@ def _folded(old: Known | None, events: Sequence[tuple[int, Event]], base: int) -
             task = fold(task, event, offset)
     if task is None:
         return None
-    return Known(task, row_of(task, old.row.key if old is not None else base + first, base + task.offset))
+    at = base + task.offset
+    if old is not None and _goes_on(old.task, task):
+        return Known(task, old.row._replace(touched=at, changed=task.timestamp))
+    return Known(task, row_of(task, old.row.key if old is not None else base + first, at))
+
+
+def _goes_on(before: Task, task: Task) -> bool:
+    """Whether a running task has told how far it is, and nothing else: most is as it was then."""
+    if task.state != before.state or task.state in _NOT_RUNNING:
+        return False
+    same = msgspec.structs.replace(
+        task, timestamp=before.timestamp, offset=before.offset, meta=before.meta, meta_size=before.meta_size
+    )
+    return same == before
 
 
 def _by_task(lines: Iterable[tuple[int, bytes]]) -> _Events:
-    """The events of each task; of many reports in a row only the first and the last."""
+    """The events of each task."""
     events: _Events = {}
     for offset, line in lines:
         try:
@@ -284,21 +296,9 @@ def _by_task(lines: Iterable[tuple[int, bytes]]) -> _Events:
         mine = events.get(event.id)
         if mine is None:
             events[event.id] = [(offset, event)]
-        elif len(mine) > 1 and _between(mine[-2][1], mine[-1][1], event):
-            mine[-1] = (offset, event)
         else:
             mine.append((offset, event))
     return events
-
-
-def _between(first: Event, event: Event, last: Event) -> bool:
-    """Whether an event says nothing that those around it don't."""
-    if first.late or event.late or last.late or not first.state == event.state == last.state:
-        return False
-    same = first.run == event.run == last.run and first.retries == event.retries == last.retries
-    if not same or not first.sent == event.sent == last.sent or event.timestamp < first.timestamp:
-        return False
-    return all(getattr(event, name) in (None, UNSET) or getattr(last, name) not in (None, UNSET) for name in _TOLD)
 
 
 def _record(connection: Connection, gap: dict[str, Any]) -> None:

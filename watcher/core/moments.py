@@ -6,12 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-__all__ = ["LATEST", "Wall", "iso", "utc_text"]
-
-#: The years that are read: from the beginning of Unix time to where every calendar still has a day to follow.
-_YEARS: Final = range(1970, 9999)
-#: Their end, in Unix microseconds.
-LATEST: Final = 253_370_764_800_000_000
+__all__ = ["Wall", "iso", "utc_text"]
 
 _ISO: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
@@ -60,8 +55,7 @@ def iso(text: str) -> int | Wall | None:
     offset = int(hours) * 60 + int(minutes or 0)
     if int(hours) > 23 or int(minutes or 0) > 59:
         return None
-    moment = wall.at(UTC) - (1 if sign == "+" else -1) * offset * 60_000_000
-    return moment if 0 <= moment < LATEST else None
+    return wall.at(UTC) - (1 if sign == "+" else -1) * offset * 60_000_000
 
 
 def _exists(wall: Wall) -> bool:
@@ -69,7 +63,7 @@ def _exists(wall: Wall) -> bool:
         datetime(*wall, tzinfo=UTC)
     except ValueError:
         return False
-    return wall.year in _YEARS
+    return True
 
 
 def utc_text(moment: int) -> str:

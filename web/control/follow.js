@@ -10,10 +10,16 @@
  * @typedef {import("../watcher.js").Subscription} Subscription
  * @typedef {import("../model/state.js").Row} Row
  *
+ * @typedef {NonNullable<Awaited<ReturnType<typeof loadTasks>>>} Loaded
+ *
  * @typedef {object} Tell  what the page is told
  * @property {() => void} changed
  * @property {(row: Row) => void} ended  a task of this page has ended, or was lost
+ * @property {() => void} failed  a task has failed
  * @property {() => void} gap  events in between could not be had
+ * @property {(loaded: Loaded) => void} loaded  the newest tasks and the unfinished ones are there
+ * @property {(overview: any) => void} overview  how many tasks there are; to who may see all of them
+ * @property {(row: Row, ended: boolean) => void} heard  of a task there is something new; whether it has just ended
  * @property {(text: string) => void} refused  what can't be followed, and why
  * @property {(patterns: string[]) => void} partly  of what these globs grant, only what is known is followed
  */
@@ -28,6 +34,7 @@ const MOST_CHANNELS = 500;
 /** Error code: replaced by another subscription of the channel, that of the details. */
 const REPLACED = 105;
 const DENIED = 103;
+const OVERVIEW = "overview";
 
 /** The list of tasks, kept as it is in the relay. */
 export class Feed {
@@ -71,15 +78,29 @@ export class Feed {
     this.#told = JSON.stringify(watch);
     this.#grant = new Grant(watch);
     this.#gapTold = this.#cleared = false;
-    const since = await loadTasks((task) => run === this.#run && this.#tasks.merge(task));
+    const loaded = await loadTasks((task) => run === this.#run && this.#tasks.merge(task));
     if (run !== this.#run) return;
-    this.#since = since ?? EVERYTHING;
+    const { epoch = "", offset = 0 } = loaded?.newest ?? {};
+    this.#since = { epoch, offset };
+    if (loaded) this.#tell.loaded(loaded);
+    if (this.extent === "all") this.#watchNumbers();
     this.#onlooker?.ask();
     for (const channel of [...this.#grant.channels, ...this.#tokens.keys()]) this.#follow(channel, this.#since);
     if (!this.#grant.patterns.length) return;
     for (const { task } of this.#tasks.all()) this.#offerTask(task);
     this.#tell.partly(this.#grant.patterns);
     this.#tell.changed();
+  }
+
+  /** How many tasks there are is told to who may see all of them; others ask. */
+  #watchNumbers() {
+    const tell = (/** @type {any} */ numbers) => numbers?.kinds && this.#tell.overview(numbers);
+    const handlers = {
+      onSubscribed: (/** @type {Subscribed} */ { data }) => tell(data),
+      onEvent: tell,
+      onError() {}, // the list tells what it knows
+    };
+    this.#followed.set(OVERVIEW, this.#connection.subscribe(OVERVIEW, handlers));
   }
 
   /** Connected once more: with another grant all begins anew, and what the one before showed is forgotten. */
@@ -167,6 +188,9 @@ export class Feed {
     const row = this.#tasks.apply(event, offset);
     if (!row) return;
     this.#offerTask(row.task);
+    const ended = row.task.final && row.task.offset === offset && row.task.state === event.state;
+    this.#tell.heard(row, ended);
+    if (ended && event.state === "FAILURE") this.#tell.failed();
     const rests = row.task.final || kindOf(row.task) === "lost";
     if (row.mine && rests && row.task.timestamp === event.timestamp) this.#tell.ended(row);
     this.#tell.changed();

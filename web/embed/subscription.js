@@ -63,10 +63,11 @@ export class Subscription {
     this.position.offset = Math.max(this.position.offset, offset);
   }
 
-  deliver(/** @type {{data: any, offset?: number}} */ { data, offset = 0 }) {
-    if (!this.live || !this.position || offset <= this.position.offset) return;
-    this.position.offset = offset;
-    guard(() => this.#handlers.onEvent(data, offset));
+  /** What has no offset tells what holds now: it is never missed, and never old. */
+  deliver(/** @type {{data: any, offset?: number}} */ { data, offset }) {
+    if (!this.live || !this.position || (offset ?? Infinity) <= this.position.offset) return;
+    this.position.offset = offset ?? this.position.offset;
+    guard(() => this.#handlers.onEvent(data, offset ?? 0));
   }
 
   refuse(/** @type {RelayError} */ error) {

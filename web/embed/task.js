@@ -7,7 +7,7 @@
 
 /** @type {Record<string, number>} */
 // prettier-ignore
-const RANKS = {
+export const RANKS = {
   // @ts-expect-error: __proto__ is no entry. A custom state may be called `constructor`.
   __proto__: null,
   PENDING: 0, RECEIVED: 1, STARTED: 2, PROGRESS: 3, RETRY: 4,

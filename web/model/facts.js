@@ -16,7 +16,8 @@ import { kindOf } from "../embed/kind.js";
 import { runtimeOf } from "../embed/task.js";
 import { isMark, repeatOf } from "./again.js";
 import { parentOf } from "./filter.js";
-import { block, call, clock, cut, duration, inFull, line, size, when, word } from "./format.js";
+import { block, call, clock, cut, duration, inFull, line, size, word } from "./format.js";
+import { waitText } from "./waiting.js";
 
 /** What is to be said before all else. */
 export function noteText(/** @type {History} */ { phase, refusal, task }) {
@@ -38,8 +39,7 @@ export function clockText(/** @type {Task} */ task, /** @type {number} */ now) {
   const running = kind === "running";
   const seconds = runtimeOf(task, running ? now : undefined);
   const attempt = task.retries ? `, try ${task.retries + 1}` : "";
-  const due = kind === "waiting" && task.eta ? Date.parse(task.eta) / 1000 : 0;
-  if (due > now) return `for ${duration(Math.max(0, now - task.timestamp), true)}${attempt}, not before ${when(due, now * 1000)}`;
+  if (kind === "waiting") return `${waitText(task, now)}${task.state === "RETRY" ? "" : attempt}`;
   if (kind === "lost") return `${cut(word(task.state))} at ${clock(task.timestamp)}${attempt}`;
   if (seconds !== undefined) return `${running ? "for" : "after"} ${duration(seconds, running)}${attempt}`;
   return task.final ? attempt.slice(2) : `for ${duration(Math.max(0, now - task.timestamp), true)}${attempt}`;
@@ -76,6 +76,7 @@ export function factsOf(/** @type {Task} */ task) {
   /** @type {(Omit<Fact, "text"> & {text?: string})[]} */
   const facts = [
     { label: "Task id", text: task.id, copy: true },
+    { label: "Name", text: task.name, filter: "name" },
     { label: "Worker", text: task.hostname, filter: "worker" },
     { label: "Queue", text: task.queue, filter: "queue" },
     { label: "Sent", text: sent === undefined ? "" : inFull(sent) },

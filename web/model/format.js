@@ -117,11 +117,3 @@ export function call({ args, kwargs, argsrepr, kwargsrepr }, limit = LINE_LIMIT)
   return cut(`(${parts.join(", ")})`, limit);
 }
 
-/** What stands in an address, which may have been written by anybody. */
-export function decoded(/** @type {string} */ text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}

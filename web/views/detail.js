@@ -29,6 +29,8 @@ import { argumentsText, clockText, entryNote, entryText, factsOf, noteText, outc
 import { count, cut, duration, inFull, moment, precisely, shownState, word } from "../model/format.js";
 import { keptToken, resultAddress, saveResult } from "../requests.js";
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
+import { isPlain, placeHref, placeLink, placeOfTerm } from "./links.js";
+import { writeTraceback } from "./traceback.js";
 
 /** The most characters of a value or error, and of a name, that are drawn: millions of them can block a browser for minutes. */
 const SHOWN = 20_000;
@@ -98,8 +100,8 @@ export class DetailView {
       facts: el("dl", { class: "facts" }),
       tries: el("div", { class: "tries" }),
       value: el("pre", { class: "value", tabindex: 0 }),
-      error: el("p", { class: "error-line" }, el("strong"), el("span")),
-      trace: el("pre", { class: "value wrong trace", tabindex: 0, "aria-label": "Traceback" }),
+      error: el("p", { class: "error-line" }, this.#errorLink(), el("span")),
+      trace: el("div", { class: "value wrong trace", role: "group", tabindex: 0, "aria-label": "Traceback" }),
       whole: el("a", {
         class: "quiet",
         target: "_blank",
@@ -153,6 +155,23 @@ export class DetailView {
       ),
       parts.body,
     );
+  }
+
+  /** The type of an error, which leads to all tasks that failed with it. */
+  #errorLink() {
+    return el("a", {
+      class: "link",
+      title: "Show all tasks with this error",
+      onclick: (/** @type {MouseEvent} */ event) =>
+        this.#answer(event, () => this.#actions.filter("error", this.#history?.task?.exception?.type ?? "")),
+    });
+  }
+
+  /** Do what a link says here, unless it is to be opened elsewhere. */
+  #answer(/** @type {MouseEvent} */ event, /** @type {() => void} */ act) {
+    if (!isPlain(event)) return;
+    event.preventDefault();
+    act();
   }
 
   #write(/** @type {Model} */ { history, obstacle }) {
@@ -222,11 +241,13 @@ export class DetailView {
     error.hidden = !exception;
     if (exception) {
       setText(error.firstChild, cut(exception.type, NAME_SHOWN));
+      Object.assign(error.firstChild, placeHref(placeOfTerm("error", exception.type)));
       setText(error.lastChild, exception.message ? cut(`: ${exception.message}`, SHOWN) : "");
     }
     trace.hidden = !exception?.traceback;
     value.hidden = !text;
-    clip(exception ? trace : value, clipped, exception ? (exception.traceback ?? "") : text, Boolean(exception));
+    if (!exception) clip(value, clipped, text);
+    else clip(trace, clipped, exception.traceback ?? "", writeTraceback);
     whole.hidden = task.result_size === undefined && !(task.state === "SUCCESS" && text.length > SHOWN);
   }
 
@@ -242,15 +263,16 @@ export class DetailView {
 
   #fact(/** @type {Fact} */ { label, text, copy, filter, open }) {
     const shown = cut(text, NAME_SHOWN);
+    const properties = {
+      class: "link mono",
+      text: shown,
+      title: filter ? `Show all tasks with ${filter}:${shown}` : "Open this task",
+      onclick: (/** @type {MouseEvent} */ event) =>
+        this.#answer(event, () => (filter ? this.#actions.filter(filter, text) : this.#actions.open(text))),
+    };
     const value =
       filter || open
-        ? el("button", {
-            type: "button",
-            class: "link mono",
-            text: shown,
-            title: filter ? `Show all tasks with ${filter}:${shown}` : "Open this task",
-            onclick: () => (filter ? this.#actions.filter(filter, text) : this.#actions.open(text)),
-          })
+        ? placeLink(filter ? placeOfTerm(filter, text) : { task: text }, properties)
         : el("span", { class: copy ? "mono" : "", text: shown });
     return el(
       "div",
@@ -263,17 +285,18 @@ export class DetailView {
 
 /**
  * Show a text, or of a very long one a part, and say so.
- * @param {Element} element
+ * @param {HTMLElement} element
  * @param {HTMLElement} note
  * @param {string} text
- * @param {boolean} [end]  whether its end matters most, as a traceback's does
+ * @param {(element: HTMLElement, text: string) => void} [writeEnd]  writes a text whose end matters most
  */
-function clip(element, note, text, end = false) {
+function clip(element, note, text, writeEnd) {
   const rest = text.length - SHOWN;
   note.hidden = rest <= 0;
-  setText(element, rest <= 0 ? text : end ? `…${text.slice(-SHOWN)}` : `${text.slice(0, SHOWN)}…`);
+  if (writeEnd) writeEnd(element, rest <= 0 ? text : `…${text.slice(-SHOWN)}`);
+  else setText(element, rest <= 0 ? text : `${text.slice(0, SHOWN)}…`);
   if (rest <= 0) return;
-  setText(note, `Showing the ${end ? "last" : "first"} ${count(SHOWN)} of ${count(text.length)} characters. Copy to get all of them.`);
+  setText(note, `Showing the ${writeEnd ? "last" : "first"} ${count(SHOWN)} of ${count(text.length)} characters. Copy to get all of them.`);
 }
 
 function section(/** @type {string} */ name) {

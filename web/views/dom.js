@@ -2,9 +2,10 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Where the details lie over the list, and where the form lies over both; as in style.css. */
+/** Where the details lie over the list, where the form lies over both, and where it has to make room; as in style.css. */
 export const NARROW = matchMedia("(max-width: 40rem)");
 export const MEDIUM = matchMedia("(max-width: 60rem)");
+export const TIGHT = matchMedia("(max-width: 80rem)");
 
 /**
  * Make an element. Properties: `class`, `text`, `on…` for listeners; anything else is an attribute, where false, null

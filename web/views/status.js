@@ -1,39 +1,76 @@
 /**
- * What stands around the table: the connection, the kinds of state with their counts, the notice, the empty state.
+ * What stands around the table: the connection, what is away, the kinds of state with their counts, the notice, the empty
+ * state.
  *
  * @typedef {import("../watcher.js").Status} Status
  * @typedef {import("../model/state.js").Tasks} Tasks
- * @typedef {import("../model/filter.js").Kind} Kind
+ * @typedef {import("../model/offered.js").Kind} Kind
+ * @typedef {import("../model/filter.js").InvalidFilter} InvalidFilter
  * @typedef {import("../model/form.js").Registered} Registered
+ * @typedef {import("../requests.js").Numbers} Numbers
  */
 
-import { KIND_NAMES } from "../model/filter.js";
 import { exampleOf } from "../model/form.js";
-import { count, cut } from "../model/format.js";
+import { clock, count, cut } from "../model/format.js";
+import { KIND_NAMES, WAITS } from "../model/offered.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
 
-/** The connection, always in sight. */
+/** The connection, always in sight; and a banner across the page where what it shows may be out of date. */
 export class ConnectionView {
   #root = byId("connection");
   #text = byId("connection-text");
-  #now = byId("connection-now");
+  #banner = byId("banner");
+  #said = byId("banner-text");
+  #now = byId("banner-now");
   #namespace = byId("namespace");
+  /** When the connection was lost, in Unix seconds. */ #lostAt = 0;
+  #wasThere = false;
 
   constructor(/** @type {() => void} */ connectNow) {
     this.#now.addEventListener("click", connectNow);
   }
 
-  update(/** @type {Status} */ status) {
+  /** @param {Status} status @param {string} [archive]  why the relay has only what the journal holds */
+  update(status, archive = "") {
     setAttribute(this.#root, "data-phase", status.trouble ? "troubled" : status.phase);
     setAttribute(this.#root, "title", status.trouble ?? status.reason ?? null);
     setText(this.#text, connectionText(status));
-    this.#now.hidden = !["waiting", "refused", "unauthorized"].includes(status.phase);
-    setText(this.#now, status.phase === "unauthorized" ? "Enter a token" : "Try now");
+    this.#warn(status, archive);
     const namespace = status.server?.data?.namespace;
     if (!status.server) return;
     this.#namespace.hidden = !namespace || namespace === "watcher";
     setText(this.#namespace, namespace ?? "");
   }
+
+  #warn(/** @type {Status} */ status, /** @type {string} */ archive) {
+    const { phase } = status;
+    if (phase === "connected" || phase === "closed") this.#lostAt = 0;
+    else this.#lostAt ||= Date.now() / 1000;
+    this.#wasThere ||= phase === "connected";
+    const text = warningText(status, archive, this.#lostAt, this.#wasThere);
+    this.#banner.hidden = !text;
+    setText(this.#said, text);
+    setAttribute(this.#banner, "data-severe", phase === "refused" || phase === "unauthorized");
+    this.#now.hidden = !["waiting", "refused", "unauthorized"].includes(phase);
+    setText(this.#now, phase === "unauthorized" ? "Enter a token" : "Try now");
+  }
+}
+
+/** A loss that is made good sooner than this, in seconds, is not worth a banner. */
+const BRIEF = 1;
+
+/** @param {Status} status @param {string} archive @param {number} lostAt @param {boolean} wasThere */
+function warningText(status, archive, lostAt, wasThere) {
+  const { phase, reason, trouble } = status;
+  if (phase === "refused") return `The relay refuses this page${reason ? ` (${cut(reason)})` : ""}: nothing here is up to date.`;
+  if (phase === "unauthorized") return "The relay asks for a token: nothing here is up to date.";
+  if (phase === "connected") {
+    if (trouble) return `Redis is away (${cut(trouble)}): what happens now is shown when it is back.`;
+    return archive && `The archive is behind (${cut(archive)}): lists and numbers go back as far as the journal does.`;
+  }
+  if (!lostAt || Date.now() / 1000 - lostAt < BRIEF) return "";
+  if (!wasThere) return "The relay can't be reached: nothing is shown yet.";
+  return `No connection to the relay since ${clock(lostAt)}: the list shows what was known then.`;
 }
 
 function connectionText(/** @type {Status} */ { phase, retryAt = 0, reason, trouble }) {
@@ -61,7 +98,7 @@ export class ToolbarView {
       const counter = el("span", { class: "count" });
       const button = el(
         "button",
-        { type: "button", "data-kind": kind, onclick: () => actions.select(kind) },
+        { type: "button", "data-kind": kind, "data-wait": WAITS.includes(kind), onclick: () => actions.select(kind) },
         name,
         " ",
         counter,
@@ -72,17 +109,22 @@ export class ToolbarView {
     this.#follow.addEventListener("click", actions.toggleFollow);
   }
 
-  /** @param {{tasks: Tasks}} model */
-  update({ tasks }) {
+  /** @param {{tasks: Tasks, numbers: Numbers | null}} model  how many there are, where that is known, else how many are here */
+  update({ tasks, numbers }) {
+    const counts = numbers ? { ...numbers.kinds, all: numbers.total } : tasks.counts;
     for (const [kind, button] of this.#buttons) {
-      const number = tasks.counts[kind] ?? 0;
+      const number = counts[kind] ?? 0;
       const counter = /** @type {Element} */ (button.lastElementChild);
       setAttribute(button, "aria-pressed", tasks.filter.kind === kind ? "true" : "false");
       setText(counter, count(number));
       setAttribute(counter, "data-some", number > 0);
-      button.hidden = kind === "lost" && !number && tasks.filter.kind !== kind; // rare, and there is little room
+      const chosen = tasks.filter.kind === kind;
+      const waits = WAITS.includes(kind);
+      if (waits) button.hidden = tasks.filter.kind !== "waiting" && !WAITS.includes(tasks.filter.kind);
+      else button.hidden = kind === "lost" && !number && !chosen; // rare, and there is little room
     }
-    setText(this.#matches, tasks.filter.terms.length ? count(tasks.length) : "");
+    const { kind, groups } = tasks.filter;
+    setText(this.#matches, groups.length ? count(numbers ? (counts[kind] ?? 0) : tasks.length) : "");
     setAttribute(this.#follow, "data-held", tasks.isHeld);
     setAttribute(
       this.#follow,
@@ -90,6 +132,29 @@ export class ToolbarView {
       tasks.isHeld ? "Follow the newest tasks (p)" : "Pause the list (p)",
     );
     setText(this.#followText, tasks.isHeld ? "Paused" : "Live");
+  }
+}
+
+/** What of the filter is not understood, and a way to what was probably meant. */
+export class FilterErrorView {
+  #box = byId("filter");
+  #root = byId("filter-error");
+  #text = byId("filter-error-text");
+  #meant = byId("filter-meant");
+  /** @type {InvalidFilter | undefined} */ #problem;
+
+  constructor(/** @type {(problem: InvalidFilter) => void} */ correct) {
+    this.#meant.addEventListener("click", () => this.#problem && correct(this.#problem));
+  }
+
+  update(/** @type {InvalidFilter | undefined} */ problem) {
+    this.#problem = problem;
+    this.#root.hidden = !problem;
+    this.#meant.hidden = !problem?.meant;
+    setText(this.#text, problem?.message ?? "");
+    setText(this.#meant, problem?.meant ? `Use ${problem.meant}` : "");
+    setAttribute(this.#box, "aria-invalid", problem ? "true" : null);
+    setAttribute(this.#box, "aria-describedby", problem ? "filter-error-text" : null);
   }
 }
 

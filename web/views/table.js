@@ -9,6 +9,8 @@
  * @property {(index: number) => void} activate  make a row of the list the active one; -1 for none
  * @property {(scrolled: boolean) => void} scrolled  whether the newest row is out of view
  * @property {() => void} follow  go back to the newest
+ * @property {() => void} atEnd  the end of the list is in view
+ * @property {(key: string, value: string) => void} filter  show all tasks that have this in common
  *
  * @typedef {object} Model
  * @property {Tasks} tasks
@@ -20,12 +22,15 @@
 import { kindOf } from "../embed/kind.js";
 import { progressOf, runtimeOf } from "../embed/task.js";
 import { count, cut, duration, inFull, moment, nameParts, shownState, when, word } from "../model/format.js";
+import { waitText } from "../model/waiting.js";
 import { byId, el, icon, setAttribute, setStateIcon, setText } from "./dom.js";
+import { isPlain, placeHref, placeLink, placeOfTerm } from "./links.js";
 
 /** Extra rows beyond the visible ones, so that scrolling shows no gaps; fewer while the list moves by itself. */
 const OVERSCAN = 6;
 const OVERSCAN_FOLLOWING = 2;
-const TAGS_SHOWN = 2;
+/** The room for the tags of a row, in characters. */
+const TAGS_ROOM = 24;
 
 /** @typedef {HTMLElement & {parts: Record<string, any>, row?: Row, task?: object}} RowElement */
 
@@ -69,6 +74,7 @@ export class TableView {
     this.#window.style.transform = `translateY(${first * this.#rowHeight}px)`;
     setAttribute(this.#root, "aria-rowcount", tasks.length + 1);
     this.#fill(model, first, last);
+    if (last === tasks.length && this.#height) this.#actions.atEnd();
     const active = this.#live.get(model.activeNumber);
     setAttribute(this.#root, "aria-activedescendant", active ? active.id : null);
     this.#arrivals.hidden = tasks.arrivals === 0;
@@ -76,10 +82,13 @@ export class TableView {
       setText(this.#arrivals, `↑ ${count(tasks.arrivals)} new ${tasks.arrivals === 1 ? "task" : "tasks"}`);
   }
 
-  /** Let the running times in view go on. */
+  /** Let the times in view go on: how long a task has been running, or waiting. */
   tick(/** @type {number} */ now) {
     for (const { row, parts } of this.#live.values()) {
-      if (row && kindOf(row.task) === "running") setText(parts.runtime, runtimeText(row, now));
+      if (!row) continue;
+      const kind = kindOf(row.task);
+      if (kind === "running") setText(parts.runtime, runtimeText(row, now));
+      else if (kind === "waiting") setText(parts.text, outcomeText(row, now));
     }
   }
 
@@ -147,8 +156,13 @@ export class TableView {
   }
 
   #click(/** @type {MouseEvent} */ event) {
-    const element = /** @type {RowElement | null} */ (/** @type {Element} */ (event.target).closest(".row"));
-    if (element?.row && String(getSelection()) === "") this.#actions.open(element.row.id, false);
+    const target = /** @type {Element} */ (event.target);
+    const element = /** @type {RowElement | null} */ (target.closest(".row"));
+    const link = /** @type {HTMLElement | null} */ (target.closest("a"));
+    if (link && !isPlain(event)) return;
+    if (link) event.preventDefault();
+    if (link?.dataset.tag !== undefined) this.#actions.filter("tag", link.dataset.tag);
+    else if (element?.row && (link || String(getSelection()) === "")) this.#actions.open(element.row.id, false);
   }
 
   #key(/** @type {KeyboardEvent} */ event) {
@@ -178,6 +192,7 @@ function createRow() {
     module: el("span", { class: "module" }),
     name: el("span", { class: "name" }),
     call: el("span", { class: "call" }),
+    link: el("a", { class: "open", tabindex: -1 }),
     tags: el("span", { class: "tags" }),
     progress: el("progress", { max: 100 }),
     percent: el("span", { class: "percent" }),
@@ -189,11 +204,12 @@ function createRow() {
     "div",
     { class: "row", role: "row" },
     el("div", { class: "state", role: "gridcell" }, parts.icon, parts.word, parts.attempt),
-    el("div", { class: "task", role: "gridcell" }, parts.module, parts.name, parts.call, parts.tags),
+    el("div", { class: "task", role: "gridcell" }, el("span", { class: "title" }, parts.link, parts.call), parts.tags),
     el("div", { class: "outcome", role: "gridcell" }, parts.progress, parts.percent, parts.text),
     parts.runtime,
     el("div", { class: "when", role: "gridcell" }, parts.time),
   );
+  parts.link.append(parts.module, parts.name);
   return Object.assign(element, { parts });
 }
 
@@ -216,8 +232,9 @@ function updateRow(
 
 /** What stays the same for as long as a row stands for the same task. */
 function writeIdentity(/** @type {RowElement} */ element, /** @type {Row} */ row) {
-  const { time } = element.parts;
+  const { time, link } = element.parts;
   element.id = `row-${row.number}`;
+  Object.assign(link, placeHref({ task: row.id }));
   time.dateTime = moment(row.created).toISOString();
   time.title = inFull(row.created);
   setText(time, when(row.created));
@@ -239,7 +256,7 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
   setText(parts.module, name ? module : "");
   setText(parts.name, name || cut(task.id));
   setText(parts.call, row.call);
-  setText(parts.text, row.outcome);
+  setText(parts.text, outcomeText(row, now));
   setText(parts.runtime, runtimeText(row, now));
   setText(parts.percent, progress ? `${percent} %` : "");
   parts.percent.hidden = !progress;
@@ -251,12 +268,27 @@ function writeState(/** @type {RowElement} */ element, /** @type {Row} */ row, /
   writeTags(parts.tags, task.tags ?? []);
 }
 
+/** As many tags as there is room for, each of them whole, and how many there are besides. */
 function writeTags(/** @type {HTMLElement} */ element, /** @type {string[]} */ tags) {
   if (element.dataset.tags === tags.join("\n") || (!tags.length && !element.firstChild)) return;
   element.dataset.tags = tags.join("\n");
-  const shown = tags.slice(0, TAGS_SHOWN).map((text) => el("span", { class: "tag", text: cut(text) }));
-  if (tags.length > TAGS_SHOWN) shown.push(el("span", { class: "tag", text: `+${tags.length - TAGS_SHOWN}` }));
-  element.replaceChildren(...shown.flatMap((tag) => [" ", tag]));
+  setAttribute(element, "data-count", tags.length === 0 ? null : tags.length === 1 ? "1 tag" : `${tags.length} tags`);
+  let room = TAGS_ROOM;
+  const shown = tags.filter((tag) => {
+    const fits = tag.length + 2 <= room;
+    if (fits) room -= tag.length + 2;
+    return fits;
+  });
+  const links = shown.map((tag) => placeLink(placeOfTerm("tag", tag), { class: "tag", tabindex: -1, "data-tag": tag, text: tag }));
+  const rest = tags.filter((tag) => !shown.includes(tag));
+  const more = rest.length ? [el("span", { class: "tag", title: cut(rest.join(", ")), text: `+${rest.length}` })] : [];
+  element.replaceChildren(...[...links, ...more].flatMap((tag) => [" ", tag]));
+}
+
+/** What a task waits for, and what it has told. */
+function outcomeText(/** @type {Row} */ { task, outcome }, /** @type {number} */ now) {
+  const wait = waitText(task, now);
+  return wait && outcome ? `${wait}, ${outcome}` : wait || outcome;
 }
 
 function runtimeText(/** @type {Row} */ { task }, /** @type {number} */ now) {

@@ -48,7 +48,7 @@ _CONTRAST = """(element) => {
   return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }"""
 _TEXTS = (
-    ".word", ".module", ".name", ".call", ".outcome .text", ".percent", ".runtime", "time", ".count", "h2", ".tag",
+    ".word", ".module", ".name", ".call", ".outcome .text", ".percent", ".runtime", "time", ".count", "h2",
     ".badge span", ".facts dt", ".facts dd .mono", ".facts dd .link", ".entry strong", ".entry .at", ".value", ".quiet",
     ".error-line *", "#connection-text", ".label *", ".hint", ".error:not(:empty)", "button.primary", ".head div",
     "kbd",
@@ -82,7 +82,7 @@ def test_every_text_can_be_read(open_page: OpenPage, play: Stage, theme: str) ->
     play.emit("p", "PROGRESS", name="tasks.add", meta={"current": 1, "total": 2, "description": "half"})
     page = open_page(play.url, color_scheme=theme)
     expect(rows(page)).to_have_count(len(states) + 1)
-    poor = unreadable(page, (".signature", ".doc", "#follow-text", ".registry-list .module"))
+    poor = unreadable(page, (".signature", ".doc", "#follow-text", ".registry-list .module", ".tag"))
     submit(choose(page, "tasks.add"))
     rows(page).filter(has_text="Failure").click()
     page.locator("summary").click()

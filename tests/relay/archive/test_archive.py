@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,10 @@ pytestmark = pytest.mark.anyio
 
 def kept(path: Path, **others: Any) -> Settings:
     return Settings(archive=f"sqlite:///{path}", **others)
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def ids(archive: Archive, text: str = "", grant: Grant = OPEN) -> list[str]:
@@ -139,13 +142,13 @@ async def test_a_temporary_archive_leaves_nothing_behind(
     (abandoned / "catalogue.db").touch()
     async with serving(valkey.url()) as (_, relay):
         assert await ids(relay.archive) == []
-        mine = os.listdir(tmp_path)
+        mine = entries(tmp_path)
         assert len(mine) == 1
         assert mine != ["celery-watcher-killed"]
         async with serving(valkey.url()):
             pass
-        assert os.listdir(tmp_path) == mine
-    assert not os.listdir(tmp_path)
+        assert entries(tmp_path) == mine
+    assert not entries(tmp_path)
 
 
 async def test_an_unfinished_task_of_a_gap_is_filled_in_from_the_result_backend(valkey: Valkey, tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from celery import Celery
 
-from tests.relay.http.test_query import step
+from tests.relay.http.test_query import begun, step
 from tests.relay.limits.test_limits import Clock, limits
 from tests.relay.serving import listening
 from tests.relay.support import SECRET
@@ -23,7 +24,6 @@ from watcher.core.permissions import OPEN, issue
 from watcher.core.settings import Settings
 from watcher.relay.api.schemas import Registry
 from watcher.relay.api.task_list import TaskListCache
-from watcher.relay.http.query import Query
 from watcher.relay.limits.bounded_threads import BoundedThreads
 from watcher.relay.limits.limits import COMMAND, AddressUsage
 from watcher.relay.limits.metering import UsageBill, metered, on_bill, turn
@@ -33,7 +33,7 @@ from watcher.relay.websocket.handshake import PATH
 
 pytestmark = pytest.mark.anyio
 
-REVOKES = 200
+FLOOD = 200
 
 
 def burn(seconds: float) -> None:
@@ -158,7 +158,7 @@ def test_a_list_is_made_in_pieces_and_is_as_of_its_beginning() -> None:
 
     for number in range(350):
         tell(f"t{number}", "PENDING")
-    steps, pieces = Query.read([("limit", "1000")]).page(history, OPEN), 1
+    steps, pieces = begun(history, OPEN, limit=1000), 1
     while (found := step(steps)) is None:
         pieces += 1
         tell("t5", "STARTED")  # it moves to the front, and is in the list all the same
@@ -167,7 +167,7 @@ def test_a_list_is_made_in_pieces_and_is_as_of_its_beginning() -> None:
     assert [task.id for task in found.tasks] == [f"t{number}" for number in reversed(range(350))]
     assert (found.offset, found.next) == (350, None)
     assert next(task for task in found.tasks if task.id == "t5").state == "STARTED"
-    nothing = Query.read([("state", "NOSUCH")]).page(history, OPEN)
+    nothing = begun(history, OPEN, state="NOSUCH")
     assert step(nothing) is None
     history.reset("2", 1)
     tell("other", "NOSUCH")
@@ -196,19 +196,23 @@ def test_a_registry_is_made_once_for_all_who_may_submit_the_same() -> None:
     assert len(registries._told) == 64
 
 
-async def test_submit_is_answered_during_a_flood_of_revokes(valkey: Valkey, app: Celery) -> None:
+@pytest.mark.parametrize(
+    ("method", "asked"),
+    [("revoke", {"id": "x"}), ("counts", {"filter": "text -name:a* runtime:>1s", "by": "name,queue"})],
+)
+async def test_submit_is_answered_during_a_flood(valkey: Valkey, app: Celery, method: str, asked: Any) -> None:
     async with listening(valkey.url(), app, Settings(secret=SECRET)) as (http, _):
         url = str(http.base_url).replace("http", "ws", 1) + PATH
-        flooding = issue(SECRET, revoke=True, subject="flood")
+        flooding = issue(SECRET, revoke=True, watch=["*"], subject="flood")
         submitting = issue(SECRET, submit=["*"], subject="good")
         async with (
             client(url, token=flooding, local_addr=("127.0.0.2", 0)) as flood,
             client(url, token=submitting, local_addr=("127.0.0.3", 0)) as good,
         ):
-            numbers = [await flood.send(rpc={"method": "revoke", "data": {"id": f"{n}"}}) for n in range(REVOKES)]
+            numbers = [await flood.send(rpc={"method": method, "data": asked}) for _ in range(FLOOD)]
             await flood.answer(numbers[0])
             assert await good.rpc("submit", task="tasks.add", args=[1, 2])
-            assert answered(flood) < REVOKES * 3 / 4, "it has not waited for them"
+            assert answered(flood) < FLOOD * 3 / 4, "it has not waited for them"
             await flood.answer(numbers[-1], timeout=60)
 
 

@@ -8,6 +8,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -29,6 +31,7 @@ from tests.relay.doors import (
     NAMED,
     NOBODY,
     PUBLIC,
+    QUESTIONS,
     TOKENS,
     TWICE,
     UNAUTHORIZED,
@@ -181,6 +184,25 @@ async def test_list_is_empty_for_a_token_without_watch_rights(running: Relay) ->
             assert status == 200
             told.append((json.loads(text)["tasks"], json.loads(text)["next"]))
         assert told == [([], None)] * 3, query
+
+
+async def test_what_may_not_be_seen_is_in_no_number(running: Relay) -> None:
+    """Those of the task mine, of none, and of both."""
+    expected = {"watch-one": ["tasks.add"], "empty": [], "submit-one": [], "watch-all": ["n", "tasks.add"]}
+    for token, seen in expected.items():
+        told: dict[str, Any] = {}
+        for asked, (path, given, _) in QUESTIONS.items():
+            door = Http(NOBODY, HIDDEN, "GET", f"/api/{path}?{urlencode(given)}")
+            told[asked] = json.loads((await door.knock(running.url, TOKENS[token].text))[1][1])
+            _, reply = await Command(NOBODY, HIDDEN, method(asked, **given)).knock(running.url, TOKENS[token].text)
+            assert reply["rpc"]["data"] == told[asked]
+        assert sorted(task["name"] for task in told["list"]["tasks"]) == seen
+        assert sorted(row["name"] for row in told["counts"]["counts"]) == seen
+        assert told["counts"]["total"] == len(seen)
+        assert sorted(each["name"] for each in told["names"]["names"]) == seen
+        assert sum(each["succeeded"] for each in told["series"]["buckets"]) == len(seen)
+        _, (_, text) = await DOORS["GET file of tasks"].knock(running.url, TOKENS[token].text)
+        assert len(text.splitlines()) == ("tasks.add" in seen)
 
 
 async def test_whoever_submits_may_watch_that_task_and_nothing_else(running: Relay) -> None:

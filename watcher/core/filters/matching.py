@@ -30,7 +30,7 @@ def holds(value: Value, key: str, task: Task, now: float) -> bool:
     """
     match value:
         case Glob():
-            return any(map(value.matches, _TEXTS[key](task)))
+            return any(value.matches(text) for text in _TEXTS[key](task) if text)
         case State():
             return task.state in value.names
         case Kind():
@@ -47,7 +47,7 @@ def holds(value: Value, key: str, task: Task, now: float) -> bool:
 
 def root_of(task: Task) -> str:
     """The id of the task that began the workflow: its own, if no other is known."""
-    return task.id if task.root_id is None else task.root_id
+    return task.root_id or task.id
 
 
 def parent_of(task: Task) -> str | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from watcher.core.filters.errors import InvalidFilter, shown
 from watcher.core.filters.keys import ALIASES, KEYS
-from watcher.core.filters.terms import Term
+from watcher.core.filters.terms import Term, terms
 from watcher.core.filters.values import (
     UNITS,
     Absolute,
@@ -26,7 +26,7 @@ from watcher.core.filters.values import (
     quoted,
 )
 from watcher.core.kinds import KINDS, WAITING_KINDS
-from watcher.core.moments import LATEST, Wall, iso
+from watcher.core.moments import Wall, iso
 from watcher.core.order import RANKS
 from watcher.core.suggestions import close_to, state_meant
 
@@ -36,6 +36,11 @@ __all__ = ["STATES", "value_of"]
 _MOST_STARS: Final = 10
 #: Least similarity of a wrong key to the one that is suggested.
 _KEYS_ALIKE: Final = 0.6
+#: Longest term that is suggested, in characters.
+_LONGEST_MEANT: Final = 200
+#: The years that a moment may be in: so far numbers of JavaScript hold microseconds.
+_YEARS: Final = range(1970, 2200)
+_LATEST: Final = 7_258_118_400_000_000
 #: Longest duration: a hundred years, in microseconds.
 _LONGEST: Final = 36_500 * UNITS["d"]
 #: What `state:` takes in any case.
@@ -43,8 +48,8 @@ STATES: Final = (*KINDS, *WAITING_KINDS, *RANKS)
 
 _DURATION: Final = re.compile(r"(?:[0-9]{1,10}(?:\.[0-9]{1,9})?(?:ms|[smhdw]))+")
 _PART: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?(ms|[smhdw])")
-_NUMBER: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]+)?")
-_UNIX: Final = re.compile(r"([0-9]{9,12})(?:\.([0-9]{1,6}))?")
+_NUMBER: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,6})?")
+_UNIX: Final = re.compile(r"([0-9]{9,10})(?:\.([0-9]{1,6}))?")
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOUND: Final = re.compile(r"(>=|<=|>|<)(.*)", re.DOTALL)
@@ -81,7 +86,7 @@ def _no_such_key(term: Term) -> InvalidFilter:
     key = term.key.lower()
     meant = key if key in KEYS else ALIASES.get(key) or close_to(key, tuple(KEYS), _KEYS_ALIKE)
     problem = f"there is no key {shown(term.key)}; keys are {', '.join(KEYS)}; text with a colon is written in quotes"
-    return InvalidFilter(shown(term.source), problem, term.instead(meant) if meant else None)
+    return InvalidFilter(shown(term.source), problem, _right(term.instead(meant)) if meant else None)
 
 
 def _glob(term: Term) -> Glob:
@@ -99,10 +104,10 @@ def _glob(term: Term) -> Glob:
 
 def _state(term: Term) -> State | Kind:
     name = term.value
-    if name.upper() in RANKS and name.isascii():
-        return State(name.upper())
     if term.is_quoted:
-        return State(name, exact=True)
+        return State(name, exact=name not in RANKS)
+    if name.isascii() and name.upper() in RANKS:
+        return State(name.upper())
     if name.lower() in (*KINDS, *WAITING_KINDS):
         return Kind(name.lower())
     if "*" in name:
@@ -125,14 +130,16 @@ def _moment(term: Term) -> Moment:
         return Clock(int(found[1]), int(found[2]), int(found[3] or 0))
     if _DURATION.fullmatch(text):
         return Ago(_duration(term, text))
-    if (found := _UNIX.fullmatch(text)) and (moment := _microseconds(found[1], found[2] or "")) < LATEST:
-        return Absolute(moment)
     day = _DATE.fullmatch(text) is not None
     read = iso(f"{text}T00:00") if day else iso(text)
-    if read is None:
-        meant = term.instead(term.key, f"{text}h") if _NUMBER.fullmatch(text) else None
-        raise InvalidFilter(shown(term.source), f"{shown(text)} is no moment; accepted are {_MOMENTS}", meant)
-    return Local(read, day) if isinstance(read, Wall) else Absolute(read)
+    if found := _UNIX.fullmatch(text):
+        read = int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))
+    if isinstance(read, Wall) and read.year in _YEARS:
+        return Local(read, day)
+    if isinstance(read, int) and 0 <= read < _LATEST:
+        return Absolute(read)
+    meant = _right(term.instead(term.key, f"{text}h")) if _NUMBER.fullmatch(text) else None
+    raise InvalidFilter(shown(term.source), f"{shown(text)} is no moment; accepted are {_MOMENTS}", meant)
 
 
 def _bound(term: Term) -> Bound:
@@ -140,8 +147,8 @@ def _bound(term: Term) -> Bound:
     operator, text = (found[1], found[2]) if found else (">", term.value)
     if found and _DURATION.fullmatch(text):
         return Bound(operator, _duration(term, text))
-    unit = "" if _DURATION.fullmatch(text) else "s"
-    meant = term.instead(term.key, f"{operator}{text}{unit}") if _DURATION.fullmatch(text + unit) else None
+    unit = "s" if _NUMBER.fullmatch(text) else ""
+    meant = _right(term.instead(term.key, f"{operator}{text}{unit}")) if _DURATION.fullmatch(text + unit) else None
     accepted = f"accepted are >, >=, < or <= before a duration ({_DURATIONS}), as in {term.key}:>5s"
     raise InvalidFilter(shown(term.source), f"{shown(term.value)} is no bound of a duration; {accepted}", meant)
 
@@ -159,8 +166,15 @@ def _duration(term: Term, text: str) -> int:
     return total
 
 
-def _microseconds(whole: str, fraction: str) -> int:
-    return int(whole) * 1_000_000 + int(fraction.ljust(6, "0"))
+def _right(text: str) -> str | None:
+    """A term that may have been meant, if it is right; else what may have been meant by that."""
+    if len(text) > _LONGEST_MEANT:
+        return None
+    try:
+        value_of(terms(text)[0])
+    except InvalidFilter as error:
+        return error.meant
+    return text
 
 
 _READERS: Final[dict[str, Callable[[Term], Value]]] = {

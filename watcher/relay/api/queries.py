@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Self, cast
 
@@ -15,6 +16,8 @@ __all__ = ["CountsQuery", "ListQuery", "NamesQuery", "SeriesQuery"]
 
 #: Parameters of a list that name channels, those with the fewest tasks first.
 _CHANNELS: Final = ("root", "group", "tag", "name")
+#: A moment that means itself in a filter.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9:.+-]+")
 #: Seconds that a series reaches back where nothing else is said.
 _HOUR: Final = 3600.0
 
@@ -123,7 +126,9 @@ def _filter(given: Parameters) -> Filter:
 
 def _span(given: Parameters, now: float, *names: str) -> Span:
     """From the moments that parameters say, as terms of a filter do."""
-    said = [f"{name}:{quoted(value)}" for name in names for value in given.all(name)]
+    said = [
+        f"{name}:{value if _PLAIN.fullmatch(value) else quoted(value)}" for name in names for value in given.all(name)
+    ]
     try:
         return parse(" ".join(said)).span(now)
     except InvalidFilter as error:

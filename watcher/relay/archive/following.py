@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Events of one portion at most: some MiB while they are decoded.
-_MOST: Final = 10_000
+_MOST: Final = 20_000
 #: Between two portions, in seconds, at least: what happens to a task within that time is written once. Who asks for
 #: what isn't there yet doesn't wait for that.
 _REST: Final = 0.5
@@ -107,7 +107,8 @@ class Follower:
                         group.start_soon(self._fill)
                 elif self.at.offset < history.last:
                     start = time.monotonic()
-                    await self._apply(self.at.offset + 1, history.lines(self.at.offset, _MOST))
+                    stretch = history.stretch(self.at.offset, _MOST)
+                    await self._apply(stretch.telling, stretch.last)
                     await self._rest(time.monotonic() - start)
                 else:
                     await self._journals.grown()
@@ -143,10 +144,10 @@ class Follower:
                 await self._wanted.wait()
         self._wanted = anyio.Event()
 
-    async def _apply(self, first: int, lines: Sequence[bytes]) -> None:
-        epoch, last = self._journals.history.epoch, first + len(lines) - 1
-        await self._in_thread(lambda: self._catalogue.apply(epoch, list(enumerate(lines, first)), last))
-        self.applied += len(lines)
+    async def _apply(self, events: Callable[[], Sequence[tuple[int, bytes]]], last: int) -> None:
+        epoch = self._journals.history.epoch
+        await self._in_thread(lambda: self._catalogue.apply(epoch, events(), last))
+        self.applied += last - self.at.offset
         self._move(Position(epoch, last))
 
     async def _resume(self) -> bool:
@@ -172,7 +173,8 @@ class Follower:
             fresh = self.at.offset + 1 - batch.first
             if batch.epoch != self.at.epoch or fresh < 0:
                 return False
-            await self._apply(self.at.offset + 1, batch.lines[fresh:])
+            lines = list(enumerate(batch.lines[fresh:], self.at.offset + 1))
+            await self._apply(lines.copy, batch.last)
             if self.at.offset >= history.first - 1:
                 return True
         return False

@@ -22,7 +22,7 @@ from watcher.relay.stream.index import AGAIN, EventIndex, EventKey, KeptEvent, T
 from watcher.relay.stream.retained import RetainedEvents
 from watcher.relay.stream.window import Window
 
-__all__ = ["ALL", "History", "Piece"]
+__all__ = ["ALL", "History", "Piece", "Stretch"]
 
 #: The channel that carries every event.
 ALL: Final = "tasks"
@@ -35,6 +35,41 @@ class Piece(NamedTuple):
 
     events: list[tuple[str, int, bytes]]
     cursor: int
+
+
+class Stretch(NamedTuple):
+    """Some events that follow each other, the first at the offset ``first``; what was none has no bytes.
+
+    It may be read in another thread.
+    """
+
+    first: int
+    lines: list[bytes]
+    places: list[EventKey | None]
+    marks: bytes
+
+    @property
+    def last(self) -> int:
+        """Offset of the last one."""
+        return self.first + len(self.lines) - 1
+
+    def telling(self) -> list[tuple[int, bytes]]:
+        """Each event with its offset; of many reports of a task in a row only the first and the last."""
+        kept: list[tuple[int, bytes] | None] = []
+        reports: dict[str, int] = {}
+        for offset, (line, place, mark) in enumerate(zip(self.lines, self.places, self.marks, strict=True), self.first):
+            if place is None:
+                continue
+            task = place.story.task
+            if mark & AGAIN:
+                before = reports.get(task)
+                if before is not None:
+                    kept[before] = None
+                reports[task] = len(kept)
+            else:
+                reports.pop(task, None)
+            kept.append((offset, line))
+        return [each for each in kept if each is not None]
 
 
 class History:
@@ -124,11 +159,12 @@ class History:
         kept = self._retained.events.get(offset)
         return None if kept is None else kept.line
 
-    def lines(self, after: int, limit: int) -> list[bytes]:
-        """The window's events that follow on an offset, ``limit`` at most; those that were none have no bytes."""
+    def stretch(self, after: int, limit: int) -> Stretch:
+        """The window's events that follow on an offset, ``limit`` at most."""
         window = self.window
-        start = window.start + max(after + 1, window.first) - window.first
-        return window.lines[start : start + limit]
+        first = max(after + 1, window.first)
+        part = slice(window.start + first - window.first, window.start + first - window.first + limit)
+        return Stretch(first, window.lines[part], window.places[part], bytes(window.marks[part]))
 
     def kept_lines(self) -> list[tuple[int, bytes]]:
         """The events of unfinished tasks before the window, ascending by offset."""
