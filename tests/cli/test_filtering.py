@@ -8,7 +8,7 @@ import time
 import click
 import pytest
 
-from tests.cli.calls import run
+from tests.cli.calls import within
 from tests.support.processes import free_port
 from watcher.cli.count import count
 from watcher.cli.list import list_tasks
@@ -64,7 +64,7 @@ def test_moments_are_those_of_the_person_who_writes_them(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("command", ["list", "count"])
 def test_a_wrong_filter_is_2_and_nobody_is_asked(command: str) -> None:
-    ended = run(command, "statr:failed", url=f"http://127.0.0.1:{free_port()}")
+    ended = within(command, "statr:failed", url=f"http://127.0.0.1:{free_port()}")
     assert (ended.code, ended.out) == (2, "")
     told = " ".join(ended.err.split())
     assert "statr:failed" in told
@@ -85,6 +85,6 @@ def test_what_can_not_be_counted_by_is_2_and_told_what_can(by: str) -> None:
 
 
 def test_one_form_at_a_time() -> None:
-    ended = run("list", "--json", "--ids")
+    ended = within("list", "--json", "--ids", url="http://127.0.0.1:1")
     assert ended.code == 2
     assert "--json, --ids" in ended.err
