@@ -111,9 +111,7 @@ def test_names_are_those_that_the_relay_knows(serving: Relay) -> None:
         (f"watcher list --url {serving.url} -name:tasks.a", "http://127.0.0.1:1", "-name:tasks.add"),
     ):
         # A busy machine may take longer than a shell waits for.
-        wait_for(
-            lambda line=line, url=url, offered=offered: of(line, url) == [offered], what=f"{offered} to be offered"
-        )
+        wait_for(functools.partial(offers, line, url, offered), what=f"{offered} to be offered")
 
 
 def test_without_a_relay_nothing_is_offered_and_nothing_said() -> None:
