@@ -55,6 +55,20 @@ def test_what_a_worker_imports_brings_nothing_of_the_relay(module: str) -> None:
     assert {"uvicorn", "starlette", "websockets", "httptools"}.isdisjoint(loaded.stdout.split())
 
 
+def test_a_celery_command_imports_nothing_of_ours_but_its_name() -> None:
+    script = "import sys, celery.bin.celery; print(*[name for name in sys.modules if name.startswith('watcher')])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    streams = {"watcher.cli.terminal", "watcher.cli.terminal.streams"}  # the package's own: they are put in order first
+    assert {*loaded.stdout.split()} <= {
+        "watcher",
+        "watcher.core",
+        "watcher.core.lazy",
+        "watcher.cli",
+        "watcher.cli.celery",
+        *streams,
+    }
+
+
 def test_the_client_brings_neither_celery_nor_the_relay() -> None:
     script = "import sys, watcher; watcher.connect; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -1,6 +1,7 @@
 """`celery -A proj watcher`: the relay as a subcommand of Celery's own command line.
 
-Celery imports this with every command of its own, `celery worker` included, so nothing here may be expensive.
+Celery imports this with every command of its own, `celery worker` included. So nothing is imported here but click,
+which Celery has imported by then. :mod:`watcher.cli.celery_relay` has what the command does.
 """
 
 from __future__ import annotations
@@ -9,32 +10,17 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import configure_logging, ending, import_tasks, load_settings, relay_options
-from watcher.cli.running import leave_quietly
-from watcher.cli.serve import serve_app
-from watcher.cli.terminal.streams import lost, steady
-
 __all__ = ["command"]
 
 
-class _Command(click.Command):
-    """A Celery command that prepares the standard streams before it reads its options: ``--help`` writes."""
+class _Deferred(click.Command):
+    """Celery's view of the command: its name, and one line of help. The real one takes over where it is called."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Read the command line."""
-        steady()
-        with lost():
-            return super().make_context(*args, **kwargs)
+        from watcher.cli import celery_relay  # noqa: PLC0415 - it loads the relay
+
+        return celery_relay.command.make_context(*args, **kwargs)
 
 
-@click.command("watcher", cls=_Command)
-@relay_options
-@click.pass_context
-def command(context: click.Context, /, insecure: bool, loglevel: str, **options: Any) -> None:
-    """Run celery-watcher's relay for this app: page, WebSocket and HTTP API."""
-    leave_quietly()
-    configure_logging(loglevel)
-    with ending():
-        app = context.obj.app
-        import_tasks(app)
-        serve_app(load_settings(options, insecure=insecure), app)
+command = _Deferred("watcher", short_help="Run celery-watcher's relay for this app: page, WebSocket and HTTP API.")

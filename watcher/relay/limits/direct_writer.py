@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-__all__ = ["DirectWriter", "half_close"]
+__all__ = ["DirectOutlet", "DirectWriter", "half_close"]
 
 
 def half_close(transport: asyncio.Transport) -> bool:
@@ -94,3 +94,32 @@ class DirectWriter:
         if not self._transport.is_closing():
             self._transport.write(data)
         return None
+
+
+class DirectOutlet:
+    """What a fan-out hands data to: a connection, by the straight way where there is one.
+
+    A fan-out calls :meth:`deliver` a thousand times, and the kernel leaves nothing in the processor's caches in
+    between. So it looks at as little as possible: slots of a base class lie first in an object, in the same cache line
+    as its type.
+    """
+
+    __slots__ = ("_straight", "_writer")
+
+    _straight: StraightWay
+    _writer: DirectWriter
+
+    def deliver(self, data: bytes) -> int:
+        """Send ``data``, unless none may be sent; returns 1, for the one write that it takes."""
+        send = self._straight
+        if send is None:
+            if self._writer.open:
+                self._straight = self._writer.send(data)
+            return 1
+        try:
+            sent = send(data)
+        except OSError:
+            sent = 0  # the transport will find it too, and what follows from it
+        if sent != len(data):
+            self._straight = self._writer.queue(data[sent:])
+        return 1

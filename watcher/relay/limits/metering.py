@@ -97,7 +97,8 @@ def _steps(work: Coroutine[Any, Any, T], of: UsageBill) -> Generator[Any, Any, T
                 return returned
             finally:
                 of.spend(clock() - start)
-            sent, error = None, None
+                error = None  # its traceback leads to this frame: no cycle, so that all of it is freed at once
+            sent = None
             try:
                 sent = yield waits_for
             except BaseException as raised:  # noqa: BLE001 - it is the work's, whatever it is

@@ -26,7 +26,7 @@ from watcher.centrifuge.frames import PIECE, PING, frames
 from watcher.centrifuge.messages import Disconnect
 from watcher.core.errors import Refused, TooMany
 from watcher.core.permissions import Grant
-from watcher.relay.limits.direct_writer import DirectWriter, half_close
+from watcher.relay.limits.direct_writer import DirectOutlet, DirectWriter, half_close
 from watcher.relay.limits.limits import ACCOUNT, COMMAND, AddressUsage, RateLimiter
 from watcher.relay.limits.socket_backlog import acknowledged, waiting
 from watcher.relay.limits.throttled import ReadThrottle
@@ -53,7 +53,7 @@ _STALLED: Final = 60.0
 _CLOSING: Final = 3.0
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(DirectOutlet, asyncio.Protocol):
     """A client's connection: a throttle lets its bytes in, a writer takes bytes out, and between them is the protocol.
 
     Whoever has read that a request asks for an upgrade makes one, and hands it the transport and the request.
@@ -65,11 +65,10 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
-        "_straight", "_throttle", "_transport", "_writer",
+        "_throttle", "_transport",
     )  # fmt: skip
 
     _transport: asyncio.Transport
-    _writer: DirectWriter
 
     def __init__(
         self,
@@ -292,25 +291,6 @@ class WebSocketConnection(asyncio.Protocol):
         """People may do something else from now on."""
         if self._session is not None:
             self._write_text(self._session.reconsider())
-
-    def deliver(self, data: bytes) -> int:
-        """Send ``data``, unless none may be sent; returns 1, for the one write that it takes.
-
-        A fan-out calls this a thousand times, and the kernel leaves nothing in the processor's caches in between: it
-        looks at this object only, and at as little of it as possible.
-        """
-        send = self._straight
-        if send is None:
-            if self._writer.open:
-                self._straight = self._writer.send(data)
-            return 1
-        try:
-            sent = send(data)
-        except OSError:
-            sent = 0  # the transport will find it too, and what follows from it
-        if sent != len(data):
-            self._straight = self._writer.queue(data[sent:])
-        return 1
 
     def _write_text(self, texts: Sequence[bytes]) -> None:
         if texts:
