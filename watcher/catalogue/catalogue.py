@@ -132,6 +132,9 @@ class Catalogue(Protocol):
     def get(self, task_id: str, grant: Grant) -> Raw | None:
         """One task; None where it isn't known, or may not be seen."""
 
+    def several(self, task_ids: Sequence[str]) -> Sequence[Raw | None]:
+        """Some tasks, in order, a hundred at most; None for one that isn't known. Who may see them isn't asked."""
+
     def counts(self, chosen: Filter, grant: Grant, by: Sequence[CountBy], now: float) -> Counts:
         """How many tasks there are, by up to two of :data:`BY`."""
 

@@ -20,7 +20,7 @@ from watcher.core.event import Task
 from watcher.core.figures import Gap
 from watcher.core.permissions import Grant
 
-__all__ = ["one", "page", "place", "position", "reach", "unfinished"]
+__all__ = ["one", "page", "place", "position", "reach", "several", "unfinished"]
 
 _COLUMNS: Final = {"sent": "sent", "runtime": "runtime", "waited": "waited"}
 _decode = msgspec.json.Decoder(Task).decode
@@ -113,6 +113,17 @@ def one(connection: Connection, task_id: str, grant: Grant) -> Raw | None:
     if found is None or not grant.may_see(_decode(found[1]).channels()):
         return None
     return _told(found[1], found[0], base)
+
+
+def several(connection: Connection, task_ids: Sequence[str]) -> list[Raw | None]:
+    """Some tasks, in order; None for one that there isn't. Whether they may be seen is not looked at."""
+    _, base = place(connection)
+    statement = select(tasks.c.id, tasks.c.touched, details.c.task)
+    statement = statement.join_from(tasks, details, details.c.key == tasks.c.key)
+    wanted = [text_of(task_id) for task_id in task_ids]
+    rows = connection.execute(statement.where(tasks.c.id.in_(set(wanted))))
+    found = {identity: _told(task, touched, base) for identity, touched, task in rows}
+    return [found.get(identity) for identity in wanted]
 
 
 def unfinished(connection: Connection, after: str, limit: int) -> list[str]:

@@ -72,6 +72,11 @@ class SqlCatalogue:
         with self._database.reading() as connection:
             return listing.one(connection, task_id, grant)
 
+    def several(self, task_ids: Sequence[str]) -> Sequence[Raw | None]:
+        """Some tasks, whoever may see them."""
+        with self._database.reading() as connection:
+            return listing.several(connection, task_ids)
+
     def counts(self, chosen: Filter, grant: Grant, by: Sequence[CountBy], now: float) -> Counts:
         """How many tasks there are."""
         with self._asked(chosen, grant, now) as question:

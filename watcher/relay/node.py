@@ -145,7 +145,7 @@ class Node:
         return submitted
 
     async def lookup(self, task_id: str, grant: Grant = OPEN) -> Task | None:
-        """What is known of a task: in the history, else by the result backend.
+        """What is known of a task: in the history, else in the archive, else by the result backend.
 
         One that may not be seen is asked for just as one that there is not: by its answer, its errors and the commands
         that it takes nobody learns which it is.
@@ -161,9 +161,14 @@ class Node:
                 await self.reached(*await self.positions.newest())
             if (task := history.task(task_id)) is not None and grant.may_see(task.channels()):
                 return task
+        known = await self.archive.find(task_id)
+        if known is not None and (history.has(f"task:{task_id}") or not grant.may_see(known.channels())):
+            known = None
+        if known is not None and known.final:
+            return known
         stored = await self.gateway.get(task_id)
         hidden = history.has(f"task:{task_id}") or stored is None or not grant.may_see(stored.channels())
-        return None if hidden else stored
+        return known if hidden else stored
 
     def load(self) -> Load:
         """What there is at this moment, for the metrics."""

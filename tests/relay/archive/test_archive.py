@@ -71,6 +71,24 @@ async def test_a_file_keeps_what_the_journal_has_lost(valkey: Valkey, tmp_path: 
         assert await ids(relay.archive) == ["third", "second", "first"]
 
 
+async def test_a_task_that_the_journal_has_lost_is_found_by_its_id(valkey: Valkey, tmp_path: Path) -> None:
+    settings = kept(tmp_path / "archive.db")
+    append(valkey, *life("old", name="mail.send", tags=("user:42",)))
+    async with serving(valkey.url(), settings=settings) as (_, relay):
+        assert await ids(relay.archive) == ["old"]
+    with valkey.client() as redis:
+        redis.flushdb()
+    append(valkey, *life("new"))
+    async with serving(valkey.url(), settings=settings) as (http, relay):
+        assert set(await ids(relay.archive)) == {"old", "new"}
+        found = (await http.get("/api/tasks/old")).json()
+        assert (found["state"], found["name"], found["offset"]) == ("SUCCESS", "mail.send", 0)
+        for watch, seen in ((("tag:user:42",), True), (("tag:user:7", "task:new"), False), ((), False)):
+            task = await relay.lookup("old", Grant(watch=watch))
+            assert (task is not None) == seen
+        assert await relay.lookup("nothing") is None
+
+
 async def test_events_that_left_the_journal_unread_are_a_gap(valkey: Valkey, tmp_path: Path) -> None:
     settings = kept(tmp_path / "archive.db")
     append(valkey, *life("seen"), event("open", "STARTED", 5.0))

@@ -33,7 +33,7 @@ ASKED: list[dict[str, str]] = [
 ]  # fmt: skip
 
 
-def told(page: TaskList) -> tuple[list[str], int | None]:
+def told(page: TaskList) -> tuple[list[str], int | str | None]:
     return [f"{task.id} {task.state} {task.offset}" for task in page.tasks], page.next
 
 
@@ -91,7 +91,7 @@ def test_list_does_not_reveal_hidden_tasks(watch: tuple[str, ...]) -> None:
         with_theirs, without = journal(seed, hidden=True), journal(seed, hidden=False)
         for asked in ASKED:
             for limit in (1, 3, 100):
-                before: int | None = with_theirs.last + 1
+                before: int | str | None = with_theirs.last + 1
                 while before is not None:
                     this = told(page(with_theirs, grant, limit=limit, before=before, **asked))
                     assert this == told(page(without, grant, limit=limit, before=before, **asked)), (asked, before)

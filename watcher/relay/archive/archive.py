@@ -6,6 +6,7 @@ on, and the archive catches up when the database is back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,14 @@ from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
+import msgspec
 from msgspec import Raw
 from redis.exceptions import RedisError
 
 from watcher.catalogue.catalogue import Away, Catalogue, Counts, Fenced, Listed, Page, Position, Reach, Unusable
 from watcher.core.backoff import Backoff
 from watcher.core.errors import TooMany, Unavailable
+from watcher.core.event import Task
 from watcher.core.figures import CountBy, NameStats, Series
 from watcher.core.filters import Filter
 from watcher.core.permissions import Grant
@@ -26,6 +29,7 @@ from watcher.core.settings import Settings
 from watcher.relay.api.schemas import Overview, Rates
 from watcher.relay.archive.following import Follower, Journals
 from watcher.relay.archive.location import Location
+from watcher.relay.common.coalescing import Coalescer
 from watcher.relay.common.stats import ArchiveFigures
 from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.safety_net.lease import Lease, LeaseLost
@@ -36,11 +40,15 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_decode_task = msgspec.json.Decoder(Task).decode
+
 #: Between two attempts to reach the database.
 _AGAIN: Final = Backoff(first=0.25, longest=10.0)
 #: Questions that are answered at a time; one that has no answer after so many seconds is refused.
 _THREADS: Final = 4
 _ANSWER: Final = 10.0
+#: A task that the history doesn't know is looked for so long, in seconds: the result backend may know it, too.
+_FIND: Final = 2.0
 #: Who asks waits so long, in seconds, for the catalogue to be as far as the journal.
 _PATIENCE: Final = 2.0
 #: Seconds between two looks at a catalogue that another relay writes, and after how many it should have moved.
@@ -69,6 +77,7 @@ class Archive:
         self._days = settings.archive_days
         self._journals = journals
         self._threads = BoundedThreads(_THREADS)
+        self._found: Coalescer[str, Raw | None] = Coalescer(self._find)
         self._catalogue: Catalogue | None = None
         self._follower: Follower | None = None
         self._lease = Lease(journals.redis, journals.journal.archive_lease(self._location.digest))
@@ -149,6 +158,27 @@ class Archive:
     async def get(self, task_id: str, grant: Grant) -> Raw | None:
         """One task; None where it isn't known, or may not be seen."""
         return await self._ask(lambda catalogue: catalogue.get(task_id, grant))
+
+    async def find(self, task_id: str) -> Task | None:
+        """One task, whoever may see it, as of some moment lately; None where it isn't known, or can't be told now.
+
+        It waits for nothing but its turn: the history has what is newer. Many are looked up together.
+        """
+        if self._why is not None:
+            return None
+        with contextlib.suppress(Unavailable, TooMany, TimeoutError):
+            found = await self._found.get(task_id, _FIND)
+            return None if found is None else _decode_task(found)
+        return None
+
+    async def _find(self, task_ids: Sequence[str]) -> Sequence[Raw | None]:
+        catalogue = self._catalogue
+        if catalogue is None:
+            return [None] * len(task_ids)
+        try:
+            return await self._threads.run(lambda: catalogue.several(task_ids), _FIND)
+        except Away:
+            return [None] * len(task_ids)
 
     async def counts(self, chosen: Filter, grant: Grant, by: Sequence[CountBy]) -> Counts:
         """How many tasks there are, by up to two values."""
