@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 import watcher
 from watcher.cli.terminal.streams import lost, steady
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["main"]
 
@@ -63,6 +65,8 @@ class _Commands(click.Group):
         """The commands that begin so, without importing all of them; and options."""
         if incomplete.startswith("-"):
             return click.Command.shell_complete(self, ctx, incomplete)
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks for it
+
         return [CompletionItem(name) for name in _COMMANDS if name.startswith(incomplete)]
 
 

@@ -47,7 +47,9 @@ def terms_like(ctx: click.Context, term: str) -> list[str]:
     if key not in KEYS:
         return []
     values = [known for known in _STATES if known.startswith(value)] if key == "state" else []
-    if not values:
+    if KEYS[key].values == "moment":
+        values = [example for example in KEYS[key].examples if example.startswith(value)]
+    elif not values:
         values = _harmless(_values(ctx, key), value)
     return [f"{minus}{key}:{each}" for each in dict.fromkeys(values)]
 
@@ -73,7 +75,7 @@ def _values(ctx: click.Context, key: str) -> list[str]:
     """The values that tasks have for a key, the most frequent first."""
     by = _COUNTED.get(key)
     if by is None:
-        return list(KEYS[key].examples) if KEYS[key].values == "moment" else []
+        return []
 
     async def counted(relay: Relay) -> list[str]:
         return [value for value in await relay.count(by=by) if value is not None]
