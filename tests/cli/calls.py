@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyte
+from click.testing import CliRunner
 
 from tests.support.processes import ROOT, environment
 from tests.support.waiting import wait_for
+from watcher.cli import main
 
 WATCHER = (sys.executable, "-m", "watcher")
 
@@ -155,3 +157,11 @@ def on_terminal(*arguments: str, url: str, **options: Any) -> tuple[int, str]:
         code = opened.wait()
         _ = opened.lines  # what it said last
         return code, opened.sent.decode()
+
+
+def within(*arguments: str, url: str) -> Ended:
+    """Run a command to its end within this process: a tenth of the time, for what no stream or signal matters to."""
+    done = CliRunner().invoke(main, [*arguments, "--url", url])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Ended(done.exit_code, done.stdout, done.stderr)

@@ -6,7 +6,7 @@ import json
 import re
 
 from tests.browser.hostile import TEXT, everything
-from tests.cli.calls import on_terminal, run
+from tests.cli.calls import on_terminal, run, within
 from tests.support.processes import relay, worker
 
 _HOSTILE = "tests.browser.hostile"
@@ -31,6 +31,15 @@ def test_a_terminal_is_told_nothing_by_a_task(tasks_env: dict[str, str]) -> None
                 assert ended == code, told
                 only_text(told)
                 assert how == "report" or command[-1] != "--json" or "[red]x[/red]" in told
+        for looked in (("list",), ("list", "--csv"), ("get", "fail")):
+            ended, told = on_terminal(*looked, url=serving.url, columns=1000)
+            assert ended == 0, told
+            only_text(told)
+            assert "javascript:window" in told
+        for asked in (("count", "--by", "name,error"), ("revoke", "fail", _ARGUMENT)):
+            told = within(*asked, url=serving.url).out
+            only_text(told.replace("\n", ""))
+            assert "javascript:window" in told
         ended, told = on_terminal("submit", "nobody\x1b[2J\u202e", _ARGUMENT, url=serving.url)
         assert ended == 4
         only_text(told)

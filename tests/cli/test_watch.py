@@ -12,10 +12,11 @@ import httpx
 import jwt
 import pytest
 
-from tests.cli.calls import WATCHER, run
+from tests.cli.calls import WATCHER, run, within
 from tests.support.processes import ROOT, Relay, environment, free_port, program, relay
+from tests.support.waiting import wait_for
 from watcher.core.keyring import Key, Keyring
-from watcher.core.permissions import grant
+from watcher.core.permissions import grant, issue
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -109,6 +110,18 @@ def test_tokens(own_env: dict[str, str]) -> None:
             option = () if where else ("--token", granted)
             assert run("watch", "tag:mine", "--timeout", "0.5", *option, url=guarded.url, **where).code == 124
             assert run("watch", "tag:other", "--timeout", "5", *option, url=guarded.url, **where).code == 4
+        body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "mine", "tags": ["mine"]}}
+        may = {"Authorization": f"Bearer {issue(SECRET, submit=['*'])}"}
+        assert httpx.post(f"{guarded.url}/api/tasks", json=body, headers=may).status_code == 202
+        wait_for(lambda: "mine" in within("list", "--ids", "--token", granted, url=guarded.url).out, what="the list")
+        revokes = issue(SECRET, revoke=True)
+        told = "mine unknown, or not yours to see; the workers were told\n"
+        for arguments, expected in (
+            (("list", "--ids"), (4, "")), (("list", "--ids", "--token", granted), (0, "mine\n")),
+            (("count", "--token", granted), (0, "1\n")), (("revoke", "mine", "--token", granted), (4, "")),
+            (("get", "mine", "--token", revokes), (4, "")), (("revoke", "mine", "--token", revokes), (4, told)),
+        ):  # fmt: skip
+            assert within(*arguments, url=guarded.url)[:2] == expected
 
 
 @pytest.mark.parametrize("arguments", [("submit", "tasks.add", "1", "2"), ("watch",)])

@@ -47,7 +47,7 @@ RUN_BY = [
         "project/test_audit.py::test_the_example_of_continuous_integration_runs_what_there_is",
     ),
     ("CONTRIBUTING.md", "indented", "^make", f"{COMMANDS}::test_make_knows_what_is_shown"),
-    ("docs/clients.md", "sh", "watcher (submit|watch|token) ", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
+    ("docs/clients.md", "sh", "^(WATCHER_SECRET|printf|watcher )", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
     ("docs/clients.md", "text", "^(?!RECEIVED)", f"{COMMANDS}::test_the_commands_do_what_is_shown"),
     ("docs/clients.md", "python", r"watcher\.connect", THROUGH),
     ("docs/clients.md", "python", r"results\.as_completed", f"{PYTHON}::test_results_are_awaited_as_shown"),

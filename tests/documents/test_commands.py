@@ -147,7 +147,7 @@ def test_what_docker_is_told_is_in_its_files(tmp_path: Path) -> None:
 def test_the_commands_do_what_is_shown(running: Relay) -> None:
     shown = list(pairwise(blocks("docs/clients.md")))
     commands = [(block.text, after) for block, after in shown if block.language == "sh"]
-    assert len(commands) == 5
+    assert len(commands) == 9
     env = {**with_commands(), "WATCHER_URL": running.url}
     for text, after in commands:
         with program("bash", "-euc", text, env=env) as shell:

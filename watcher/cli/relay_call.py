@@ -10,7 +10,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, NoReturn, ParamSpec, TypeVar
+from importlib import import_module
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import anyio
 import click
@@ -22,7 +23,7 @@ from watcher.cli.terminal.rendering import plain, say
 from watcher.client import Relay, RelayRefused, RelayUnavailable, RelayUnreachable, TaskLost, connect
 from watcher.client.tls import CA, CERT, KEY
 
-__all__ = ["ExitWithMessage", "RelayCall", "call", "calling_options", "channel_of", "leave", "seconds"]
+__all__ = ["ExitWithMessage", "RelayCall", "call", "calling_options", "channel_of", "completed_by", "leave", "seconds"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,6 +111,16 @@ def channel_of(name: str) -> str:
         wrong = f"{plain(name)!r}: no such channels as {plain(namespace)}:…; accepted are {accepted}, tasks"
         raise click.BadParameter(f"{wrong}, or a task's id (with a colon in it, task:{plain(name)})")
     return f"task:{name}"
+
+
+def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What a shell offers for an argument: by this function of :mod:`watcher.cli.completing`, imported when it asks."""
+
+    def completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        offered: list[Any] = getattr(import_module("watcher.cli.completing"), name)(context, parameter, incomplete)
+        return offered
+
+    return completed
 
 
 def call(options: RelayCall, main: Callable[[Relay], Awaitable[int]]) -> NoReturn:

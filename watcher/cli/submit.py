@@ -15,7 +15,7 @@ import anyio
 import click
 
 from watcher.cli import relay_call
-from watcher.cli.relay_call import ExitWithMessage, RelayCall, calling_options, seconds
+from watcher.cli.relay_call import ExitWithMessage, RelayCall, calling_options, completed_by, seconds
 from watcher.cli.terminal.live import Board
 from watcher.cli.terminal.rendering import json_line, json_text, plain, say, write
 from watcher.cli.terminal.stdin import lines
@@ -64,7 +64,7 @@ class _Order:
 
 
 @click.command(short_help="Submit a task, and print its result as JSON.")
-@click.argument("name")
+@click.argument("name", shell_complete=completed_by("registered"))
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 @click.option("-a", "--args", "args_json", metavar="JSON", help="Positional arguments, as a JSON array.")
 @click.option("-k", "--kwargs", "kwargs_json", metavar="JSON", help="Keyword arguments, as a JSON object.")

@@ -12,7 +12,7 @@ import anyio
 import click
 
 from watcher.cli import relay_call
-from watcher.cli.relay_call import RelayCall, calling_options, channel_of
+from watcher.cli.relay_call import RelayCall, calling_options, channel_of, completed_by
 from watcher.cli.terminal.live import Board
 from watcher.cli.terminal.rendering import json_line, one_line, plain, say
 from watcher.cli.terminal.streams import OutputLost
@@ -29,7 +29,7 @@ _CHECK_INTERVAL = 0.2
 
 
 @click.command(short_help="Print the events of channels.")
-@click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...")
+@click.argument("channels", nargs=-1, metavar="[CHANNEL|ID]...", shell_complete=completed_by("channels"))
 @click.option("--json", "as_json", is_flag=True, help="Print raw events, one JSON object per line.")
 @click.option("--since", metavar="EPOCH:OFFSET", help="Continue after this event, as shown by --json.")
 @calling_options

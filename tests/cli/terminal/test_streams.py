@@ -13,6 +13,7 @@ from pathlib import Path
 from select import select
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.cli.calls import WATCHER, Ended
@@ -87,6 +88,21 @@ def test_a_task_is_watched(streams: tuple[str, bool | None], serving: Relay) -> 
     assert done.code == expected(0, takes), done
     assert ('"state":"SUCCESS"' in done.out) == bool(takes)
     quiet(done.err, 1 if takes is False else 0)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_tasks_are_listed(name: str, serving: Relay) -> None:
+    redirection, takes = STREAMS[name]
+    assert httpx.post(f"{serving.url}/api/tasks", json={"task": "tasks.add", "args": [2, 3]}).status_code == 202
+    done = run(redirection, [*WATCHER, "list", "--limit", "0"], url=serving.url)
+    assert done.code == expected(0, takes), done
+    quiet(done.err, 1 if takes is False else 0)
+
+
+def test_ids_do_not_come_from_a_closed_stream(serving: Relay) -> None:
+    done = run("<&-", [*WATCHER, "revoke", "-"], url=serving.url)
+    assert done.code == MISUSED
+    assert "closed" in done.err
 
 
 def test_a_token_is_signed(streams: tuple[str, bool | None]) -> None:

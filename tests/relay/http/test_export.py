@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from tests.support.events import event
 from watcher.core.event import ExceptionInfo, task_of
-from watcher.relay.http.export import COLUMNS, beginning, chosen, rows
+from watcher.core.task_csv import COLUMNS
+from watcher.relay.http.export import beginning, chosen, rows
 
 
 def request(accept: str) -> Request:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +14,8 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from watcher.cli.terminal.rendering import cut, task_line, write
+from watcher.cli.terminal.columns import cut
+from watcher.cli.terminal.rendering import task_line, terminal_size, write
 from watcher.client import TaskEvent
 
 __all__ = ["Board"]
@@ -117,7 +117,7 @@ class Board:
 
     def _lines(self) -> list[str]:
         """As many as there is room for; one row stays free for what is typed."""
-        columns, rows = _terminal_size()
+        columns, rows = terminal_size(sys.stderr)
         total = [self._total()] if self._total is not None else []
         room = max(1, rows - 1 - len(total))
         lines = [task_line(event, began, columns - 1) for event, began in list(self._tasks.values())[:room]]
@@ -160,13 +160,3 @@ class _Notes(io.TextIOBase):
     def write(self, text: str) -> int:
         self._board.say(text.rstrip("\n").removeprefix("watcher: "))
         return len(text)
-
-
-def _terminal_size() -> tuple[int, int]:
-    """Columns and rows of standard error; of what the environment says, where it doesn't tell."""
-    try:
-        columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    except OSError:
-        columns = rows = 0
-    guessed = shutil.get_terminal_size()
-    return columns or guessed.columns, rows or guessed.lines

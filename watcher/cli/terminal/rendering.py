@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from watcher.cli.terminal.columns import cut, cut_start, width
 from watcher.client import Snapshot, TaskEvent
 
-__all__ = ["cut", "json_line", "json_text", "one_line", "plain", "say", "task_line", "write"]
+__all__ = [
+    "json_line", "json_text", "one_line", "painted", "plain", "put", "room_of", "say", "task_json", "task_line",
+    "terminal_size", "write",
+]  # fmt: skip
 
 _COLORS: Final = {
     "SUCCESS": 32,
@@ -35,8 +40,28 @@ def say(text: str) -> None:
 
 def write(line: bytes) -> None:
     """A line of data, on standard output, at once: whoever reads a pipe waits for it."""
-    sys.stdout.buffer.write(line + b"\n")
+    put(line + b"\n")
+
+
+def put(data: bytes) -> None:
+    """Data, on standard output, at once."""
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def room_of(stream: TextIO) -> int | None:
+    """How many columns there are for a table; None where it is no terminal."""
+    return terminal_size(stream)[0] if stream.isatty() else None
+
+
+def terminal_size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of the terminal that it is; of what the environment says, where it doesn't tell."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except OSError:
+        columns = rows = 0
+    guessed = shutil.get_terminal_size()
+    return columns or guessed.columns, rows or guessed.lines
 
 
 def plain(text: str) -> str:
@@ -57,10 +82,14 @@ def _escaped(text: str) -> str:
 def json_line(event: TaskEvent) -> bytes:
     """An event with its place, as a line of JSON; its own bytes are unchanged, but where somebody looks."""
     channel = json.dumps(event.channel).encode()
-    line = _escaped(event.line.decode()).encode() if sys.stdout.isatty() else event.line
     return b'{"epoch":%s,"offset":%d,"channel":%s,"data":%s}' % (
-        json.dumps(event.epoch).encode(), event.offset, channel, line,
+        json.dumps(event.epoch).encode(), event.offset, channel, task_json(event.line),
     )  # fmt: skip
+
+
+def task_json(line: bytes) -> bytes:
+    """A task's JSON as a line; its own bytes are unchanged, but where somebody looks."""
+    return _escaped(line.decode()).encode() if sys.stdout.isatty() else line
 
 
 def _is_colored(stream: TextIO) -> bool:
@@ -68,7 +97,15 @@ def _is_colored(stream: TextIO) -> bool:
 
 
 def _state(state: str, stream: TextIO) -> str:
-    text = f"{plain(state):<8}"
+    return _in_color(state, f"{plain(state):<8}", stream)
+
+
+def painted(state: str, text: str) -> str:
+    """``text`` in the colour of a state, where standard output is a terminal and colours are wanted."""
+    return _in_color(state, text, sys.stdout)
+
+
+def _in_color(state: str, text: str, stream: TextIO) -> str:
     return f"\x1b[{_COLORS[state]}m{text}\x1b[0m" if state in _COLORS and _is_colored(stream) else text
 
 
@@ -114,10 +151,8 @@ def task_line(event: TaskEvent, began: float, columns: int) -> str:
     if not lost:  # nobody works on it, though another worker may still get it
         parts.append(f"{time.monotonic() - began:.1f} s")
     rest = " ".join(parts)
-    room = max(columns - len(_uncolored(rest)) - 1, 0)
-    if len(name) > room:
-        name = f"…{name[len(name) - room + 1 :]}" if room > 1 else ""
-    return cut(f"{name} {rest}".lstrip(), columns)
+    room = max(columns - width(rest) - 1, 0)
+    return cut(f"{cut_start(name, room)} {rest}".lstrip(), columns)
 
 
 def _share(meta: Any) -> float | None:
@@ -127,16 +162,3 @@ def _share(meta: Any) -> float | None:
     if not isinstance(current, int | float) or not isinstance(total, int | float) or total <= 0:
         return None
     return min(1.0, max(0.0, current / total))
-
-
-def cut(line: str, width: int) -> str:
-    """``line``, shortened to so many columns where it is longer; its colours take none."""
-    if "\x1b" in line:
-        width += len(line) - len(_uncolored(line))
-    return line if len(line) <= width else line[: max(1, width - 1)] + "…" + ("\x1b[0m" if "\x1b" in line else "")
-
-
-def _uncolored(line: str) -> str:
-    for code in {*_COLORS.values(), 0}:
-        line = line.replace(f"\x1b[{code}m", "")
-    return line

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-import msgspec
 from msgspec import Raw
 from starlette.requests import Request
 from starlette.types import Send
 
+from watcher.core import task_csv
 from watcher.core.errors import Refused
-from watcher.core.event import Task
 from watcher.core.permissions import Grant
 from watcher.relay.api.queries import ListQuery
 from watcher.relay.http.streaming import StreamedAnswer, StreamServices
 from watcher.relay.limits.metering import turn
 from watcher.relay.limits.socket_backlog import SocketProgress
 
-__all__ = ["COLUMNS", "MEDIA_TYPES", "Export", "Format", "Pages", "beginning", "chosen", "rows"]
+__all__ = ["MEDIA_TYPES", "Export", "Format", "Pages", "beginning", "chosen", "rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +31,9 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "ndjson": "application/x-ndjson",
 }
 Cursor: TypeAlias = int | str | None
-#: Of a row of CSV: fields of a task, by the names that docs/protocol.md has for them, and what is taken out of others.
-COLUMNS: Final = (
-    "id", "name", "state", "reason", "queue", "hostname", "retries", "sent", "received", "started", "ended",
-    "timestamp", "runtime", "exception", "message", "tags", "args", "kwargs", "result", "root_id", "parent_id",
-    "group_id",
-)  # fmt: skip
 #: Tasks that are fetched, and sent, at a time.
 _PAGE: Final = 100
-#: With one of these at its beginning a spreadsheet takes a cell for a formula, or for a call of another program.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WEIGHT: Final = re.compile(r"q=[01](\.[0-9]{0,3})?")
-_decoder = msgspec.json.Decoder(Task)
 
 
 def chosen(request: Request, asked: str | None) -> Format:
@@ -78,13 +65,13 @@ def _weights(accept: str) -> dict[str, float]:
 
 def beginning(format: Format) -> bytes:  # noqa: A002 - as the parameter is called
     """What stands before the first row."""
-    return _csv([COLUMNS]) if format == "csv" else b""
+    return task_csv.header() if format == "csv" else b""
 
 
 def rows(format: Format, tasks: Iterable[Raw]) -> bytes:  # noqa: A002 - as above
     """A row of each task, given as JSON."""
     if format == "csv":
-        return _csv(_cells(_decoder.decode(task)) for task in tasks)
+        return task_csv.rows(tasks)
     return b"".join([bytes(task) + b"\n" for task in tasks])
 
 
@@ -159,52 +146,3 @@ class Export(StreamedAnswer):
                 logger.warning("a list of tasks was cut off: %s", error)
                 return False
         return False
-
-
-def _csv(table: Iterable[Iterable[str]]) -> bytes:
-    """RFC 4180."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(table)
-    return text.getvalue().encode()
-
-
-def _cells(task: Task) -> list[str]:
-    raised, times = task.exception, task.times
-    texts = {
-        "exception": raised.type if raised else None,
-        "message": raised.message if raised else None,
-        "tags": " ".join(task.tags or ()),
-        "args": task.argsrepr,
-        "kwargs": task.kwargsrepr,
-    }
-    # What these hold can't begin a formula: numbers, moments, and JSON, which begins with none of those but a number.
-    plain = {
-        "retries": task.retries,
-        "runtime": task.runtime,
-        "result": bytes(task.result).decode() if isinstance(task.result, Raw) else None,
-        "sent": _moment(task.sent),
-        "received": _moment(times.get("RECEIVED")),
-        "started": _moment(times.get("STARTED")),
-        "ended": _moment(task.timestamp if task.final else None),
-        "timestamp": _moment(task.timestamp),
-    }
-    return [
-        _text(plain[name]) if name in plain else _inert(_text(texts[name] if name in texts else getattr(task, name)))
-        for name in COLUMNS
-    ]
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _moment(seconds: float | None) -> str | None:
-    """ISO 8601, in UTC, as spreadsheets read it."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _inert(text: str) -> str:
-    """The text, which no spreadsheet takes for a formula: an apostrophe says so to them."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
