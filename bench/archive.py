@@ -59,8 +59,8 @@ class Shop:
             self.some = self.some or identity
             common = (
                 f'{{"id":"{identity}","source":"signal","name":"shop.task{number % 40}","queue":"q{number % 5}",'
-                f'"sent":{at:.6f},"retries":0,"root_id":"{identity}","argsrepr":"({number}, \'a text of some length\')",'
-                f'"kwargsrepr":"{{}}","args":[{number},"a text of some length"],"kwargs":{{}},'
+                f'"sent":{at:.6f},"retries":0,"root_id":"{identity}","argsrepr":"({number}, \'a text\')",'
+                f'"kwargsrepr":"{{}}","args":[{number},"a text"],"kwargs":{{}},'
                 f'"tags":["user:{number % 5000}"]'
             )
             host = f'"hostname":"celery@w{number % 8}","run":"r{number}"'
@@ -143,9 +143,7 @@ def main() -> None:
         shop_lines = shop.lines(500)
         spent = ingest(catalogue, shop_lines, shop, options.tasks, options.portion)
         size = Path(url.database or "").stat().st_size if url.drivername == "sqlite" else 0
-        print(
-            f"{spent:.1f} µs of processor an event, {spent * 4:.0f} a task; {size / max(1, shop.tasks):.0f} bytes a task"
-        )
+        print(f"{spent:.1f} µs of processor an event, {spent * 4:.0f} a task; {size / shop.tasks:.0f} bytes a task")
         report(catalogue, shop, shop_lines, options.rounds, options.match)
         catalogue.close()
 

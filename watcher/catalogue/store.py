@@ -32,7 +32,11 @@ class SqlCatalogue:
 
     def __init__(self, url: URL, namespace: str = "watcher", *, lasting: bool = True) -> None:
         self._database = Database(url, lasting=lasting)
-        self._database.prepare(namespace)
+        try:
+            self._database.prepare(namespace)
+        except BaseException:
+            self._database.close()
+            raise
         self._writer = Writer(self._database)
         self._writing = threading.Lock()
 

@@ -174,6 +174,7 @@ class Writer:
             values["since"] = since
         where = (state.c.epoch == place.epoch) & (state.c.position == place.offset) & (state.c.base == place.base)
         if connection.execute(update(state).where(where).values(values)).rowcount != 1:
+            self.forget()
             raise Fenced("another writer has moved the catalogue's position")
 
     def _fold(self, connection: Connection, batch: _Events, base: int) -> dict[str, Known]:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ class ChildEnded(WatcherError):
 @click.command(short_help="Run a worker, the relay and the page, for development.")
 @app_option
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Directory for the data of an embedded Valkey. Without it, its data is lost.")  # fmt: skip
+              help="Directory for the archive and an embedded Valkey's data. Without it, both are lost.")  # fmt: skip
 @click.option(
     "-c", "--concurrency", type=click.IntRange(1), help="Number of worker processes or threads, as for celery worker."
 )
@@ -85,6 +86,8 @@ def up(
         sock = stack.enter_context(_listen(settings))
         servers = provide_redis(settings, celery, data, stack, say)
         settings = load_settings(options, insecure=insecure)  # again: an embedded server may hold the journal now
+        if data is not None and settings.archive is None:
+            settings = replace(settings, archive=f"sqlite:///{data.absolute() / 'archive.db'}")
         target = journal_target(settings, celery)
         for line in exposed_by_target(target):
             say_once(line)

@@ -29,6 +29,8 @@ __all__ = ["provide_redis"]
 
 logger = logging.getLogger(__name__)
 
+#: What the relay's archive is called, with what SQLite keeps beside it.
+_ARCHIVE: Final = "archive.db"
 #: Subdirectory of the data of the server at a free port; the others' are named by their port.
 _ELSEWHERE: Final = "elsewhere"
 _LOCKED: Final = (
@@ -60,7 +62,7 @@ def provide_redis(
         _may_move(use, app)
     for note in decided.notes:
         say(note)
-    if data is not None and (decided.stand_ins or decided.elsewhere is not None):
+    if data is not None:
         _keep_private(data)
     try:
         servers = [stack.enter_context(_stand_in(address, data)) for address in decided.stand_ins]
@@ -89,13 +91,17 @@ def _as_now(app: Celery) -> Celery:
     return asked
 
 
+def _is_ours(path: Path) -> bool:
+    return path.name.isdigit() or path.name == _ELSEWHERE or path.name.startswith(_ARCHIVE)
+
+
 def _keep_private(data: Path) -> None:
     """Close the data directory to other users, unless it holds other files; then warn if they could replace it.
 
     :raises RedisUnreachable: it can't be made.
     """
     try:
-        others = data.exists() and any(not path.name.isdigit() and path.name != _ELSEWHERE for path in data.iterdir())
+        others = data.exists() and not all(map(_is_ours, data.iterdir()))
         mode = data.stat().st_mode if others else 0
         wrong = [] if others else make_private(data)
     except OSError as error:

@@ -182,6 +182,7 @@ class Node:
             completed=self.net.completed if self.net is not None else 0,
             nets=self.net is not None and self.net.active,
             stale={file.field: file.stale for file in self.followed},
+            archive=self.archive.figures,
         )
 
     async def journal_size(self) -> Size | None:

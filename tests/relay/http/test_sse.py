@@ -169,6 +169,19 @@ def routes(relay: Node, **options: float) -> Starlette:
     return Starlette(routes=[Route("/api/events", EventStreamRoute(relay, **options).get, methods=["GET"])])
 
 
+async def test_numbers_come_as_events_of_their_own_and_again_when_they_change(valkey: Valkey) -> None:
+    append(valkey, event("a"))
+    async with listening(valkey.url()) as (client, relay), reading(client, "overview", "task:b") as reader:
+        (first,) = await reader.take(1)
+        assert (first.kind, first.id) == ("overview", ""), "it has no place in the journal"
+        assert (first.json["states"], first.json["archive"]) == ({"PENDING": 1}, None)
+        append(valkey, event("b", "SUCCESS"))
+        kinds = {message.kind: message for message in await reader.take(2)}
+        assert kinds["message"].json["id"] == "b"
+        assert kinds["overview"].json["states"] == {"PENDING": 1, "SUCCESS": 1}
+        assert reader.parser.last == f"{relay.hub.history.epoch}:2"
+
+
 async def test_a_quiet_stream_is_kept_open(valkey: Valkey) -> None:
     often = functools.partial(routes, quiet=0.05)
     async with listening(valkey.url(), routes=often) as (client, relay), reading(client, "task:quiet") as reader:

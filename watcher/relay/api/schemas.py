@@ -129,10 +129,11 @@ class Registry(msgspec.Struct):
     revoke: bool
 
 
-class Status(msgspec.Struct):
-    """The relay is well."""
+class Status(msgspec.Struct, omit_defaults=True):
+    """The relay serves; ``detail`` says what of it is less than usual, where it is ``degraded``."""
 
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "ready", "degraded"]
+    detail: str | None = None
 
 
 class Nothing(msgspec.Struct):

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -30,10 +30,11 @@ from watcher.relay.api.schemas import Overview, Rates
 from watcher.relay.archive.following import Follower, Journals
 from watcher.relay.archive.location import Location
 from watcher.relay.common.coalescing import Coalescer
+from watcher.relay.common.stats import ArchiveFigures
 from watcher.relay.limits.bounded_threads import BoundedThreads, ThreadsBusy
 from watcher.relay.safety_net.lease import Lease, LeaseLost
 
-__all__ = ["Archive", "ArchiveFigures"]
+__all__ = ["Archive"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,21 +63,6 @@ _FORGET: Final = 500
 _PAUSE: Final = 0.05
 #: An archive that is so many events behind says so: it is more than comes together between two portions.
 _MUCH: Final = 10_000
-
-
-class ArchiveFigures(NamedTuple):
-    """For the metrics.
-
-    :param behind: events that the journal is ahead. ``applied``: events that this relay has written.
-    :param errors: attempts to write that failed. ``gaps``: times of which events are missing.
-    :param writes: whether this relay is the one that writes.
-    """
-
-    behind: int
-    applied: int
-    errors: int
-    gaps: int
-    writes: bool
 
 
 class Archive:
@@ -119,7 +105,8 @@ class Archive:
     def figures(self) -> ArchiveFigures:
         """Numbers for the metrics."""
         applied = self._follower.applied if self._follower is not None else 0
-        return ArchiveFigures(self._behind, applied, self._errors, len(self.reach.gaps), self._writes)
+        gaps = len(self.reach.gaps)
+        return ArchiveFigures(self._behind, applied, self._errors, gaps, self._writes, self.trouble)
 
     async def open(self) -> None:
         """Take the place, and look whether it can be used; :meth:`run` does so by itself, but can't tell an operator.

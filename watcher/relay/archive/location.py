@@ -88,8 +88,10 @@ class Location:
         lock = path.with_name(f"{path.name}.lock")
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Tasks' arguments are for nobody else; what SQLite keeps beside it gets the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            wrong = f"{lock} can't be written: {error.strerror}"
+            wrong = f"{path} can't be written: {error.strerror}"
             raise SettingError(self._name, self._given, f"a file in a directory that exists ({wrong})") from None
         try:
             if not _locked(file):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-__all__ = ["LIMITS", "Load", "Stats"]
+__all__ = ["LIMITS", "ArchiveFigures", "Load", "Stats"]
 
 #: The settings that limit clients.
 LIMITS: Final = (
@@ -46,6 +46,22 @@ class Stats:
     limits: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LIMITS, 0)))
 
 
+class ArchiveFigures(NamedTuple):
+    """What there is to tell of the archive.
+
+    :param behind: events that the journal is ahead. ``applied``: events that this relay has written.
+    :param errors: attempts to write that failed. ``gaps``: times of which events are missing.
+    :param writes: whether this relay is the one that writes. ``trouble``: why it can't tell all; None where it can.
+    """
+
+    behind: int
+    applied: int
+    errors: int
+    gaps: int
+    writes: bool
+    trouble: str | None
+
+
 class Load(NamedTuple):
     """What there is at this moment.
 
@@ -64,3 +80,4 @@ class Load(NamedTuple):
     completed: int
     nets: bool
     stale: Mapping[str, bool]
+    archive: ArchiveFigures

@@ -112,6 +112,15 @@ def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
         yield _gauge("tasks_unfinished", "Unfinished tasks.", journal.unfinished)
         if journal.bytes is not None:
             yield _gauge("journal_bytes", "Memory of the journal in Redis, in bytes.", journal.bytes)
+    archive = load.archive
+    yield _gauge(
+        "archive_up", "1 while the archive has all that the journal has, and can tell.", int(not archive.trouble)
+    )
+    yield _gauge("archive_behind_events", "Events that the journal is ahead of the archive.", archive.behind)
+    yield _counter("archive_events", "Events that this relay has written into the archive.", archive.applied)
+    yield _counter("archive_errors", "Attempts to write the archive that failed.", archive.errors)
+    yield _gauge("archive_gaps", "Times of which events are missing in the archive.", archive.gaps)
+    yield _gauge("archive_writes", "1 while this relay is the one that writes the archive.", int(archive.writes))
     yield _counter("safety_net_events", "Events completed from the result backend.", load.completed)
     yield _gauge("safety_net_active", "1 while this relay is the one that completes events.", int(load.nets))
 

@@ -305,9 +305,12 @@ class _Api:
         return self._json(Status("ok"))
 
     async def ready(self, _request: Request) -> Response:
-        """``GET /readyz``: Redis answers and the journal has been read."""
+        """``GET /readyz``: Redis answers and the journal has been read; without its archive a relay serves less."""
         trouble = self._relay.trouble
         if trouble is None:
+            archive = self._relay.load().archive.trouble
+            if archive is not None:
+                return self._json(Status("degraded", f"the archive can't tell all: {archive}"))
             return self._json(Status("ready"))
         return problem(503, "not ready", trouble, headers={"Retry-After": "1"})
 
