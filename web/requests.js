@@ -135,7 +135,7 @@ async function getJSON(/** @type {string} */ path, /** @type {Record<string, str
     const response = await fetch(address(path, parameters), { headers: token ? { Authorization: `Bearer ${token}` } : {} });
     if (!response.ok) return undefined;
     const ahead = (Date.now() - Date.parse(response.headers.get("Date") ?? "")) / 1000;
-    skew = Math.abs(ahead) > SKEW_NOTICED ? ahead : 0;
+    if (Number.isFinite(ahead)) skew = Math.abs(ahead) > SKEW_NOTICED ? ahead : 0;
     return parse(await response.text());
   } catch {
     return undefined;

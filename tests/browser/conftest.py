@@ -16,8 +16,10 @@ from tests.browser.stage import stage as open_stage
 from tests.support.processes import worker
 from tests.support.valkey import Valkey, valkey_server
 
-#: What a browser says by itself about a relay that is gone; a test that takes it away expects that.
-_LOST_RELAY = re.compile(r"WebSocket connection to .* failed|net::ERR_(CONNECTION_(REFUSED|RESET)|SOCKET_NOT_CON)")
+#: What a browser says by itself about a relay that is gone, or has just begun; a test that takes it away expects that.
+_LOST_RELAY = re.compile(
+    r"WebSocket connection to .* failed|net::ERR_(CONNECTION_(REFUSED|RESET)|SOCKET_NOT_CON)|status of 503"
+)
 #: The longest that a page is waited for.
 _SECONDS = 20
 expect.set_options(timeout=_SECONDS * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -41,6 +42,8 @@ _SPY = """(() => {
 })()"""
 #: All that could be of their making, and nothing of the page's own.
 _FOREIGN = "body :is(img, iframe, script, style, b, object, embed, base, form[action], [onerror], [onload], [srcdoc])"
+#: Where links may lead: to places of the page, and to the relay's API.
+_OWN = re.compile(r"#(?:table|tasks|names|task/)|api/tasks[/?]")
 _LINKS = "[...document.querySelectorAll('body a')].map((each) => each.getAttribute('href'))"
 
 
@@ -94,9 +97,8 @@ class Watched:
         own = (self._url, self._url.replace("http", "ws", 1), "blob:")
         assert [url for url in self.requests if not url.startswith(own)] == []
         expect(self.page.locator(_FOREIGN)).to_have_count(0)
-        assert [
-            href for href in self.page.evaluate(_LINKS) if href != "#table" and not href.startswith("api/tasks/")
-        ] == []
+        links = [href for href in self.page.evaluate(_LINKS) if href is not None]
+        assert [href for href in links if not _OWN.match(href)] == []
         assert self.page.title() == "celery-watcher"
         assert self.page.url.startswith(self._url)
         assert self.page.evaluate("({}).polluted ?? [].polluted ?? Object.polluted ?? null") is None

@@ -28,6 +28,7 @@ _KNOWN = {
     'href") !== (addressOf(place) || "#tasks")) Object.assign(link, placeHref(place));',
     'href: addressOf(place) || "#tasks" };',
     'href") ?? "";',
+    'href");',
     'href") !== icon) this.#icon.setAttribute("href", icon);',
 }
 #: Folders and files of web/, from the lowest: each imports only what is below it, or beside it in the same folder.

@@ -90,6 +90,7 @@ export class Answers {
     if (this.reach) this.reach = { ...this.reach, since: since ?? null };
     this.archive = archive ?? "";
     this.names.stale();
+    this.chart.retry();
   }
 
   /** Somebody looks at the page again: what has changed meanwhile was not asked for. */
@@ -102,6 +103,7 @@ export class Answers {
   heard(row, ended) {
     this.numbers.stale();
     this.names.stale();
+    this.chart.retry();
     if (ended && this.chart.series && this.#tasks.wants(row)) this.chart.heard(row.task);
   }
 

@@ -11,11 +11,15 @@ import { kindOf } from "../embed/kind.js";
 import { BUCKETS, HOUR, Series } from "../model/series.js";
 import { loadSeries } from "../requests.js";
 
+/** The time after which a question without an answer is asked again, in milliseconds. */
+const RETRY = 5000;
+
 export class ChartControl {
   #now;
   #changed;
   /** @type {Wanted} */ #wanted = { filter: "", since: -Infinity, until: Infinity };
   #run = 0;
+  #askedAt = 0;
   /** @type {any} */ #timer;
   /** @type {Series | null} null where the relay has not answered */ series = null;
 
@@ -29,6 +33,7 @@ export class ChartControl {
   /** Show other tasks, or another span. */
   async ask(/** @type {Wanted} */ wanted = this.#wanted) {
     this.#wanted = wanted;
+    this.#askedAt = performance.now();
     const run = ++this.#run;
     const { filter, since, until, follows } = this.#span();
     const answer = await loadSeries({ filter, since, until, buckets: BUCKETS });
@@ -36,6 +41,11 @@ export class ChartControl {
     this.series = answer ? new Series(since, until, follows, answer.buckets) : null;
     this.#changed();
     this.#wait();
+  }
+
+  /** The relay is there, and things happen: ask again what it could not answer, as when it has just begun. */
+  retry() {
+    if (!this.series && this.#run && performance.now() - this.#askedAt > RETRY) this.ask();
   }
 
   /** There is something new of a task that is looked for. */

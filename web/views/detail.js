@@ -29,7 +29,7 @@ import { argumentsText, clockText, entryNote, entryText, factsOf, noteText, outc
 import { count, cut, duration, inFull, moment, precisely, shownState, word } from "../model/format.js";
 import { keptToken, resultAddress, saveResult } from "../requests.js";
 import { byId, el, icon, keyed, nameSpans, setAttribute, setStateIcon, setText } from "./dom.js";
-import { isPlain, placeHref, placeLink, placeOfTerm } from "./links.js";
+import { canLookFor, isPlain, placeHref, placeLink, placeOfTerm } from "./links.js";
 import { writeTraceback } from "./traceback.js";
 
 /** The most characters of a value or error, and of a name, that are drawn: millions of them can block a browser for minutes. */
@@ -241,7 +241,8 @@ export class DetailView {
     error.hidden = !exception;
     if (exception) {
       setText(error.firstChild, cut(exception.type, NAME_SHOWN));
-      Object.assign(error.firstChild, placeHref(placeOfTerm("error", exception.type)));
+      if (canLookFor(exception.type)) Object.assign(error.firstChild, placeHref(placeOfTerm("error", exception.type)));
+      else error.firstChild.removeAttribute("href");
       setText(error.lastChild, exception.message ? cut(`: ${exception.message}`, SHOWN) : "");
     }
     trace.hidden = !exception?.traceback;
@@ -261,7 +262,8 @@ export class DetailView {
     );
   }
 
-  #fact(/** @type {Fact} */ { label, text, copy, filter, open }) {
+  #fact(/** @type {Fact} */ { label, text, copy, filter: key, open }) {
+    const filter = key && canLookFor(text) ? key : "";
     const shown = cut(text, NAME_SHOWN);
     const properties = {
       class: "link mono",

@@ -26,6 +26,14 @@ export function placeOfTerm(/** @type {string} */ key, /** @type {string} */ val
   return { ...HOME, filter: termText(key, value) };
 }
 
+/** The longest value that a link looks for, in characters: a filter takes not much more, and addresses are kept short. */
+const LONGEST = 1000;
+
+/** Whether all tasks that have this in common can be looked for. */
+export function canLookFor(/** @type {string} */ value) {
+  return value.length <= LONGEST;
+}
+
 /** Whether a click is one that the page answers itself: others open tabs, save, or are of another button. */
 export function isPlain(/** @type {MouseEvent} */ event) {
   return event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
