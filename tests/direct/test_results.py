@@ -16,6 +16,7 @@ from celery.result import AsyncResult
 
 import watcher
 from tests.support.apps import let_go
+from tests.support.control import revoke
 from tests.support.processes import worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
@@ -101,7 +102,7 @@ async def test_a_url_raises_what_the_client_of_a_relay_does(place: Place, from_u
 async def test_revoked(place: Place, results: Results, from_url: Results) -> None:
     task = place.send("pause", 30)
     await started(results, place, task)
-    place.app.control.revoke(task.id, terminate=True)
+    revoke(place.app, task.id, terminate=True)
     with pytest.raises(celery.exceptions.TaskRevokedError):
         await results.wait(task, timeout=20)
     with pytest.raises(watcher.TaskRevoked):

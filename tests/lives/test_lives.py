@@ -11,6 +11,7 @@ import pytest
 from celery import VERSION
 
 from tests.lives.conftest import VISIBILITY, Shown
+from tests.support.control import revoke
 from tests.support.gate import gate
 from tests.support.processes import program, worker
 from tests.support.valkey import Valkey
@@ -167,7 +168,7 @@ def test_a_running_task_that_is_revoked_runs_on(shown: Shown, env: dict[str, str
     with gate(url) as closed, worker(APP, *idle, env=env), worker(APP, *busy, env=env):
         identity = shown.send("gated", closed.name)
         shown.state(identity, "STARTED")
-        shown.app.control.revoke(identity)
+        revoke(shown.app, identity, workers=2)
         wait_for(lambda: shown.app.backend.get_status(identity) == "REVOKED", what="a worker to store REVOKED")
         shown.after_the_net()
         assert shown.of(identity)["state"] == "STARTED"
@@ -178,7 +179,7 @@ def test_a_running_task_that_is_revoked_runs_on(shown: Shown, env: dict[str, str
 @pytest.mark.skipif(VERSION < (5, 6, 2), reason="since Celery 5.6.2 workers store it")
 def test_revoking_what_nobody_sent_makes_no_task(shown: Shown, env: dict[str, str]) -> None:
     with worker(APP, env=env):
-        shown.app.control.revoke("nobody")
+        revoke(shown.app, "nobody")
         wait_for(lambda: shown.app.backend.get_status("nobody") == "REVOKED", what="the worker to store REVOKED")
         shown.after_the_net()
         assert "nobody" not in {each["id"] for each in shown.listed()}
