@@ -11,16 +11,17 @@ from celery import Celery
 from tests.support.waiting import wait_for
 
 
-def wait_until_heard(app: Celery, *, workers: int = 1) -> None:
-    """Wait until so many workers answer."""
+def wait_until_heard(app: Celery, *workers: str) -> None:
+    """Wait until these workers answer; without names, any worker."""
 
     def answered() -> bool:
-        return len(app.control.ping(timeout=1, limit=workers) or ()) >= workers
+        answers = app.control.ping(destination=list(workers) or None, timeout=1, limit=len(workers) or 1)
+        return len(answers or ()) >= max(1, len(workers))
 
-    wait_for(answered, timeout=30, what=f"{workers} to answer")
+    wait_for(answered, timeout=30, what=f"{', '.join(workers) or 'a worker'} to answer")
 
 
-def revoke(app: Celery, identity: str, *, workers: int = 1, terminate: bool = False) -> None:
-    """Revoke a task, once so many workers hear of it."""
-    wait_until_heard(app, workers=workers)
+def revoke(app: Celery, identity: str, *workers: str, terminate: bool = False) -> None:
+    """Revoke a task, once these workers hear of it; without names, any worker."""
+    wait_until_heard(app, *workers)
     app.control.revoke(identity, terminate=terminate)
