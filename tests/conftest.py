@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.chromium import bring
+from tests.support.chromium import bring, bring_shell
 from tests.support.valkey import Valkey, valkey_server
 
 #: The files that take longest, in that order: begun first, so that no process is left alone with one at the end.
@@ -68,8 +68,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of a Chromium, for the page's tests."""
+    """Path of a Chromium, for what a browser as a whole decides."""
     return bring()
+
+
+@pytest.fixture(scope="session")
+def chromium_shell() -> str:
+    """Path of a Chromium without a window, for the page's tests."""
+    return bring_shell()
 
 
 @pytest.fixture
