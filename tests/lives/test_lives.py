@@ -30,7 +30,7 @@ def test_a_task_that_is_replaced_ends_with_what_replaced_it(
 def test_task_replaced_by_a_workflow_is_pending_on_no_worker(shown: Shown, env: dict[str, str], how: str) -> None:
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env={**env, "TRACK": "1"}) as first:
         identity = shown.send("replaced_by_waiting", how, closed.name)
-        waiting = shown.state(identity, "PENDING", timeout=5)
+        waiting = shown.state(identity, "PENDING", timeout=20)
         assert (waiting.get("hostname"), waiting.get("run"), waiting["final"]) == (None, None, False)
         shown.after_the_net()
         assert shown.of(identity)["state"] == "PENDING", "what is stored is of the run before"
