@@ -51,7 +51,10 @@ run: $(VENV)/.installed-run
 dev: $(VENV)/.installed-dev
 	@$(BIN)/watchfiles --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
 
-test: lint
+# What pytest's processes have in common, the tests' bytecode and a browser, is made while one processor does the lint.
+test: $(VENV)/.installed-dev
+	@{ $(BIN)/python -m pytest --collect-only -qq; $(BIN)/python -m tests.support.chromium shell; } >/dev/null 2>&1 & \
+	$(MAKE) --no-print-directory lint && wait
 	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.installed-dev

@@ -1,5 +1,7 @@
 """Finds a Chromium for the page's tests, or brings one: `python -m tests.support.chromium` prints its path.
 
+`python -m tests.support.chromium shell` does the same with its shell, see below.
+
 Looked at in this order: $CHROME, an installed Chromium or Chrome, one that Playwright has downloaded. Where there is
 none: apt-get, as root or by sudo without a password, else Playwright's own download. The standard library only, so
 that it runs before anything is installed; Playwright is a program that it calls.
@@ -114,4 +116,4 @@ def bring_shell() -> str:
 
 
 if __name__ == "__main__":
-    print(bring())  # noqa: T201 - its output is its answer
+    print(bring_shell() if sys.argv[1:] == ["shell"] else bring())  # noqa: T201 - its output is its answer
