@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Where it is set, as in images of containers, each of the many processes that tests start would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run dev test faults fuzz celery-suite soak bench lint format module lock newest audit docs wheel clean
 
@@ -48,7 +51,10 @@ run: $(VENV)/.installed-run
 dev: $(VENV)/.installed-dev
 	@$(BIN)/watchfiles --sigint-timeout 12 "$(BIN)/watcher up -A $(APP) --data data $(ARGS)" watcher tasks
 
-test: lint
+# What pytest's processes have in common, the tests' bytecode and a browser, is made while one processor does the lint.
+test: $(VENV)/.installed-dev
+	@{ $(BIN)/python -m pytest --collect-only -qq; $(BIN)/python -m tests.support.chromium shell; } >/dev/null 2>&1 & \
+	$(MAKE) --no-print-directory lint && wait
 	@CHROME="$$($(BIN)/python -m tests.support.chromium)" && export CHROME && $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.installed-dev

@@ -9,7 +9,9 @@ install() {
     "$python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
-if install --require-hashes -r requirements/dev.txt -r requirements/build.txt; then
+if install --no-compile --require-hashes -r requirements/dev.txt -r requirements/build.txt; then
+    # By all processors: pip compiles one file after the other. What can't be compiled is for another Python.
+    "$python" -m compileall -qq -j 0 "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || :
     install --no-deps --no-build-isolation -e .
 elif [ "${LOCKED:-}" = 1 ]; then
     echo "requirements/dev.txt can't be installed as it is locked (see above); 'make lock' makes it anew" >&2

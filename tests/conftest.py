@@ -8,23 +8,26 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.chromium import bring
+from tests.support.chromium import bring, bring_shell
 from tests.support.valkey import Valkey, valkey_server
 
 #: The files that take longest, in that order: begun first, so that no process is left alone with one at the end.
 _SLOW = (
-    "lives/test_lives.py", "worker/test_processes.py", "cli/test_up.py", "end_to_end/test_stress.py",
-    "faults/test_worker.py", "browser/test_hostile.py", "browser/test_limited.py", "cli/terminal/test_streams.py",
-    "browser/page/test_looks.py", "faults/test_redis.py", "browser/test_log_in.py",
-    "relay/safety_net/test_safety_net.py",
-    "worker/test_greenlets.py", "relay/test_readiness.py", "browser/page/test_lost.py", "worker/hooks/test_ends.py",
-    "worker/test_blocking.py", "relay/http/test_openapi.py", "browser/page/test_page.py", "browser/test_with_relay.py",
-    "cli/test_submit.py", "direct/test_results_faults.py", "end_to_end/test_redis_guarded.py",
-    "browser/page/test_again.py",
-    "documents/test_commands.py", "browser/embed/test_watcher.py", "relay/test_hostile.py", "worker/test_pools.py",
-    "browser/test_examples.py", "cli/test_watch.py", "end_to_end/test_configured_redis.py", "cli/test_serve.py",
-    "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py", "fuzz/test_requests.py", "cli/test_hostile.py",
-    "faults/test_waiting.py", "faults/test_attack.py", "faults/test_journal.py", "faults/test_http.py",
+    "worker/test_processes.py", "cli/test_up.py", "lives/test_lives.py", "faults/test_worker.py",
+    "cli/terminal/test_streams.py", "faults/test_redis.py", "cli/test_submit.py", "worker/hooks/test_ends.py",
+    "end_to_end/test_redis_guarded.py", "browser/test_hostile.py", "worker/test_blocking.py",
+    "worker/test_greenlets.py", "relay/safety_net/test_safety_net.py", "relay/test_readiness.py",
+    "relay/http/test_openapi.py", "documents/test_commands.py", "cli/test_serve.py", "browser/test_log_in.py",
+    "direct/test_results_faults.py", "end_to_end/test_secrets.py", "end_to_end/test_configured_redis.py",
+    "worker/test_pools.py", "relay/test_hostile.py", "cli/test_watch.py", "browser/page/test_looks.py",
+    "browser/test_with_relay.py", "client/test_recovery.py", "browser/embed/test_foreign_page.py",
+    "cli/terminal/test_terminal.py", "browser/test_limited.py", "browser/page/test_page.py", "worker/test_spawn.py",
+    "cli/test_tls.py", "end_to_end/test_sdk.py", "faults/test_journal.py", "end_to_end/test_stress.py",
+    "project/test_examples.py", "end_to_end/test_sdk_javascript.py", "faults/test_relay.py",
+    "faults/test_untouched.py", "browser/page/test_again.py", "browser/page/test_lost.py",
+    "browser/embed/test_module.py", "browser/test_examples.py", "faults/test_waiting.py", "faults/test_http.py",
+    "faults/test_attack.py", "fuzz/test_redis.py", "fuzz/test_commands.py", "fuzz/test_port.py",
+    "fuzz/test_requests.py",
 )  # fmt: skip
 _TESTS = Path(__file__).parent
 
@@ -68,8 +71,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of a Chromium, for the page's tests."""
+    """Path of a Chromium, for what a browser as a whole decides."""
     return bring()
+
+
+@pytest.fixture(scope="session")
+def chromium_shell() -> str:
+    """Path of a Chromium without a window, for the page's tests."""
+    return bring_shell()
 
 
 @pytest.fixture

@@ -297,7 +297,7 @@ async def test_an_idle_connection_has_no_task_of_asyncio(valkey: Valkey) -> None
     def join() -> None:
         socket = joined.enter_context(connect(url, compression=None))
         socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"tasks"}}')
-        assert '"id":2,"subscribe"' in str(socket.recv(timeout=5))
+        assert '"id":2,"subscribe"' in str(socket.recv(timeout=20))
 
     serve = functools.partial(
         server.serve, Settings(), app=None, redis=Target.of(valkey.url()), sock=sock, started=started.set, stop=stop

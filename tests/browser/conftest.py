@@ -18,7 +18,8 @@ from tests.support.valkey import Valkey, valkey_server
 
 #: What a browser says by itself about a relay that is gone, or has just begun; a test that takes it away expects that.
 _LOST_RELAY = re.compile(
-    r"WebSocket connection to .* failed|net::ERR_(CONNECTION_(REFUSED|RESET)|SOCKET_NOT_CON)|status of 503"
+    r"WebSocket connection to .* failed|WebSocket is already in CLOSING|"
+    r"net::ERR_(CONNECTION_(REFUSED|RESET)|SOCKET_NOT_CON)|status of 503"
 )
 #: The longest that a page is waited for.
 _SECONDS = 20
@@ -35,17 +36,40 @@ class OpenPage(Protocol):
     def __call__(self, address: str, *, width: int = 1440, height: int = 900, **context: Any) -> Page: ...
 
 
+class Launch(Protocol):
+    """Starts the browser at a path, with more arguments."""
+
+    def __call__(self, path: str, *arguments: str) -> Browser: ...
+
+
 @pytest.fixture(scope="package")
-def browser(chromium: str) -> Iterator[Browser]:
-    """The browser. It lives no longer than these tests: Playwright's event loop would be in the way of others."""
+def launch() -> Iterator[Launch]:
+    """Starts browsers. They live no longer than these tests: Playwright's event loop would be in the way of others."""
     # Chromium's sandbox refuses to start as root.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=[*sandbox, "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+
+        def start(path: str, *arguments: str) -> Browser:
+            given = [*sandbox, "--disable-gpu", "--disable-dev-shm-usage", *arguments]
+            return playwright.chromium.launch(executable_path=path, args=given)
+
+        yield start
+
+
+@pytest.fixture(scope="package")
+def browser(launch: Launch, chromium_shell: str) -> Iterator[Browser]:
+    """The browser, without a window."""
+    started = launch(chromium_shell)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def whole_browser(launch: Launch, chromium: str) -> Iterator[Browser]:
+    """With all that belongs to it: for tests of origins, cookies and certificates."""
+    started = launch(chromium)
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="package")

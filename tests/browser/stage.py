@@ -202,7 +202,9 @@ class Stage:
             return {"refresh": {"client": "c", "version": "0", **self._admit(command["refresh"]["token"])}}
         if "unsubscribe" in command:
             with self._lock:
-                self._watching[command["unsubscribe"]["channel"]].remove(client)
+                watchers = self._watching[command["unsubscribe"]["channel"]]
+                if client in watchers:  # it may have been refused
+                    watchers.remove(client)
             return {"unsubscribe": {}}
         call = command["rpc"]
         if call["method"] not in self.methods:

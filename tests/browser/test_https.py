@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Request, WebSocket, expect
+import pytest
+from playwright.sync_api import Browser, Request, WebSocket, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.pages import choose, rows, submit
 from tests.support.certificates import Authority
 from tests.support.processes import relay, worker
 from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def browser(whole_browser: Browser) -> Browser:
+    """The whole of it."""
+    return whole_browser
 
 
 def test_the_page_follows_and_submits_over_tls(

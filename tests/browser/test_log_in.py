@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import Launch, OpenPage
 from tests.browser.foreign import site as open_site
 from tests.browser.identity import HEADER
 from tests.browser.identity import proxy as open_proxy
@@ -34,6 +33,12 @@ revoke = true
 watch = ["tag:bob"]
 submit = ["*"]
 """
+
+
+@pytest.fixture(scope="module")
+def browser(whole_browser: Browser) -> Browser:
+    """The whole of it."""
+    return whole_browser
 
 
 @pytest.fixture
@@ -238,13 +243,9 @@ def test_a_read_only_relay_has_no_form(open_page: OpenPage, tasks_env: dict[str,
             assert (response.status_code, response.json()["detail"]) == (403, "this relay is read-only")
 
 
-def test_dns_rebinding_is_refused(browser: Browser, chromium: str, tasks_env: dict[str, str]) -> None:
+def test_dns_rebinding_is_refused(launch: Launch, chromium: str, tasks_env: dict[str, str]) -> None:
     """DNS rebinding: to the browser the relay is the attacker's own site, so nothing else is in the way."""
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    rebound = browser.browser_type.launch(
-        executable_path=chromium,
-        args=[*sandbox, "--disable-gpu", "--disable-dev-shm-usage", "--host-resolver-rules=MAP evil.example 127.0.0.1"],
-    )
+    rebound = launch(chromium, "--host-resolver-rules=MAP evil.example 127.0.0.1")
     with relay(env=tasks_env) as serving:
         page = rebound.new_page()
         address = serving.url.replace("127.0.0.1", "evil.example")

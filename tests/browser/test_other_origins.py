@@ -20,6 +20,12 @@ from tests.support.valkey import Valkey
 TOKEN = lasting(SECRET, watch=["tasks"], submit=["*"], revoke=True)
 
 
+@pytest.fixture(scope="module")
+def browser(whole_browser: Browser) -> Browser:
+    """The whole of it."""
+    return whole_browser
+
+
 class _Blank(http.server.BaseHTTPRequestHandler):
     """A site of one empty page."""
 

@@ -160,7 +160,7 @@ def test_address_is_all_of_its_output_and_a_signal_ends_it_cleanly(
     with relay("tasks", env=tasks_env) as running:
         assert running.stdout == f"{running.url}/\n"
         running.signal(number)
-        assert running.wait(10) == 0, running.output
+        assert running.wait(20) == 0, running.output
         assert "Traceback" not in running.stderr
 
 

@@ -225,7 +225,7 @@ def test_lines_are_submitted_as_they_come_over_one_connection(serving: Relay) ->
         wait_for(lambda: len(told(serving, tag=tag, state="STARTED")) == 2, what="both to run")
         assert connections() == before + 1
         running.send_signal(signal.SIGINT)  # standard input is still open
-        assert running.wait(10) == 130
+        assert running.wait(30) == 130
         assert running.stderr
         assert "2 tasks revoked" in running.stderr.read()
     wait_for(lambda: len(told(serving, tag=tag, state="REVOKED")) == 2, what="both to be revoked")
@@ -270,7 +270,7 @@ def test_ctrl_c_leaves_the_task_unless_asked_to_revoke(serving: Relay, revoke: t
     with program(*WATCHER, *command, env={"WATCHER_URL": serving.url}) as running:
         running.wait_for_output("STARTED")
         running.signal(signal.SIGINT)
-        assert running.wait(10) == 130, running.output
+        assert running.wait(30) == 130, running.output
         assert ("revoked" if revoke else "left running") in running.stderr
     last = json.loads(run("watch", identity, "--json", url=serving.url).out.splitlines()[-1])["data"]
     assert last["state"] == ("REVOKED" if revoke else "SUCCESS")

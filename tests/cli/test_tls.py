@@ -125,6 +125,6 @@ def test_certificate_renewal_keeps_open_connections(redis_url: str, authority: A
             serving.signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed, match="3001"):
                 answer(opened)
-        assert serving.wait(5) == 0
+        assert serving.wait(20) == 0
         assert "Traceback" not in serving.output
         assert "reloaded the TLS certificate" in serving.stderr

@@ -56,7 +56,7 @@ def test_a_channel_goes_on_until_it_is_left(serving: Relay) -> None:
             submitted(serving, "tasks.add", "1", "2", "--tag", tag)
         running.wait_for_output("SUCCESS")
         running.signal(signal.SIGINT)
-        assert running.wait(10) == 130
+        assert running.wait(30) == 130
         assert running.stderr == ""
         offsets = [json.loads(line)["offset"] for line in running.stdout.splitlines()]
     assert len(set(offsets)) == len(offsets)

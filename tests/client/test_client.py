@@ -42,8 +42,8 @@ async def client(running: Relay) -> AsyncIterator[Client]:
 async def test_a_result_is_awaited(client: Client) -> None:
     task = await client.submit("tasks.add", 2, 3)
     assert await task == 5
-    assert await task.result(timeout=5) == 5
-    assert await client.task(task.id).result(timeout=5) == 5
+    assert await task.result(timeout=20) == 5
+    assert await client.task(task.id).result(timeout=20) == 5
     assert await (await client.submit("tasks.add", x=2, y=4)) == 6
 
 

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 import watcher
 from tests.client.lossy import lossy
 from tests.support.events import event
-from tests.support.processes import Relay, environment, free_port, relay
+from tests.support.processes import Relay, environment, free_port, relay, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tests.support.ways import by_the_end
@@ -33,6 +33,8 @@ from watcher.relay.submit.announcer import Announcer
 pytestmark = pytest.mark.anyio
 
 WAITERS = 200
+#: That of a worker which starts once all wait.
+QUEUE = "pool-recovery"
 
 
 @asynccontextmanager
@@ -59,7 +61,7 @@ async def test_relay_is_killed_under_200_waits(env: dict[str, str], running: Rel
     with relay("tasks", port=port, env=env) as first:
         async with watcher.connect(first.url) as client:
             watch = client.watch(f"tag:{tag}")
-            waiting = client.options(countdown=3, tags=[tag])
+            waiting = client.options(queue=QUEUE, tags=[tag])
             async with anyio.create_task_group() as group:
                 for number in range(WAITERS):
                     task = await waiting.submit("tasks.add", number, 1)
@@ -68,8 +70,12 @@ async def test_relay_is_killed_under_200_waits(env: dict[str, str], running: Rel
                         group.start_soon(look, task)
                 await eventually(lambda: len(client.channels) == WAITERS + 1, what="all to wait")
                 await anyio.to_thread.run_sync(first.kill)
-                with anyio.fail_after(40):
-                    with relay("tasks", port=port, env=env):
+                with anyio.fail_after(60):
+                    with (
+                        relay("tasks", port=port, env=env),
+                        # One process tells of each state, and so in order.
+                        worker("tasks", "-n", QUEUE, "-Q", QUEUE, pool="threads", env=env),
+                    ):
                         late = await client.submit("tasks.add", 1000, 1)
                         assert await late.result() == 1001
                         async with watch:
@@ -128,7 +134,7 @@ async def test_a_silent_relay_is_left(running: Relay) -> None:
     async with ws_serve(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with watcher.connect(f"ws://127.0.0.1:{port}") as client:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 assert await client.get("nobody") is None
     assert served == 2
 
@@ -148,7 +154,7 @@ async def test_a_slow_reader_loses_nothing_and_keeps_little(running: Relay, serv
         seen: list[str] = []
         async with watch:
             while len(seen) < count:
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     seen.append((await anext(watch)).id)
         assert seen == [f"slow-{number}" for number in range(count)]
 

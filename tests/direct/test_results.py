@@ -16,6 +16,7 @@ from celery.result import AsyncResult
 
 import watcher
 from tests.support.apps import let_go
+from tests.support.control import revoke
 from tests.support.processes import worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import eventually
@@ -65,35 +66,35 @@ async def from_url(place: Place) -> AsyncIterator[Results]:
 
 async def test_a_result_is_awaited(place: Place, results: Results, from_url: Results) -> None:
     task = place.send("add", 2, 3)
-    assert await results.wait(task, timeout=10) == 5
+    assert await results.wait(task, timeout=20) == 5
     assert await results.wait(task.id) == 5  # it was there before
-    assert await from_url.wait(task.id, timeout=10) == 5
+    assert await from_url.wait(task.id, timeout=20) == 5
     large = "x" * 100_000  # too large for an event
-    assert await results.wait(place.send("echo", large), timeout=10) == large
+    assert await results.wait(place.send("echo", large), timeout=20) == large
 
 
 async def test_many_wait_for_the_same(place: Place, results: Results) -> None:
     task = place.send("pause", 0.2)
     async with asyncio.TaskGroup() as tasks:
-        waits = [tasks.create_task(results.wait(task, timeout=10)) for _ in range(20)]
+        waits = [tasks.create_task(results.wait(task, timeout=20)) for _ in range(20)]
     assert {wait.result() for wait in waits} == {0.2}
 
 
 async def test_it_raises_what_get_raises(place: Place, results: Results) -> None:
     task = place.send("fail", "no luck")
     with pytest.raises(ValueError, match="no luck") as raised:
-        await results.wait(task, timeout=10)
+        await results.wait(task, timeout=20)
     with pytest.raises(ValueError, match="no luck") as got:
-        task.get(timeout=10)
+        task.get(timeout=20)
     assert (type(raised.value), raised.value.args) == (type(got.value), got.value.args)
     assert any("raise ValueError(message)" in note for note in raised.value.__notes__)
     with pytest.raises(celery.exceptions.SoftTimeLimitExceeded):
-        await results.wait(place.send("soft"), timeout=10)
+        await results.wait(place.send("soft"), timeout=20)
 
 
 async def test_a_url_raises_what_the_client_of_a_relay_does(place: Place, from_url: Results) -> None:
     with pytest.raises(watcher.TaskFailed) as raised:
-        await from_url.wait(place.send("fail", "no luck"), timeout=10)
+        await from_url.wait(place.send("fail", "no luck"), timeout=20)
     assert (raised.value.type, raised.value.message) == ("ValueError", "no luck")
     assert "raise ValueError(message)" in (raised.value.traceback or "")
 
@@ -101,11 +102,11 @@ async def test_a_url_raises_what_the_client_of_a_relay_does(place: Place, from_u
 async def test_revoked(place: Place, results: Results, from_url: Results) -> None:
     task = place.send("pause", 30)
     await started(results, place, task)
-    place.app.control.revoke(task.id, terminate=True)
+    revoke(place.app, task.id, terminate=True)
     with pytest.raises(celery.exceptions.TaskRevokedError):
         await results.wait(task, timeout=20)
     with pytest.raises(watcher.TaskRevoked):
-        await from_url.wait(task.id, timeout=10)
+        await from_url.wait(task.id, timeout=20)
 
 
 async def started(results: Results, place: Place, task: AsyncResult[Any]) -> None:
@@ -123,7 +124,7 @@ async def started(results: Results, place: Place, task: AsyncResult[Any]) -> Non
 
 
 async def test_retries_are_no_end(place: Place, results: Results) -> None:
-    assert await results.wait(place.send("flaky"), timeout=10) == "at last"
+    assert await results.wait(place.send("flaky"), timeout=20) == "at last"
 
 
 async def test_a_time_out_says_where_the_task_is_if_the_plugin_tells(place: Place, results: Results) -> None:
@@ -157,27 +158,27 @@ async def test_time_out_and_cancellation_leave_it_running(place: Place, results:
     with contextlib.suppress(asyncio.CancelledError):
         await waiting
     assert waiting.cancelled()
-    assert await results.wait(task, timeout=10) == 0.6
+    assert await results.wait(task, timeout=20) == 0.6
 
 
 async def test_a_group_and_a_chain(place: Place, results: Results) -> None:
     add = place.app.signature("add")
     together = group(add.clone((number, 1)) for number in range(5)).apply_async()
-    assert await results.wait(together, timeout=10) == [1, 2, 3, 4, 5]
+    assert await results.wait(together, timeout=20) == [1, 2, 3, 4, 5]
     linked = chain(place.app.signature("add", (1, 2)), place.app.signature("add", (3,))).apply_async()
-    assert await results.wait(linked, timeout=10) == 6
+    assert await results.wait(linked, timeout=20) == 6
 
 
 async def test_a_chain_raises_what_its_earlier_link_raised(place: Place, results: Results) -> None:
     linked = chain(place.app.signature("fail", ("early",)), place.app.signature("add", (3,))).apply_async()
     with pytest.raises(ValueError, match="early"):
-        await results.wait(linked, timeout=10)
+        await results.wait(linked, timeout=20)
 
 
 async def test_as_completed(place: Place, results: Results) -> None:
     slow, fast = place.send("pause", 0.5), place.send("add", 1, 1)
     failing: Any = group([place.app.signature("fail", ("one",))]).apply_async()
-    ended = [outcome async for outcome in results.as_completed([slow, fast.id, failing], timeout=10)]
+    ended = [outcome async for outcome in results.as_completed([slow, fast.id, failing], timeout=20)]
     assert {outcome.id for outcome in ended} == {slow.id, fast.id, failing.results[0].id}
     assert (ended[-1].id, ended[-1].result()) == (slow.id, 0.5)
     failure = next(outcome for outcome in ended if outcome.state == "FAILURE")
@@ -215,7 +216,7 @@ async def ended(results: Results, identity: str) -> type[BaseException]:
 
 async def test_what_is_stored_in_another_database_is_another_task(place: Place, results: Results) -> None:
     with place.server.client(7) as elsewhere:
-        waiting = asyncio.create_task(results.wait("order-1", timeout=10))
+        waiting = asyncio.create_task(results.wait("order-1", timeout=20))
         await eventually(lambda: subscriptions(place.server) > 0, what="the subscription")
         meta = '{"status": "SUCCESS", "result": %s, "task_id": "order-1"}'
         elsewhere.set("celery-task-meta-order-1", meta % 1)

@@ -58,9 +58,9 @@ async def test_values_are_what_the_app_makes_of_them(server: Valkey) -> None:
     value = {"when": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "much": Decimal("1.5"), "none": None}
     store(app, "typed", value)
     async with watcher.results(app) as results:
-        assert await results.wait("typed", timeout=5) == value
+        assert await results.wait("typed", timeout=20) == value
     async with watcher.results(server.url(2)) as results:
-        plain = await results.wait("typed", timeout=5)
+        plain = await results.wait("typed", timeout=20)
         assert plain == {"when": "2026-01-02T00:00:00+00:00", "much": "1.5", "none": None}
 
 
@@ -71,7 +71,7 @@ async def test_a_rejection_is_the_same_whoever_tells_it_first(server: Valkey) ->
     for source in (app, server.url(2)):
         async with watcher.results(source) as results:
             with pytest.raises(TaskRejected) as raised:
-                await results.wait("refused", timeout=5)
+                await results.wait("refused", timeout=20)
             assert "not mine" in raised.value.message
 
 
@@ -86,17 +86,17 @@ async def test_nothing_is_unpickled_that_the_app_does_not_accept(server: Valkey,
         async with watcher.results(app) as results:
             for identity in ("trap", "set"):
                 with pytest.raises((kombu.exceptions.ContentDisallowed, kombu.exceptions.DecodeError)):
-                    await results.wait(identity, timeout=5)
+                    await results.wait(identity, timeout=20)
     async with watcher.results(server.url(2)) as results:
         for identity in ("trap", "set"):
             with pytest.raises(ResultUnreadable, match="is not JSON"):
-                await results.wait(identity, timeout=5)
+                await results.wait(identity, timeout=20)
     assert not trap.exists()
     async with watcher.results(pickles) as results:
-        assert await results.wait("set", timeout=5) == {1, 2}
+        assert await results.wait("set", timeout=20) == {1, 2}
         with pytest.raises(ValueError, match="no luck"):
-            await results.wait("raised", timeout=5)
-        await results.wait("trap", timeout=5)
+            await results.wait("raised", timeout=20)
+        await results.wait("trap", timeout=20)
         assert trap.exists()  # it would have been seen
 
 
@@ -105,9 +105,9 @@ async def test_the_prefix_is_the_apps(server: Valkey) -> None:
         app = made(server, result_backend_transport_options={"global_keyprefix": prefix})
         store(app, f"prefixed-{prefix}", prefix)
         async with watcher.results(app) as results:
-            assert await results.wait(f"prefixed-{prefix}", timeout=5) == prefix
+            assert await results.wait(f"prefixed-{prefix}", timeout=20) == prefix
         async with watcher.results(server.url(2), global_keyprefix=prefix) as results:
-            assert await results.wait(f"prefixed-{prefix}", timeout=5) == prefix
+            assert await results.wait(f"prefixed-{prefix}", timeout=20) == prefix
         async with watcher.results(server.url(2)) as results:
             with pytest.raises(TimeoutError):
                 await results.wait(f"prefixed-{prefix}", timeout=0.1)
@@ -119,9 +119,9 @@ async def test_compressed_results_are_read(server: Valkey) -> None:
         pytest.skip("this Celery doesn't compress results")
     store(app, "small", ["x"] * 1000)
     async with watcher.results(made(server)) as results:
-        assert await results.wait("small", timeout=5) == ["x"] * 1000
+        assert await results.wait("small", timeout=20) == ["x"] * 1000
     async with watcher.results(server.url(2)) as results:
-        assert await results.wait("small", timeout=5) == ["x"] * 1000
+        assert await results.wait("small", timeout=20) == ["x"] * 1000
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ async def test_malformed_result_raises_only_for_its_own_task(server: Valkey, pay
     for given in (made(server), server.url(2)):
         async with watcher.results(given) as results:
             if b"NaN" in payload and not isinstance(given, str):
-                assert await results.wait("odd", timeout=5) != 0  # Python's JSON has it
+                assert await results.wait("odd", timeout=20) != 0  # Python's JSON has it
             else:
                 with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever, but told
-                    await results.wait("odd", timeout=5)
+                    await results.wait("odd", timeout=20)
                 assert not isinstance(raised.value, TimeoutError)
-            assert await results.wait("even", timeout=5) == 2
+            assert await results.wait("even", timeout=20) == 2
 
 
 async def test_an_exception_that_would_end_the_program_is_only_told(server: Valkey) -> None:
@@ -162,7 +162,7 @@ async def test_an_exception_that_would_end_the_program_is_only_told(server: Valk
         redis.set("celery-task-meta-exit", exit_)
     async with watcher.results(made(server)) as results:
         with pytest.raises(TaskFailed, match="SystemExit: 3"):
-            await results.wait("exit", timeout=5)
+            await results.wait("exit", timeout=20)
     assert issubclass(ResultUnreadable, ResultUnavailable)
 
 
@@ -185,4 +185,4 @@ async def test_result_from_before_a_resend_does_not_end_the_wait(server: Valkey)
                 await results.wait("twice", timeout=0.3)
             store(app, "twice", 42)
             tell(2, "SUCCESS")
-            assert await results.wait("twice", timeout=5) == 42
+            assert await results.wait("twice", timeout=20) == 42

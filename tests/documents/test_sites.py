@@ -54,7 +54,9 @@ def shown(document: str, word: str) -> str:
 @contextmanager
 def wsgi(application: str, env: dict[str, str], folder: Path) -> Iterator[str]:
     """The address of a site under gunicorn, for the time of a `with` block."""
-    command = [sys.executable, "-m", "gunicorn", application, "--bind", "127.0.0.1:0", "--threads", "2"]
+    # Its control socket has one path for all gunicorns of a user.
+    options = ["--bind", "127.0.0.1:0", "--threads", "2", "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", application, *options]
     with program(*command, env=env, cwd=folder) as site:
         yield site.wait_for_output(r"http://[^\s/]+(?= \()").group()
 

@@ -20,7 +20,7 @@ async def hear(socket: ClientConnection, expected: list[Any]) -> list[Any]:
     """Take messages until all that are expected have come, in whatever order, and return them."""
     missing, heard = list(expected), []
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while missing:
                 for message in map(json.loads, str(await socket.recv()).split("\n")):
                     found = next((each for each in missing if same(each, message)), None)

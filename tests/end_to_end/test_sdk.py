@@ -56,6 +56,8 @@ async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.disconnect()
+        # It closes its connection behind that, in a task of its own, and the test's event loop would be gone by then.
+        await eventually(lambda: not client._background_tasks, what="the SDK to have closed its connection")
 
 
 async def test_it_connects_subscribes_and_calls(running: Relay) -> None:

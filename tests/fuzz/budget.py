@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Seconds for all parts together: the default is part of `make test`, half an hour is `make fuzz`.
-SECONDS = float(os.environ.get("FUZZ_SECONDS") or 60)
+SECONDS = float(os.environ.get("FUZZ_SECONDS") or 40)
 LONG = SECONDS > 60
 SEED = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(1_000_000))
 #: Only this case of each part, to look at one that failed.

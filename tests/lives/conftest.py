@@ -1,13 +1,13 @@
-"""A relay with its safety net, and what it shows of a task."""
+"""A relay with its safety net and workers, for all tests of a module, and what the relay shows of a task."""
 
 from __future__ import annotations
 
 import json
-import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,11 +15,13 @@ from celery import Celery
 from redis import Redis
 
 from tests.support.events import event, record
-from tests.support.processes import Relay, relay
-from tests.support.valkey import Valkey
+from tests.support.processes import Relay, relay, worker
+from tests.support.valkey import Valkey, valkey_server
 from tests.support.waiting import wait_for
 from watcher.journal.layout import Journal
 from watcher.journal.scripts import APPEND
+
+APP = "tests.lives.app"
 
 #: Seconds after which the broker delivers again what was not acknowledged.
 VISIBILITY = 1
@@ -90,20 +92,52 @@ class Shown:
             self.until(identity, lambda task: task["state"] == "SUCCESS" and task["offset"])
 
 
-@pytest.fixture
-def env(valkey: Valkey) -> dict[str, str]:
-    return {"CELERY_BROKER_URL": valkey.url(15), "CELERY_RESULT_BACKEND": valkey.url(14)}
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    """A server that tests of other modules don't empty."""
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def env(server: Valkey) -> dict[str, str]:
+    return {"CELERY_BROKER_URL": server.url(15), "CELERY_RESULT_BACKEND": server.url(14)}
+
+
+@pytest.fixture(scope="module")
+def serving(env: dict[str, str]) -> Iterator[Relay]:
+    with relay(APP, env=env) as running:
+        yield running
+
+
+@contextmanager
+def sharing(queue: str, env: dict[str, str]) -> Iterator[str]:
+    """A worker of a queue and a name of its own, for tests that don't end it; what its tasks send goes there, too."""
+    with worker(APP, "-n", f"{queue}@here", env={**env, "QUEUE": queue}):
+        yield queue
+
+
+@pytest.fixture(scope="module")
+def shared(env: dict[str, str]) -> Iterator[str]:
+    """The queue of a worker that tests share."""
+    with sharing("shared", env) as queue:
+        yield queue
+
+
+@pytest.fixture(scope="module")
+def extended(env: dict[str, str]) -> Iterator[str]:
+    """That of another, which stores more of each task: Celery's ``result_extended``."""
+    with sharing("extended", {**env, "EXTENDED": "1"}) as queue:
+        yield queue
 
 
 @pytest.fixture
-def shown(valkey: Valkey, env: dict[str, str]) -> Iterator[Shown]:
+def shown(serving: Relay, server: Valkey, env: dict[str, str]) -> Iterator[Shown]:
     """The app that sends has no plugin: workers must do with what there is."""
+    with server.client(15) as broker:  # what a test before has left to workers, and nothing that a living one needs
+        broker.delete("celery", "elsewhere", "again", "unacked", "unacked_index")
     app = Celery("sender", broker=env["CELERY_BROKER_URL"], backend=env["CELERY_RESULT_BACKEND"], set_as_current=False)
-    with relay("tests.lives.app", env=env) as serving:
-        made = Shown(serving, valkey, app)
-        try:
-            yield made
-        finally:
-            made.results.close()
-            app.close()
-            serving.signal(signal.SIGTERM)
+    made = Shown(serving, server, app)
+    yield made
+    made.results.close()
+    app.close()

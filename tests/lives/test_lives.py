@@ -10,29 +10,27 @@ from pathlib import Path
 import pytest
 from celery import VERSION
 
-from tests.lives.conftest import VISIBILITY, Shown
+from tests.lives.conftest import APP, VISIBILITY, Shown
+from tests.support.control import revoke
 from tests.support.gate import gate
 from tests.support.processes import program, worker
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
-APP = "tests.lives.app"
-
 
 @pytest.mark.parametrize(("name", "result"), [("chameleon", 42), ("replaced_by_chain", 42)])
 def test_a_task_that_is_replaced_ends_with_what_replaced_it(
-    shown: Shown, env: dict[str, str], name: str, result: int
+    shown: Shown, extended: str, name: str, result: int
 ) -> None:
-    with worker(APP, env={**env, "EXTENDED": "1"}):
-        task = shown.state(shown.send(name), "SUCCESS", timeout=5)
-        assert (task["result"], task["source"], task["name"]) == (result, "signal", "add")
+    task = shown.state(shown.send(name, queue=extended), "SUCCESS", timeout=10)
+    assert (task["result"], task["source"], task["name"]) == (result, "signal", "add")
 
 
 @pytest.mark.parametrize("how", ["chain", "chord", "group"])
 def test_task_replaced_by_a_workflow_is_pending_on_no_worker(shown: Shown, env: dict[str, str], how: str) -> None:
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env={**env, "TRACK": "1"}) as first:
         identity = shown.send("replaced_by_waiting", how, closed.name)
-        waiting = shown.state(identity, "PENDING", timeout=5)
+        waiting = shown.state(identity, "PENDING", timeout=20)
         assert (waiting.get("hostname"), waiting.get("run"), waiting["final"]) == (None, None, False)
         shown.after_the_net()
         assert shown.of(identity)["state"] == "PENDING", "what is stored is of the run before"
@@ -42,17 +40,16 @@ def test_task_replaced_by_a_workflow_is_pending_on_no_worker(shown: Shown, env: 
             assert shown.state(identity, "SUCCESS")["hostname"] == "w2@here"
 
 
-def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(shown: Shown, env: dict[str, str]) -> None:
-    with (
-        worker(APP, env=env),
-        gate(env["CELERY_RESULT_BACKEND"]) as first,
-        gate(env["CELERY_RESULT_BACKEND"]) as second,
-    ):
-        identity = shown.send("gated", first.name, "the first")
+def test_a_failed_task_that_is_sent_again_runs_and_has_its_own_end(
+    shown: Shown, env: dict[str, str], shared: str
+) -> None:
+    url = env["CELERY_RESULT_BACKEND"]
+    with gate(url) as first, gate(url) as second:
+        identity = shown.send("gated", first.name, "the first", queue=shared)
         first.open()
         failed = shown.state(identity, "FAILURE", source="signal")
         assert failed["final"]
-        shown.send("gated", second.name, task_id=identity)
+        shown.send("gated", second.name, task_id=identity, queue=shared)
         running = shown.state(identity, "STARTED")
         assert (running["final"], running.get("exception")) == (False, None)
         assert running["sent"] > failed["sent"]
@@ -94,12 +91,12 @@ def test_task_of_a_killed_worker_moves_when_another_starts_it(shown: Shown, env:
             assert shown.state(identity, "SUCCESS")["result"] == "again"
 
 
-def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str], valkey: Valkey) -> None:
+def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str], server: Valkey) -> None:
     env = {**env, "VISIBILITY": str(VISIBILITY)}
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
         identity = shown.send("late", closed.name)
         shown.state(identity, "PROGRESS")
-        with valkey.client() as redis:
+        with server.client() as redis:
             for client in redis.client_list():
                 if client["db"] == "15":
                     redis.client_kill_filter(_id=client["id"])
@@ -110,15 +107,15 @@ def test_a_task_that_lost_its_broker_runs_again(shown: Shown, env: dict[str, str
         assert shown.state(identity, "SUCCESS")["result"] == "again"
 
 
-def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str, str]) -> None:
-    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
-        identity = shown.send("patient", closed.name, kwargs={"countdown": 600})
+def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str, str], shared: str) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed:
+        identity = shown.send("patient", closed.name, kwargs={"countdown": 600}, queue=shared)
         task = shown.until(identity, lambda told: told.get("reserved"))
         assert (task["state"], task["retries"], task["exception"]["message"]) == ("RETRY", 0, "come back later")
         assert task["eta"]
         assert (task["reserved"]["retries"], task["reserved"]["hostname"]) == (1, task["hostname"])
-        assert identity in {each["id"] for each in shown.listed("state=RETRY")}, running.output
-        again = shown.send("patient", closed.name, kwargs={"countdown": 0.5})
+        assert identity in {each["id"] for each in shown.listed("state=RETRY")}
+        again = shown.send("patient", closed.name, kwargs={"countdown": 0.5}, queue=shared)
         started = shown.state(again, "STARTED", retries=1)
         assert started["times"].keys() == {"RECEIVED", "STARTED"}
         assert (started.get("exception"), started.get("reserved")) == (None, None)
@@ -126,9 +123,9 @@ def test_a_retry_is_shown_until_the_next_try_starts(shown: Shown, env: dict[str,
         shown.state(again, "SUCCESS")
 
 
-def test_later_try_is_started_despite_a_stored_retry(shown: Shown, env: dict[str, str]) -> None:
-    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
-        identity = shown.send("patient", closed.name, kwargs={"countdown": 0})
+def test_later_try_is_started_despite_a_stored_retry(shown: Shown, env: dict[str, str], shared: str) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed:
+        identity = shown.send("patient", closed.name, kwargs={"countdown": 0}, queue=shared)
         shown.state(identity, "STARTED", retries=1)
         assert shown.app.backend.get_status(identity) == "RETRY"
         shown.after_the_net()
@@ -138,22 +135,22 @@ def test_later_try_is_started_despite_a_stored_retry(shown: Shown, env: dict[str
         assert shown.state(identity, "SUCCESS")["source"] == "signal"
 
 
-@pytest.mark.parametrize("extended", ["0", "1"])
+@pytest.mark.parametrize("which", ["shared", "extended"])
 @pytest.mark.parametrize("how", ["chain", "chord"])
 def test_a_later_try_that_is_replaced_by_what_fails_has_failed(
-    shown: Shown, env: dict[str, str], how: str, extended: str
+    shown: Shown, request: pytest.FixtureRequest, how: str, which: str
 ) -> None:
     """What never ran has its id, and is no try of it."""
-    with worker(APP, env={**env, "EXTENDED": "1"} if extended == "1" else env):
-        task = shown.state(shown.send("replaced_by_failing", how), "FAILURE", timeout=10)
-        assert (task["name"], task["source"], task["retries"]) == ("add", "signal", 0)
-        assert "boom" in task["exception"]["message"]
+    queue: str = request.getfixturevalue(which)
+    task = shown.state(shown.send("replaced_by_failing", how, queue=queue), "FAILURE", timeout=10)
+    assert (task["name"], task["source"], task["retries"]) == ("add", "signal", 0)
+    assert "boom" in task["exception"]["message"]
 
 
-def test_a_later_try_has_its_own_expiry(shown: Shown, env: dict[str, str]) -> None:
-    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+def test_a_later_try_has_its_own_expiry(shown: Shown, env: dict[str, str], shared: str) -> None:
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed:
         options = {"countdown": 1, "expires": None}
-        identity = shown.send("patient", closed.name, kwargs=options, expires=5)
+        identity = shown.send("patient", closed.name, kwargs=options, expires=5, queue=shared)
         assert shown.until(identity, lambda told: told.get("reserved")).get("expires") is None
         assert shown.state(identity, "STARTED").get("expires") is None
         closed.open()
@@ -167,7 +164,7 @@ def test_a_running_task_that_is_revoked_runs_on(shown: Shown, env: dict[str, str
     with gate(url) as closed, worker(APP, *idle, env=env), worker(APP, *busy, env=env):
         identity = shown.send("gated", closed.name)
         shown.state(identity, "STARTED")
-        shown.app.control.revoke(identity)
+        revoke(shown.app, identity, "idle@here", "busy@here")
         wait_for(lambda: shown.app.backend.get_status(identity) == "REVOKED", what="a worker to store REVOKED")
         shown.after_the_net()
         assert shown.of(identity)["state"] == "STARTED"
@@ -176,21 +173,20 @@ def test_a_running_task_that_is_revoked_runs_on(shown: Shown, env: dict[str, str
 
 
 @pytest.mark.skipif(VERSION < (5, 6, 2), reason="since Celery 5.6.2 workers store it")
-def test_revoking_what_nobody_sent_makes_no_task(shown: Shown, env: dict[str, str]) -> None:
-    with worker(APP, env=env):
-        shown.app.control.revoke("nobody")
-        wait_for(lambda: shown.app.backend.get_status("nobody") == "REVOKED", what="the worker to store REVOKED")
-        shown.after_the_net()
-        assert "nobody" not in {each["id"] for each in shown.listed()}
+@pytest.mark.usefixtures("shared")
+def test_revoking_what_nobody_sent_makes_no_task(shown: Shown) -> None:
+    revoke(shown.app, "nobody")
+    wait_for(lambda: shown.app.backend.get_status("nobody") == "REVOKED", what="the worker to store REVOKED")
+    shown.after_the_net()
+    assert "nobody" not in {each["id"] for each in shown.listed()}
 
 
-def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, env: dict[str, str]) -> None:
+def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, shared: str) -> None:
     """The limit strikes in ``on_success``: Celery keeps SUCCESS, and its signals say FAILURE."""
-    with worker(APP, env=env):
-        identity = shown.send("lingering")
-        assert shown.state(identity, "SUCCESS", timeout=10)["result"] == 7
-        shown.after_the_net()
-        assert shown.of(identity)["state"] == "SUCCESS"
+    identity = shown.send("lingering", queue=shared)
+    assert shown.state(identity, "SUCCESS")["result"] == 7
+    shown.after_the_net()
+    assert shown.of(identity)["state"] == "SUCCESS"
 
 
 def test_a_cold_shutdown_loses_what_was_acknowledged(shown: Shown, env: dict[str, str]) -> None:
@@ -207,14 +203,14 @@ def test_a_cold_shutdown_loses_what_was_acknowledged(shown: Shown, env: dict[str
 def test_a_clock_that_is_put_right_hides_no_report(shown: Shown, env: dict[str, str], tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_text("90")
-    url = env["CELERY_RESULT_BACKEND"]
-    with gate(url) as first, gate(url) as second, worker(APP, env={**env, "CLOCK": str(clock)}):
+    url, ahead = env["CELERY_RESULT_BACKEND"], {**env, "CLOCK": str(clock)}
+    with gate(url) as first, gate(url) as second, worker(APP, "-n", "ahead@here", env=ahead):
         identity = shown.send("ticks", [first.name, second.name])
-        ahead = shown.until(identity, lambda told: told.get("meta") == {"tick": 0})
+        before = shown.until(identity, lambda told: told.get("meta") == {"tick": 0})
         clock.write_text("0")
         first.open()
-        behind = shown.until(identity, lambda told: told.get("meta") == {"tick": 1}, timeout=5)
-        assert behind["timestamp"] < ahead["timestamp"]
+        behind = shown.until(identity, lambda told: told.get("meta") == {"tick": 1})
+        assert behind["timestamp"] < before["timestamp"]
         shown.after_the_net()
         assert shown.of(identity).get("reason") is None
         second.open()
@@ -243,10 +239,10 @@ def test_expiry_revokes_unserved_tasks_but_not_received_ones(shown: Shown, env: 
         shown.state(waiting, "SUCCESS")
 
 
-def test_a_message_of_protocol_1_is_one_life(shown: Shown, env: dict[str, str]) -> None:
+def test_a_message_of_protocol_1_is_one_life(shown: Shown, env: dict[str, str], shared: str) -> None:
     """A worker keeps none of its headers."""
-    program_env = {**env, "PROTOCOL": "1"}
-    with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env):
+    program_env = {**env, "PROTOCOL": "1", "QUEUE": shared}
+    with gate(env["CELERY_RESULT_BACKEND"]) as closed:
         code = f"from tests.lives.app import gated; print(gated.delay({closed.name!r}).id)"
         with program(sys.executable, "-c", code, env=program_env) as sender:
             assert sender.wait() == 0, sender.output

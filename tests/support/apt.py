@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SECONDS = 600
@@ -19,8 +23,9 @@ def usable() -> bool:
 
 def install(package: str) -> None:
     """Install it, with what it needs and no more; where that can't be, nothing happens."""
-    if usable() and _apt_get("update", "-q"):
-        _apt_get("install", "-q", "-y", "--no-install-recommends", package)
+    with _alone():
+        if usable() and _updated():
+            _apt_get("install", "-q", "-y", "--no-install-recommends", package)
 
 
 def unpack(packages: str, folder: Path) -> None:
@@ -30,13 +35,32 @@ def unpack(packages: str, folder: Path) -> None:
 
     :param packages: names, separated by spaces.
     """
-    if not (usable() and _apt_get("update", "-q")):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as fetched:
+    with _alone(), tempfile.TemporaryDirectory() as fetched:
+        if not (usable() and _updated()):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         _run(["apt-get", "-q", "download", *packages.split()], fetched)
         for file in Path(fetched).glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(file), str(folder)], fetched)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time: tests run in several, and apt-get fails where another one has its lists."""
+    with (Path(sys.prefix) / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _updated() -> bool:
+    """Whether the lists of packages are of this hour; they are fetched where they aren't."""
+    stamp = Path(sys.prefix) / "apt.updated"
+    if stamp.exists() and time.time() - stamp.stat().st_mtime < 3600:
+        return True
+    if not _apt_get("update", "-q"):
+        return False
+    stamp.touch()
+    return True
 
 
 def _elevation() -> list[str] | None:

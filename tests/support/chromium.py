@@ -1,12 +1,18 @@
 """Finds a Chromium for the page's tests, or brings one: `python -m tests.support.chromium` prints its path.
 
+`python -m tests.support.chromium shell` does the same with its shell, see below.
+
 Looked at in this order: $CHROME, an installed Chromium or Chrome, one that Playwright has downloaded. Where there is
 none: apt-get, as root or by sudo without a password, else Playwright's own download. The standard library only, so
 that it runs before anything is installed; Playwright is a program that it calls.
+
+Beside the browser there is its shell without a window: the same engine, network and policies, for a third of the
+processor time a page, since it makes no window and no profile. Debian's is unpacked below the virtual environment.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,6 +29,8 @@ _MAC_BUNDLES = (
 )
 _ADVICE = "no Chromium for the page's tests: install one (Debian: apt-get install chromium), or set CHROME to its path"
 _SECONDS = 600
+_SHELLS = ("chromium-headless-shell", "chrome-headless-shell")
+_SHELL_FOLDER = Path(sys.prefix) / "chromium-shell"
 
 
 def find() -> str | None:
@@ -87,5 +95,25 @@ def bring() -> str:
     sys.exit(_ADVICE)
 
 
+def bring_shell() -> str:
+    """Path of a Chromium without a window, unpacked for the purpose where there was none; of a whole one at worst.
+
+    :raises SystemExit: neither can be had; with one line that says what to do.
+    """
+    if named := os.environ.get("CHROME_SHELL"):
+        return named
+    unpacked = _SHELL_FOLDER / "usr/lib/chromium/chromium-headless-shell"
+    with _SHELL_FOLDER.with_suffix(".lock").open("w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installed = [path for name in _SHELLS if (path := shutil.which(name))]
+        if not (installed or _SHELL_FOLDER.exists()):
+            fresh = _SHELL_FOLDER.with_suffix(".fresh")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()  # even if it stays empty: what can't be had is asked for once
+            apt.unpack("chromium-headless-shell chromium-common", fresh)
+            fresh.rename(_SHELL_FOLDER)
+    return next((path for path in (*installed, str(unpacked)) if _starts(path)), None) or bring()
+
+
 if __name__ == "__main__":
-    print(bring())  # noqa: T201 - its output is its answer
+    print(bring_shell() if sys.argv[1:] == ["shell"] else bring())  # noqa: T201 - its output is its answer

@@ -17,8 +17,8 @@ def send(task_id: str) -> str:
     return task_id
 
 
-#: Whatever imports the app anew takes a second for it.
-FEW, MANY = ([str(number) for number in range(count)] for count in (3, 10))
+#: Whatever imports the app anew takes half a second for it.
+FEW, MANY = ([str(number) for number in range(count)] for count in (2, 10))
 
 
 def main(kind: str, how: str, early: str) -> None:
@@ -37,10 +37,10 @@ def main(kind: str, how: str, early: str) -> None:
         for child in children:
             child.join()
     elif kind == "executor":
-        with ProcessPoolExecutor(3, mp_context=context) as executor:
+        with ProcessPoolExecutor(min(3, len(names)), mp_context=context) as executor:
             assert list(executor.map(send, names)) == names
     else:
-        with context.Pool(3, maxtasksperchild=1 if kind == "one for each" else None) as pool:
+        with context.Pool(min(3, len(names)), maxtasksperchild=1 if kind == "one for each" else None) as pool:
             assert pool.map(send, names, 1) == names
             if kind == "closed pool":  # else its processes are ended by SIGTERM
                 pool.close()

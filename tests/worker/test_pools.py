@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from tests.support.control import revoke
 from tests.support.processes import Program, worker
 from tests.support.valkey import Valkey, valkey_server
 from tests.worker.support import Producer, Reader, producer, states
@@ -230,10 +231,10 @@ def test_a_task_that_waits_for_its_time(scene: Scene) -> None:
 
 
 def test_a_task_that_is_revoked_before_its_start(scene: Scene) -> None:
-    control = Celery(broker=scene.server.url(1)).control
-    task_id = scene.sender.send("add", 1, 2, countdown=1)
+    task_id = scene.sender.send("add", 1, 2, countdown=2)
     scene.journal.until(task_id, lambda seen: "RECEIVED" in seen)
-    control.revoke(task_id)
+    with Celery(broker=scene.server.url(1)) as app:
+        revoke(app, task_id)
     events = scene.journal.wait(task_id, "PENDING", "RECEIVED", "REVOKED")
     assert events[-1].reason == "revoked"
 
@@ -292,7 +293,8 @@ def test_a_task_that_is_terminated(scene: Scene) -> None:
         return  # the one hears of nothing while it works, the other can't end a thread
     task_id = scene.sender.send("pause", 10)
     scene.journal.until(task_id, lambda seen: "STARTED" in seen)
-    Celery(broker=scene.server.url(1)).control.revoke(task_id, terminate=True)
+    with Celery(broker=scene.server.url(1)) as app:
+        revoke(app, task_id, terminate=True)
     events = scene.journal.wait(task_id, "PENDING", "RECEIVED", "STARTED", "REVOKED")
     assert events[-1].reason == "terminated"
 

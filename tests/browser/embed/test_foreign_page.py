@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import HELD, OpenPage
 from tests.browser.foreign import Site
@@ -40,6 +40,12 @@ window.run = async (...args) => {
 };
 window.relay = relay;
 """
+
+
+@pytest.fixture(scope="module")
+def browser(whole_browser: Browser) -> Browser:
+    """The whole of it."""
+    return whole_browser
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ async def test_a_waiting_request_is_answered_when_the_relay_stops(valkey: Valkey
         async def get() -> None:
             answers.append(await client.get("/api/tasks/t?wait=60"))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(get)
                 await eventually(relay.hub.subscribers, what="the request to wait")

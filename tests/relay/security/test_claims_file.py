@@ -151,7 +151,7 @@ async def test_what_is_taken_away_is_taken_from_those_who_are_here(
             assert [(push["channel"], push["unsubscribe"]["code"]) for push in socket.pushes] == [("tasks", 2501)]
             assert (await socket.ask(subscribe={"channel": "tasks"}))["error"]["code"] == 103
             assert "history" in await socket.ask(history={"channel": "task:a"})
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await ended.wait()
             response = await http.get("/api/events?channel=tasks", headers=ALICE)
             assert response.status_code == 403

@@ -303,9 +303,9 @@ async def test_a_connection_ends_with_its_token_unless_that_is_refreshed(running
     ):
         fresh = issue(SECRET, subject="me", audience=AUDIENCE, watch=["*"])
         assert (await two.ask(refresh={"token": fresh}))["refresh"]["ttl"] > 800
-        await one.until(lambda: one.closed, "the end", timeout=5)
+        await one.until(lambda: one.closed, "the end", timeout=20)
         assert one.closed == (3005, "connection expired")
-        assert 0 <= time.time() - soon < 2.5  # the ticker's second, the next whole one, and a busy machine
+        assert 0 <= time.time() - soon < 4.5  # the ticker's second, the next whole one, and a busy machine
         assert "ping" in await two.ask(ping={})
         assert two.closed is None
 
@@ -315,7 +315,7 @@ async def test_a_subscription_ends_with_the_token_that_it_was_made_by(running: R
         await socket.subscribe("task:mine")
         await socket.subscribe("task:theirs", token=ending(1.0, watch=["task:theirs"]))
         assert "history" in await socket.ask(history={"channel": "task:theirs"})  # it may be seen, so all of it may
-        await socket.until(lambda: socket.pushes, "the end", timeout=5)
+        await socket.until(lambda: socket.pushes, "the end", timeout=20)
         (push,) = socket.pushes
         assert (push["channel"], push["unsubscribe"]["code"]) == ("task:theirs", 2501)
         assert (await socket.ask(history={"channel": "task:theirs"}))["error"]["code"] == 103

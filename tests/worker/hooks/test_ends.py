@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery import VERSION
 
+from tests.support.control import revoke
 from tests.support.gate import gate
 from tests.support.valkey import valkey_server
 from tests.worker.ends import HEADERS, TAGS, WORKER, Scene, scene, value
@@ -175,13 +176,13 @@ def test_an_end_that_the_main_process_can_not_store_is_told(how: str) -> None:
             elif how == "unknown":
                 task_id = str(uuid.uuid4())
             else:
-                task_id = running.send("n", countdown=2, **({"expires": 1} if how == "expired" else {}))
+                task_id = running.send("n", countdown=3, **({"expires": 2} if how == "expired" else {}))
                 running.journal.until(task_id, lambda seen: "RECEIVED" in seen)
             backend.kill()
             if how == "unknown":
                 running.send("no.such.task", task_id=task_id)
             elif how == "revoked":
-                running.app.control.revoke(task_id)
+                revoke(running.app, task_id)
         end = running.journal.wait(task_id)[-1]
         reasons = {"revoked": "revoked", "expired": "expired", "lost": "worker_lost", "unknown": "backend_lost"}
         assert end.reason == reasons[how]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from celery import VERSION, Celery, chain, chord, group
 
+from tests.support.control import revoke
 from tests.support.waiting import wait_for
 from tests.worker.ends import HEADERS, TAGS, Scene, ids_of, scene
 
@@ -107,11 +108,11 @@ def test_each_task_of_a_workflow_has_an_end(stage: Scene, kind: str) -> None:
 
 
 def test_the_rest_of_a_chain_whose_task_was_revoked_is_revoked(stage: Scene) -> None:
-    first = stage.app.signature("n", countdown=1)
+    first = stage.app.signature("n", countdown=2)
     result: Any = chain(first, stage.app.signature("n")).apply_async(headers=HEADERS)
     head = result.parent.id
     stage.journal.until(head, lambda seen: "RECEIVED" in seen)
-    stage.app.control.revoke(head)
+    revoke(stage.app, head)
     tasks = [stage.task(task_id) for task_id in (head, result.id)]
     assert [(task.state, task.reason, task.tags, task.root_id) for task in tasks] == [
         ("REVOKED", "revoked", TAGS, head),
@@ -120,11 +121,11 @@ def test_the_rest_of_a_chain_whose_task_was_revoked_is_revoked(stage: Scene) -> 
 
 
 def test_the_body_of_a_chord_whose_task_was_revoked_has_failed(stage: Scene) -> None:
-    header = [stage.app.signature("n", countdown=1), stage.app.signature("n")]
+    header = [stage.app.signature("n", countdown=2), stage.app.signature("n")]
     result: Any = chord(header, stage.app.signature("n")).apply_async(headers=HEADERS)
     first = result.parent.results[0].id
     stage.journal.until(first, lambda seen: "RECEIVED" in seen)
-    stage.app.control.revoke(first)
+    revoke(stage.app, first)
     body = stage.task(result.id)
     assert (body.state, body.tags, body.name) == ("FAILURE", TAGS, "n")
     assert body.exception is not None

@@ -116,7 +116,8 @@ def test_a_frozen_server_blocks_nobody_and_loses_nothing() -> None:
             start = time.monotonic()
             for number in range(1000):
                 publisher.publish(event(str(number)))
-            assert time.monotonic() - start < 0.25
+            # Who waited for it even once would wait a second at least; a busy machine costs less than that.
+            assert time.monotonic() - start < 0.9
             assert not publisher.flush(0.5)
         wait_for(lambda: len(reader.ids()) >= 1001, what="all events to arrive after the thaw")
         assert reader.ids() == ["before", *map(str, range(1000))]
