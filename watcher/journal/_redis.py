@@ -54,7 +54,7 @@ class WaitingPool(ConnectionPool):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._places = anyio.Semaphore(self.max_connections, fast_acquire=True)
+        self._slots = anyio.Semaphore(self.max_connections, fast_acquire=True)
         self._taken: set[Any] = set()
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
@@ -63,16 +63,16 @@ class WaitingPool(ConnectionPool):
         :raises PoolFull: not for ever.
         """
         try:
-            self._places.acquire_nowait()
+            self._slots.acquire_nowait()
         except anyio.WouldBlock:
             with anyio.move_on_after(_WAIT) as limit:
-                await self._places.acquire()
+                await self._slots.acquire()
             if limit.cancelled_caught:
                 raise PoolFull(f"all {self.max_connections} connections are in use") from None
         try:
             connection: Any = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
         self._taken.add(connection)
         return connection
@@ -84,7 +84,7 @@ class WaitingPool(ConnectionPool):
         finally:
             if connection in self._taken:
                 self._taken.discard(connection)
-                self._places.release()
+                self._slots.release()
 
 
 @functools.cache

@@ -134,14 +134,14 @@ class Target:
         """
         # Of a certificate, None is a level: it is not looked at.
         stated = {key: value for key, value in options.items() if value is not None or key.startswith("ssl_")}
-        kept = {key: value for key, value in stated.items() if key not in _OURS}
+        parameters = {key: value for key, value in stated.items() if key not in _OURS}
         try:
-            _KINDS[road](**kept)  # connects to nothing
+            _KINDS[road](**parameters)  # connects to nothing
         except (TypeError, ValueError, RedisError) as error:
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             why = f"{_scheme(road)}:// does not accept {unknown[1]}" if unknown else str(error)
             raise SettingError(name, shown, why) from None
-        return cls(road, kept, note)
+        return cls(road, parameters, note)
 
     @property
     def database(self) -> int:
@@ -189,12 +189,12 @@ class Target:
         return ConnectionPool(connection_class=_KINDS[self.road], **options)
 
 
-def target_of(given: Target | str) -> Target:
-    """``given``, or what it names as a URL.
+def target_of(redis: Target | str) -> Target:
+    """``redis``, or what it names as a URL.
 
     :raises SettingError: it is a URL that can't be understood.
     """
-    return given if isinstance(given, Target) else Target.of(given)
+    return redis if isinstance(redis, Target) else Target.of(redis)
 
 
 def understood(url: str) -> int:

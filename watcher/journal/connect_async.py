@@ -24,16 +24,16 @@ _CONNECTIONS: Final = 16
 
 
 def async_client(
-    given: Target | str, purpose: Purpose = ASK, *, connections: int = _CONNECTIONS, **options: Any
+    redis: Target | str, purpose: Purpose = ASK, *, connections: int = _CONNECTIONS, **options: Any
 ) -> Redis:
     """A client that fails soon, and leaves it to its user to try again. It connects to nothing yet.
 
-    :param given: the Redis, or its URL.
+    :param redis: the Redis, or its URL.
     :param connections: so many it has at most; who needs one more waits for it.
     :param options: further ones of redis-py's; what the URL's query says goes before them.
     :raises SettingError: it is a URL that can't be understood, or redis-py's asyncio can't do what it says.
     """
-    target = target_of(given)
+    target = target_of(redis)
     kind = connection_class(target.road)
     wanted = {**purpose.options(), "retry": Retry(NoBackoff(), 0), **options, **target.options}
     try:
@@ -61,7 +61,7 @@ async def reach(redis: Redis, target: Target, key: str) -> None:
             logger.debug("%s: %s", key, error)
     except AskError as error:  # and MovedError
         where = f"slot {error.slot_id} is at {error.host}:{error.port}"
-        told = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
-        raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
+        reason = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
+        raise RedisUnreachable(f"Redis at {target} can't be used: {reason}") from None
     except (RedisError, OSError) as error:
         raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None

@@ -98,13 +98,13 @@ async def subscribed(redis: Redis, channel: str, *, pattern: bool = False) -> As
         yield _Slower(pubsub)
 
 
-_said = False
+_warned = False
 
 
 def _say_slower() -> None:
-    global _said  # noqa: PLW0603 - it is told once in a process
-    if not _said:
-        _said = True
+    global _warned  # noqa: PLW0603 - it is told once in a process
+    if not _warned:
+        _warned = True
         logger.warning(
             "events are read more slowly: redis-py %s does not expose its connections' transport", redis_version
         )

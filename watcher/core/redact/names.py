@@ -124,18 +124,18 @@ def is_secret_name(name: str) -> bool:
 @lru_cache(maxsize=2048)
 def _is_secret(name: str) -> bool:
     words = "_".join(_SPLIT.findall(name)).lower()
-    return any(_decides(f"_{words}_", found) for found in _TERM.finditer(f"_{words}_"))
+    return any(_decides(f"_{words}_", match) for match in _TERM.finditer(f"_{words}_"))
 
 
-def _decides(words: str, found: re.Match[str]) -> bool:
-    earlier = words[: found.start()].strip("_").split("_")
+def _decides(words: str, match: re.Match[str]) -> bool:
+    earlier = words[: match.start()].strip("_").split("_")
     if earlier[0] in _LIMITS:
         return False
     before = earlier[-1]
-    if before in BEFORE or (before in BEFORE_TOKEN and found[0].startswith("token")):
+    if before in BEFORE or (before in BEFORE_TOKEN and match[0].startswith("token")):
         return False
-    after = [word for word in words[found.end() :].split("_") if word and not word.isdigit()]
-    last = found["last"]
+    after = [word for word in words[match.end() :].split("_") if word and not word.isdigit()]
+    last = match["last"]
     if last is None:
         return _CARRIERS.issuperset(after[-1:]) or ABOUT.isdisjoint(after)
     if last == "pass" and before in _PASSAGES:

@@ -114,6 +114,6 @@ def searches(*, names: bool) -> tuple[re.Pattern[str], re.Pattern[bytes]]:
         by_letter.setdefault(letter, []).append(shape[len(letter) :])
     # The alternatives are tried in their order, so what is met most often comes first.
     letters = sorted(by_letter, key=_RAREST.find, reverse=True)
-    each = [f"{letter}(?:{'|'.join(sorted(set(by_letter[letter])))})" for letter in letters]
-    pattern = "|".join(each)
+    branches = [f"{letter}(?:{'|'.join(sorted(set(by_letter[letter])))})" for letter in letters]
+    pattern = "|".join(branches)
     return re.compile(pattern), re.compile(pattern.encode())

@@ -83,8 +83,8 @@ class _Span(NamedTuple):
 
 def last_word(name: str) -> str:
     """The last word of a name, in lower case: ``key`` of ``ParameterKey``."""
-    found = _LAST_WORD.search(name)
-    return found[0].lower() if found is not None else ""
+    match = _LAST_WORD.search(name)
+    return match[0].lower() if match is not None else ""
 
 
 def is_of_names(word: str) -> bool:
@@ -158,7 +158,7 @@ class _Pairs:
         return None
 
     def _near(self, start: int, end: int) -> bool:
-        return end - start <= _NEAR and not any(each in "{}<>" for each in self._text[start:end])
+        return end - start <= _NEAR and not any(bracket in "{}<>" for bracket in self._text[start:end])
 
 
 def _names_a_secret(text: str, head: re.Match[str], is_secret: Callable[[str], bool]) -> bool:
@@ -187,8 +187,8 @@ def _value_after(text: str, head: re.Match[str]) -> _Span | None:
     if head["separator"] and (annotation := _ANNOTATION.match(text, start)) is not None:
         start = annotation.end()
     if head["element"]:
-        found = _CONTENT.match(text, start)
-        return _Span(start, found.end(), HIDDEN) if found is not None else None
+        match = _CONTENT.match(text, start)
+        return _Span(start, match.end(), HIDDEN) if match is not None else None
     value = _VALUE.match(text, start)
     if value is None:
         return None
