@@ -98,13 +98,13 @@ def requests_everywhere(task: Any) -> list[Any]:
     :param task: whose requests come first.
     """
     tasks = [task, *_everywhere(getattr(import_module("celery._state"), "_task_stack", None))]
-    return [request for each in tasks for request in _everywhere(each.request_stack)]
+    return [request for candidate in tasks for request in _everywhere(candidate.request_stack)]
 
 
 def _everywhere(stack: Any) -> list[Any]:
     storage = getattr(getattr(stack, "_local", None), "__storage__", None)
-    found = list(storage.values()) if isinstance(storage, dict) else []
-    return [each for kept in found for each in list(kept.get("stack", ()))]
+    stacks = list(storage.values()) if isinstance(storage, dict) else []
+    return [request for per_thread in stacks for request in list(per_thread.get("stack", ()))]
 
 
 def context_of(request: Any) -> Any:

@@ -15,16 +15,18 @@ from watcher.rendering.values import Rendering
 __all__ = ["carried", "cause_of", "raised", "reason_of", "reported"]
 
 
-def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseException | None = None) -> ExceptionInfo:
+def raised(
+    rendering: Rendering, error: BaseException, einfo: Any, signalled: BaseException | None = None
+) -> ExceptionInfo:
     """What a task raised.
 
     :param rendering: how the task's values are shown.
     :param error: as it was raised.
     :param einfo: where Celery has the traceback; None where none is to be told.
-    :param seen: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
+    :param signalled: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
     """
     traceback = getattr(einfo, "traceback", None)
-    if traceback and seen is not None and type(seen) is not type(error):
+    if traceback and signalled is not None and type(signalled) is not type(error):
         traceback = "".join(tracebacks.format_exception(error))  # the other ends with the name of what stands in for it
     return rendering.exception(error, str(traceback) if traceback else None, name=unpicklable_name(error))
 

@@ -17,7 +17,7 @@ _DELAY: Final = re.compile(r"^(?:[01]\.){28}")
 #: So many ways are remembered: a topic may have as many routing keys as there are messages.
 _MOST: Final = 1000
 
-_known: dict[tuple[Any, Any], str | None] = {}
+_queues: dict[tuple[Any, Any], str | None] = {}
 
 
 def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
@@ -39,21 +39,21 @@ def queue_to(exchange: Any, routing_key: Any, declared: Any = None, app: Any = N
     if not exchange:
         return routing_key if isinstance(routing_key, str) else None  # the default exchange: a queue's own name
     way = (exchange, routing_key)
-    if way not in _known:
-        if len(_known) >= _MOST:
-            _known.clear()
-        _known[way] = _found(app or current_app, str(exchange), str(routing_key or ""))
-    return _known[way]
+    if way not in _queues:
+        if len(_queues) >= _MOST:
+            _queues.clear()
+        _queues[way] = _search(app or current_app, str(exchange), str(routing_key or ""))
+    return _queues[way]
 
 
-def _found(app: Any, exchange: str, routing_key: str) -> str | None:
+def _search(app: Any, exchange: str, routing_key: str) -> str | None:
     delayed = _DELAYED in exchange
     key = _DELAY.sub("", routing_key) if delayed else routing_key
     queues = app.amqp.queues
     # A worker's own queues come first: of several that a message was copied to, it has it from one of these.
     for some in (getattr(queues, "consume_from", queues), queues):
         for queue in some.values():
-            if any(_takes(each, None if delayed else exchange, key) for each in _bindings(queue)):
+            if any(_takes(binding, None if delayed else exchange, key) for binding in _bindings(queue)):
                 return str(queue.name)
     return key or None
 
@@ -61,8 +61,8 @@ def _found(app: Any, exchange: str, routing_key: str) -> str | None:
 def _bindings(queue: Any) -> Iterator[tuple[Any, str]]:
     if queue.exchange:
         yield queue.exchange, queue.routing_key or ""
-    for each in queue.bindings or ():
-        yield each.exchange, each.routing_key or ""
+    for binding in queue.bindings or ():
+        yield binding.exchange, binding.routing_key or ""
 
 
 def _takes(binding: tuple[Any, str], exchange: str | None, key: str) -> bool:
