@@ -66,7 +66,7 @@ def gathers(task: Task[Any, Any]) -> bool:
 def calls_in(arguments: Any, depth: int = _DEPTH) -> list[BatchedCall]:
     """The calls that a run, or the job of a pool, is given: whatever has an id and a message's headers."""
     if isinstance(arguments, list | tuple):
-        return [call for each in arguments for call in calls_in(each, depth - 1)] if depth else []
+        return [call for argument in arguments for call in calls_in(argument, depth - 1)] if depth else []
     identity, headers = getattr(arguments, "id", None), getattr(arguments, "request_dict", None)
     return [BatchedCall(identity, headers)] if isinstance(identity, str) and isinstance(headers, Mapping) else []
 
@@ -145,8 +145,8 @@ def _hearing(original: Callable[..., Any], state: str | None, heard: Callable[[A
 
     def method(*args: Any, **kwargs: Any) -> Any:
         returned = original(*args, **kwargs)
-        given = signature.bind(*args, **kwargs).arguments
-        heard(given.get("task_id"), given.get("state", state), given.get("result", given.get("exc")))
+        arguments = signature.bind(*args, **kwargs).arguments
+        heard(arguments.get("task_id"), arguments.get("state", state), arguments.get("result", arguments.get("exc")))
         return returned
 
     return method

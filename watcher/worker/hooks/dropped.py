@@ -99,9 +99,9 @@ def _received_headers(consumer: Any, message: Any) -> dict[str, Any]:
 
     Nobody has looked at them: what isn't as Celery writes it is left out.
     """
-    given = message.headers if isinstance(message.headers, Mapping) else {}
-    known = {name: value for name, value in given.items() if isinstance(value, _KINDS.get(name, object))}
-    return {**known, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
+    headers = message.headers if isinstance(message.headers, Mapping) else {}
+    readable = {name: value for name, value in headers.items() if isinstance(value, _KINDS.get(name, object))}
+    return {**readable, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
 
 
 def _said_by(message: Any) -> dict[str, Any]:

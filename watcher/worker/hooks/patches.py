@@ -62,8 +62,8 @@ def wrap(path: str, wrapper: Callable[..., Any], what: str) -> None:
     _replace(path, make, what)
 
 
-def follow(path: str, told: Callable[..., None], what: str) -> None:
-    """Call ``told`` after each call of a function that doesn't raise, with the same arguments.
+def follow(path: str, follower: Callable[..., None], what: str) -> None:
+    """Call ``follower`` after each call of a function that doesn't raise, with the same arguments.
 
     :param path: as for :func:`wrap`, and so is ``what``.
     """
@@ -73,7 +73,7 @@ def follow(path: str, told: Callable[..., None], what: str) -> None:
         def followed(*args: Any, **kwargs: Any) -> Any:
             returned = original(*args, **kwargs)
             try:
-                told(*args, **kwargs)
+                follower(*args, **kwargs)
             except (TypeError, AttributeError) as error:
                 doubt(error)
             return returned
@@ -104,17 +104,17 @@ def wrapped_own(owner: Any, makes: Mapping[str, Callable[[Callable[..., Any]], C
 
 
 def _marked(original: Callable[..., Any], make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-    made: Any = functools.wraps(original)(make(original))
-    made.watcher_wrapped = True
-    return made
+    wrapper: Any = functools.wraps(original)(make(original))
+    wrapper.watcher_wrapped = True
+    return wrapper
 
 
 def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> None:
     module, _, name = path.partition(":")
     owner: Any = _module(module)
     *owners, name = name.split(".")
-    for each in owners:
-        owner = getattr(owner, each, None)
+    for attribute in owners:
+        owner = getattr(owner, attribute, None)
     original = getattr(owner, name, None)
     if callable(original):
         setattr(owner, name, make(original, _Doubt(what)))

@@ -30,14 +30,14 @@ class WeakRegistry(Generic[T]):
         """How many entries there are, those included whose objects are gone."""
         return len(self._refs)
 
-    def add(self, identity: str, each: T) -> None:
-        """Remember ``each``, in the place of what had this id."""
+    def add(self, identity: str, member: T) -> None:
+        """Remember ``member``, in the place of what had this id."""
         if len(self._refs) >= self._sweep_at:
-            self._refs = {key: kept for key, kept in self._refs.items() if kept() is not None}
+            self._refs = {key: reference for key, reference in self._refs.items() if reference() is not None}
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._refs))
-        self._refs[identity] = ref(each)
+        self._refs[identity] = ref(member)
 
     def get(self, identity: str) -> T | None:
         """What has this id; None where it is gone, or never was."""
-        found = self._refs.get(identity)
-        return found() if found is not None else None
+        reference = self._refs.get(identity)
+        return reference() if reference is not None else None
