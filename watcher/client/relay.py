@@ -72,11 +72,11 @@ class Submitter:
         They are apart from a task's own arguments, which may have any name:
         ``relay.options(queue="slow").submit("tasks.paint", queue=3)``.
         """
-        given: dict[str, Any] = {
+        named_options: dict[str, Any] = {
             "task_id": task_id, "queue": queue, "countdown": countdown, "eta": eta, "expires": expires,
             "priority": priority, "tags": tags,
         }  # fmt: skip
-        changed = {name: value for name, value in given.items() if value not in (None, ())}
+        changed = {name: value for name, value in named_options.items() if value not in (None, ())}
         return Submitter(self._relay, replace(self._options, **changed))
 
     async def submit(self, name: str, /, *args: Any, **kwargs: Any) -> Task:

@@ -310,5 +310,5 @@ class ClientSubscriptions:
 
 def _earliest(listeners: list[ChannelListener]) -> ChannelPosition | None:
     """The position to recover from; None where nobody wants the past."""
-    known = [listener.position for listener in listeners if listener.recovers and listener.position is not None]
-    return min(known, key=lambda position: (bool(position.epoch), position.offset), default=None)
+    positions = [listener.position for listener in listeners if listener.recovers and listener.position is not None]
+    return min(positions, key=lambda position: (bool(position.epoch), position.offset), default=None)
