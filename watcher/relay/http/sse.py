@@ -88,13 +88,13 @@ class EventStreamRoute:
         for channel in channels:
             if not grant.may_watch(channel):
                 raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
-        known = {}
+        snapshots = {}
         if since is None:
-            known = await self._unknown(channels)
+            snapshots = await self._unknown(channels)
         else:
             # The relay that served the reader before was ahead of this one.
             await self._relay.reached(since.epoch, since.offset)
-        stream = EventStream(self._relay.hub.history, channels, since, known)
+        stream = EventStream(self._relay.hub.history, channels, since, snapshots)
         edition = None if token else self._relay.edition
         return _Answer(
             self._relay, stream, channels, ends=grant.ends, edition=edition, quiet=self._quiet, stalled=self._stalled
@@ -102,7 +102,7 @@ class EventStreamRoute:
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
-        known, failures = dict[str, bytes](), list[Refused]()
+        snapshots, failures = dict[str, bytes](), list[Refused]()
 
         async def look(channel: str, task_id: str) -> None:
             try:
@@ -111,7 +111,7 @@ class EventStreamRoute:
                 failures.append(error)
             else:
                 if task is not None and not task.offset:
-                    known[channel] = encode(_event(task))
+                    snapshots[channel] = encode(_event(task))
 
         async with anyio.create_task_group() as group:  # together, as they are asked for together
             for channel in channels:
@@ -120,7 +120,7 @@ class EventStreamRoute:
                     group.start_soon(look, channel, task_id)
         if failures:
             raise failures[0]
-        return known
+        return snapshots
 
 
 def _event(task: Task) -> Event:

@@ -62,7 +62,7 @@ class Broadcaster:
         """Take a whole journal; who watched the one before is told."""
         subscribers = self._hub.subscribers().union(self._clients())
         self._hub.reset(snapshot.epoch, snapshot.first)
-        for offset, line in snapshot.kept:
+        for offset, line in snapshot.retained:
             self.history.keep(offset, line)
         self._count_invalid(self._hub.publish(snapshot.lines))
         self._hub.flush()  # nobody is handed this: they are told to ask

@@ -140,14 +140,14 @@ class Feed:
         """
         self._restarting = True
         try:
-            found = await snapshot(self._redis, self._journal, epoch, first)
+            journal_snapshot = await snapshot(self._redis, self._journal, epoch, first)
         finally:
             self._restarting = False
         if epoch != self._epoch:
             self._heard = 0
-        self._epoch, self._offset = epoch, found.first + len(found.lines) - 1
-        self._newest = found.lines[-1] if found.lines else b""
-        self._sink.restart(found)
+        self._epoch, self._offset = epoch, journal_snapshot.first + len(journal_snapshot.lines) - 1
+        self._newest = journal_snapshot.lines[-1] if journal_snapshot.lines else b""
+        self._sink.restart(journal_snapshot)
 
     async def _look(self) -> None:
         """See whether the journal is the one that is being read, and read what is new; all of it, if it is another.
@@ -164,13 +164,13 @@ class Feed:
         await self._read()
 
     async def _verify(self, offset: int, newest: bytes, last: int) -> None:
-        found: Any = await self._redis.xrange(
+        entries: Any = await self._redis.xrange(
             self._journal.stream, entry_id(self._epoch, offset), entry_id(self._epoch, max(offset, last)), count=1
         )
-        if found:
-            batch = entry(found[0])
-            place = offset - batch.first
-            if 0 <= place < len(batch.lines) and batch.lines[place] == newest:
+        if entries:
+            batch = entry(entries[0])
+            index = offset - batch.first
+            if 0 <= index < len(batch.lines) and batch.lines[index] == newest:
                 return
         await self._positions.position(entry_id(self._epoch, last))
         raise _Rewound
@@ -191,12 +191,14 @@ class Feed:
         """See now and then whether anybody can append, and say so where nobody can."""
         while True:
             with suppress(RedisError, OSError):  # who listens finds that out
-                found = await obstacle(self._redis, self._journal)
-                if found is not None and self.trouble is None:
-                    logger.warning("the journal can't be appended to (%s; %s)", found.told, found.error)
-                elif found is None and self.trouble is not None:
+                obstacle_found = await obstacle(self._redis, self._journal)
+                if obstacle_found is not None and self.trouble is None:
+                    logger.warning(
+                        "the journal can't be appended to (%s; %s)", obstacle_found.reason, obstacle_found.error
+                    )
+                elif obstacle_found is None and self.trouble is not None:
                     logger.info("the journal can be appended to again")
-                self._say(found.told if found is not None else None)
+                self._say(obstacle_found.reason if obstacle_found is not None else None)
             await anyio.sleep(_LOOK)
 
     async def _look_again(self) -> None:
@@ -222,7 +224,7 @@ class Feed:
             return 0
         lines: list[bytes] = []
         for count, message in enumerate(messages):
-            batch = self._told(message.data)
+            batch = self._batch_of(message.data)
             if batch is None:
                 continue
             fresh = self._offset + len(lines) + 1 - batch.first
@@ -236,7 +238,7 @@ class Feed:
 
     async def _hear_slowly(self, message: Message) -> None:
         """Take a message that doesn't follow on what is here: find out from the stream what lies in between."""
-        batch = self._told(message.data)
+        batch = self._batch_of(message.data)
         if batch is None:
             return
         async with self._reading:
@@ -254,7 +256,7 @@ class Feed:
             self._doubts.set()
         self._heard = max(self._heard, batch.last)
 
-    def _told(self, message: bytes) -> Batch | None:
+    def _batch_of(self, message: bytes) -> Batch | None:
         """What was published, where a writer of the journal has done it; else it is a reason to look."""
         try:
             batch = parse_live(message)

@@ -87,7 +87,7 @@ class Hub(Generic[Subscriber]):
 
     def waiting(self) -> int:
         """Bytes of events that the next flush has for one channel, at most."""
-        return max([sum([len(line) for _, line in each.events]) for each in self._dirty.values()], default=0)
+        return max([sum([len(line) for _, line in flush.events]) for flush in self._dirty.values()], default=0)
 
     def flush(self) -> Sequence[Handed[Subscriber]]:
         """What was published since the last flush, and who watches some of it; each subscriber is there once."""

@@ -98,8 +98,8 @@ class Positions:
             raise _away(error) from None
         if isinstance(unfinished, Exception):
             raise _away(unfinished)
-        told = None if isinstance(size, Exception) else size
-        return [Size(last, last - first + 1, unfinished, told)] * len(asked)
+        memory = None if isinstance(size, Exception) else size
+        return [Size(last, last - first + 1, unfinished, memory)] * len(asked)
 
 
 def _away(error: Exception) -> Unavailable:

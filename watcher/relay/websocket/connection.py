@@ -233,7 +233,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pinged = False  # whoever talks is there
         start = time.thread_time()
         outcome = self._session.receive(text)
-        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.size // _REPLY
         self._throttle.cost += max(counted, int((time.thread_time() - start) / COMMAND))
         if outcome.rest:
             self._throttle.put_back(outcome.rest)
@@ -386,9 +386,9 @@ class WebSocketConnection(asyncio.Protocol):
             self.close(messages.STALE)
 
     def _give_up_if_stalled(self, now: float, left: int) -> None:
-        seen = (left, acknowledged(self._transport))
-        if seen != self._stalled[0]:
-            self._stalled = (seen, now)
+        progress = (left, acknowledged(self._transport))
+        if progress != self._stalled[0]:
+            self._stalled = (progress, now)
         elif now - self._stalled[1] > _STALLED:
             self._transport.abort()
 

@@ -115,7 +115,7 @@ class Session:
                 self._command(command, outcome)
                 if outcome.disconnect:
                     break
-                if outcome.given > _GIVEN and at + 1 < len(lines):
+                if outcome.size > _GIVEN and at + 1 < len(lines):
                     rest = lines[at + 1 :]
                     outcome.rest = b"\n".join([*rest, outcome.rest] if outcome.rest else rest)
                     break
@@ -149,7 +149,7 @@ class Session:
             reply = self._connect(command.id, command.connect.token)
         elif command.subscribe is not None:
             reply = self._subscribe(command.id, command.subscribe, outcome)
-            outcome.given += _SUBSCRIPTION
+            outcome.size += _SUBSCRIPTION
         elif command.unsubscribe is not None:
             reply = self._unsubscribe(command.id, command.unsubscribe.channel)
         elif command.history is not None:
@@ -165,7 +165,7 @@ class Session:
             reply = messages.error_reply(command.id, messages.why_not(command, self.subscriptions))
         if reply is not None:
             outcome.replies.append(reply)
-            outcome.given += len(reply)
+            outcome.size += len(reply)
 
     # Commands.
 
@@ -208,7 +208,7 @@ class Session:
         if channel in self._lookups:  # unsubscribed, and subscribed again, before the first subscription was answered
             return self._wait(channel, asked)
         history = self._hub.history
-        data = past.known(history, channel)
+        data = past.subscription_data(history, channel)
         # Another relay was ahead of this one when it served the client: what it has seen is about to come here too.
         ahead = request.recover and request.epoch == history.epoch and request.offset > history.last
         if data is not None and not ahead:
@@ -300,7 +300,7 @@ class Session:
             self._calls -= 1
             return [messages.reply(call.id, "rpc", {"data": value})]
         channel = call.request.channel
-        data = past.known(self._hub.history, channel)
+        data = past.subscription_data(self._hub.history, channel)
         if data is None:
             data = {"task": value}
         return [self._in_turn(channel, asked, data) for asked in self._finished(channel)]
