@@ -194,6 +194,7 @@ def test_overrides_of_the_direction_move_nothing_beside_them(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_five_million_characters_do_not_stop_the_page(open_page: OpenPage, relayed: Relay, valkey: Valkey) -> None:
     """Of each field a part is shown, and all of it can be copied."""

@@ -184,6 +184,7 @@ def test_revoking_what_nobody_sent_makes_no_task(shown: Shown, env: dict[str, st
         assert "nobody" not in {each["id"] for each in shown.listed()}
 
 
+@pytest.mark.slow
 def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, env: dict[str, str]) -> None:
     """The limit strikes in ``on_success``: Celery keeps SUCCESS, and its signals say FAILURE."""
     with worker(APP, env=env):
@@ -193,6 +194,7 @@ def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, env: dict
         assert shown.of(identity)["state"] == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_cold_shutdown_loses_what_was_acknowledged(shown: Shown, env: dict[str, str]) -> None:
     """Celery stores RETRY, but nothing is queued."""
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:
