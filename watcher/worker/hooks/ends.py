@@ -1,4 +1,4 @@
-"""Ends that Celery's signals don't tell: what could not be stored, what never ran, what ended its own thread.
+"""Events for ends that fire no signal: the end could not be stored, the task never ran, or it ended its own thread.
 
 :mod:`watcher.worker.hooks.unsignalled` hears of them; here they become events.
 """
@@ -43,7 +43,7 @@ _REVOKED: Final[dict[str, Reason]] = {"expired": "expired", "terminated": "termi
 
 
 class Failed(Protocol):
-    """What makes an event of a failure that a signal tells of."""
+    """Makes the event of a failure that a signal reports."""
 
     def __call__(self, *, sender: Task[Any, Any], task_id: str, exception: BaseException) -> None: ...
 
@@ -64,7 +64,7 @@ class EndReporter:
         self._failed = failed
 
     def worker_is_ready(self) -> None:
-        """Listen to what is only in a worker: importing it elsewhere would be too early for who patches later."""
+        """Hook what exists only in a worker: elsewhere, importing it is too early for programs that patch it."""
         hear_exits(self.on_exit)
 
     def connect(self) -> None:
@@ -155,7 +155,7 @@ class EndReporter:
 
     @guarded
     def on_going_on(self, task: Task[Any, Any]) -> None:
-        """A try sends the next one and goes on: the next one is told so, see :meth:`first_success`."""
+        """A try has sent the next one and goes on: mark the next one, see :meth:`first_success`."""
         request: Any = task.request
         if not request.called_directly and not request.is_eager:
             request.headers = {**(request.headers or {}), "watcher_again": True}

@@ -1,4 +1,4 @@
-"""What a workflow still held when one of its tasks failed: the signatures of what never ran → events."""
+"""The rest of a workflow after one of its tasks has failed: signatures that will never run → events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ends_of(
 ) -> Iterator[Event]:
     """An event for each task that would have been sent: those of groups, of chords and of what follows, too.
 
-    A task that was given no id is left out: nobody can know it.
+    A task without an id is left out: nobody can watch it.
 
     :param before: the request of the task after which they would have been sent; what they would have inherited.
     :param fields: what else each event tells.
@@ -59,7 +59,7 @@ def ends_of(
 def rest_of(links: Any, body: Any = None, *, counted: bool = False) -> Iterator[Any]:
     """What will not run after a task: the rest of its chain or chord, and the bodies of the chords around that.
 
-    It looks at what messages hold only as it is iterated over.
+    Lazy: it reads the messages only as it is iterated over.
 
     :param links: of the chain, the last first, as a message has them; or none.
     :param body: of the chord whose header the task itself is in, where there are no links.

@@ -1,7 +1,7 @@
 """Has functions of ours called by Celery: by its signals, and in the place of functions of its own, which call those.
 
-Carefully, since Celery promises none of these. Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do,
-it stays as it is, and one line in the log says what is not told. Which functions: watcher/rendering/_celery.py.
+Celery promises none of these functions. Where one is missing, or is called in another way than in Celery 5.5 to 5.7, it
+is left alone, and one line in the log says what is not told. They are listed in watcher/rendering/_celery.py.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def wrap_own(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callabl
 
 @contextmanager
 def wrapped_own(owner: Any, makes: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Iterator[None]:
-    """The same of several methods, by their names, for the time of a block."""
+    """As :func:`wrap_own`, for several methods by name and for the duration of a block."""
     own = vars(owner)
     before = {name: own[name] for name in makes if name in own}
     own.update({name: _marked(getattr(owner, name), make) for name, make in makes.items()})
@@ -123,7 +123,7 @@ def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> N
 
 
 class _Doubt:
-    """Says once that a function was called in a way that nobody knows here."""
+    """Logs once that a function was called in an unknown way."""
 
     def __init__(self, what: str) -> None:
         self._what: str | None = what

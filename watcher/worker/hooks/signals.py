@@ -7,7 +7,7 @@ all fire in one process. Sources: celery/worker/request.py and celery/app/trace.
 :mod:`watcher.worker.hooks.unsignalled`; messages of which no task is made are told by
 :mod:`watcher.worker.hooks.dropped`.
 
-Every handler is guarded: nothing that it does, or that users' values do in it, can harm a task.
+Every handler is guarded: neither an error of its own nor one in a user's value can harm a task.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalHandlers"]
 
-#: States that say of a task what its worker has told already, or what isn't so while it runs.
+#: States that the worker has reported already, or that are untrue while the task runs.
 _NOT_RUNNING: Final = frozenset({"PENDING", "RECEIVED", "STARTED", "RETRY"})
 
 
@@ -304,7 +304,7 @@ class SignalHandlers:
 
     @_guarded
     def on_ready(self, *, sender: Any, **_: Any) -> None:
-        """The worker is about to take tasks; those that it gathers have jobs in its pool that nobody listens to."""
+        """The worker is about to take tasks. Jobs of gathered tasks are observed: nobody else reports their loss."""
         self._ends.worker_is_ready()
         if any(batches.gathers(task) for task in sender.app.tasks.values()):
             batches.hear_lost(sender.pool, self.on_gathered_lost)
@@ -319,7 +319,7 @@ class SignalHandlers:
 
     @_guarded
     def on_gathered_call(self, began: float, task: Task[Any, Any], call: BatchedCall, state: str, value: Any) -> None:
-        """What the task's own code, or the end of the run, makes of one of its calls."""
+        """The new state of one call, set by the task's own code or by the end of the run."""
         fields = self._fields_of(task, state, value)
         if isinstance(value, BaseException):
             fields = {"exception": carried(self._policy.of(task.name), value)}

@@ -1,4 +1,4 @@
-"""Hears of what fires no signal, or fires one too late: reports, drops, failures of others, exits.
+"""Reports what fires no signal, or fires one too late: progress, drops, failures of other tasks, exits.
 
 Celery's own functions are wrapped, each once for all tasks. That is the least intrusive way: what is added runs beside
 Celery's own work, only where something out of the ordinary happens, and can't change what Celery returns or raises. A
@@ -79,7 +79,7 @@ _failing: ContextVar[Failing | None] = ContextVar("watcher_failing", default=Non
 
 
 def failing(task_id: str | None = None) -> Failing | None:
-    """The task whose failure is being told of in this context, with the error as it was raised; None where none is.
+    """The task whose failure Celery is reporting in this context, with the error as it was raised; None if none is.
 
     :param task_id: only if it is this one.
     """
@@ -88,7 +88,7 @@ def failing(task_id: str | None = None) -> Failing | None:
 
 
 def running(task: Task[Any, Any], task_id: str) -> Context | None:
-    """The request of a task that runs in another thread of this process; None where there is none.
+    """The request of a task that runs in another thread of this process; None if none does.
 
     :param task: the one that it is most likely to be of.
     """
@@ -241,7 +241,7 @@ def hear_exits(report: Exit) -> None:
 
 
 class _failing_with:  # noqa: N801 - a context manager that is read as a verb
-    """Say what fails, for the time of a block; a class, because a generator would stand in each traceback."""
+    """Name the failing task during a block. A class, because a generator would appear in each traceback."""
 
     def __init__(self, what: Failing | None) -> None:
         self._what = what

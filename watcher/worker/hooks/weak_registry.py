@@ -9,14 +9,14 @@ __all__ = ["WeakRegistry"]
 
 T = TypeVar("T")
 
-#: So many entries are kept before those are looked for whose objects are gone.
+#: Number of entries from which on dead objects are looked for.
 _FIRST_SWEEP: Final = 1000
 
 
 class WeakRegistry(Generic[T]):
-    """A ``WeakValueDictionary`` of which nothing is called when an object goes: that would be for each task.
+    """A ``WeakValueDictionary`` without callbacks: a callback would run for every task that ends.
 
-    What is gone is swept out now and then, so that it holds at most twice as many entries as there are objects, and a
+    Entries of dead objects are swept out now and then: there are at most twice as many entries as live objects, plus a
     thousand.
     """
 
@@ -27,7 +27,7 @@ class WeakRegistry(Generic[T]):
         self._sweep_at = _FIRST_SWEEP
 
     def __len__(self) -> int:
-        """How many entries there are, those included whose objects are gone."""
+        """Number of entries, including those of dead objects."""
         return len(self._refs)
 
     def add(self, identity: str, member: T) -> None:

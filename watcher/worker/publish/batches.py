@@ -86,7 +86,7 @@ class Batches:
         self._backlog.forget(self.ready.popleft().weight)
 
     def ring_marks(self) -> None:
-        """All that was collected is appended, or lost: tell who waits for it."""
+        """Everything collected is appended, or lost: wake those who wait for it."""
         for mark in self.marks:
             mark.ring()
         self.marks.clear()

@@ -1,4 +1,4 @@
-"""Of a task that reports its progress too often, the newest report: pure, the caller brings the time."""
+"""Thins out the reports of a task that reports its progress too often. Pure: the caller brings the time."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ProgressThrottle(Generic[T]):
         return min(self._passed_at[task_id] for task_id in self._delayed) + self._interval
 
     def _forget(self, now: float) -> None:
-        """Drop the times that say nothing any more."""
+        """Drop the times that no longer hold anything back."""
         while self._passed_at:
             task_id = next(iter(self._passed_at))
             if task_id in self._delayed or self._passed_at[task_id] + self._interval > now:
