@@ -34,24 +34,24 @@ __all__ = ["Feed", "Sink"]
 
 logger = logging.getLogger(__name__)
 
-#: Reading all of a journal takes less than this, in seconds.
+#: Time limit for reading a whole journal, in seconds.
 _CATCH_UP: Final = 30.0
-#: So often it is looked whether the journal can be appended to, in seconds.
+#: Seconds between two checks whether the journal can be appended to.
 _LOOK: Final = 2.0
-#: After a look at the journal that anybody could ask for by publishing, the next one waits for so many seconds …
+#: Seconds between two looks at the journal that anybody could ask for by publishing …
 _PAUSE: Final = 0.02
-#: … and the log says this often at most what came there, in seconds.
+#: … and between two lines in the log about them.
 _SAY: Final = 10.0
 
 
 class Sink(Protocol):
-    """Where the feed leads. All is called on the event loop and must not wait."""
+    """Takes what the feed reads. All of it is called on the event loop and must not block."""
 
     def restart(self, snapshot: JournalSnapshot) -> None:
-        """Here is the journal; nothing that was handed over before holds any more."""
+        """Take a whole journal, in place of everything taken before."""
 
     def extend(self, lines: Sequence[bytes]) -> None:
-        """Here are the next events."""
+        """Take the next events."""
 
     def disturb(self, trouble: str | None) -> None:
         """Events may be late from now on, and why; None: no longer."""
@@ -88,7 +88,7 @@ class Feed:
         self.tried = anyio.Event()
 
     async def run(self) -> None:
-        """Feed the sink; returns never, ends by cancellation. A break is logged once, and its end once."""
+        """Feed the sink; never returns, ends by cancellation. A break is logged once, and its end once."""
         attempt = 0
         while True:
             try:
@@ -188,7 +188,7 @@ class Feed:
                 self._hand_on(batch.lines[fresh:])
 
     async def _look_beside(self) -> None:
-        """See now and then whether anybody can append, and say so where nobody can."""
+        """Check now and then whether the journal can be appended to, and report where it can't."""
         while True:
             with suppress(RedisError, OSError):  # who listens finds that out
                 obstacle_found = await obstacle(self._redis, self._journal)
@@ -202,7 +202,7 @@ class Feed:
             await anyio.sleep(_LOOK)
 
     async def _look_again(self) -> None:
-        """Look at the journal after what was published was no more than a reason to; not too often."""
+        """Look at the journal after an unauthenticated message; not too often."""
         while True:
             await self._doubts.wait()
             self._doubts = anyio.Event()
@@ -257,7 +257,7 @@ class Feed:
         self._heard = max(self._heard, batch.last)
 
     def _batch_of(self, message: bytes) -> Batch | None:
-        """What was published, where a writer of the journal has done it; else it is a reason to look."""
+        """The batch that a writer of the journal published; None for any other message, which is a reason to look."""
         try:
             batch = parse_live(message)
         except ValueError:

@@ -26,7 +26,7 @@ __all__ = ["ALL", "History", "Piece"]
 
 #: The channel that carries every event.
 ALL: Final = "tasks"
-#: After so many events that are passed over, a walk says so: that takes a millisecond or two.
+#: Events passed over between two None of a walk: a millisecond or two.
 _PASSED: Final = 1000
 
 
@@ -201,8 +201,8 @@ class History:
     ) -> Iterator[tuple[int, Task | None] | None]:
         """The events of some channels, newest first, each with its task where it is the task's newest one of these.
 
-        What is passed over is not answered, but now and then there is a None: the history may grow before one goes on,
-        which changes nothing of what follows. After a :meth:`reset` begin anew.
+        Now and then it yields None while it passes over events, so that the caller can let others run: the history may
+        grow meanwhile without effect on what follows. After a :meth:`reset` begin anew.
 
         :param before: offset that the events lie before; None for the start.
         :param sees: which events there are for whoever asks; all where it is None.
@@ -241,7 +241,7 @@ class History:
         yield from (offset for offset, _ in groupby(merge(*streams, reverse=True)))
 
     def _key_of(self, offset: int) -> EventKey | None:
-        """Where the event at an offset is found; None where it is gone, or was none."""
+        """The key of the event at an offset; None where it is gone, or was none."""
         window = self.window
         if window.first <= offset <= window.last:
             return window.event_keys[window.start + offset - window.first]

@@ -1,4 +1,4 @@
-"""Who watches what, and what each of them is to be handed.
+"""The subscribers of each channel, and the events that each of them gets.
 
 Pure data: no I/O, no await, so nothing can come between a check and the update that depends on it. Events come in by
 :meth:`Hub.publish`; :meth:`Hub.flush`, called once for all that one read from Redis brought, says who gets what. Under
@@ -68,7 +68,7 @@ class Hub(Generic[Subscriber]):
         return True
 
     def publish(self, lines: Iterable[bytes]) -> int:
-        """Add the next events of the journal; returns how many lines were no events and were passed over."""
+        """Add the next events of the journal; returns how many lines were skipped since they are no events."""
         invalid, history, watching, dirty = 0, self.history, self._watching, self._dirty
         window = history.window
         for line in lines:

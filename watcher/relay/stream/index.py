@@ -17,7 +17,7 @@ __all__ = ["AGAIN", "LATE", "RANK", "ChannelIndex", "EventIndex", "EventKey", "K
 
 
 class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
-    """A channel's offsets, ascending, how many of them lead nowhere any more, and the newest that doesn't.
+    """A channel's offsets, ascending; ``dead`` of them lead to no event any more, and ``lost`` is the newest of those.
 
     ``lost`` is 0 where none of them has.
     """
@@ -29,7 +29,7 @@ class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptab
 
     @classmethod
     def of(cls, channel: str) -> Self:
-        """Of a channel that has none yet."""
+        """The index of a channel without events."""
         index = cls("Q")
         index.channel = channel
         index.dead = index.lost = 0
@@ -54,7 +54,7 @@ class TaskIndex(ChannelIndex):
 
     @classmethod
     def of(cls, task: str) -> Self:
-        """Of a task that nothing is known of yet."""
+        """The index of a task without events."""
         index = super().of(f"task:{task}")
         index.task = task
         index.final = index.event_key = index.retries = index.run = None

@@ -1,4 +1,4 @@
-"""What keeps everybody from appending to the journal, although Redis answers."""
+"""Reasons why nobody can append to the journal, although Redis answers."""
 
 from __future__ import annotations
 

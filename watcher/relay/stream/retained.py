@@ -1,4 +1,4 @@
-"""What has left the window, and is kept because its task needs it: pure data.
+"""Events that have left the window, but are kept because their task needs them: pure data.
 
 What holds:
 
