@@ -35,7 +35,7 @@ _WAITING: Final = 1000
 
 
 class _Inbox:
-    """What has come and was not read yet. It knows nothing of who reads it, so that a reader can be forgotten."""
+    """Events that came and were not read yet. It has no reference to its reader, so that a reader can be collected."""
 
     wants_lines = True
 
@@ -94,7 +94,7 @@ class _Inbox:
         self.stirred.set()
 
     def _turn(self, epoch: str) -> None:
-        """Offsets of another epoch say nothing of those before."""
+        """Begin another epoch, if it is one: its offsets can't be compared with earlier ones."""
         if epoch != self._epoch:
             self._earlier += [self._event(offset) for offset in self._items]
             self._items.clear()
@@ -148,14 +148,14 @@ class _Inbox:
         return self._overdue()
 
     def patience(self) -> float | None:
-        """For how long nothing will come by itself, in seconds; None where there is no telling."""
+        """Seconds until the next event is due; None if none is."""
         return None if self._due is None or not self._looked_up else max(self._due - anyio.current_time(), 0.0)
 
     def _event(self, offset: int) -> TaskEvent:
         return TaskEvent(f"task:{self.id}", self._epoch, offset, self._items[offset])
 
     def _overdue(self) -> TaskEvent | None:
-        """What is stored, where nobody has told of it in time."""
+        """The stored state as an event, if nobody else reported it in time."""
         if self._stored is None or self._due is None or anyio.current_time() < self._due:
             return None
         stored, self._stored, self._due = self._stored, None, None

@@ -1,4 +1,4 @@
-"""Looking: what the result backend has stored of a task, and what the journal knows of it, for many tasks at once."""
+"""Look-ups for many tasks at once: what the result backend has stored, and what the journal knows."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class LiveFilter(NamedTuple):
     offset: int
 
 
-#: Nothing is: each event is a reason to look its task up.
+#: Believes nothing: each event is a reason to look its task up.
 NOTHING: Final = LiveFilter(b"", "", 0)
 
 
@@ -116,7 +116,7 @@ class LookupBatches:
         self._stirred.set()
 
     async def run(self) -> None:
-        """Carry; returns never, ends by cancellation."""
+        """Carry the names; never returns, ends by cancellation."""
         attempt = 0
         while True:
             names = list(islice(self._asked, self._most))
@@ -153,12 +153,12 @@ class Lookup:
         self._journal = journal
 
     async def stored(self, identities: Sequence[str]) -> list[bytes | None]:
-        """What the result backend has of each."""
+        """The stored result of each task, undecoded; None where there is none."""
         payloads: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
         return list(payloads)
 
     async def live(self) -> LiveFilter:
-        """By what the journal's live channel is believed from now on; its secret is made where there is none."""
+        """The filter for the journal's live channel from now on; makes the secret if there is none."""
         key = self._journal.live_secret
         for _ in range(2):
             pipeline: Any = self._redis.pipeline(transaction=True)
@@ -238,7 +238,7 @@ class JournalSearch:
 
 
 def peek(line: bytes) -> JournalPeek | None:
-    """A look into an event; None where it is none."""
+    """The few fields of an event that waits need; None if the line is no event."""
     try:
         return msgspec.json.decode(line, type=JournalPeek)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What became of a task, from what is stored of it or what its last event says."""
+"""The outcome of a task, from its stored result or its last event."""
 
 from __future__ import annotations
 

@@ -25,22 +25,22 @@ _AT_ONCE: Final = 500
 
 
 class PubSubHandler(Protocol):
-    """Who is told of what a line hears. Nothing here may wait."""
+    """Takes what a connection hears. Nothing here may block."""
 
     def opened(self) -> None:
-        """The line is there, for the first time or again: what was said in between was missed."""
+        """The connection is open, for the first time or again: messages in between were missed."""
 
     def ready(self, name: str) -> None:
-        """From now on ``name`` is listened to."""
+        """The subscription to ``name`` is active."""
 
     def rung(self, name: str) -> None:
         """Something was published about ``name``."""
 
     def on_batch(self, data: bytes) -> None:
-        """Something was published on the line's home channel."""
+        """A message came on the home channel."""
 
     def refused(self, error: Exception) -> None:
-        """Redis doesn't let us listen."""
+        """Redis refused the subscription."""
 
 
 class PubSubConnection:

@@ -1,4 +1,4 @@
-"""Who waits for which task, and telling them: what lines hear and look-ups find is brought together here."""
+"""Listeners by task: combines what the pub/sub connections hear with what look-ups find."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _IN_ONE_PASS: Final = 10_000
 
 
 class TaskListener(Protocol):
-    """Who is told of one task or of several. Nothing here may wait."""
+    """Takes the events of one or several tasks. Nothing here may block."""
 
     @property
     def wants_lines(self) -> bool:
@@ -45,7 +45,7 @@ class TaskListener(Protocol):
         """The events that the journal still has of a task that has ended."""
 
     def on_error(self, error: WatcherError) -> None:
-        """There is nothing to be heard any more, and why."""
+        """Nothing more will come, because of this error."""
 
 
 class WaitRegistry:
@@ -155,7 +155,7 @@ class WaitRegistry:
         return True
 
     def refused(self, error: Exception) -> None:
-        """Nobody can be told of anything."""
+        """Redis refused: every listener gets the error."""
         for listener in self._interest.everybody():
             listener.on_error(RedisRefused(f"Redis refused: {error}"))
 
@@ -215,7 +215,7 @@ class WaitRegistry:
 
 
 class _Aside:
-    """Hears a journal that is on another server than the results."""
+    """Listens to a journal that is on another server than the results."""
 
     def __init__(self, tasks: WaitRegistry) -> None:
         self._tasks = tasks

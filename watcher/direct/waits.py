@@ -1,4 +1,4 @@
-"""Waits for the ends of tasks, any number of them on one listener's worth of memory each."""
+"""Waits for the ends of any number of tasks; each costs one listener's memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Waits", "ending"]
 
 
 class Waits:
-    """The ends of some tasks, as they come. Whoever makes it has to :meth:`leave`."""
+    """The ends of some tasks, as they come. The caller must :meth:`leave` it."""
 
     def __init__(self, tasks: WaitRegistry, reader: Reader, targets: Iterable[One]) -> None:
         self._done: deque[tuple[int, Outcome]] = deque()
