@@ -1,4 +1,4 @@
-"""What reaches behind the public names of redis-py, or puts classes of ours into the place of its own.
+"""Everything that uses non-public names of redis-py, or replaces its classes with our own.
 
 Tried with redis-py 5.2.1, 6.4.0 and 8.1.0. Of hiredis nothing but public names is used. Where a release
 lacks what is needed here, each function says what is done then. :data:`MEMBERS` names it; tests/journal/test_redis.py
@@ -35,8 +35,7 @@ MEMBERS: Final = (
     ("redis.asyncio:ConnectionPool", "release"),
     ("redis.asyncio.client:PubSub", "connection"),
 )
-#: A connection that is needed is waited for so long, in seconds: whoever has one gives it back sooner, for better or
-#: worse.
+#: Longest wait for a free connection, in seconds: whoever has one gives it back sooner, for better or worse.
 _WAIT: Final = 4.0
 _KINDS: Final[dict[Road, type[Any]]] = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
@@ -78,7 +77,7 @@ class WaitingPool(ConnectionPool):
         return connection
 
     async def release(self, connection: Any) -> None:
-        """Take it back."""
+        """Give a connection back."""
         try:
             await super().release(connection)
         finally:
@@ -89,7 +88,7 @@ class WaitingPool(ConnectionPool):
 
 @functools.cache
 def connection_class(road: Road) -> type[Any]:
-    """A kind of connection; one that breaks while it is written to says so.
+    """A connection class that reports a break during a write as a ConnectionError.
 
     redis-py writes a turn of the event loop after it has looked, and uvloop, where a transport was closed meanwhile,
     raises a RuntimeError: whoever waits for a broken connection would not know it as one. So it would be where a

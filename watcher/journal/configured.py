@@ -25,7 +25,7 @@ __all__ = ["backend_target", "broker_target", "broker_urls", "journal_target"]
 _FAILOVERS: Final = (
     "the journal stays at the first of the broker's addresses ({}), and does not fail over to the others"
 )
-#: How Celery's settings name one Redis.
+#: URLs by which Celery's settings name a single Redis.
 _ONE_REDIS: Final = re.compile(r"rediss?(\+socket)?://", re.IGNORECASE)
 #: A result backend without a URL: host, port and the rest have settings of their own (``redis_host``, …).
 _NAMES: Final = ("redis", "rediss")
@@ -54,7 +54,7 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
 def backend_target(app: Celery) -> Target | None:
     """The Redis that an app's results are kept in; None where that isn't one Redis.
 
-    :raises SettingError: it is one, and Celery or redis-py can't make anything of what is said of it.
+    :raises SettingError: it is one, but Celery or redis-py can't use its configuration.
     """
     url = str(app.conf.result_backend or "")
     if not _ONE_REDIS.match(url) and url not in _NAMES:
@@ -79,7 +79,7 @@ def _see_certificates(options: object) -> None:
 def broker_target(app: Celery) -> Target | None:
     """The Redis that an app's tasks are sent to, the first one where it may fail over; None where that isn't a Redis.
 
-    :raises SettingError: it is one, and Celery or redis-py can't make anything of what is said of it.
+    :raises SettingError: it is one, but Celery or redis-py can't use its configuration.
     """
     urls = broker_urls(app.conf.broker_write_url)
     first = urls[0] if urls else ""

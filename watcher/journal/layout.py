@@ -139,15 +139,15 @@ class Journal:
 
     @property
     def live_secret(self) -> str:
-        """String: by what messages on :attr:`live` have a code; see :func:`is_authentic`.
+        """String: the secret that the codes of messages on :attr:`live` are made with; see :func:`is_authentic`.
 
-        Whoever may read the journal may read it. Who may do no more than publish can't.
+        Whoever may read the journal may read it; those who may only publish can't.
         """
         return self._key("live:secret")
 
     @property
     def quiet(self) -> str:
-        """Channel on which nothing is published: it keeps a connection subscribed that would be to nothing else."""
+        """Channel on which nothing is published: it keeps a connection in subscribed mode while it needs no other."""
         return self._key("quiet")
 
     @property
