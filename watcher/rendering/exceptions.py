@@ -1,4 +1,4 @@
-"""What a task raised → what an event tells of it."""
+"""What a task raised → the ``exception`` and ``reason`` of an event. What a FAILURE event carries is decided here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def raised(
 
     :param rendering: how the task's values are shown.
     :param error: as it was raised.
-    :param einfo: where Celery has the traceback; None where none is to be told.
+    :param einfo: where Celery has the traceback; None where an event must not have one.
     :param signalled: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
     """
     traceback = getattr(einfo, "traceback", None)
@@ -54,7 +54,7 @@ def reported(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | Non
 
 
 def reason_of(error: BaseException | None) -> Reason | None:
-    """What an event gives as the reason of a failure."""
+    """The reason that an event gives for a failure."""
     # Up to Celery 5.6 these two reach the main process as they are, from a process that is gone.
     if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
         return "worker_lost"

@@ -1,4 +1,4 @@
-"""What of each task is shown: by the settings, by its own ``@app.task(watcher={…})``, and by the app's own hook."""
+"""What is shown of each task: by the settings, its own ``@app.task(watcher={…})``, and by the app's own hook."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _rendering(task: Any, base: Rendering) -> Rendering:
 
 
 def _options(task: Any) -> Mapping[str, Any]:
-    """What a task says by ``watcher={…}``; where it can't be understood nothing of the task is shown."""
+    """A task's own options, ``watcher={…}``; where they are wrong, nothing of the task is shown."""
     options = getattr(task, "watcher", None)
     if options is None:
         return {}
@@ -115,6 +115,6 @@ def _parameters(task: Any) -> list[str]:
     """The names of the parameters that may be given by position."""
     try:
         parameters = inspect.signature(task.run).parameters.values()
-    except (TypeError, ValueError, NameError):  # built-ins have none; annotations may name what there is not
+    except (TypeError, ValueError, NameError):  # built-ins have none; annotations may name what doesn't exist
         return []
     return [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]

@@ -1,4 +1,4 @@
-"""``repr`` that makes no more text than is wanted, however large the value: pure.
+"""A ``repr`` of bounded length, however large the value: pure.
 
 Neither ``reprlib`` nor Celery's ``saferepr`` will do: the one bounds each level of nesting by itself, the other walks
 through the rest of a value that it has cut. Of what isn't a built-in container its own ``__repr__`` is called, which

@@ -1,4 +1,4 @@
-"""What Celery's result backend has stored of a task, as an event.
+"""Stored results of Celery's backend → events.
 
 It is read as JSON, and nothing else is ever made of it: a pickled result is code, and whoever can write to the backend
 chose it. A backend that keeps its results otherwise (a database, RPC) is not asked.
@@ -35,11 +35,11 @@ __all__ = ["READERS", "InRedis", "Stored", "decompressed", "done_at", "event_of"
 
 logger = logging.getLogger(__name__)
 
-#: A read takes at most this long where the backend is Redis, in seconds.
+#: Time limit for a read where the backend is Redis, in seconds.
 _TIMEOUT: Final = 2.0
-#: So many threads read at a time, at most …
+#: Most threads that read at a time …
 READERS: Final = 8
-#: … each what is stored of so many tasks, where the backend can be asked for several: a result may be large.
+#: … and most tasks that each asks for at once, where the backend can be asked for several: a result may be large.
 _AT_ONCE: Final = 16
 _FAILED: Final = ("FAILURE", "RETRY", "REVOKED")
 _REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "terminated", "expired": "expired"}
@@ -57,7 +57,7 @@ _DECOMPRESSORS: Final[dict[bytes, Callable[[], Any]]] = {
     b"application/x-bz2": bz2.BZ2Decompressor,
     b"application/x-lzma": lzma.LZMADecompressor,
 }
-#: A result has at most so many bytes when it is decompressed.
+#: Most bytes of a result when it is decompressed.
 _LARGEST: Final = 64 * 1024 * 1024
 _CELERYS: Final = ("billiard.exceptions", "celery.exceptions")
 
@@ -81,7 +81,7 @@ class Stored:
     def read(self, identities: Sequence[str]) -> list[bytes | None]:
         """What is stored of each of some tasks, as it is stored; None where nothing is, or where it isn't JSON.
 
-        Whatever the backend's driver raises when it can't be reached comes out.
+        Errors of the backend's driver are not caught.
         """
         if self._backend is None:
             self._backend = self._open()

@@ -1,4 +1,4 @@
-"""Which queue a message goes to, or came from: found by the app's bindings, once for each way that there is."""
+"""The queue that a message goes to or came from, by the app's bindings; looked up once for each route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["queue_of", "queue_to"]
 #: before its routing key: the seconds in 28 bits (kombu/transport/native_delayed_delivery.py).
 _DELAYED: Final = "celery_delayed_"
 _DELAY: Final = re.compile(r"^(?:[01]\.){28}")
-#: So many ways are remembered: a topic may have as many routing keys as there are messages.
+#: Most routes that are remembered: a topic may have as many routing keys as there are messages.
 _MOST: Final = 1000
 
 _queues: dict[tuple[Any, Any], str | None] = {}
@@ -26,7 +26,7 @@ def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
 
 
 def queue_to(exchange: Any, routing_key: Any, declared: Any = None, app: Any = None) -> str | None:
-    """The queue that a message goes to; where no binding of the app's says it, it is taken for the routing key.
+    """The queue that a message goes to; the routing key, where no binding of the app leads to one.
 
     :param exchange: its name, or kombu's exchange.
     :param declared: the queue that Celery declares before it sends; that is the default one where the sender has
