@@ -1,4 +1,4 @@
-"""What a client is told of tasks: events as they came, and what is known of a task. Pure."""
+"""The events and snapshots that a client gets of tasks. Pure."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class SyncIterator(Generic[T]):
             return False, []
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._loop.run(self._source.aclose)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which authorities a client trusts, and the certificate that it shows, by variables; the system's own without them."""
+"""TLS of a client: the authorities that it trusts and the certificate that it shows, by environment variables."""
 
 from __future__ import annotations
 
