@@ -1,4 +1,4 @@
-"""What is secret whatever it is called: texts of a shape that only secrets have. Pure data and patterns.
+"""Texts that have the shape of a secret, whatever their name is. Pure data and patterns.
 
 Each pattern takes linear time. A text that was cut may end within such a shape, and then its beginning is enough:
 ``halves`` masks that.
@@ -18,7 +18,7 @@ HIDDEN: Final = "***"
 
 
 class Vendor(NamedTuple):
-    """Keys that a vendor publishes the form of, so that they can be found.
+    """Keys of a vendor who publishes their form so that they can be found.
 
     :ivar prefixes: what they begin with, each as it is.
     :ivar rest: a pattern of what comes then, of the least length that a key has.

@@ -1,4 +1,4 @@
-"""Names that look secret in a text, and what stands after them. Pure.
+"""Values in a text that stand after a name that looks secret. Pure.
 
 A text is what a ``repr`` makes, a message, a traceback, a command line: there is a name, then what separates it from
 its value, then the value, which may be quoted, have escaped quotes, be in brackets, or be bare. Each of these is looked
@@ -24,7 +24,7 @@ VALUED: Final = words_of("value values val v content default old new")
 #: What is said of some names, ``{"only": ["password", "email"]}``; besides these all plurals are.
 _OF_NAMES: Final = frozenset(words_of("only exclude include select defer by order schema header missing except"))
 _GIVEN_NAME: Final = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)")
-#: Name and value are not further from each other than so many characters.
+#: Greatest distance between a name and its value, in characters.
 _NEAR: Final = 300
 
 _HEAD: Final = re.compile(
@@ -74,7 +74,7 @@ _PAIRED: Final = re.compile(r"(?:[\[(,]\s{0,8}|^)[\[(][bu]?\\*[\"']$|^\([bu]?\\*
 
 
 class _Span(NamedTuple):
-    """What of a text is replaced."""
+    """A part of a text that is replaced."""
 
     start: int
     end: int
