@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import HELD, OpenPage
@@ -72,6 +73,7 @@ createRoot(document.body).render([<Task key="hook" id="order-react" />, <Progres
 """
 
 
+@pytest.mark.slow
 def test_react_shows_a_task(open_page: OpenPage, working: dict[str, str], tmp_path: Path) -> None:
     """The hook and the element, made into one file as sites do it, on a page of another origin than the relay's."""
     (tmp_path / "main.jsx").write_text(_MAIN)

@@ -279,6 +279,7 @@ def test_an_address_that_somebody_else_made_opens_the_page(open_page: OpenPage, 
     watched.is_only_text()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_five_million_characters_do_not_stop_the_page(open_page: OpenPage, relayed: Relay, valkey: Valkey) -> None:
     """Of each field a part is shown, and all of it can be copied."""

@@ -56,6 +56,7 @@ def python(script: str, env: Mapping[str, str]) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_embedded_valkey_at_the_app_url_serves_a_script(number: signal.Signals) -> None:
     env = at(free_port())
@@ -97,6 +98,7 @@ def test_running_task_may_finish(valkey: Valkey, tasks_env: dict[str, str]) -> N
         assert b'"status": "SUCCESS"' in (redis.get(f"celery-task-meta-{task}") or b"")
 
 
+@pytest.mark.slow
 def test_task_that_takes_too_long_is_ended_within_ten_seconds() -> None:
     env = at(free_port())
     with up(env=env) as running:
@@ -129,6 +131,7 @@ def test_nothing_outlives_it_when_it_is_killed() -> None:
         wait_until_gone(running.pids)
 
 
+@pytest.mark.slow
 def test_data_is_kept_where_it_is_told_to(tmp_path: Path) -> None:
     env = at(free_port())
     with up("--data", str(tmp_path / "kept"), env=env) as running:

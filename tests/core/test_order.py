@@ -83,7 +83,7 @@ def _after_the_net(history: History, task: Task, world: World) -> Task:
     if not world.truth.concurrent:
         return task
     stored = event("a", world.truth.state, world.now + 1000, retries=world.truth.retries)
-    missing = following(stored, task, history.told("a"), Workers({}, 0.0))
+    missing = following(stored, task, history.events_of("a"), Workers({}, 0.0))
     return task if missing is None else task_of([(1, missing)]) or task
 
 

@@ -60,10 +60,12 @@ def test_command_that_ignores_the_signal_is_killed_after_its_time(tmp_path: Path
     assert not alive(pids)
 
 
+@pytest.mark.slow
 def test_second_signal_follows_when_the_first_is_ignored(tmp_path: Path) -> None:
     assert start(tmp_path, STUBBORN, "SIGTERM=0.2,SIGQUIT=20").close() == 128 + signal.SIGQUIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_hurry_leaves_time_to_the_last_step_only(tmp_path: Path, times: int) -> None:
     guarded = start(tmp_path, STUBBORN, "SIGTERM=60,SIGQUIT=20")

@@ -25,6 +25,6 @@ async def test_no_right_to_eval_is_needed(version: str) -> None:
         async with async_client(server.url()) as redis:
             lookup = Lookup(redis, "celery-task-meta-", redis, JOURNAL)
             for _ in range(2):
-                (look,) = (await lookup.known(["a"], ["a"])).values()
+                (look,) = (await lookup.known_to_journal(["a"], ["a"])).values()
                 assert (look.state, [offset for offset, _ in look.lines]) == ("STARTED", [1])
                 await redis.script_flush()  # as a restart does

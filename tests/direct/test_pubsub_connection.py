@@ -39,7 +39,7 @@ class Ear:
     def rung(self, name: str) -> None:
         pass
 
-    def told(self, data: bytes) -> None:
+    def on_batch(self, data: bytes) -> None:
         pass
 
     def refused(self, error: Exception) -> None:

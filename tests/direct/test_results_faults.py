@@ -101,6 +101,7 @@ async def test_ten_thousand_waits_at_once(server: Valkey, capsys: pytest.Capture
     assert not connections(server)["lookers"]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_waits_leave_no_object_behind(server: Valkey) -> None:
     """Counted, not weighed: an allocator keeps memory, so that a leak of an object a wait could hide in it."""
     async with watcher.results(server.url(2)) as results:

@@ -155,7 +155,7 @@ async def test_lookup_finds_state_events_trimmed_from_the_stream(server: Valkey)
             group.start_soon(go_on)
             newest = 0
             for _ in range(300):
-                look = (await lookup.known(["a", "b"], ["a"]))["a"]
+                look = (await lookup.known_to_journal(["a", "b"], ["a"]))["a"]
                 told = [decode(line) for _, line in look.lines]
                 assert [event.state for event in told] == ["STARTED", "PROGRESS"]
                 assert look.lines[1][0] >= newest

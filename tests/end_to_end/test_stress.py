@@ -91,6 +91,7 @@ class Watcher:
             self.ends[event.id] += 1
 
 
+@pytest.mark.slow
 async def test_thousands_of_tasks_before_fifty_watchers(valkey: Valkey, tasks_env: dict[str, str]) -> None:
     watchers = [Watcher() for _ in range(WATCHERS)]
     ready = anyio.Semaphore(0)

@@ -112,6 +112,7 @@ async def attacked(serving: Relay) -> AsyncIterator[dict[str, int]]:
         told |= json.loads(await attack.stdout.receive())
 
 
+@pytest.mark.slow
 async def test_who_is_slow_and_who_floods_cost_only_themselves(valkey: Valkey) -> None:
     env = {"WATCHER_REDIS_URL": valkey.url(), "WATCHER_HEADER_TIMEOUT": str(PATIENCE)}
     env["WATCHER_CONNECT_TIMEOUT"] = str(PATIENCE)

@@ -109,6 +109,7 @@ class Waiters:
                     return
 
 
+@pytest.mark.slow
 async def test_http_waiters_get_all_results_despite_relay_crashes() -> None:
     port = free_port()
     waiters = Waiters(f"http://127.0.0.1:{port}", chance("http"))

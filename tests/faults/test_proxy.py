@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 MANNERS: dict[Manner, float] = {"pass": 0, "silent": 8 if LONG else 1.5, "slow": 1, "crumbs": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manners", [*([each] for each in MANNERS if LONG), [*MANNERS]], ids="-".join)
 @sized(Size(seconds=5, times=4), Size(tasks=2000, seconds=30, times=8))
 async def test_nothing_is_lost_on_the_way_to_a_relay(size: Size, manners: list[Manner]) -> None:

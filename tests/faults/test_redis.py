@@ -34,6 +34,7 @@ async def overheads(stage: Stage) -> list[float]:
     return [float(each) for each in found]
 
 
+@pytest.mark.slow
 @sized(Size(seconds=6, times=1), Size(tasks=2000, seconds=60, times=3))
 async def test_a_frozen_redis_holds_up_no_task(size: Size) -> None:
     with valkey_server() as broker, valkey_server() as journal:
@@ -104,6 +105,7 @@ async def test_a_restarted_redis_is_caught_up_with(size: Size, tmp_path: Path) -
                 await nothing_lost(stage)
 
 
+@pytest.mark.slow
 @sized(Size(times=1), Size(tasks=2000, seconds=60, times=5))
 async def test_with_broker_and_results_on_it_too(size: Size, tmp_path: Path) -> None:
     redis = Mortal(tmp_path)

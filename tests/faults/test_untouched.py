@@ -65,6 +65,7 @@ def orders(count: int) -> list[flow.Order]:
     return [{"id": str(uuid.uuid4()), "task": "plain.double", "args": [number]} for number in range(count)]
 
 
+@pytest.mark.slow
 @sized(Size(tasks=40, seconds=2, times=1), Size(tasks=300, seconds=15, times=3))
 async def test_what_is_stored_is_told_within_ten_seconds(size: Size, tmp_path: Path) -> None:
     """Of a relay's start, and of Redis' return."""

@@ -118,6 +118,7 @@ async def over_one_connection(waiters: Waiters, numbers: Iterable[int]) -> None:
             group.start_soon(waiters.wait, client, number)
 
 
+@pytest.mark.slow
 async def test_all_who_wait_get_their_results_though_the_relay_is_killed() -> None:
     port = free_port()
     waiters = Waiters(f"http://127.0.0.1:{port}")

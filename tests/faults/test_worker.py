@@ -90,6 +90,7 @@ async def test_a_lost_process_is_told_as_such(size: Size) -> None:
             await nothing_lost(stage)
 
 
+@pytest.mark.slow
 @sized(Size(tasks=100, seconds=3, times=3), Size(tasks=2000, seconds=60, times=20))
 async def test_killed_between_storing_the_result_and_telling_of_it(size: Size) -> None:
     """Celery stores SUCCESS, then takes the task for lost with its process: what it has stored is what counts."""
@@ -142,6 +143,7 @@ async def kill_busy_worker(stage: Stage) -> None:
     await kill_worker(stage)
 
 
+@pytest.mark.slow
 @sized(Size(tasks=20, seconds=3, times=1), Size(tasks=2000, seconds=60, times=4))
 async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> None:
     with valkey_server() as server:
@@ -159,6 +161,7 @@ async def test_a_killed_worker_whose_tasks_are_delivered_again(size: Size) -> No
             await right_in_the_end(stage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["w0", "another"] if LONG else ["w0"])
 @sized(Size(tasks=50, seconds=1, times=1), Size(tasks=2000, seconds=40, times=1))
 async def test_lost_with_the_whole_worker(size: Size, name: str) -> None:

@@ -48,6 +48,7 @@ def _anything(examples: tuple[bytes, ...], dice: garbage.Dice) -> bytes:
     return garbage.mangled(dice, example)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="half an hour is `make fuzz`")
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.timeout(120 + seconds("parsers"))

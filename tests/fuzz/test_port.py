@@ -76,6 +76,7 @@ def handshake(
     return end.join((b" ".join((method, target, version)), *lines, b"", b""))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + seconds("handshakes"))
 def test_mutated_handshakes(stage: Stage) -> None:
     for number, dice in cases("handshakes"):

@@ -193,6 +193,7 @@ def _run(redis: Redis, script: str, keys: list[str], arguments: list[Any]) -> No
     redis.register_script(script)(keys, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240 + seconds("redis"))
 def test_what_a_hostile_worker_writes(stage: Stage) -> None:
     """Good tasks go on meanwhile; each of their events comes, if late, or the client is told that it can not."""

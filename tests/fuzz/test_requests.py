@@ -44,6 +44,7 @@ _HEADERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180 + seconds("requests"))
 def test_mutated_requests(stage: Stage) -> None:
     for number, dice in cases("requests"):

@@ -297,7 +297,8 @@ class Reticent:
 async def test_subscriber_falls_back_if_redis_py_hides_its_stream(
     redis: Redis, valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber_module, "_said", False)  # it says so once in a process, which both loops share here
+    # It says so once in a process, which both loops share here.
+    monkeypatch.setattr(subscriber_module, "_warned", False)
     make: Callable[[], object] = redis.connection_pool.make_connection
     monkeypatch.setattr(redis.connection_pool, "make_connection", lambda: Reticent(make()))
     async with async_client(valkey.url()) as other:

@@ -181,6 +181,7 @@ def test_revoking_what_nobody_sent_makes_no_task(shown: Shown) -> None:
     assert "nobody" not in {each["id"] for each in shown.listed()}
 
 
+@pytest.mark.slow
 def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, shared: str) -> None:
     """The limit strikes in ``on_success``: Celery keeps SUCCESS, and its signals say FAILURE."""
     identity = shown.send("lingering", queue=shared)
@@ -189,6 +190,7 @@ def test_what_succeeded_before_its_time_limit_is_told_so(shown: Shown, shared: s
     assert shown.of(identity)["state"] == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_cold_shutdown_loses_what_was_acknowledged(shown: Shown, env: dict[str, str]) -> None:
     """Celery stores RETRY, but nothing is queued."""
     with gate(env["CELERY_RESULT_BACKEND"]) as closed, worker(APP, env=env) as running:

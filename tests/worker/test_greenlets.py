@@ -187,6 +187,7 @@ def test_worker_patched_after_the_app_import_loses_no_events(env: dict[str, str]
         running.kill()
 
 
+@pytest.mark.slow
 def test_a_pool_of_eventlet_tells_everything(env: dict[str, str], reader: Reader) -> None:
     with worker("tests.worker.app", pool="eventlet", env=env) as running, producer(env) as sender:
         for task_id in [sender.send("add", 1, number) for number in range(20)]:

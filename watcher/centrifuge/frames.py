@@ -27,15 +27,15 @@ def frames(texts: Sequence[bytes]) -> bytes:
     """Text frames that hold ``texts``, a line each, as many in one as make about 64 KiB."""
     if len(texts) == 1:
         return frame(texts[0])
-    made, start, size = [], 0, 0
+    built, start, size = [], 0, 0
     for index, text in enumerate(texts):
         size += len(text) + 1
         if size >= PIECE:
-            made.append(frame(b"\n".join(texts[start : index + 1])))
+            built.append(frame(b"\n".join(texts[start : index + 1])))
             start, size = index + 1, 0
     if start < len(texts):
-        made.append(frame(b"\n".join(texts[start:])))
-    return b"".join(made)
+        built.append(frame(b"\n".join(texts[start:])))
+    return b"".join(built)
 
 
 #: The relay's ping: in the Centrifuge protocol an empty message.

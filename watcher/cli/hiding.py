@@ -32,15 +32,15 @@ def hide(options: Mapping[str, tuple[str, str | None]]) -> None:
 
 def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
     """``arguments`` without these options and their values, in the forms ``--option value`` and ``--option=value``."""
-    kept: list[str] = []
+    visible: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, separator, _ = argument.partition("=")
         if name not in options:
-            kept.append(argument)
+            visible.append(argument)
         elif not separator:
             next(rest, None)
-    return kept
+    return visible
 
 
 def _is_secret(option: str, value: str) -> bool:

@@ -107,7 +107,7 @@ def channel_of(name: str) -> str:
         return name
     namespace, colon, _ = name.partition(":")
     if colon:
-        accepted = ", ".join(f"{known}…" for known in _NAMESPACES)
+        accepted = ", ".join(f"{prefix}…" for prefix in _NAMESPACES)
         wrong = f"{plain(name)!r}: no such channels as {plain(namespace)}:…; accepted are {accepted}, tasks"
         raise click.BadParameter(f"{wrong}, or a task's id (with a colon in it, task:{plain(name)})")
     return f"task:{name}"

@@ -177,25 +177,25 @@ async def _one(relay: Relay, submitter: Submitter, args: Iterable[Any], order: _
         submitted = {"id": task.id, "channel": f"task:{task.id}", "epoch": epoch, "offset": offset}
         write(json_text(submitted) if order.as_json else plain(task.id).encode())
         return 0
-    seen: list[TaskEvent] = []
+    newest: list[TaskEvent] = []
     try:
-        return _finish(await _follow(relay, task, order, seen), order)
+        return _finish(await _follow(relay, task, order, newest), order)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
-        last = seen[0].data if seen else {"state": None}
+        last = newest[0].data if newest else {"state": None}
         # The task's place explains a time-out; a person who pressed Ctrl-C doesn't need it.
         place_of = standing(*(last.get(field) for field in _PLACE)) if where.interrupted is None else ""
         await _interrupted([task], order, where, place_of)
         raise
 
 
-async def _follow(relay: Relay, task: Task, order: _Order, seen: list[TaskEvent]) -> TaskEvent:
-    """Follow a task to its end; ``seen`` holds its newest event, even if this is cancelled."""
+async def _follow(relay: Relay, task: Task, order: _Order, newest: list[TaskEvent]) -> TaskEvent:
+    """Follow a task to its end; ``newest`` holds its newest event, even if this is cancelled."""
     board = Board(enabled=not order.as_json)
     async with board.shown(relay.group), task.events() as events:
         async for event in events:
             last = event
             if not event.data.get("late"):
-                seen[:] = [event]
+                newest[:] = [event]
             board.follow(event)
             if order.as_json:
                 board.write(json_line(event))
@@ -239,19 +239,19 @@ async def _interrupted(tasks: list[Task], order: _Order, where: RelayCall, place
 
 async def _places(relay: Relay, tasks: list[Task]) -> str:
     """Where the unfinished tasks are, the most frequent place first, for a person; a sample of them is asked."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     async def look(task: Task) -> None:
         with suppress(RelayError):
             snapshot = await relay.get(task.id)
             if snapshot is not None:
-                seen[place(*(snapshot.data.get(field) for field in _PLACE))] += 1
+                counts[place(*(snapshot.data.get(field) for field in _PLACE))] += 1
 
     with anyio.move_on_after(_LOOKING, shield=True):
         async with anyio.create_task_group() as group:
             for task in tasks[:_LOOKED_AT]:
                 group.start_soon(look, task)
-    return "; ".join(f"{count} {what}" for what, count in seen.most_common(5))
+    return "; ".join(f"{count} {what}" for what, count in counts.most_common(5))
 
 
 # One for each line.

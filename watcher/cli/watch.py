@@ -61,24 +61,24 @@ def _position(text: str | None) -> tuple[str, int] | None:
 async def _watch(
     relay: Relay, names: list[str], since: tuple[str, int] | None, where: RelayCall, *, as_json: bool
 ) -> int:
-    seen: dict[str, TaskEvent] = {}
+    newest_of: dict[str, TaskEvent] = {}
     try:
-        return await _follow(relay, names, since, seen, as_json=as_json)
+        return await _follow(relay, names, since, newest_of, as_json=as_json)
     except (anyio.get_cancelled_exc_class(), TimeoutError):
         if where.interrupted is None:  # the time is up
             for name in names:
                 if name.startswith("task:"):
-                    newest = seen[name].data if name in seen else {}
-                    if name not in seen or not seen[name].ends:
+                    newest = newest_of[name].data if name in newest_of else {}
+                    if name not in newest_of or not newest_of[name].ends:
                         it_is = standing(*map(newest.get, ("state", "queue", "hostname", "reason")))
                         say(plain(f"task {name[5:]} has not ended: {it_is}"))
         raise
 
 
 async def _follow(
-    relay: Relay, names: list[str], since: tuple[str, int] | None, seen: dict[str, TaskEvent], *, as_json: bool
+    relay: Relay, names: list[str], since: tuple[str, int] | None, newest_of: dict[str, TaskEvent], *, as_json: bool
 ) -> int:
-    """Print the events; ``seen`` holds the newest of each single task that is watched."""
+    """Print the events; ``newest_of`` holds the newest of each single task that is watched."""
     board, code = Board(), 0
 
     def missing(lost: EventsLost) -> None:
@@ -89,7 +89,7 @@ async def _follow(
         async with board.shown(relay.group), relay.watch(*names, since=since, on_gap=missing) as events:
             async for event in events:
                 if event.channel in names and event.channel.startswith("task:") and not event.data.get("late"):
-                    seen[event.channel] = event
+                    newest_of[event.channel] = event
                 if event.ends and event.state not in _WELL:
                     code = relay_call.FAILED
                 reports = event.state == "PROGRESS" and event.reason is None

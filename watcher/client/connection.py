@@ -40,13 +40,13 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
 #: Opening a connection, the answer to ``connect`` included, in seconds.
 _HANDSHAKE: Final = 10.0
-#: A ping may be late by as much as lies between two, at most by this. In seconds.
+#: A ping may be late by the interval between two, but at most by this. In seconds.
 _GRACE: Final = 10.0
-#: How often that is looked at: the interval is only known once there is a connection. In seconds.
+#: Seconds between two checks for silence; fixed, since the ping interval is known only once there is a connection.
 _LOOK: Final = 1.0
-#: A connection that lived shorter than this doesn't end a series of failures. In seconds.
+#: Seconds that a connection must live to end a series of failures.
 _STEADY: Final = 5.0
-#: Calls under way; more wait for their turn. The relay takes 1,000, look-ups for subscriptions included.
+#: Most calls under way; further ones wait. The relay accepts 1,000, look-ups for subscriptions included.
 _CALLS: Final = 500
 #: A token is renewed this long before it ends, in seconds, or half-way where it is shorter.
 _RENEW: Final = 30.0
@@ -58,19 +58,19 @@ Failed: TypeAlias = Callable[[CommandError], None]
 
 
 class ConnectionHandler(Protocol):
-    """Who is told what happens on the link."""
+    """Takes what happens on the connection. Nothing here may block."""
 
     def connected(self) -> None:
-        """There is a connection; what is told to the link now goes out on it."""
+        """There is a connection; commands sent from now on go out on it."""
 
     def lost(self) -> None:
         """There is none any more."""
 
     def pushed(self, push: Push) -> None:
-        """The relay has something to tell."""
+        """The relay has pushed a message."""
 
     def over(self, error: RelayError) -> None:
-        """There will be none again."""
+        """There will be no further connection, because of this error."""
 
 
 class _Call:
@@ -161,7 +161,7 @@ class RelayConnection:
         return call.reply
 
     def end(self, error: RelayError) -> None:
-        """Let go of everything that waits: there will be no connection any more."""
+        """End everything that waits: there will be no further connection."""
         if self._over is not None:
             return
         self._over = error
@@ -177,7 +177,7 @@ class RelayConnection:
     async def run(self, patience: float) -> None:
         """Keep up a connection until none can be had.
 
-        :param patience: for how long the first one is tried for, in seconds.
+        :param patience: seconds for which the first connection is tried.
         """
         deadline = anyio.current_time() + patience
         attempt = 0

@@ -1,4 +1,4 @@
-"""What a client is told of tasks: events as they came, and what is known of a task. Pure."""
+"""The events and snapshots that a client gets of tasks. Pure."""
 
 from __future__ import annotations
 
@@ -130,23 +130,23 @@ def place(state: str | None, queue: str | None, hostname: str | None, reason: st
     return f"{state}{where}{f', queue {queue!r}' if queue else ''}"
 
 
-def value_of(told: TaskEvent | Snapshot) -> Any:
+def value_of(record: TaskEvent | Snapshot) -> Any:
     """What a task that has ended so returned; None of one that was ignored.
 
     :raises TaskFailed: it failed, or (TaskRejected) was rejected.
     :raises TaskRevoked: it was revoked.
     :raises ResultUnavailable: it succeeded, and its value didn't come along.
     """
-    data, identity, name, reason = told.data, told.id, told.name, told.reason
-    raised = told.exception or {}
-    if told.state == "REVOKED":
+    data, identity, name, reason = record.data, record.id, record.name, record.reason
+    raised = record.exception or {}
+    if record.state == "REVOKED":
         raise TaskRevoked(identity, name, reason)
-    if told.state == "REJECTED":
+    if record.state == "REJECTED":
         raise TaskRejected(identity, name, "Rejected", str(raised.get("message", reason or "")), None, reason)
-    if told.state == "FAILURE":
+    if record.state == "FAILURE":
         what = (str(raised.get("type", "")) or "Exception", str(raised.get("message", "")), raised.get("traceback"))
         raise TaskFailed(identity, name, *what, reason)
-    if told.state == "IGNORED":
+    if record.state == "IGNORED":
         return None
     if data.get("result_repr"):
         raise ResultUnavailable(identity, name, text=str(data.get("result")))

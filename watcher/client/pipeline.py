@@ -110,7 +110,7 @@ async def _feed(
     index = 0
     with scope:
         try:
-            items = _each(source)
+            items = _items(source)
             while True:
                 await line.room.acquire()
                 job: Job[T, R] = Job(index, await anext(items))
@@ -144,7 +144,7 @@ async def _run(line: _Line[T, R], carry: Callable[[T], Awaitable[R]], job: Job[T
             line.stirred.set()
 
 
-async def _each(source: Source[T]) -> AsyncIterator[T]:
+async def _items(source: Source[T]) -> AsyncIterator[T]:
     if isinstance(source, AsyncIterable):
         async for item in source:
             yield item

@@ -36,7 +36,7 @@ from watcher.core.event import OVERVIEW
 __all__ = ["DEFAULT_URL", "Connecting", "Relay", "Submitter", "connect"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:5556"
-#: A relay that takes no more submissions for the moment is asked again for so long, in seconds.
+#: Seconds for which a relay that takes no more submissions for now is asked again.
 _PATIENT: Final = 30.0
 #: A submission that is repeated after a lost connection may find the first one not yet settled: it is asked again for
 #: so long after the loss, in seconds (docs/protocol.md, "Once only").
@@ -74,11 +74,11 @@ class Submitter:
         They are apart from a task's own arguments, which may have any name:
         ``relay.options(queue="slow").submit("tasks.paint", queue=3)``.
         """
-        given: dict[str, Any] = {
+        named_options: dict[str, Any] = {
             "task_id": task_id, "queue": queue, "countdown": countdown, "eta": eta, "expires": expires,
             "priority": priority, "tags": tags,
         }  # fmt: skip
-        changed = {name: value for name, value in given.items() if value not in (None, ())}
+        changed = {name: value for name, value in named_options.items() if value not in (None, ())}
         return Submitter(self._relay, replace(self._options, **changed))
 
     async def submit(self, name: str, /, *args: Any, **kwargs: Any) -> Task:
@@ -286,7 +286,7 @@ def connect(
     :param url: of the relay, ``http://…``, ``https://…``, ``ws://…`` or ``wss://…``; else ``WATCHER_URL``, else ``http://127.0.0.1:5556``.
     :param token: a token, or a function (async or not) that gives one, called before each connection and when the last
         one is about to end; else ``WATCHER_TOKEN``.
-    :param patience: for how long the first connection is tried for, in seconds.
+    :param patience: seconds for which the first connection is tried.
     :param ssl: which authorities are trusted, and which certificate is shown; else those that ``WATCHER_CA``,
         ``WATCHER_CLIENT_CERT`` and ``WATCHER_CLIENT_KEY`` name, else the system's and none.
     :raises RelayUnreachable: it can't be made. TokenRefused, RelayRefused: the relay refused it.

@@ -1,4 +1,4 @@
-"""Which channels a client is subscribed to, who listens to each, and from where each is to be recovered.
+"""A client's subscriptions: the listeners of each channel, and the position to recover it from.
 
 The relay knows one subscription of a channel and connection; here any number of listeners share it. Each remembers the
 position up to which it has been given everything. A subscription asks for what came after the earliest of them, and a
@@ -32,7 +32,7 @@ from watcher.core.backoff import TO_RELAY
 
 __all__ = ["ChannelListener", "ClientSubscriptions"]
 
-#: Subscriptions that a relay allows on one connection. Further channels wait until others are left.
+#: Most subscriptions that a relay allows on one connection; further channels wait until others are left.
 _SUBSCRIPTIONS: Final = 1000
 
 
@@ -52,7 +52,7 @@ class CommandSender(Protocol):
 
 
 class ChannelListener(ABC):
-    """Somebody who listens to one channel.
+    """A listener to one channel.
 
     ``position``: up to where it has been given everything; None where it starts at the present. ``behind``: it can take
     no more for now. ``abandoned``: nobody reads it any more.
@@ -96,7 +96,7 @@ class ChannelListener(ABC):
 
     @abstractmethod
     def on_error(self, error: RelayError) -> None:
-        """Nothing will come any more."""
+        """Nothing more will come, because of this error."""
 
     def on_known(self, reply: Subscribed) -> None:  # noqa: B027 - not everybody wants to know
         """What the relay knew as it answered, after the events that came along."""
@@ -167,7 +167,7 @@ class ClientSubscriptions:
             self._admit()
 
     def leave(self, name: str, listener: ChannelListener) -> None:
-        """Listen no more; nothing happens where that is so already."""
+        """Stop listening; does nothing if it is not listening."""
         channel = self._channels.get(name)
         if channel is None or listener not in channel.listeners:
             return
@@ -309,6 +309,6 @@ class ClientSubscriptions:
 
 
 def _earliest(listeners: list[ChannelListener]) -> ChannelPosition | None:
-    """The position to recover from; None where nobody wants the past."""
-    known = [listener.position for listener in listeners if listener.recovers and listener.position is not None]
-    return min(known, key=lambda position: (bool(position.epoch), position.offset), default=None)
+    """The position to recover from; None if no listener wants earlier events."""
+    positions = [listener.position for listener in listeners if listener.recovers and listener.position is not None]
+    return min(positions, key=lambda position: (bool(position.epoch), position.offset), default=None)

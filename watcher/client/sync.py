@@ -68,8 +68,8 @@ class SyncIterator(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        found, value = self._loop.run(self._next)
-        if not found:
+        more, value = self._loop.run(self._next)
+        if not more:
             raise StopIteration
         return value[0]
 
@@ -81,7 +81,7 @@ class SyncIterator(Generic[T]):
             return False, []
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._loop.run(self._source.aclose)
 
     def __enter__(self) -> Self:
@@ -171,16 +171,18 @@ class SyncSubmitter:
         limit: int = 100, ordered: bool = True, return_exceptions: bool = False,
     ) -> SyncIterator[Any]:  # fmt: skip
         """See :meth:`watcher.client.Submitter.map`. The items are taken in the client's thread: they must not block."""
-        found = self._submitter.map(name, items, limit=limit, ordered=ordered, return_exceptions=return_exceptions)
-        return SyncIterator(self._loop, found)
+        results = self._submitter.map(name, items, limit=limit, ordered=ordered, return_exceptions=return_exceptions)
+        return SyncIterator(self._loop, results)
 
     def starmap(
         self, name: str, items: Iterable[Iterable[Any]], /, *,
         limit: int = 100, ordered: bool = True, return_exceptions: bool = False,
     ) -> SyncIterator[Any]:  # fmt: skip
         """See :meth:`watcher.client.Submitter.starmap`."""
-        found = self._submitter.starmap(name, items, limit=limit, ordered=ordered, return_exceptions=return_exceptions)
-        return SyncIterator(self._loop, found)
+        results = self._submitter.starmap(
+            name, items, limit=limit, ordered=ordered, return_exceptions=return_exceptions
+        )
+        return SyncIterator(self._loop, results)
 
 
 class SyncTaskQueries:

@@ -38,9 +38,9 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         """Those that are set, as the relay takes them."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given["tags"] = [self.tags] if isinstance(self.tags, str) else list(self.tags)
-        return {name: _plain(value) for name, value in given.items() if value not in (None, [])}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["tags"] = [self.tags] if isinstance(self.tags, str) else list(self.tags)
+        return {name: _plain(value) for name, value in values.items() if value not in (None, [])}
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which authorities a client trusts, and the certificate that it shows, by variables; the system's own without them."""
+"""TLS of a client: the authorities that it trusts and the certificate that it shows, by environment variables."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     if not (ca or cert):
         return None
     try:
-        made = ssl.create_default_context(cafile=ca)
+        tls = ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise ValueError(f"{CA}={ca!r} is not accepted: {_why(error)}") from None
     if cert:
         try:
             # Without a function for it, OpenSSL asks the terminal for the passphrase of a key that has one.
-            made.load_cert_chain(cert, key, password=lambda: "")
+            tls.load_cert_chain(cert, key, password=lambda: "")
         except OSError as error:
             raise ValueError(f"{CERT}={cert!r}, {KEY}={key or ''!r} are not accepted: {_why(error)}") from None
-    return made
+    return tls
 
 
 def _why(error: OSError) -> str:

@@ -40,10 +40,10 @@ class EventPeek(msgspec.Struct, frozen=True):
 
 def known_task(reply: Subscribed) -> tuple[bytes, EventPeek] | None:
     """The JSON of the task that a subscription's reply tells of, and a look into it; None where nobody knows it."""
-    known = msgspec.json.decode(reply.data, type=KnownTask | None)
-    if known is None or bytes(known.task) == b"null":
+    answer = msgspec.json.decode(reply.data, type=KnownTask | None)
+    if answer is None or bytes(answer.task) == b"null":
         return None
-    line = bytes(known.task)
+    line = bytes(answer.task)
     return line, msgspec.json.decode(line, type=EventPeek)
 
 
@@ -58,18 +58,18 @@ class _Waiter(ChannelListener):
         self.stirred = anyio.Event()
 
     def on_known(self, reply: Subscribed) -> None:
-        found = known_task(reply)
-        self.unknown = found is None
-        self.last = found[1] if found is not None else self.last
-        if found is not None and is_final(found[1].state):
-            self.outcome = self.outcome or Snapshot(found[0])
+        task = known_task(reply)
+        self.unknown = task is None
+        self.last = task[1] if task is not None else self.last
+        if task is not None and is_final(task[1].state):
+            self.outcome = self.outcome or Snapshot(task[0])
         self.stirred.set()
 
     def on_event(self, epoch: str, publication: ReceivedPublication) -> bool:
         self.unknown = False
-        told = msgspec.json.decode(publication.data, type=EventPeek)
-        self.last = self.last if told.late else told
-        if is_final(told.state) and not told.late and self.outcome is None:
+        event = msgspec.json.decode(publication.data, type=EventPeek)
+        self.last = self.last if event.late else event
+        if is_final(event.state) and not event.late and self.outcome is None:
             self.outcome = TaskEvent(self._channel, epoch, publication.offset, bytes(publication.data))
             self.stirred.set()
         return True

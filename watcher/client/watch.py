@@ -101,12 +101,12 @@ class _Tap(ChannelListener):
             return False
         line = bytes(publication.data)
         self.unknown = False
-        told = msgspec.json.decode(line, type=EventPeek) if self.is_task else None
-        if self.ended and told is not None and told.late:
+        event = msgspec.json.decode(line, type=EventPeek) if self.is_task else None
+        if self.ended and event is not None and event.late:
             return True  # it happened before the end, which is to be the last that is told of a task
         if not self._is_double(epoch, publication.offset, line):
             self._feed.put(TaskEvent(self.channel, epoch, publication.offset, line))
-        if told is not None and is_final(told.state) and not told.late:
+        if event is not None and is_final(event.state) and not event.late:
             self._end()
         return True
 
@@ -122,11 +122,11 @@ class _Tap(ChannelListener):
     def on_known(self, reply: Subscribed) -> None:
         if not self.is_task or self.ended:
             return
-        found = known_task(reply)
-        self.unknown = found is None
+        task = known_task(reply)
+        self.unknown = task is None
         # The event that ended it is gone, or there never was one; or it is yet to come, as the rest of a long answer.
-        if found is not None and is_final(found[1].state) and not self.behind and found[1].offset <= reply.offset:
-            self._feed.put(TaskEvent(self.channel, reply.epoch, found[1].offset, found[0]))
+        if task is not None and is_final(task[1].state) and not self.behind and task[1].offset <= reply.offset:
+            self._feed.put(TaskEvent(self.channel, reply.epoch, task[1].offset, task[0]))
             self._end()
         self._feed.stirred.set()
 

@@ -263,8 +263,8 @@ def fold(task: Task | None, event: Event, offset: int) -> Task:
 
 
 def _first(event: Event, offset: int) -> Task:
-    told = {name: getattr(event, name) for name in _Told.__struct_fields__}
-    return Task(**told, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
+    values = {name: getattr(event, name) for name in _Told.__struct_fields__}
+    return Task(**values, final=is_final(event.state), offset=offset, times={event.state: event.timestamp})
 
 
 def _of_another_life(task: Task, event: Event) -> bool:
@@ -300,14 +300,14 @@ def _superseding(task: Task, event: Event) -> dict[str, Any]:
         changes |= {name: getattr(event, name) for name in _OF_THE_RUN}
     if another_run or event.meta is not UNSET or event.meta_size is not None:
         changes |= {"meta": event.meta, "meta_size": event.meta_size}
-    if task.state == "RECEIVED" and _place(event) < _place(task):
+    if task.state == "RECEIVED" and _delivery(event) < _delivery(task):
         changes["reserved"] = _reserved(task)
     elif task.reserved is not None and not _of_another_run(task.reserved, event):
         changes["reserved"] = None
     return {**changes, "times": _entered(times, event)}
 
 
-def _place(record: Task | Event) -> tuple[int, int]:
+def _delivery(record: Task | Event) -> tuple[int, int]:
     return record.retries or 0, record.redelivered or 0
 
 
@@ -336,7 +336,7 @@ def _completing(task: Task, event: Event) -> dict[str, Any]:
     changes: dict[str, Any] = {name: getattr(event, name) for name in names if getattr(task, name) in (None, UNSET)}
     if not another_run:
         return {**changes, "times": _entered(task.times, event)}
-    if event.state == "RECEIVED" and _place(event) > _place(task):
+    if event.state == "RECEIVED" and _delivery(event) > _delivery(task):
         changes |= {"eta": event.eta, "expires": event.expires, "reserved": _reserved(event)}
     elif event.state != "RECEIVED" and task.reserved is not None and not _of_another_run(task.reserved, event):
         changes["reserved"] = None  # it has begun: no longer waiting

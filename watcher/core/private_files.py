@@ -23,26 +23,26 @@ def make_private(directory: Path) -> list[str]:
     :returns: what is still open to others, one line each.
     :raises OSError: it can't be made, or is not a directory.
     """
-    for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
+    for missing in reversed([parent for parent in (directory, *directory.parents) if not parent.exists()]):
         missing.mkdir(mode=_DIRECTORY, exist_ok=True)
     if not directory.is_dir():
         raise NotADirectoryError(20, "it is not a directory", str(directory))
     wrong = []
     for path in (directory, *directory.rglob("*")):
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode) or path == directory:
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or path == directory:
             wrong += _tightened(path)
     return wrong
 
 
 def _tightened(path: Path) -> list[str]:
-    found = path.stat()
-    if found.st_uid != os.geteuid():
+    status = path.stat()
+    if status.st_uid != os.geteuid():
         return [f"{path} belongs to another user, who can read and change its contents"]
-    if not stat.S_IMODE(found.st_mode) & UMASK:
+    if not stat.S_IMODE(status.st_mode) & UMASK:
         return []
     try:
-        path.chmod(_DIRECTORY if stat.S_ISDIR(found.st_mode) else _FILE)
+        path.chmod(_DIRECTORY if stat.S_ISDIR(status.st_mode) else _FILE)
     except OSError as error:
         return [f"{path} is open to other users, and its permissions can't be changed: {error.strerror}"]
     # Some file systems accept the call but change nothing.

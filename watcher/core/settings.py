@@ -314,9 +314,9 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for entry in SETTINGS:
-            given = (options or {}).get(entry.field)
-            if given is not None:
-                values[entry.field] = entry.read(given, entry.option)
+            option = (options or {}).get(entry.field)
+            if option is not None:
+                values[entry.field] = entry.read(option, entry.option)
             elif environ.get(entry.variable, "").strip():
                 values[entry.field] = entry.read(environ[entry.variable], entry.variable)
         return cls(**values)

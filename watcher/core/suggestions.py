@@ -58,7 +58,7 @@ class Suggestions:
         self._free = float(_BURST)
         self._since = clock()
 
-    def meant(self, given: str, names: Callable[[], Sequence[str]]) -> str:
+    def meant(self, name: str, names: Callable[[], Sequence[str]]) -> str:
         """What to append to "no such name": a question, or nothing.
 
         :param names: all names that the client may see; called only when a suggestion is made.
@@ -69,14 +69,14 @@ class Suggestions:
         if self._free < 1:
             return ""
         self._free -= 1
-        nearest = _nearest(given, names())
+        nearest = _nearest(name, names())
         return f"; did you mean {nearest!r}?" if nearest is not None else ""
 
 
-def _nearest(given: str, names: Sequence[str]) -> str | None:
-    last = given.rpartition(".")[2].lower()
+def _nearest(unknown: str, names: Sequence[str]) -> str | None:
+    last = unknown.rpartition(".")[2].lower()
     same = [name for name in names if name.rpartition(".")[2].lower() == last]
     if len(same) == 1:
         return same[0]
     among = same or (names if len(names) <= _MOST else [])
-    return close_to(given, among, 0.0 if same else _ALIKE)
+    return close_to(unknown, among, 0.0 if same else _ALIKE)

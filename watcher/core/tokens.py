@@ -50,18 +50,18 @@ def token(
         raise ValueError(f"ttl={ttl!r}: seconds above 0 and below 2^53 are accepted")
     channel = literally(f"task:{identity_of(result_or_id)}")
     key = signing_secret(secret, "secret")
-    channels, names = [channel, *_each(watch, "watch")], _each(submit, "submit")
+    channels, names = [channel, *_globs(watch, "watch")], _globs(submit, "submit")
     return issue(key, ttl=ttl, watch=channels, submit=names, audience=asked("audience"), issuer=asked("issuer"))
 
 
-def signing_secret(given: str | None, name: str) -> str:
-    """The secret that signs tokens: ``given``, which came from ``name``, or else ``WATCHER_SECRET`` or its file.
+def signing_secret(secret_text: str | None, name: str) -> str:
+    """The secret that signs tokens: ``secret_text``, which came from ``name``, or else ``WATCHER_SECRET`` or its file.
 
     :raises SettingError: there is none, or it is too short.
     """
     secret = setting("secret")
-    if given is not None:
-        return str(secret.read(given, name))
+    if secret_text is not None:
+        return str(secret.read(secret_text, name))
     text = os.environ.get(secret.variable, "").strip()
     path = os.environ.get(setting("secret_file").variable, "").strip()
     if path and not text:
@@ -106,7 +106,7 @@ def identity_of(task: object) -> str:
     return str(task_id)
 
 
-def _each(globs: Iterable[str], name: str) -> list[str]:
+def _globs(globs: Iterable[str], name: str) -> list[str]:
     if isinstance(globs, str):
         raise TypeError(f"{name}={globs!r}: expected a list, for example [{globs!r}]")
     return list(globs)

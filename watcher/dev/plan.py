@@ -79,7 +79,7 @@ class Plan:
         uses at their stand-in.
         """
         urls = self.locked | {use: url(database) for use, database in self.moved.items()}
-        return {name: found for use, found in urls.items() for name in _VARIABLES[use]}
+        return {name: use_url for use, use_url in urls.items() for name in _VARIABLES[use]}
 
 
 def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None) -> Plan:
@@ -106,18 +106,18 @@ def plan(urls: Urls, answers: Callable[[str], bool], password: str | None = None
         elif _is_local(url) and not _is_sentinel(url) and answers(url):
             notes[f"{use}: Redis at {_shown(url)}"] = None
         elif (address := _address(url)) is not None:
-            place = ("localhost" if address.host in _SAME else address.host, address.port)
-            stand_ins[place] = _wider(address, stand_ins.get(place))
-            standing[use] = place
+            server = ("localhost" if address.host in _SAME else address.host, address.port)
+            stand_ins[server] = _wider(address, stand_ins.get(server))
+            standing[use] = server
             notes[f"{use}: no Redis answers at {_shown(_first(url))}, so an embedded Valkey starts there"] = None
         else:
             moved[use] = _database(_first(url))
             notes[f"{use}: an embedded Valkey instead of {_shown(url)}, which {_why_not(url)}"] = None
     elsewhere = _count(moved.values()) if moved else None
     locked: dict[str, str] = {}
-    for use, place in standing.items():
-        if password is not None and stand_ins[place].password in (None, password):
-            stand_ins[place] = replace(stand_ins[place], password=password)
+    for use, server in standing.items():
+        if password is not None and stand_ins[server].password in (None, password):
+            stand_ins[server] = replace(stand_ins[server], password=password)
             locked[use] = _locked(uses[use] or "", password)
     return Plan(tuple(stand_ins.values()), elsewhere, moved, tuple(notes), locked)
 
@@ -145,13 +145,13 @@ def _is_local(url: str) -> bool:
     if parts.scheme in _SOCKETS:
         return True
     # Several, separated by ";", are Celery's list to fail over to: judged by all.
-    return all(is_loopback(urlsplit(each).hostname or "localhost") for each in url.split(";"))
+    return all(is_loopback(urlsplit(node).hostname or "localhost") for node in url.split(";"))
 
 
 def _is_named(url: str, named: str | None) -> bool:
     if named is None:
         return False
-    return all(_server(each) == _server(named) for each in url.split(";"))
+    return all(_server(node) == _server(named) for node in url.split(";"))
 
 
 def _server(url: str) -> tuple[str, int]:
@@ -182,7 +182,7 @@ def _locked(url: str, password: str) -> str:
     """The URL with this password; of several, the first one."""
     first, semicolon, others = url.partition(";")
     scheme, _, rest = first.partition("://")
-    end = min(found for mark in "/?#" if (found := f"{rest}{mark}".find(mark)) >= 0)
+    end = min(at for mark in "/?#" if (at := f"{rest}{mark}".find(mark)) >= 0)
     user, _, host = rest[:end].rpartition("@")
     name = user.partition(":")[0]
     return f"{scheme}://{name}:{quote(password, safe='')}@{host or 'localhost'}{rest[end:]}{semicolon}{others}"
@@ -202,7 +202,7 @@ def _count(databases: Iterable[int]) -> int:
 
 
 def _shown(url: str) -> str:
-    return "; ".join(masked(each) for each in url.split(";"))
+    return "; ".join(masked(node) for node in url.split(";"))
 
 
 def _database(url: str) -> int:

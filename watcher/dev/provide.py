@@ -129,8 +129,8 @@ def configured(settings: Settings, app: Celery) -> tuple[Urls, dict[str, Target]
         if error.name != "WATCHER_REDIS_URL":
             raise
         journal = None  # nothing of the app's is a Redis: the plan finds a place
-    found = {broker: first, backend: stored, journal.url if journal is not None else None: journal}
-    targets = {url: target for url, target in found.items() if url is not None and target is not None}
+    by_url = {broker: first, backend: stored, journal.url if journal is not None else None: journal}
+    targets = {url: target for url, target in by_url.items() if url is not None and target is not None}
     return Urls(settings.redis_url, broker, backend, journal.url if journal is not None else None), targets
 
 

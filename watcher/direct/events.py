@@ -35,7 +35,7 @@ _WAITING: Final = 1000
 
 
 class _Inbox:
-    """What has come and was not read yet. It knows nothing of who reads it, so that a reader can be forgotten."""
+    """Events that came and were not read yet. It has no reference to its reader, so that a reader can be collected."""
 
     wants_lines = True
 
@@ -46,24 +46,24 @@ class _Inbox:
         self._epoch, self._floor = since or ("", 0)
         self._items: dict[int, bytes] = {}  # by offset, ascending once `known`
         self._earlier: list[TaskEvent] = []  # of an epoch before
-        self._known = False  # whether what was before has been looked up
+        self._looked_up = False  # whether what was before has been looked up
         self._behind = False  # whether something was left out because there was no room
         self._worker_tells = False
         self._standing = ""
         self._stored: Event | None = None
-        self._said: tuple[str, bytes] | None = None  # what was last told from the backend
+        self._from_backend: tuple[str, bytes] | None = None  # what was last told from the backend
         self._due: float | None = None  # when to tell of what is stored, by the event loop's clock
         self.error: WatcherError | None = None
         self.stirred = anyio.Event()
 
     # From the tasks.
 
-    def on_event(self, epoch: str, offset: int, line: bytes, told: JournalPeek) -> bool:
+    def on_event(self, epoch: str, offset: int, line: bytes, event: JournalPeek) -> bool:
         self._turn(epoch)
-        self._note(told)
+        self._note(event)
         if len(self._items) >= _WAITING:
             self._behind = True
-        elif offset > self._floor and not self._is_double(line, told):
+        elif offset > self._floor and not self._is_double(line, event):
             self._items[offset] = line
             self.stirred.set()
         return False
@@ -72,7 +72,7 @@ class _Inbox:
         self._keep(of_this_life(look))
         if look.ended:
             self._standing = look.standing
-            return not (self._known and any(_ends(line) for line in self._items.values()))
+            return not (self._looked_up and any(_ends(line) for line in self._items.values()))
         if look.epoch:
             self._turn(look.epoch)
         self._merge(look.lines)
@@ -94,24 +94,24 @@ class _Inbox:
         self.stirred.set()
 
     def _turn(self, epoch: str) -> None:
-        """Offsets of another epoch say nothing of those before."""
+        """Begin another epoch, if it is one: its offsets can't be compared with earlier ones."""
         if epoch != self._epoch:
             self._earlier += [self._event(offset) for offset in self._items]
             self._items.clear()
             self._epoch, self._floor = epoch, 0
 
-    def _note(self, told: JournalPeek) -> None:
-        if told.source == "signal" and told.state != "PENDING":
+    def _note(self, event: JournalPeek) -> None:
+        if event.source == "signal" and event.state != "PENDING":
             self._worker_tells = True
 
     def _merge(self, lines: Sequence[tuple[int, bytes]]) -> None:
         for offset, line in lines:
-            told = peek(line)
-            if told is not None and offset > self._floor:
-                self._note(told)
+            event = peek(line)
+            if event is not None and offset > self._floor:
+                self._note(event)
                 self._items.setdefault(offset, line)
         self._items = dict(sorted(self._items.items()))
-        self._known = True
+        self._looked_up = True
         self.stirred.set()
 
     def _keep(self, payload: bytes | None) -> None:
@@ -119,14 +119,14 @@ class _Inbox:
         if payload is None:
             return
         event = event_of(self.id, payload, self._policy, time.time())
-        if event is not None and _shown(event) != self._said:
+        if event is not None and _shown(event) != self._from_backend:
             self._stored = event
             self._due = anyio.current_time() + (_PATIENCE if self._worker_tells else _NO_PLUGIN)
             self.stirred.set()
 
-    def _is_double(self, line: bytes, told: JournalPeek) -> bool:
+    def _is_double(self, line: bytes, event: JournalPeek) -> bool:
         """Whether a relay tells of what was told from the backend here."""
-        return told.source == "backend" and self._said is not None and self._said == _shown_line(line)
+        return event.source == "backend" and self._from_backend is not None and self._from_backend == _shown_line(line)
 
     # To the reader.
 
@@ -134,7 +134,7 @@ class _Inbox:
         """The next event, where there is one."""
         if self._earlier:
             return self._earlier.pop(0)
-        if not self._known:
+        if not self._looked_up:
             return None
         if self._items:
             offset = next(iter(self._items))
@@ -148,20 +148,20 @@ class _Inbox:
         return self._overdue()
 
     def patience(self) -> float | None:
-        """For how long nothing will come by itself, in seconds; None where there is no telling."""
-        return None if self._due is None or not self._known else max(self._due - anyio.current_time(), 0.0)
+        """Seconds until the next event is due; None if none is."""
+        return None if self._due is None or not self._looked_up else max(self._due - anyio.current_time(), 0.0)
 
     def _event(self, offset: int) -> TaskEvent:
         return TaskEvent(f"task:{self.id}", self._epoch, offset, self._items[offset])
 
     def _overdue(self) -> TaskEvent | None:
-        """What is stored, where nobody has told of it in time."""
+        """The stored state as an event, if nobody else reported it in time."""
         if self._stored is None or self._due is None or anyio.current_time() < self._due:
             return None
         stored, self._stored, self._due = self._stored, None, None
         if self._worker_tells and not is_final(stored.state):
             return None  # its worker does, and better
-        self._said = _shown(stored)
+        self._from_backend = _shown(stored)
         return TaskEvent(f"task:{self.id}", self._epoch, 0, encode(stored))
 
 
@@ -229,8 +229,8 @@ def _abandon(loop: asyncio.AbstractEventLoop, leave: Callable[[], None]) -> None
 
 
 def _ends(line: bytes) -> bool:
-    told = peek(line)
-    return told is not None and told.ends
+    event = peek(line)
+    return event is not None and event.ends
 
 
 def _shown(event: Event) -> tuple[str, bytes]:

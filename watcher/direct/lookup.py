@@ -1,4 +1,4 @@
-"""Looking: what the result backend has stored of a task, and what the journal knows of it, for many tasks at once."""
+"""Look-ups for many tasks at once: what the result backend has stored, and what the journal knows."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class LiveFilter(NamedTuple):
     offset: int
 
 
-#: Nothing is: each event is a reason to look its task up.
+#: Believes nothing: each event is a reason to look its task up.
 NOTHING: Final = LiveFilter(b"", "", 0)
 
 
@@ -116,7 +116,7 @@ class LookupBatches:
         self._stirred.set()
 
     async def run(self) -> None:
-        """Carry; returns never, ends by cancellation."""
+        """Carry the names; never returns, ends by cancellation."""
         attempt = 0
         while True:
             names = list(islice(self._asked, self._most))
@@ -153,12 +153,12 @@ class Lookup:
         self._journal = journal
 
     async def stored(self, identities: Sequence[str]) -> list[bytes | None]:
-        """What the result backend has of each."""
-        found: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
-        return list(found)
+        """The stored result of each task, undecoded; None where there is none."""
+        payloads: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in identities])
+        return list(payloads)
 
     async def live(self) -> LiveFilter:
-        """By what the journal's live channel is believed from now on; its secret is made where there is none."""
+        """The filter for the journal's live channel from now on; makes the secret if there is none."""
         key = self._journal.live_secret
         for _ in range(2):
             pipeline: Any = self._redis.pipeline(transaction=True)
@@ -174,18 +174,18 @@ class Lookup:
                 await self._redis.set(key, secrets.token_hex(SECRET_LENGTH // 2), nx=True)
         return NOTHING
 
-    async def known(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, LookupResult]:
+    async def known_to_journal(self, identities: Sequence[str], with_lines: Sequence[str]) -> dict[str, LookupResult]:
         """What the journal knows of those that it knows, and of ``with_lines`` the events too, as of one moment."""
-        fields = [f"{each}:{identity}" for identity in with_lines for each in _RANKS]
+        fields = [f"{rank}:{identity}" for identity in with_lines for rank in _RANKS]
         try:
-            found = await self._ask(identities, fields)
+            replies = await self._ask(identities, fields)
         except NoScriptError:  # Redis was started anew, or this is the first look at it
             await self._redis.script_load(KNOWN)
-            found = await self._ask(identities, fields)
-        epoch, values = found[3] if fields else (b"", [])
+            replies = await self._ask(identities, fields)
+        epoch, values = replies[3] if fields else (b"", [])
         looks: dict[str, LookupResult] = {}
-        for each in found[:3]:
-            for identity, standing in zip(identities, each, strict=True):
+        for standings in replies[:3]:
+            for identity, standing in zip(identities, standings, strict=True):
                 if standing is not None:
                     looks[identity] = LookupResult(None, standing.decode("ascii", "replace"))
         for index, identity in enumerate(with_lines):
@@ -202,8 +202,8 @@ class Lookup:
                 pipeline.hmget(key, list(identities))
             if fields:
                 pipeline.evalsha(_KNOWN, 2, journal.stream, journal.open_lines, *fields)
-            found: list[Any] = await pipeline.execute()
-        return found
+            replies: list[Any] = await pipeline.execute()
+        return replies
 
 
 class JournalSearch:
@@ -219,26 +219,26 @@ class JournalSearch:
         It ends where the sender's ``PENDING`` of each was found, else at the journal's begin.
         """
         missing = set(identities)
-        found: dict[str, list[tuple[int, bytes]]] = {identity: [] for identity in missing}
+        events: dict[str, list[tuple[int, bytes]]] = {identity: [] for identity in missing}
         newest = ""
         async with aclosing(entries(self._redis, self._journal.stream, "+", backwards=True)) as past:
             async for batch in past:
                 newest = newest or batch.epoch
                 for offset in range(batch.last, batch.first - 1, -1):
                     line = batch.lines[offset - batch.first]
-                    told = peek(line)
-                    if told is None or told.id not in missing:
+                    event = peek(line)
+                    if event is None or event.id not in missing:
                         continue
-                    found[told.id].append((offset, line))
-                    if told.state == "PENDING" and not told.retries and not told.late:
-                        missing.discard(told.id)
+                    events[event.id].append((offset, line))
+                    if event.state == "PENDING" and not event.retries and not event.late:
+                        missing.discard(event.id)
                 if not missing:
                     break
-        return newest, {identity: lines[::-1] for identity, lines in found.items()}
+        return newest, {identity: lines[::-1] for identity, lines in events.items()}
 
 
 def peek(line: bytes) -> JournalPeek | None:
-    """A look into an event; None where it is none."""
+    """The few fields of an event that waits need; None if the line is no event."""
     try:
         return msgspec.json.decode(line, type=JournalPeek)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

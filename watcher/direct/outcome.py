@@ -1,4 +1,4 @@
-"""What became of a task, from what is stored of it or what its last event says."""
+"""The outcome of a task, from its stored result or its last event."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Reader(Protocol):
     def stored(self, identity: str, payload: bytes) -> Outcome | None:
         """The outcome that is stored; None where the task has not ended."""
 
-    def told(self, event: TaskEvent) -> Outcome:
+    def from_event(self, event: TaskEvent) -> Outcome:
         """The outcome that a final event tells of, where nothing is stored."""
 
 
@@ -97,9 +97,9 @@ class JsonReader:
             return Outcome(identity, None, error=ResultUnreadable(identity, None))
         if event.state == "FAILURE" and event.exception is not None and event.exception.type == "Reject":
             return _rejected(identity, event.name, event.exception.message)
-        return self.told(TaskEvent(f"task:{identity}", "", 0, encode(event)))
+        return self.from_event(TaskEvent(f"task:{identity}", "", 0, encode(event)))
 
-    def told(self, event: TaskEvent) -> Outcome:
+    def from_event(self, event: TaskEvent) -> Outcome:
         """The outcome that a final event tells of, where nothing is stored."""
         try:
             return Outcome(event.id, event.state, value_of(event))
@@ -132,9 +132,9 @@ class AppReader(JsonReader):
             return _rejected(identity, meta.get("name"), value.args[0] if value.args else "")
         return Outcome(identity, state, error=_raised(identity, value, meta))
 
-    def told(self, event: TaskEvent) -> Outcome:
+    def from_event(self, event: TaskEvent) -> Outcome:
         """The outcome that a final event tells of, where nothing is stored."""
-        outcome = super().told(event)
+        outcome = super().from_event(event)
         if isinstance(outcome.error, TaskRevoked):
             return Outcome(event.id, event.state, error=TaskRevokedError(outcome.error.reason or "revoked"))
         return outcome

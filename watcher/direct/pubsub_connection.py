@@ -25,22 +25,22 @@ _AT_ONCE: Final = 500
 
 
 class PubSubHandler(Protocol):
-    """Who is told of what a line hears. Nothing here may wait."""
+    """Takes what a connection hears. Nothing here may block."""
 
     def opened(self) -> None:
-        """The line is there, for the first time or again: what was said in between was missed."""
+        """The connection is open, for the first time or again: messages in between were missed."""
 
     def ready(self, name: str) -> None:
-        """From now on ``name`` is listened to."""
+        """The subscription to ``name`` is active."""
 
     def rung(self, name: str) -> None:
         """Something was published about ``name``."""
 
-    def told(self, data: bytes) -> None:
-        """Something was published on the line's home channel."""
+    def on_batch(self, data: bytes) -> None:
+        """A message came on the home channel."""
 
     def refused(self, error: Exception) -> None:
-        """Redis doesn't let us listen."""
+        """Redis refused the subscription."""
 
 
 class PubSubConnection:
@@ -52,12 +52,12 @@ class PubSubConnection:
     :param interest: which these are; after a change to it :meth:`stir` is to be called.
     """
 
-    def __init__(self, redis: Redis, home: str, prefix: str, interest: Interest[Any], ear: PubSubHandler) -> None:
+    def __init__(self, redis: Redis, home: str, prefix: str, interest: Interest[Any], handler: PubSubHandler) -> None:
         self._redis = redis
         self._home = home.encode()
         self._prefix = prefix
         self._interest = interest
-        self._ear = ear
+        self._handler = handler
         self._stirred = anyio.Event()
         #: Whether it listens just now.
         self.open = False
@@ -78,10 +78,10 @@ class PubSubConnection:
             except* REFUSALS as errors:
                 error = _first(errors)
                 logger.warning("Redis refused the subscription: %s", error)
-                self._ear.refused(error)
+                self._handler.refused(error)
             except* (RedisError, OSError, TimeoutError) as errors:
                 log = logger.warning if self.open else logger.debug
-                log("the connection to Redis broke (%s); retrying", _said(_first(errors)))
+                log("the connection to Redis broke (%s); retrying", _text(_first(errors)))
             finally:
                 self.open = False
             await anyio.sleep(TO_REDIS.seconds(attempt))
@@ -90,7 +90,7 @@ class PubSubConnection:
     def _begin(self) -> None:
         self._interest.renew()
         self.open = True
-        self._ear.opened()
+        self._handler.opened()
 
     async def _work(self, subscription: Subscription) -> None:
         async with anyio.create_task_group() as group:
@@ -120,14 +120,14 @@ class PubSubConnection:
             raise ConnectionError("the connection was replaced")
         name = self._name(channel)
         if self._interest.confirm(name):
-            self._ear.ready(name)
+            self._handler.ready(name)
 
     def _hear(self, messages: Sequence[Message]) -> int:
         for channel, data in messages:
             if channel == self._home:
-                self._ear.told(data)
+                self._handler.on_batch(data)
             else:
-                self._ear.rung(self._name(channel))
+                self._handler.rung(self._name(channel))
         return len(messages)
 
 
@@ -138,5 +138,5 @@ def _first(errors: BaseExceptionGroup[Any]) -> Exception:
     return error  # type: ignore[no-any-return]  # a group holds exceptions
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return str(error) or type(error).__name__

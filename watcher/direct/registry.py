@@ -1,4 +1,4 @@
-"""Who waits for which task, and telling them: what lines hear and look-ups find is brought together here."""
+"""Listeners by task: combines what the pub/sub connections hear with what look-ups find."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _IN_ONE_PASS: Final = 10_000
 
 
 class TaskListener(Protocol):
-    """Who is told of one task or of several. Nothing here may wait."""
+    """Takes the events of one or several tasks. Nothing here may block."""
 
     @property
     def wants_lines(self) -> bool:
         """Whether a look is to bring the journal's events too."""
 
-    def on_event(self, epoch: str, offset: int, line: bytes, told: JournalPeek) -> bool:
+    def on_event(self, epoch: str, offset: int, line: bytes, event: JournalPeek) -> bool:
         """An event, from the journal's live channel; returns whether the task is to be looked up now."""
 
     def on_look(self, identity: str, look: LookupResult) -> bool:
@@ -45,7 +45,7 @@ class TaskListener(Protocol):
         """The events that the journal still has of a task that has ended."""
 
     def on_error(self, error: WatcherError) -> None:
-        """There is nothing to be heard any more, and why."""
+        """Nothing more will come, because of this error."""
 
 
 class WaitRegistry:
@@ -122,7 +122,7 @@ class WaitRegistry:
         """A result was stored, in whichever database: what counts is what is in ours."""
         self._looks.ask(name)
 
-    def told(self, data: bytes) -> None:
+    def on_batch(self, data: bytes) -> None:
         """A batch of events was appended to the journal, or somebody says so: then what is true is looked up."""
         if not self._interest:
             return
@@ -135,15 +135,15 @@ class WaitRegistry:
             return
         authentic = self._believes(data, batch)
         for offset, line in enumerate(batch.lines, batch.first):
-            told = peek(line)
-            if told is None:
+            event = peek(line)
+            if event is None:
                 continue
             if authentic:
-                for listener in self._interest.listeners(told.id):
-                    if listener.on_event(batch.epoch, offset, line, told):
-                        self._looks.ask(told.id)
-            elif self._interest.listeners(told.id):
-                self._looks.ask(told.id)
+                for listener in self._interest.listeners(event.id):
+                    if listener.on_event(batch.epoch, offset, line, event):
+                        self._looks.ask(event.id)
+            elif self._interest.listeners(event.id):
+                self._looks.ask(event.id)
 
     def _believes(self, data: bytes, batch: Batch) -> bool:
         if batch.epoch != self._live.epoch or not is_authentic(data, batch, self._live.secret):
@@ -155,7 +155,7 @@ class WaitRegistry:
         return True
 
     def refused(self, error: Exception) -> None:
-        """Nobody can be told of anything."""
+        """Redis refused: every listener gets the error."""
         for listener in self._interest.everybody():
             listener.on_error(RedisRefused(f"Redis refused: {error}"))
 
@@ -173,17 +173,17 @@ class WaitRegistry:
             return  # all of them have left meanwhile
         # The journal first: a result is stored before it is told of, so of what is known here to have ended, the result
         # is there by the next line, or was never stored.
-        known = await self._known(identities)
+        looks = await self._from_journal(identities)
         stored = await self._lookup.stored(identities)
         for identity, payload in zip(identities, stored, strict=True):
             if identity in self._looks:
                 continue  # something has happened meanwhile, and it is looked up again
-            look = known.get(identity, LookupResult(None))._replace(stored=payload)
-            wanting = [each for each in self._interest.listeners(identity) if each.on_look(identity, look)]
+            look = looks.get(identity, LookupResult(None))._replace(stored=payload)
+            wanting = [listener for listener in self._interest.listeners(identity) if listener.on_look(identity, look)]
             if wanting:
                 self._searches.ask(identity)
 
-    async def _known(self, identities: list[str]) -> dict[str, LookupResult]:
+    async def _from_journal(self, identities: list[str]) -> dict[str, LookupResult]:
         if not self._apart:
             return await self._ask(identities)
         if not self._journal_line.open:
@@ -198,14 +198,14 @@ class WaitRegistry:
         if self._asks_live:  # first, so that of what is told from the look on nothing has to be looked up
             self._asks_live = False
             self._live = await self._lookup.live()
-        return await self._lookup.known(identities, self._wanting_lines(identities))
+        return await self._lookup.known_to_journal(identities, self._wanting_lines(identities))
 
     def _wanting_lines(self, identities: list[str]) -> list[str]:
-        return [name for name in identities if any(each.wants_lines for each in self._interest.listeners(name))]
+        return [name for name in identities if any(listener.wants_lines for listener in self._interest.listeners(name))]
 
     async def _search(self, identities: list[str]) -> None:
-        epoch, found = await self._past.of(identities)
-        for identity, lines in found.items():
+        epoch, events = await self._past.of(identities)
+        for identity, lines in events.items():
             for listener in self._interest.listeners(identity):
                 listener.on_past(identity, epoch, lines)
 
@@ -215,7 +215,7 @@ class WaitRegistry:
 
 
 class _Aside:
-    """Hears a journal that is on another server than the results."""
+    """Listens to a journal that is on another server than the results."""
 
     def __init__(self, tasks: WaitRegistry) -> None:
         self._tasks = tasks
@@ -229,8 +229,8 @@ class _Aside:
     def rung(self, name: str) -> None:
         """Nothing but the live channel is listened to."""
 
-    def told(self, data: bytes) -> None:
-        self._tasks.told(data)
+    def on_batch(self, data: bytes) -> None:
+        self._tasks.on_batch(data)
 
     def refused(self, error: Exception) -> None:
         """Results are had without it."""

@@ -156,8 +156,8 @@ class Results:
                 elif event is None:
                     break
                 else:
-                    place = f"id: {event.epoch}:{event.offset}\n" if event.offset else ""
-                    yield f"{place}data: {event.line.decode()}\n\n"
+                    position = f"id: {event.epoch}:{event.offset}\n" if event.offset else ""
+                    yield f"{position}data: {event.line.decode()}\n\n"
         yield "event: end\ndata: {}\n\n"
 
     def close(self) -> None:
@@ -249,14 +249,14 @@ def results(app_or_url: Celery | str, /, *, global_keyprefix: str = "") -> Openi
 
     if global_keyprefix:
         raise TypeError("global_keyprefix is for a URL only: the app has its own")
-    found = backend_target(app_or_url)
-    if found is None:
+    target = backend_target(app_or_url)
+    if target is None:
         shown = _scheme(app_or_url.conf.result_backend)
         raise SettingError("result_backend", shown, "watcher.results() needs the URL of one Redis: redis://…")
     backend: Any = app_or_url.backend
     redis = journal_target(settings, app_or_url)
     return OpeningResults(
-        stored=found,
+        stored=target,
         prefix=bytes(backend.task_keyprefix).decode(),
         redis=redis,
         journal=_journal(settings, redis),
@@ -283,8 +283,8 @@ def _position(last_event_id: str | None) -> tuple[str, int] | None:
     return (epoch, int(offset)) if epoch and offset.isascii() and offset.isdigit() else None
 
 
-def _as_given(given: Any, values: Any) -> Any:
+def _as_given(shape: Any, values: Any) -> Any:
     """The values in the shape of the group that they are of."""
-    if isinstance(given, ResultSet):
-        return [_as_given(each, values) for each in given.results or ()]
+    if isinstance(shape, ResultSet):
+        return [_as_given(member, values) for member in shape.results or ()]
     return next(values)

@@ -18,22 +18,22 @@ One: TypeAlias = "AsyncResult[Any] | str | UUID"
 Many: TypeAlias = "ResultSet | Iterable[One | ResultSet]"
 
 
-def leaves(given: Any) -> Iterator[One]:
-    """The tasks in ``given``, those in groups within groups too, in order."""
-    if isinstance(given, ResultSet):
-        given = given.results
-    elif isinstance(given, str | UUID | AsyncResult) or not isinstance(given, Iterable):
-        yield given
+def leaves(target: Any) -> Iterator[One]:
+    """The tasks in ``target``, those in groups within groups too, in order."""
+    if isinstance(target, ResultSet):
+        target = target.results
+    elif isinstance(target, str | UUID | AsyncResult) or not isinstance(target, Iterable):
+        yield target
         return
-    for each in given:
-        yield from leaves(each)
+    for member in target:
+        yield from leaves(member)
 
 
-def ancestors(given: One) -> list[str]:
+def ancestors(target: One) -> list[str]:
     """Ids of the tasks that had to succeed before this one is sent: the earlier links of its chain."""
-    found: list[str] = []
-    parent = getattr(given, "parent", None)
+    ids: list[str] = []
+    parent = getattr(target, "parent", None)
     while parent is not None:
-        found += [identity_of(leaf) for leaf in leaves(parent)]
+        ids += [identity_of(leaf) for leaf in leaves(parent)]
         parent = parent.parent
-    return found
+    return ids

@@ -1,4 +1,4 @@
-"""Waits for the ends of tasks, any number of them on one listener's worth of memory each."""
+"""Waits for the ends of any number of tasks; each costs one listener's memory."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["Waits", "ending"]
 
 
 class Waits:
-    """The ends of some tasks, as they come. Whoever makes it has to :meth:`leave`."""
+    """The ends of some tasks, as they come. The caller must :meth:`leave` it."""
 
-    def __init__(self, tasks: WaitRegistry, reader: Reader, given: Iterable[One]) -> None:
+    def __init__(self, tasks: WaitRegistry, reader: Reader, targets: Iterable[One]) -> None:
         self._done: deque[tuple[int, Outcome]] = deque()
         self._stirred = anyio.Event()
         self._waiting: dict[_Wait, None] = {}
         try:
-            for index, each in enumerate(given):
-                known = _known(each)
-                if known is not None:
-                    self._done.append((index, known))
+            for index, target in enumerate(targets):
+                outcome = _outcome_without_waiting(target)
+                if outcome is not None:
+                    self._done.append((index, outcome))
                 else:
-                    wait = _Wait(self, tasks, reader, index, each)
+                    wait = _Wait(self, tasks, reader, index, target)
                     self._waiting[wait] = None
                     wait.join()
         except BaseException:
@@ -68,8 +68,8 @@ class Waits:
             return TimeoutError()
         first = next(iter(self._waiting))
         count = len(self._waiting)
-        told = first.last
-        where = f": {standing(told.state, told.queue, told.hostname, told.reason)}" if told is not None else ""
+        last = first.last
+        where = f": {standing(last.state, last.queue, last.hostname, last.reason)}" if last is not None else ""
         more = f" (and {count - 1} more)" if count > 1 else ""
         return TimeoutError(f"task {first.id}{more} has not ended within {seconds or 0:g} s{where}")
 
@@ -83,20 +83,20 @@ class Waits:
 class _Wait:
     """One task's; the earlier links of its chain are listened to as well, because it never comes if one fails."""
 
-    __slots__ = ("_ancestors", "_reader", "_standings", "_tasks", "_told", "_waits", "id", "index", "last")
+    __slots__ = ("_ancestors", "_ends", "_reader", "_standings", "_tasks", "_waits", "id", "index", "last")
 
     wants_lines = False
 
-    def __init__(self, waits: Waits, tasks: WaitRegistry, reader: Reader, index: int, given: One) -> None:
+    def __init__(self, waits: Waits, tasks: WaitRegistry, reader: Reader, index: int, target: One) -> None:
         self._waits = waits
         self._tasks = tasks
         self._reader = reader
         # By task, where the journal knows its end and nothing is stored: made when needed, since it hardly ever is.
-        self._told: dict[str, TaskEvent] | None = None
+        self._ends: dict[str, TaskEvent] | None = None
         self._standings: dict[str, str] | None = None
-        self._ancestors = ancestors(given)
+        self._ancestors = ancestors(target)
         self.index = index
-        self.id = identity_of(given)
+        self.id = identity_of(target)
         self.last: JournalPeek | None = None  # the plugin's, where it tells
 
     def join(self) -> None:
@@ -107,13 +107,13 @@ class _Wait:
         for identity in (self.id, *self._ancestors):
             self._tasks.leave(identity, self)
 
-    def on_event(self, epoch: str, offset: int, line: bytes, told: JournalPeek) -> bool:
-        if told.id == self.id and not told.late:
-            self.last = told
-        if told.ends:
+    def on_event(self, epoch: str, offset: int, line: bytes, event: JournalPeek) -> bool:
+        if event.id == self.id and not event.late:
+            self.last = event
+        if event.ends:
             # What is stored goes before what is told: it may be larger, or no JSON.
-            self._told = {**(self._told or {}), told.id: TaskEvent(f"task:{told.id}", epoch, offset, line)}
-        return told.ends
+            self._ends = {**(self._ends or {}), event.id: TaskEvent(f"task:{event.id}", epoch, offset, line)}
+        return event.ends
 
     def on_look(self, identity: str, look: LookupResult) -> bool:
         if look.state and self.last is None and identity == self.id:
@@ -122,8 +122,8 @@ class _Wait:
         outcome = self._reader.stored(identity, stored) if stored is not None else None
         if outcome is not None:
             self._take(identity, outcome)
-        elif self._told and identity in self._told:
-            self._take(identity, self._reader.told(self._told[identity]))
+        elif self._ends and identity in self._ends:
+            self._take(identity, self._reader.from_event(self._ends[identity]))
         elif look.ended:
             self._standings = {**(self._standings or {}), identity: look.standing}
             return True
@@ -131,14 +131,14 @@ class _Wait:
 
     def on_past(self, identity: str, epoch: str, lines: Sequence[tuple[int, bytes]]) -> None:
         for offset, line in reversed(lines):
-            told = peek(line)
-            if told is not None and told.ends:
-                self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", epoch, offset, line)))
+            event = peek(line)
+            if event is not None and event.ends:
+                self._take(identity, self._reader.from_event(TaskEvent(f"task:{identity}", epoch, offset, line)))
                 return
         # The event itself is gone, and nothing is stored: there is nothing to be had but that it has ended.
         if self._standings and identity in self._standings:
             line = encode(ending(identity, self._standings[identity]))
-            self._take(identity, self._reader.told(TaskEvent(f"task:{identity}", "", 0, line)))
+            self._take(identity, self._reader.from_event(TaskEvent(f"task:{identity}", "", 0, line)))
 
     def on_error(self, error: WatcherError) -> None:
         self._waits.settle(self, Outcome(self.id, None, error=copy.copy(error)))
@@ -152,16 +152,16 @@ class _Wait:
 
 def ending(identity: str, standing: str) -> Event:
     """A final event made from a standing, where nothing else is left of it."""
-    told = parse(standing)
-    return Event(id=identity, state=told.state, timestamp=told.timestamp, source="backend", retries=told.retries)
+    parsed = parse(standing)
+    return Event(id=identity, state=parsed.state, timestamp=parsed.timestamp, source="backend", retries=parsed.retries)
 
 
-def _known(given: One) -> Outcome | None:
+def _outcome_without_waiting(target: One) -> Outcome | None:
     """The outcome of what need not be waited for, as ``get()`` doesn't."""
-    if isinstance(given, EagerResult):
-        value: Any = given.get(propagate=False, disable_sync_subtasks=False)
-        failed = isinstance(value, Exception) and given.state != "SUCCESS"
-        return Outcome(given.id, given.state, *((None, value) if failed else (value,)))
-    if isinstance(given, AsyncResult) and given.ignored:
-        return Outcome(given.id, None)
+    if isinstance(target, EagerResult):
+        value: Any = target.get(propagate=False, disable_sync_subtasks=False)
+        failed = isinstance(value, Exception) and target.state != "SUCCESS"
+        return Outcome(target.id, target.state, *((None, value) if failed else (value,)))
+    if isinstance(target, AsyncResult) and target.ignored:
+        return Outcome(target.id, None)
     return None

@@ -1,4 +1,4 @@
-"""What reaches behind the public names of redis-py, or puts classes of ours into the place of its own.
+"""Everything that uses non-public names of redis-py, or replaces its classes with our own.
 
 Tried with redis-py 5.2.1, 6.4.0 and 8.1.0. Of hiredis nothing but public names is used. Where a release
 lacks what is needed here, each function says what is done then. :data:`MEMBERS` names it; tests/journal/test_redis.py
@@ -35,8 +35,7 @@ MEMBERS: Final = (
     ("redis.asyncio:ConnectionPool", "release"),
     ("redis.asyncio.client:PubSub", "connection"),
 )
-#: A connection that is needed is waited for so long, in seconds: whoever has one gives it back sooner, for better or
-#: worse.
+#: Longest wait for a free connection, in seconds: whoever has one gives it back sooner, for better or worse.
 _WAIT: Final = 4.0
 _KINDS: Final[dict[Road, type[Any]]] = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
@@ -54,7 +53,7 @@ class WaitingPool(ConnectionPool):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._places = anyio.Semaphore(self.max_connections, fast_acquire=True)
+        self._slots = anyio.Semaphore(self.max_connections, fast_acquire=True)
         self._taken: set[Any] = set()
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
@@ -63,33 +62,33 @@ class WaitingPool(ConnectionPool):
         :raises PoolFull: not for ever.
         """
         try:
-            self._places.acquire_nowait()
+            self._slots.acquire_nowait()
         except anyio.WouldBlock:
             with anyio.move_on_after(_WAIT) as limit:
-                await self._places.acquire()
+                await self._slots.acquire()
             if limit.cancelled_caught:
                 raise PoolFull(f"all {self.max_connections} connections are in use") from None
         try:
             connection: Any = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
         self._taken.add(connection)
         return connection
 
     async def release(self, connection: Any) -> None:
-        """Take it back."""
+        """Give a connection back."""
         try:
             await super().release(connection)
         finally:
             if connection in self._taken:
                 self._taken.discard(connection)
-                self._places.release()
+                self._slots.release()
 
 
 @functools.cache
 def connection_class(road: Road) -> type[Any]:
-    """A kind of connection; one that breaks while it is written to says so.
+    """A connection class that reports a break during a write as a ConnectionError.
 
     redis-py writes a turn of the event loop after it has looked, and uvloop, where a transport was closed meanwhile,
     raises a RuntimeError: whoever waits for a broken connection would not know it as one. So it would be where a

@@ -25,7 +25,7 @@ __all__ = ["backend_target", "broker_target", "broker_urls", "journal_target"]
 _FAILOVERS: Final = (
     "the journal stays at the first of the broker's addresses ({}), and does not fail over to the others"
 )
-#: How Celery's settings name one Redis.
+#: URLs by which Celery's settings name a single Redis.
 _ONE_REDIS: Final = re.compile(r"rediss?(\+socket)?://", re.IGNORECASE)
 #: A result backend without a URL: host, port and the rest have settings of their own (``redis_host``, …).
 _NAMES: Final = ("redis", "rediss")
@@ -41,8 +41,8 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
     if app is not None:
         if named := app.conf.get("watcher_redis_url"):
             return Target.of(str(named), "watcher_redis_url")
-        if (found := backend_target(app) or broker_target(app)) is not None:
-            return found
+        if (target := backend_target(app) or broker_target(app)) is not None:
+            return target
     why = (
         "there is no app (-A) to say where the journal is"
         if app is None
@@ -54,32 +54,32 @@ def journal_target(settings: Settings, app: Celery | None) -> Target:
 def backend_target(app: Celery) -> Target | None:
     """The Redis that an app's results are kept in; None where that isn't one Redis.
 
-    :raises SettingError: it is one, and Celery or redis-py can't make anything of what is said of it.
+    :raises SettingError: it is one, but Celery or redis-py can't use its configuration.
     """
-    given = str(app.conf.result_backend or "")
-    if not _ONE_REDIS.match(given) and given not in _NAMES:
+    url = str(app.conf.result_backend or "")
+    if not _ONE_REDIS.match(url) and url not in _NAMES:
         return None
     try:
-        if given not in _NAMES:
-            understood(given)
+        if url not in _NAMES:
+            understood(url)
         _see_certificates(app.conf.redis_backend_use_ssl)
         parameters = getattr(app.backend, "connparams", None)
     except Exception as error:  # noqa: BLE001 - whatever Celery, or a class of the app's, raises of a wrong setting
-        raise SettingError("result_backend", masked(given), _line(error)) from None
+        raise SettingError("result_backend", masked(url), _line(error)) from None
     if not isinstance(parameters, dict):  # a class of the app's own in the place of Celery's
-        return Target.of(given, "result_backend")
-    return Target.of_celery(parameters, "result_backend", masked(given))
+        return Target.of(url, "result_backend")
+    return Target.of_celery(parameters, "result_backend", masked(url))
 
 
-def _see_certificates(given: object) -> None:
-    if given and not isinstance(given, Mapping):
+def _see_certificates(options: object) -> None:
+    if options and not isinstance(options, Mapping):
         raise ValueError("redis_backend_use_ssl must be a dictionary of ssl_… options: Celery accepts nothing else")
 
 
 def broker_target(app: Celery) -> Target | None:
     """The Redis that an app's tasks are sent to, the first one where it may fail over; None where that isn't a Redis.
 
-    :raises SettingError: it is one, and Celery or redis-py can't make anything of what is said of it.
+    :raises SettingError: it is one, but Celery or redis-py can't use its configuration.
     """
     urls = broker_urls(app.conf.broker_write_url)
     first = urls[0] if urls else ""
@@ -95,9 +95,9 @@ def broker_target(app: Celery) -> Target | None:
     return Target.of_celery(parameters, "broker_url", masked(first), note)
 
 
-def broker_urls(given: object) -> list[str]:
+def broker_urls(urls: object) -> list[str]:
     """The URLs of a broker, in the order in which Celery tries them: given as a list, or joined by ``;``."""
-    texts = given if isinstance(given, Sequence) and not isinstance(given, str) else [str(given or "")]
+    texts = urls if isinstance(urls, Sequence) and not isinstance(urls, str) else [str(urls or "")]
     return [url for text in texts for url in str(text).split(";") if url]
 
 
@@ -108,7 +108,7 @@ def _broker_parameters(app: Celery, *, tls: bool) -> dict[str, Any]:
     """
     connection: Any = app.connection_for_write()  # connects to nothing
     transport: Any = connection.get_transport_cls()
-    found: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "host": connection.hostname or "127.0.0.1",
         "port": connection.port or transport.default_port,
         "username": connection.userid,
@@ -119,32 +119,32 @@ def _broker_parameters(app: Celery, *, tls: bool) -> dict[str, Any]:
     if isinstance(connection.ssl, dict):
         if strange := [str(key) for key in connection.ssl if not str(key).startswith("ssl_")]:
             raise ValueError(f"broker_use_ssl takes redis-py's names, such as ssl_ca_certs, not {', '.join(strange)}")
-        found.update(connection.ssl)
-        found["connection_class"] = transport.Channel.connection_class_ssl
+        parameters.update(connection.ssl)
+        parameters["connection_class"] = transport.Channel.connection_class_ssl
     elif tls:  # Celery sends the password as it is then
         raise ValueError(
             "broker_use_ssl must be a dictionary of ssl_… options for rediss://: Celery speaks TLS with nothing else"
         )
-    if "://" in found["host"]:
-        parts = url_to_parts(found["host"])
+    if "://" in parameters["host"]:
+        parts = url_to_parts(parameters["host"])
         for name in ("host", "port", "connection_class"):
-            found.pop(name, None)
-        found.update(path=f"/{parts.path}", username=parts.username, password=parts.password, **parts.query)
-        database = found.pop("virtual_host", database)
-    provider = found.pop("credential_provider", None)
+            parameters.pop(name, None)
+        parameters.update(path=f"/{parts.path}", username=parts.username, password=parts.password, **parts.query)
+        database = parameters.pop("virtual_host", database)
+    provider = parameters.pop("credential_provider", None)
     if provider:
-        found["credential_provider"] = _provider(provider)
-        found["username"] = found["password"] = None
+        parameters["credential_provider"] = _provider(provider)
+        parameters["username"] = parameters["password"] = None
     text = str(database or 0).strip("/") or "0"
     if not text.isdigit():
         raise ValueError(f"the database must be a number, not {text!r}")
-    return {**found, "db": int(text)}
+    return {**parameters, "db": int(text)}
 
 
-def _provider(given: Any) -> Any:
+def _provider(provider: Any) -> Any:
     from kombu.utils.imports import symbol_by_name  # noqa: PLC0415 - rarely needed
 
-    return symbol_by_name(given)() if isinstance(given, str) else given
+    return symbol_by_name(provider)() if isinstance(provider, str) else provider
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""One database of one Redis, and all ways in which a connection to it is opened.
+"""One database of one Redis, and every way of opening a connection to it.
 
 A URL of the project's own says which Redis it is (:meth:`Target.of`), or what Celery itself makes of an app's
 configuration (:mod:`watcher.journal.configured`). Whoever connects says what for, by a :class:`Purpose`: that has the
@@ -48,9 +48,9 @@ _PROTOCOL: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What connections are for. Their URL's query may say otherwise of the time-outs and the name, and then that holds.
+    """The purpose of connections. Time-outs and name in their URL's query take precedence.
 
-    None tries anything again by itself: whoever uses it knows how long to wait, and whether to.
+    No connection retries by itself: its user knows whether to, and how long to wait.
 
     :param timeout: for connecting, and for each answer, in seconds.
     :param name: what the server calls them (CLIENT LIST).
@@ -64,7 +64,7 @@ class Purpose:
     read_size: int | None = None
 
     def options(self) -> dict[str, Any]:
-        """The same in redis-py's words, retries aside: blocking connections have another class for these."""
+        """The same as redis-py's options, without retries: blocking connections have another class for these."""
         stated = {
             "client_name": self.name,
             "socket_keepalive": self.keepalive or None,
@@ -74,9 +74,9 @@ class Purpose:
         return {"protocol": _PROTOCOL, **times, **{name: value for name, value in stated.items() if value is not None}}
 
 
-#: A process's events: often nothing is sent for long.
+#: A process's events: often nothing is sent for a long time.
 PUBLISH: Final = Purpose(timeout=2.0, name="watcher-publisher", keepalive=True)
-#: A worker's signs of life: one that isn't there before the next is due is none.
+#: A worker's signs of life: one is useless once the next is due.
 HEARTBEAT: Final = Purpose(timeout=2.0)
 #: Whether a Redis answers at all, asked on this machine as a rule.
 PROBE: Final = Purpose(timeout=1.0)
@@ -101,7 +101,7 @@ class Target:
 
     @classmethod
     def of(cls, url: str, name: str = "the URL") -> Target:
-        """What a URL names, with redis-py's options in its query.
+        """The target that a URL names, with redis-py's options in its query.
 
         :param url: ``redis://``, ``rediss://``, ``unix://``, or Celery's ``redis+socket://``.
         :param name: what it came from, variable or option, for the message.
@@ -134,14 +134,14 @@ class Target:
         """
         # Of a certificate, None is a level: it is not looked at.
         stated = {key: value for key, value in options.items() if value is not None or key.startswith("ssl_")}
-        kept = {key: value for key, value in stated.items() if key not in _OURS}
+        parameters = {key: value for key, value in stated.items() if key not in _OURS}
         try:
-            _KINDS[road](**kept)  # connects to nothing
+            _KINDS[road](**parameters)  # connects to nothing
         except (TypeError, ValueError, RedisError) as error:
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             why = f"{_scheme(road)}:// does not accept {unknown[1]}" if unknown else str(error)
             raise SettingError(name, shown, why) from None
-        return cls(road, kept, note)
+        return cls(road, parameters, note)
 
     @property
     def database(self) -> int:
@@ -189,12 +189,12 @@ class Target:
         return ConnectionPool(connection_class=_KINDS[self.road], **options)
 
 
-def target_of(given: Target | str) -> Target:
-    """``given``, or what it names as a URL.
+def target_of(redis: Target | str) -> Target:
+    """``redis``, or what it names as a URL.
 
     :raises SettingError: it is a URL that can't be understood.
     """
-    return given if isinstance(given, Target) else Target.of(given)
+    return redis if isinstance(redis, Target) else Target.of(redis)
 
 
 def understood(url: str) -> int:

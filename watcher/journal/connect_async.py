@@ -19,21 +19,21 @@ __all__ = ["async_client", "reach"]
 
 logger = logging.getLogger(__name__)
 
-#: A client has so many connections at most; one that is needed is waited for.
+#: Most connections of a client; a further user waits for one.
 _CONNECTIONS: Final = 16
 
 
 def async_client(
-    given: Target | str, purpose: Purpose = ASK, *, connections: int = _CONNECTIONS, **options: Any
+    redis: Target | str, purpose: Purpose = ASK, *, connections: int = _CONNECTIONS, **options: Any
 ) -> Redis:
-    """A client that fails soon, and leaves it to its user to try again. It connects to nothing yet.
+    """A client that fails soon and never retries. It doesn't connect yet.
 
-    :param given: the Redis, or its URL.
-    :param connections: so many it has at most; who needs one more waits for it.
+    :param redis: the Redis, or its URL.
+    :param connections: most connections that it has; a further user waits for one.
     :param options: further ones of redis-py's; what the URL's query says goes before them.
     :raises SettingError: it is a URL that can't be understood, or redis-py's asyncio can't do what it says.
     """
-    target = target_of(given)
+    target = target_of(redis)
     kind = connection_class(target.road)
     wanted = {**purpose.options(), "retry": Retry(NoBackoff(), 0), **options, **target.options}
     try:
@@ -46,7 +46,7 @@ def async_client(
 
 
 async def reach(redis: Redis, target: Target, key: str) -> None:
-    """See whether Redis answers, and has the journal.
+    """Check that Redis answers, and has the journal.
 
     :param key: one of the journal's.
     :raises RedisUnreachable: it doesn't, lets nobody in, or is a node of a cluster that has other keys.
@@ -61,7 +61,7 @@ async def reach(redis: Redis, target: Target, key: str) -> None:
             logger.debug("%s: %s", key, error)
     except AskError as error:  # and MovedError
         where = f"slot {error.slot_id} is at {error.host}:{error.port}"
-        told = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
-        raise RedisUnreachable(f"Redis at {target} can't be used: {told}") from None
+        reason = f"it is a cluster node without the journal's keys ({where}): name the node that has them"
+        raise RedisUnreachable(f"Redis at {target} can't be used: {reason}") from None
     except (RedisError, OSError) as error:
         raise RedisUnreachable(f"Redis at {target} can't be reached: {error}") from None

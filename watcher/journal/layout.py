@@ -139,15 +139,15 @@ class Journal:
 
     @property
     def live_secret(self) -> str:
-        """String: by what messages on :attr:`live` have a code; see :func:`is_authentic`.
+        """String: the secret that the codes of messages on :attr:`live` are made with; see :func:`is_authentic`.
 
-        Whoever may read the journal may read it. Who may do no more than publish can't.
+        Whoever may read the journal may read it; those who may only publish can't.
         """
         return self._key("live:secret")
 
     @property
     def quiet(self) -> str:
-        """Channel on which nothing is published: it keeps a connection subscribed that would be to nothing else."""
+        """Channel on which nothing is published: it keeps a connection in subscribed mode while it needs no other."""
         return self._key("quiet")
 
     @property
@@ -186,10 +186,12 @@ class Journal:
         """
         keys = [*_appended_to(self), self.writer(writer)]
         entries = [records] if len(records) == 1 else list(_cut(records, _ENTRY_EVENTS, _ENTRY_BYTES))
-        told = ([each.id for each in records], [each.standing for each in records], [len(each) for each in entries])
+        ids, standings = [record.id for record in records], [record.standing for record in records]
+        sizes = [len(entry) for entry in entries]  # in events
         arguments: list[str | int | bytes] = [number, WRITER_TTL, self.history, self.history_bytes, self.live]
-        arguments.append(msgspec.msgpack.encode(told))  # one argument: what Lua is given one by one costs it more
-        arguments += [b"\n".join([each.line for each in records]) for records in entries]
+        # One argument: what Lua is given one by one costs it more.
+        arguments.append(msgspec.msgpack.encode((ids, standings, sizes)))
+        arguments += [b"\n".join([record.line for record in entry]) for entry in entries]
         return keys, arguments
 
     def begin(self, secret: str, rewound: str = "") -> tuple[list[str], list[str]]:
@@ -264,11 +266,11 @@ def is_authentic(message: bytes, batch: Batch, secret: bytes) -> bool:
     :param secret: what :attr:`Journal.live_secret` holds; nothing is authentic without one.
     """
     end = message.find(b"\n")
-    place, _, code = message[: max(end, 0)].rpartition(b" ")
+    position, _, code = message[: max(end, 0)].rpartition(b" ")
     if not secret or len(code) != _CODE_LENGTH:
         return False
     # Not called security, for builds of OpenSSL that refuse it then; keyed as it is no collision of it helps anybody.
-    wanted = hashlib.sha1(b"%b%b %d%b" % (secret, place, batch.last, secret), usedforsecurity=False).hexdigest()
+    wanted = hashlib.sha1(b"%b%b %d%b" % (secret, position, batch.last, secret), usedforsecurity=False).hexdigest()
     return hmac.compare_digest(wanted.encode("ascii"), code)
 
 

@@ -1,4 +1,4 @@
-"""Listening on Redis pub/sub, and noticing when there is nobody at the other end any more."""
+"""Listening on Redis pub/sub, and noticing when the server is gone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def confirmed(pubsub: PubSub) -> None:
 
 
 async def keep_asking(answered: Callable[[], float], ping: Callable[[], Awaitable[None]]) -> None:
-    """See now and then whether the server is there; returns never.
+    """Check now and then whether the server is there; never returns.
 
     :param answered: tells when it was last heard of, in seconds of :func:`time.monotonic`.
     :param ping: asks it to answer.

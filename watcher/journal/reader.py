@@ -11,9 +11,9 @@ from watcher.journal.layout import Batch, entry
 
 __all__ = ["entries"]
 
-#: So many entries are asked for the first time; each holds one event or some dozens, which isn't known yet …
+#: Entries in the first request: each holds one event or some dozens, which isn't known yet …
 _FIRST: Final = 100
-#: … and then as many as have about so many events: one reply stays within a few MiB.
+#: … and events that each further request aims at: one reply stays within a few MiB.
 _EVENTS: Final = 1000
 
 

@@ -44,13 +44,13 @@ KNOWN: Final = _script(_ENTRY, "journal/lua/known")
 BEAT: Final = _script("journal/lua/beat")
 #: A submission's claim to a task id.
 CLAIM: Final = _script("journal/lua/claim")
-#: A lease is renewed, or given back, by who holds it.
+#: Renew a lease, or give it back; only its holder can.
 RENEW: Final = _script("journal/lua/renew")
 RELEASE: Final = _script("journal/lua/release")
-#: The young ones of a result backend's keys.
+#: The keys of a result backend that were written recently.
 YOUNG: Final = _script("journal/lua/young")
 
 
 def sha_of(script: str) -> str:
-    """What EVALSHA calls a script by."""
+    """The SHA-1 by which EVALSHA calls a script."""
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

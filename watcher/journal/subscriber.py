@@ -1,4 +1,4 @@
-"""Redis pub/sub, heard where it arrives: the one subscriber of the feed, of the safety net and of results.
+"""The subscriber to Redis pub/sub, for the feed, the safety net and results: it reads the connection's bytes itself.
 
 redis-py makes the connection, with all that belongs to it, and knows a way to listen. On that way a message passes a
 stream, a parser, two generators and three turns of the event loop, which takes 0.2 ms where the processor has done
@@ -44,7 +44,7 @@ _PING: Final = hiredis.pack_command((b"PING",))
 
 
 class Message(NamedTuple):
-    """What was published, and on which channel."""
+    """A published message, and its channel."""
 
     channel: bytes
     data: bytes
@@ -52,9 +52,9 @@ class Message(NamedTuple):
 
 #: Takes messages in order, as many as it can take at once; returns how many it took.
 Take: TypeAlias = Callable[[Sequence[Message]], int]
-#: Takes one that wasn't.
+#: Takes one that the first didn't.
 TakeSlowly: TypeAlias = Callable[[Message], Awaitable[None]]
-#: Is told of a channel that it is subscribed to from now on.
+#: Called with a channel that it is subscribed to from now on.
 Confirm: TypeAlias = Callable[[bytes], None]
 
 
@@ -98,20 +98,20 @@ async def subscribed(redis: Redis, channel: str, *, pattern: bool = False) -> As
         yield _Slower(pubsub)
 
 
-_said = False
+_warned = False
 
 
 def _say_slower() -> None:
-    global _said  # noqa: PLW0603 - it is told once in a process
-    if not _said:
-        _said = True
+    global _warned  # noqa: PLW0603 - it is told once in a process
+    if not _warned:
+        _warned = True
         logger.warning(
             "events are read more slowly: redis-py %s does not expose its connections' transport", redis_version
         )
 
 
 class _Slower:
-    """Listens as redis-py does, in public: what a message waits for is longer, and nothing else differs."""
+    """Listens by redis-py's public interface: messages take longer, and nothing else differs."""
 
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub
@@ -129,7 +129,7 @@ class _Slower:
 
 
 class Subscriber(asyncio.Protocol):
-    """What a connection's bytes go to once it is used for nothing but listening.
+    """Receives the bytes of a connection that is used for nothing but listening.
 
     :param transport: of a connection on which nothing is under way.
     """
@@ -194,7 +194,7 @@ class Subscriber(asyncio.Protocol):
             self._transport.write(_PING)
 
     def _read(self, on: bool) -> None:
-        """Read on, or no more for now."""
+        """Resume or pause reading."""
         if self._transport.is_closing():
             return  # uvloop's don't bear it, and its end is told of already or soon
         if on:

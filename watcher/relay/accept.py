@@ -39,12 +39,12 @@ class ProtocolSniffer(asyncio.Protocol):
     :param given: uvicorn's, for whichever protocol follows.
     """
 
-    __slots__ = ("_account", "_connections", "_desk", "_given", "_transport")
+    __slots__ = ("_account", "_connections", "_desk", "_options", "_transport")
 
-    def __init__(self, desk: HttpServices, **given: Any) -> None:
+    def __init__(self, desk: HttpServices, **options: Any) -> None:
         self._desk = desk
-        self._given = given
-        self._connections: set[Any] = given["server_state"].connections
+        self._options = options
+        self._connections: set[Any] = options["server_state"].connections
         self._account: AddressUsage | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,12 +94,12 @@ class ProtocolSniffer(asyncio.Protocol):
         self._as_http().too_slow(limit)
 
     def _as_http(self, refusal: Refused | None = None) -> HttpConnection:
-        return self._follow(HttpConnection(self._desk, self._account, refusal, **self._given))
+        return self._follow(HttpConnection(self._desk, self._account, refusal, **self._options))
 
     def _as_websocket(self, handshake: Handshake | None) -> WebSocketConnection:
-        given = {**self._given, "app_state": {ACCOUNT: self._account}, "handshake": handshake}
-        made: WebSocketConnection = given["config"].ws_protocol_class(**given)
-        return self._follow(made)
+        options = {**self._options, "app_state": {ACCOUNT: self._account}, "handshake": handshake}
+        connection: WebSocketConnection = options["config"].ws_protocol_class(**options)
+        return self._follow(connection)
 
     def _follow(self, following: _Following) -> _Following:
         following.connection_made(self._transport)

@@ -104,7 +104,7 @@ class Node:
         self.loaded, self.reached = self.broadcaster.loaded, self.broadcaster.reached
         self.positions = Positions(redis, journal)
         self.feed: Feed = Feed(redis, journal, self.positions, self.broadcaster)
-        self.net = None if results is None else SafetyNet(
+        self.safety_net = None if results is None else SafetyNet(
             results=results.redis, prefix=results.prefix, expires=results.expires, redis=redis, journal=journal,
             history=self.hub.history, read=self.gateway.read_stored, append=Announcer(redis, journal).append,
         )  # fmt: skip
@@ -179,8 +179,8 @@ class Node:
             behind=sum(not subscriptions.live for subscriptions in subscribed),
             submitting=self.gateway.under_way,
             redis=self.feed.trouble is None,
-            completed=self.net.completed if self.net is not None else 0,
-            nets=self.net is not None and self.net.active,
+            completed=self.safety_net.completed if self.safety_net is not None else 0,
+            nets=self.safety_net is not None and self.safety_net.active,
             stale={file.field: file.stale for file in self.followed},
             archive=self.archive.figures,
         )
@@ -205,8 +205,8 @@ class Node:
             self._calls.group = group
             group.start_soon(self.feed.run)
             group.start_soon(self.overview.run)
-            if self.net is not None:
-                group.start_soon(self.net.run)
+            if self.safety_net is not None:
+                group.start_soon(self.safety_net.run)
             if self._roster is not None:
                 group.start_soon(self._roster.run, self._reconsider)
             group.start_soon(self.archive.run)

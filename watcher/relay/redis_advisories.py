@@ -36,7 +36,7 @@ async def danger(redis: Redis) -> str | None:
     """
     client: Any = redis
     try:
-        server, version = _told(await client.execute_command("HELLO"))
+        server, version = _server_version(await client.execute_command("HELLO"))
         if server == "redis" and version == _COMPATIBLE:
             info = await client.info("server")
             server = "valkey" if "valkey_version" in info else "redis"
@@ -52,21 +52,21 @@ async def danger(redis: Redis) -> str | None:
     )
 
 
-def _told(reply: Any) -> tuple[str, Version]:
+def _server_version(reply: Any) -> tuple[str, Version]:
     """Name and version of a server by its answer to HELLO.
 
     :raises ValueError: it says neither.
     """
     pairs = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=False))
-    told = {_text(name): _text(value) for name, value in pairs.items()}
-    return told.get("server", "").lower(), _numbers(told.get("version", ""))
+    fields = {_text(name): _text(value) for name, value in pairs.items()}
+    return fields.get("server", "").lower(), _numbers(fields.get("version", ""))
 
 
 def _numbers(text: str) -> Version:
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
-    if found is None:
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    if match is None:
         raise ValueError("no version")
-    return tuple(map(int, found.groups()))
+    return tuple(map(int, match.groups()))
 
 
 def _text(value: Any) -> str:

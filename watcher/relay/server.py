@@ -85,9 +85,9 @@ async def serve(
             await relay.feed.tried.wait()
             _spare_the_collector()
             logger.info("serving the journal of %s, namespace %s", redis, settings.namespace)
-            for told in (redis.note, await danger(client)):
-                if told:
-                    logger.warning("%s", told)
+            for warning in (redis.note, await danger(client)):
+                if warning:
+                    logger.warning("%s", warning)
             server = Server(server_config(relay), certificate)
             if certificate is not None:
                 certificate.tell(relay.handshake_failed)

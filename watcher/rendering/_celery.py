@@ -1,4 +1,4 @@
-"""What reaches behind the public names of Celery, and of kombu and billiard, which come with it.
+"""Everything that uses non-public names of Celery, and of kombu and billiard, which come with it.
 
 Tried with Celery 5.5.3, 5.6.3 and 5.7.0, kombu 5.5.4 and 5.7.0, billiard 4.3.2. None of it is promised, and any release
 may take it away, so nothing here fails where it is gone: each function says what it falls back to, and the paths that
@@ -44,7 +44,7 @@ __all__ = [
     "written_body",
 ]
 
-#: Functions that are wrapped, as patches.py takes them: what of their doings no signal tells, unsignalled.py says.
+#: Functions that are wrapped, as patches.py takes them; unsignalled.py says what fires no signal in them.
 UPDATE_STATE: Final = "celery.app.task:Task.update_state"
 RETRY: Final = "celery.app.task:Task.retry"
 IGNORED: Final = "celery.app.trace:TraceInfo.handle_ignore"
@@ -98,17 +98,17 @@ def requests_everywhere(task: Any) -> list[Any]:
     :param task: whose requests come first.
     """
     tasks = [task, *_everywhere(getattr(import_module("celery._state"), "_task_stack", None))]
-    return [request for each in tasks for request in _everywhere(each.request_stack)]
+    return [request for candidate in tasks for request in _everywhere(candidate.request_stack)]
 
 
 def _everywhere(stack: Any) -> list[Any]:
     storage = getattr(getattr(stack, "_local", None), "__storage__", None)
-    found = list(storage.values()) if isinstance(storage, dict) else []
-    return [each for kept in found for each in list(kept.get("stack", ()))]
+    stacks = list(storage.values()) if isinstance(storage, dict) else []
+    return [request for per_thread in stacks for request in list(per_thread.get("stack", ()))]
 
 
 def context_of(request: Any) -> Any:
-    """What a worker gives a task up with: its request as a task would have it; None where a request has none."""
+    """The context of a request that a worker gives up, as its task would have it; None where the request has none."""
     return getattr(request, "_context", None)
 
 
@@ -129,7 +129,7 @@ def written_body(task: Any) -> Callable[..., Any]:
 
 
 def child_of_billiard(process: Any) -> bool:
-    """Whether a ``billiard.process`` is that of a child; a main process has no parent there. False where it can't tell.
+    """Whether a ``billiard.process`` is that of a child; a main process has no parent there. False if unknown.
 
     multiprocessing says so in public (``parent_process``), billiard doesn't.
     """

@@ -1,4 +1,4 @@
-"""What a task raised → what an event tells of it."""
+"""What a task raised → the ``exception`` and ``reason`` of an event. What a FAILURE event carries is decided here."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from watcher.rendering.values import Rendering
 __all__ = ["carried", "cause_of", "raised", "reason_of", "reported"]
 
 
-def raised(rendering: Rendering, error: BaseException, einfo: Any, seen: BaseException | None = None) -> ExceptionInfo:
+def raised(
+    rendering: Rendering, error: BaseException, einfo: Any, signalled: BaseException | None = None
+) -> ExceptionInfo:
     """What a task raised.
 
     :param rendering: how the task's values are shown.
     :param error: as it was raised.
-    :param einfo: where Celery has the traceback; None where none is to be told.
-    :param seen: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
+    :param einfo: where Celery has the traceback; None where an event must not have one.
+    :param signalled: what Celery made of ``error`` so that it can be pickled, whose traceback it has.
     """
     traceback = getattr(einfo, "traceback", None)
-    if traceback and seen is not None and type(seen) is not type(error):
+    if traceback and signalled is not None and type(signalled) is not type(error):
         traceback = "".join(tracebacks.format_exception(error))  # the other ends with the name of what stands in for it
     return rendering.exception(error, str(traceback) if traceback else None, name=unpicklable_name(error))
 
@@ -52,7 +54,7 @@ def reported(rendering: Rendering, state: str, meta: Any) -> ExceptionInfo | Non
 
 
 def reason_of(error: BaseException | None) -> Reason | None:
-    """What an event gives as the reason of a failure."""
+    """The reason that an event gives for a failure."""
     # Up to Celery 5.6 these two reach the main process as they are, from a process that is gone.
     if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
         return "worker_lost"

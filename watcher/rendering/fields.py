@@ -1,4 +1,4 @@
-"""What a task's message, or the request that Celery makes of it, tells of the task: the fields of its events."""
+"""The fields that a task's events take from its message, or from the request that Celery makes of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["about", "identity", "next_schedule", "ran_for", "schedule"]
 
 
 def identity(headers: dict[str, Any], body: Any) -> Mapping[str, Any]:
-    """Where a message says which task it is for: protocol 2 in its headers, protocol 1 in its body."""
+    """The part of a message that names its task: the headers in protocol 2, the body in protocol 1."""
     return headers if "task" in headers or not isinstance(body, Mapping) else body
 
 
 def about(
     task_id: str | None, headers: tagging.Headers, name: str, state: str, timestamp: float, *, queue: str | None = None
 ) -> Event:
-    """An event with the fields that say which task it is, where and in which try; what else it tells is to be added."""
+    """An event that says which task it is of, where it runs and in which try; the caller adds the other fields."""
     get = headers.get
     information = get("delivery_info") or {}
     return Event(
@@ -49,7 +49,7 @@ def about(
 
 
 def ran_for(request: tagging.Headers) -> float | None:
-    """For how many seconds the task of a request has run by now; None where it has not begun in this process."""
+    """Seconds that the task of a request has run so far; None where it has not begun in this process."""
     since = request.get("watcher_since")
     return time.monotonic() - since if since is not None else None
 

@@ -1,4 +1,4 @@
-"""Lets no error of a handler out into the task that is watched."""
+"""Keeps errors of a handler from the task that is watched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def guarded(handler: Callable[P, None]) -> Callable[P, None]:
-    """Let no error of a handler out; the first one of each is logged, with its traceback."""
+    """Keep the errors of a handler in; the first one of each handler is logged, with its traceback."""
     failed = False
 
     @functools.wraps(handler)

@@ -53,8 +53,8 @@ class SentStamps:
         Without a lock, which a signal handler or a fork might find taken: two threads may be given the same moment, and
         that matters to one task id only.
         """
-        self._last = given = round(max(time.time(), moment + _TICK, self._last + _TICK), 6)
-        return given
+        self._last = stamp = round(max(time.time(), moment + _TICK, self._last + _TICK), 6)
+        return stamp
 
 
 class RunNames:

@@ -1,4 +1,4 @@
-"""What of each task is shown: by the settings, by its own ``@app.task(watcher={…})``, and by the app's own hook."""
+"""What is shown of each task: by the settings, its own ``@app.task(watcher={…})``, and by the app's own hook."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Policy:
         self._app: Any = app  # celery-types know nothing of `finalized`
         self._base = base
         self._hook = hook
-        self._known: dict[str, Rendering] = {}
+        self._renderings: dict[str, Rendering] = {}
 
     def of(self, name: str | None) -> Rendering:
         """How the values of a task are rendered; a task that the app doesn't have is rendered by the settings alone.
 
         :param name: None where it isn't known which task it is: then what any of them hides is hidden.
         """
-        known = self._known.get(name or "")
-        if known is not None:
-            return known
+        rendering = self._renderings.get(name or "")
+        if rendering is not None:
+            return rendering
         if self._app is None or (name is None and not self._app.finalized):
             return self._hooked(self._base, name or "")
         if name is None:
@@ -57,16 +57,16 @@ class Policy:
         return self._remember(name, _rendering(task, self._base))
 
     def _remember(self, name: str, rendering: Rendering) -> Rendering:
-        found = self._known[name] = self._hooked(rendering, name)
-        return found
+        hooked = self._renderings[name] = self._hooked(rendering, name)
+        return hooked
 
     def _strictest(self) -> Rendering:
-        each = [(_options(task), task) for task in self._app.tasks.values()]
-        names = [name for options, _ in each for name in options.get("redact", ())]
+        with_options = [(_options(task), task) for task in self._app.tasks.values()]
+        names = [name for options, _ in with_options for name in options.get("redact", ())]
         return dataclasses.replace(
             self._base,
-            send_args=self._base.send_args and all(options.get("args", True) for options, _ in each),
-            send_results=self._base.send_results and all(options.get("results", True) for options, _ in each),
+            send_args=self._base.send_args and all(options.get("args", True) for options, _ in with_options),
+            send_results=self._base.send_results and all(options.get("results", True) for options, _ in with_options),
             redactor=self._base.redactor.also(names) if names else self._base.redactor,
         )
 
@@ -93,16 +93,16 @@ def _rendering(task: Any, base: Rendering) -> Rendering:
 
 
 def _options(task: Any) -> Mapping[str, Any]:
-    """What a task says by ``watcher={…}``; where it can't be understood nothing of the task is shown."""
-    given = getattr(task, "watcher", None)
-    if given is None:
+    """A task's own options, ``watcher={…}``; where they are wrong, nothing of the task is shown."""
+    options = getattr(task, "watcher", None)
+    if options is None:
         return {}
-    if isinstance(given, Mapping) and given.keys() <= {"args", "results", "redact"}:
-        names = given.get("redact", ())
-        switches = (given.get("args", True), given.get("results", True))
+    if isinstance(options, Mapping) and options.keys() <= {"args", "results", "redact"}:
+        names = options.get("redact", ())
+        switches = (options.get("args", True), options.get("results", True))
         if _are_names(names) and all(isinstance(switch, bool) for switch in switches):
-            return given
-    logger.error("watcher: task %s: watcher=%r is not accepted, so nothing is shown: %s", task.name, given, _ACCEPTED)
+            return options
+    logger.error("watcher: task %s: watcher=%r is not accepted, so nothing is shown: %s", task.name, options, _ACCEPTED)
     return {"args": False, "results": False}
 
 
@@ -115,6 +115,6 @@ def _parameters(task: Any) -> list[str]:
     """The names of the parameters that may be given by position."""
     try:
         parameters = inspect.signature(task.run).parameters.values()
-    except (TypeError, ValueError, NameError):  # built-ins have none; annotations may name what there is not
+    except (TypeError, ValueError, NameError):  # built-ins have none; annotations may name what doesn't exist
         return []
     return [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]

@@ -1,4 +1,4 @@
-"""``repr`` that makes no more text than is wanted, however large the value: pure.
+"""A ``repr`` of bounded length, however large the value: pure.
 
 Neither ``reprlib`` nor Celery's ``saferepr`` will do: the one bounds each level of nesting by itself, the other walks
 through the rest of a value that it has cut. Of what isn't a built-in container its own ``__repr__`` is called, which
@@ -62,14 +62,14 @@ def _repr(value: Any, room: int, above: tuple[int, ...], shown: Shown | None) ->
     before, after = _BRACKETS[kind]
     if len(above) >= _DEEPEST or id(value) in above:
         return f"{before}...{after}"
-    made = [before]
+    pieces = [before]
     room -= len(before)
     for piece in _pieces(value, (*above, id(value)), room, shown):
-        made.append(piece)
+        pieces.append(piece)
         room -= len(piece)
         if room <= 0:
-            return "".join(made)
-    return "".join((*made, "," if kind is tuple and len(value) == 1 else "", after))
+            return "".join(pieces)
+    return "".join((*pieces, "," if kind is tuple and len(value) == 1 else "", after))
 
 
 def _pieces(container: Any, above: tuple[int, ...], room: int, shown: Shown | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What Celery's result backend has stored of a task, as an event.
+"""Stored results of Celery's backend → events.
 
 It is read as JSON, and nothing else is ever made of it: a pickled result is code, and whoever can write to the backend
 chose it. A backend that keeps its results otherwise (a database, RPC) is not asked.
@@ -35,11 +35,11 @@ __all__ = ["READERS", "InRedis", "Stored", "decompressed", "done_at", "event_of"
 
 logger = logging.getLogger(__name__)
 
-#: A read takes at most this long where the backend is Redis, in seconds.
+#: Time limit for a read where the backend is Redis, in seconds.
 _TIMEOUT: Final = 2.0
-#: So many threads read at a time, at most …
+#: Most threads that read at a time …
 READERS: Final = 8
-#: … each what is stored of so many tasks, where the backend can be asked for several: a result may be large.
+#: … and most tasks that each asks for at once, where the backend can be asked for several: a result may be large.
 _AT_ONCE: Final = 16
 _FAILED: Final = ("FAILURE", "RETRY", "REVOKED")
 _REASONS: Final[dict[str, Reason]] = {"revoked": "revoked", "terminated": "terminated", "expired": "expired"}
@@ -57,7 +57,7 @@ _DECOMPRESSORS: Final[dict[bytes, Callable[[], Any]]] = {
     b"application/x-bz2": bz2.BZ2Decompressor,
     b"application/x-lzma": lzma.LZMADecompressor,
 }
-#: A result has at most so many bytes when it is decompressed.
+#: Most bytes of a result when it is decompressed.
 _LARGEST: Final = 64 * 1024 * 1024
 _CELERYS: Final = ("billiard.exceptions", "celery.exceptions")
 
@@ -81,7 +81,7 @@ class Stored:
     def read(self, identities: Sequence[str]) -> list[bytes | None]:
         """What is stored of each of some tasks, as it is stored; None where nothing is, or where it isn't JSON.
 
-        Whatever the backend's driver raises when it can't be reached comes out.
+        Errors of the backend's driver are not caught.
         """
         if self._backend is None:
             self._backend = self._open()
@@ -91,8 +91,8 @@ class Stored:
         keys = [backend.get_key_for_task(identity) if identity else None for identity in identities]
         asked = [key for key in keys if key is not None]
         fetched = backend.mget(asked) if self._fetches_many and len(asked) > 1 else map(backend.get, asked)
-        found = iter([payload.encode() if isinstance(payload, str) else payload or None for payload in fetched])
-        return [None if key is None else next(found) for key in keys]
+        payloads = iter([payload.encode() if isinstance(payload, str) else payload or None for payload in fetched])
+        return [None if key is None else next(payloads) for key in keys]
 
     def close(self) -> None:
         """Close its connections, where it is a backend that keeps some and has used them."""
@@ -103,11 +103,11 @@ class Stored:
 
     def _open(self) -> BaseKeyValueStoreBackend | Literal[False]:
         try:
-            found: Any = backends.by_url(self._app.conf.result_backend, self._app.loader)
-            made, url = found
-            if not issubclass(made, BaseKeyValueStoreBackend):
+            kind_and_url: Any = backends.by_url(self._app.conf.result_backend, self._app.loader)
+            kind, url = kind_and_url
+            if not issubclass(kind, BaseKeyValueStoreBackend):
                 return False
-            backend: Any = made(app=self._app, url=url)
+            backend: Any = kind(app=self._app, url=url)
         except (ImportError, ImproperlyConfigured) as error:  # the relay lacks the backend's driver
             logger.warning("the result backend can't be read: %s", error)
             return False
@@ -260,10 +260,10 @@ def _failure(state: str, value: Any, traceback: Any, rendering: Rendering) -> di
     text = "" if message is None else str(message)
     if state == "REVOKED":
         return {"reason": _REASONS[text]} if text in _REASONS else {}
-    told = {"exception": rendering.exception(Exception(text), _text(traceback), name=clean(value["exc_type"]))}
+    fields = {"exception": rendering.exception(Exception(text), _text(traceback), name=clean(value["exc_type"]))}
     if state == "FAILURE" and value.get("exc_module") in _CELERYS and value["exc_type"] in _CAUSES:
-        return {**told, "reason": _CAUSES[value["exc_type"]]}
-    return told
+        return {**fields, "reason": _CAUSES[value["exc_type"]]}
+    return fields
 
 
 def _starter(state: str, value: Any) -> str | None:
@@ -274,12 +274,12 @@ def _starter(state: str, value: Any) -> str | None:
 def _plain(value: Any) -> Any:
     """``value`` with a plain string in place of each ``__type__`` envelope of kombu's JSON."""
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
         if value.keys() == {"__type__", "__value__"}:
             inner = value["__value__"]
             return inner if isinstance(inner, str) else json.dumps(inner)
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 

@@ -1,4 +1,4 @@
-"""Which queue a message goes to, or came from: found by the app's bindings, once for each way that there is."""
+"""The queue that a message goes to or came from, by the app's bindings; looked up once for each route."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["queue_of", "queue_to"]
 #: before its routing key: the seconds in 28 bits (kombu/transport/native_delayed_delivery.py).
 _DELAYED: Final = "celery_delayed_"
 _DELAY: Final = re.compile(r"^(?:[01]\.){28}")
-#: So many ways are remembered: a topic may have as many routing keys as there are messages.
+#: Most routes that are remembered: a topic may have as many routing keys as there are messages.
 _MOST: Final = 1000
 
-_known: dict[tuple[Any, Any], str | None] = {}
+_queues: dict[tuple[Any, Any], str | None] = {}
 
 
 def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
@@ -26,7 +26,7 @@ def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
 
 
 def queue_to(exchange: Any, routing_key: Any, declared: Any = None, app: Any = None) -> str | None:
-    """The queue that a message goes to; where no binding of the app's says it, it is taken for the routing key.
+    """The queue that a message goes to; the routing key, where no binding of the app leads to one.
 
     :param exchange: its name, or kombu's exchange.
     :param declared: the queue that Celery declares before it sends; that is the default one where the sender has
@@ -39,21 +39,21 @@ def queue_to(exchange: Any, routing_key: Any, declared: Any = None, app: Any = N
     if not exchange:
         return routing_key if isinstance(routing_key, str) else None  # the default exchange: a queue's own name
     way = (exchange, routing_key)
-    if way not in _known:
-        if len(_known) >= _MOST:
-            _known.clear()
-        _known[way] = _found(app or current_app, str(exchange), str(routing_key or ""))
-    return _known[way]
+    if way not in _queues:
+        if len(_queues) >= _MOST:
+            _queues.clear()
+        _queues[way] = _search(app or current_app, str(exchange), str(routing_key or ""))
+    return _queues[way]
 
 
-def _found(app: Any, exchange: str, routing_key: str) -> str | None:
+def _search(app: Any, exchange: str, routing_key: str) -> str | None:
     delayed = _DELAYED in exchange
     key = _DELAY.sub("", routing_key) if delayed else routing_key
     queues = app.amqp.queues
     # A worker's own queues come first: of several that a message was copied to, it has it from one of these.
     for some in (getattr(queues, "consume_from", queues), queues):
         for queue in some.values():
-            if any(_takes(each, None if delayed else exchange, key) for each in _bindings(queue)):
+            if any(_takes(binding, None if delayed else exchange, key) for binding in _bindings(queue)):
                 return str(queue.name)
     return key or None
 
@@ -61,8 +61,8 @@ def _found(app: Any, exchange: str, routing_key: str) -> str | None:
 def _bindings(queue: Any) -> Iterator[tuple[Any, str]]:
     if queue.exchange:
         yield queue.exchange, queue.routing_key or ""
-    for each in queue.bindings or ():
-        yield each.exchange, each.routing_key or ""
+    for binding in queue.bindings or ():
+        yield binding.exchange, binding.routing_key or ""
 
 
 def _takes(binding: tuple[Any, str], exchange: str | None, key: str) -> bool:

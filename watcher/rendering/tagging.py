@@ -121,8 +121,8 @@ def of_header(headers: Headers) -> list[str]:
 def of_headers(headers: Headers) -> list[str]:
     """The tags that a task's message headers tell of: the stamps as ``key=value``, then the header of our own."""
     stamps, stamped = headers.get("stamps"), headers.get("stamped_headers")
-    known = isinstance(stamps, Mapping) and isinstance(stamped, Iterable)
-    return [*(_of_stamps(stamps, stamped) if known else ()), *of_header(headers)]
+    readable = isinstance(stamps, Mapping) and isinstance(stamped, Iterable)
+    return [*(_of_stamps(stamps, stamped) if readable else ()), *of_header(headers)]
 
 
 def of_signature(options: Mapping[str, Any], inherited: Iterable[str]) -> tuple[str, ...] | None:
@@ -153,9 +153,9 @@ def of_task(headers: Headers) -> tuple[str, ...] | None:
 
 def combined(*sources: Iterable[object]) -> tuple[str, ...]:
     """The tags of several sources, each once, in their order; what can't be a tag is left out."""
-    kept: dict[str, None] = {}
+    names: dict[str, None] = {}
     for source in sources:
         for name in source:
-            if isinstance(name, str) and 0 < len(name) <= _LONGEST and len(kept) < _MOST:
-                kept[name] = None
-    return tuple(kept)
+            if isinstance(name, str) and 0 < len(name) <= _LONGEST and len(names) < _MOST:
+                names[name] = None
+    return tuple(names)

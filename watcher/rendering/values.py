@@ -85,11 +85,11 @@ class _Encoder(JSONEncoder):
     """kombu's encoder, with a plain string in place of each envelope."""
 
     def default(self, o: Any) -> Any:
-        made = super().default(o)
-        if isinstance(made, dict) and made.keys() == _ENVELOPE:
-            inner = made["__value__"]
+        encodable = super().default(o)
+        if isinstance(encodable, dict) and encodable.keys() == _ENVELOPE:
+            inner = encodable["__value__"]
             return inner if isinstance(inner, str) else str(o)
-        return made
+        return encodable
 
 
 _encoder: Final = _Encoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -201,7 +201,7 @@ class Rendering:
             return Rendered(UNSET, False, len(text))
         return Rendered(Raw(self.redactor.json(text)), False, None)
 
-    def _argument(self, value: Any, shown: Any, given: object, field: str) -> tuple[str, Raw | UnsetType]:
+    def _argument(self, value: Any, shown: Any, sender_repr: object, field: str) -> tuple[str, Raw | UnsetType]:
         """The text of arguments, and the JSON of those that may be shown as they are.
 
         :param shown: ``value`` without what is secret by its position.
@@ -211,26 +211,26 @@ class Rendering:
         if shown is not value:
             return self._repr(shown), UNSET
         whole = self._whole(value)
-        if not isinstance(given, str) or not given:
+        if not isinstance(sender_repr, str) or not sender_repr:
             return self._repr(value), whole
         # What may be shown whole is small and plain, and its text says no more than its JSON.
-        text = given[:_LOOKED_AT]
+        text = sender_repr[:_LOOKED_AT]
         sent = tuple(value) if type(value) is list else value  # a tuple for its sender, and a list after its journey
-        if whole is not UNSET and given == repr(sent):
+        if whole is not UNSET and sender_repr == repr(sent):
             return clean(text[:REPR_LIMIT]), whole
         suspicious = self.redactor.suspects(text)
         if whole is UNSET and not suspicious:
-            return clean((halves(text) if _is_cut(given) else text)[:REPR_LIMIT]), UNSET
-        if _same(given, sent):
+            return clean((halves(text) if _is_cut(sender_repr) else text)[:REPR_LIMIT]), UNSET
+        if _same(sender_repr, sent):
             return (self._repr(sent) if suspicious else clean(text[:REPR_LIMIT])), whole
         # The sender gave a text of its own, and so hides what the value is.
-        return clean(self.redactor.text(text, cut=_is_cut(given))[:REPR_LIMIT]), UNSET
+        return clean(self.redactor.text(text, cut=_is_cut(sender_repr))[:REPR_LIMIT]), UNSET
 
     def _by_position(self, args: Any) -> Any:
         """``args`` with what is secret by the name of its parameter masked; the same object where nothing is."""
         count = len(args)
         hidden = {at for at, name in self.positions if at < count and self.redactor.hides(name, args[at])}
-        return tuple(HIDDEN if at in hidden else each for at, each in enumerate(args)) if hidden else args
+        return tuple(HIDDEN if at in hidden else value for at, value in enumerate(args)) if hidden else args
 
     def _hooked(self, value: Any, field: str) -> Any:
         if self.hook is None:
@@ -272,15 +272,15 @@ def _last_lines(text: str, limit: int) -> str:
     return text[text.find("\n", len(text) - limit) + 1 :] if "\n" in text[-limit:] else text[-limit:]
 
 
-def _is_cut(given: str) -> bool:
+def _is_cut(text: str) -> bool:
     """Whether a text that came with a message may end in the middle."""
-    return len(given) >= _CELERYS_REPR or given.rstrip(")]}'\", ").endswith("...")
+    return len(text) >= _CELERYS_REPR or text.rstrip(")]}'\", ").endswith("...")
 
 
-def _same(given: str, value: Any) -> bool:
-    """Whether ``given`` is the text that Celery itself makes of ``value``, or of what that was before its journey."""
-    made = saferepr(value, _CELERYS_REPR)
-    return given == made or given.translate(_LOOSE) == made.translate(_LOOSE)
+def _same(text: str, value: Any) -> bool:
+    """Whether ``text`` is the text that Celery itself makes of ``value``, or of what that was before its journey."""
+    own = saferepr(value, _CELERYS_REPR)
+    return text == own or text.translate(_LOOSE) == own.translate(_LOOSE)
 
 
 def _survives(value: Any) -> bool:

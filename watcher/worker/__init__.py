@@ -46,7 +46,7 @@ class _Plugin:
         self.app = app
         self._settings = settings
         self._publisher: Publisher | None = None
-        self._made: dict[str, Publisher] = {}
+        self._publishers: dict[str, Publisher] = {}
         self._presence: Heartbeat | None = None
         self._off = False
         self._reporter = SignalHandlers(app, self.publish, Policy(app, Rendering.of(settings), _redact))
@@ -86,7 +86,7 @@ class _Plugin:
         )
         self._target, self._journal = target, journal
         mine = Publisher(target, journal)
-        self._publisher = publisher = self._made.setdefault("publisher", mine)
+        self._publisher = publisher = self._publishers.setdefault("publisher", mine)
         if publisher is mine:
             logger.info("watcher: publishing to %s, namespace %s", target, self._settings.namespace)
             if target.note:

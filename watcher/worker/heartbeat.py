@@ -1,4 +1,4 @@
-"""Says every few seconds that this worker is there: how relays tell a task that runs from one that was lost with it."""
+"""Writes a sign of life every few seconds. By it relays tell a running task from one that was lost with its worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("watcher")
 
 #: Seconds between two signs of life. A relay takes a worker for gone after five of them.
 _EVERY: Final = 2.0
-#: After one that could not be given.
+#: Seconds to the next try after a sign of life that could not be written.
 RETRY: Final = Backoff(first=_EVERY, longest=_EVERY)
 
 
@@ -43,7 +43,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say nothing more: whatever this worker has not finished is lost with it. Returns at once."""
+        """Stop the signs of life; returns at once. Whatever this worker has not finished counts as lost."""
         self._ended.set()
 
     def _run(self) -> None:

@@ -118,6 +118,7 @@ def test_the_element_says_so(open_page: OpenPage, stage: Stage) -> None:
     expect(element.get_by_role("status")).to_have_text("tasks.count: Success 5")
 
 
+@pytest.mark.slow
 def test_with_a_worker_that_was_killed(open_page: OpenPage, tasks_env: dict[str, str]) -> None:
     with relay(env=tasks_env) as serving, worker(env=tasks_env) as doomed:
         page = open_page(serving.url)

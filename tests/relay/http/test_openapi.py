@@ -149,6 +149,7 @@ async def fuzzed(client: httpx.AsyncClient, folder: Path, *options: str, checks:
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
+@pytest.mark.slow
 async def test_whatever_is_sent_is_answered_as_documented(valkey: Valkey, app: Celery, tmp_path: Path) -> None:
     async with listening(valkey.url(), app) as (client, relay):
         append(valkey, event("done", "SUCCESS", result=Raw(b"5")), event("failed", "FAILURE"))
@@ -160,6 +161,7 @@ async def test_whatever_is_sent_is_answered_as_documented(valkey: Valkey, app: C
     assert not any(status >= 500 for status in relay.counts.responses)
 
 
+@pytest.mark.slow
 async def test_whatever_is_asked_of_the_stream_is_answered_as_documented(valkey: Valkey, tmp_path: Path) -> None:
     """It has no end: schemathesis takes the first event, or what has come within a second, and leaves."""
     async with listening(valkey.url()) as (client, relay):

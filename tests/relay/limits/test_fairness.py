@@ -184,7 +184,7 @@ def test_a_registry_is_made_once_for_all_who_may_submit_the_same() -> None:
             made.append(rights)
             return Registry([], revoke=True)
 
-        return bytes(registries.told(rights, tasks, make))
+        return bytes(registries.encoded(rights, tasks, make))
 
     assert told("a") == told("a") == told("b") == b'{"tasks":[],"revoke":true}'
     assert made == ["a", "b"]
@@ -193,7 +193,7 @@ def test_a_registry_is_made_once_for_all_who_may_submit_the_same() -> None:
     assert made == ["a", "b", "a"], "other tasks, another registry"
     for number in range(100):
         told(f"{number}")
-    assert len(registries._told) == 64
+    assert len(registries._encoded) == 64
 
 
 @pytest.mark.parametrize(

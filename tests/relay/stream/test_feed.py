@@ -32,7 +32,7 @@ async def test_what_was_there_comes_as_a_whole_and_then_each_batch(valkey: Valke
         await running.ready()
         (snapshot,) = running.sink.snapshots
         assert (snapshot.first, len(snapshot.lines)) == (1, 5)
-        assert not snapshot.kept, "it is among the lines"
+        assert not snapshot.retained, "it is among the lines"
         await before_and(running, event("b"), event("c"))
         await running.has(7)
     assert running.sink.lines[5:] == [line("b"), line("c")]
@@ -212,8 +212,8 @@ async def test_snapshot_keeps_unfinished_tasks_older_than_the_history(valkey: Va
         async with feeding(valkey, history=history) as running:
             await running.ready()
             (snapshot,) = running.sink.snapshots
-            assert [offset for offset, _ in snapshot.kept] == kept
-            assert [line for _, line in snapshot.kept] == [record(one).line for one in told[: len(kept)]]
+            assert [offset for offset, _ in snapshot.retained] == kept
+            assert [line for _, line in snapshot.retained] == [record(one).line for one in told[: len(kept)]]
 
 
 async def test_what_leaves_the_stream_while_it_is_read_is_known(
@@ -243,7 +243,7 @@ async def test_what_leaves_the_stream_while_it_is_read_is_known(
             await running.ready()
             group.cancel_scope.cancel()
         (snapshot,) = running.sink.snapshots
-        assert list(snapshot.kept) == [(1, record(told[0]).line)], "and b has ended, which comes next"
+        assert list(snapshot.retained) == [(1, record(told[0]).line)], "and b has ended, which comes next"
         assert running.sink.lines[-1] == record(event("b", "SUCCESS", 9)).line
 
 
@@ -283,7 +283,7 @@ async def test_strange_entries_are_passed_over(valkey: Valkey) -> None:
         await fresh.ready()
         (snapshot,) = fresh.sink.snapshots
         assert (snapshot.first, len(snapshot.lines), snapshot.lines[10]) == (1, 11, line("b"))
-        assert not snapshot.kept
+        assert not snapshot.retained
     async with feeding(valkey) as running:
         await running.redis.xadd(running.journal.stream, {"e": "far"}, id=f"{epoch}-{2**40}")
         await eventually(lambda: running.feed.trouble is None, what="the feed to be caught up")

@@ -210,7 +210,7 @@ def test_a_walk_of_several_channels_names_each_event_once() -> None:
 
 def test_walk_continues_while_the_history_grows() -> None:
     history = filled(*[line(f"t{n}") for n in range(3000)], events=3000)
-    steps = history.walk([ALL], None, lambda place: place.story.task in ("t2999", "t500", "t2"))
+    steps = history.walk([ALL], None, lambda place: place.task_index.task in ("t2999", "t500", "t2"))
     found: list[int | None] = []
     for step in steps:
         found.append(step and step[0])

@@ -167,4 +167,4 @@ async def test_everyone_is_carried_once_or_told(lanes: int, people: list[tuple[i
     assert {number for number, yes in crowd.told.items() if yes} <= set(crowd.carried)
     assert not {number for number, yes in crowd.told.items() if not yes} & set(crowd.carried)
     assert {number for number, (_, patience) in enumerate(people) if patience is None} <= set(crowd.told)
-    assert (crowd.lanes._places.free, len(crowd.lanes._places)) == (lanes, 0)
+    assert (crowd.lanes._slots.free, len(crowd.lanes._slots)) == (lanes, 0)

@@ -101,7 +101,7 @@ def test_what_was_withdrawn_still_says_that_it_was_claimed_and_announced() -> No
     assert pending.withdraw()
     assert not pending.claimed("b")
     assert not pending.announced(PLACE)
-    assert (pending.task_id, pending.place, pending.state) == ("b", PLACE, State.NOT_SENT)
+    assert (pending.task_id, pending.position, pending.state) == ("b", PLACE, State.NOT_SENT)
 
 
 def test_either_the_loop_withdraws_it_or_the_thread_sends_it() -> None:

@@ -56,7 +56,7 @@ def test_tasks_that_reported_once_are_forgotten() -> None:
     throttle: ProgressThrottle[int] = ProgressThrottle(0.1)
     for number in range(10_000):
         throttle.offer(str(number), number, number * 0.01)
-    assert len(throttle._passed) < 20
+    assert len(throttle._passed_at) < 20
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.06), st.booleans()), max_size=60))

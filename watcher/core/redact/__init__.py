@@ -81,8 +81,8 @@ class Redactor:
         if b'"' not in text:
             return text
         lower = text.lower()
-        found = self._suspect_bytes.search(lower)
-        if found is None and (self._own_bytes is None or self._own_bytes.search(lower) is None):
+        match = self._suspect_bytes.search(lower)
+        if match is None and (self._own_bytes is None or self._own_bytes.search(lower) is None):
             return text
         try:
             value = json.loads(text)
@@ -101,14 +101,14 @@ class Redactor:
             return value
         if depth > _DEEPEST:
             return HIDDEN
-        seen: Any = self.shown(self.pair(value) if depth == 0 else value)
+        visible: Any = self.shown(self.pair(value) if depth == 0 else value)
         if isinstance(value, dict):
-            items = {self.text(key): self.plain(each, depth + 1) for key, each in seen.items()}
-            same = seen is value and len(items) == len(value)
-            return value if same and all(items.get(key) is each for key, each in value.items()) else items
-        made = [self.plain(each, depth + 1) for each in seen]
-        same = seen is value and all(new is old for new, old in zip(made, value, strict=True))
-        return value if same else made
+            items = {self.text(key): self.plain(item, depth + 1) for key, item in visible.items()}
+            same = visible is value and len(items) == len(value)
+            return value if same and all(items.get(key) is item for key, item in value.items()) else items
+        masked = [self.plain(item, depth + 1) for item in visible]
+        same = visible is value and all(new is old for new, old in zip(masked, value, strict=True))
+        return value if same else masked
 
     def shown(self, container: Any) -> Any:
         """A mapping or a sequence without the secrets among its own values: those below names that look secret.
@@ -120,16 +120,16 @@ class Redactor:
         if isinstance(container, dict):
             hidden = {key for key, value in container.items() if self.hides(key, value)}
             hidden |= self._valued(container)
-            seen = {key: HIDDEN if key in hidden else self._pair_at(key, each) for key, each in container.items()}
-            return seen if any(seen[key] is not each for key, each in container.items()) else container
+            masked = {key: HIDDEN if key in hidden else self._pair_at(key, item) for key, item in container.items()}
+            return masked if any(masked[key] is not item for key, item in container.items()) else container
         if not isinstance(container, list | tuple):
             return container
-        made = [self.pair(each) for each in container]
-        for at, each in enumerate(container[:-1]):
+        items = [self.pair(item) for item in container]
+        for at, item in enumerate(container[:-1]):
             following = container[at + 1]
-            if isinstance(each, str) and isinstance(following, str) and self._is_option(each):
-                made[at + 1] = following if following.startswith("-") or not following else HIDDEN
-        return made if any(new is not old for new, old in zip(made, container, strict=True)) else container
+            if isinstance(item, str) and isinstance(following, str) and self._is_option(item):
+                items[at + 1] = following if following.startswith("-") or not following else HIDDEN
+        return items if any(new is not old for new, old in zip(items, container, strict=True)) else container
 
     def pair(self, value: Any) -> Any:
         """A pair of a name and a text, ``("password", "…")``, without the text; anything else as it is."""

@@ -1,4 +1,4 @@
-"""Which names look secret: those of keys, parameters, headers, options and environment variables. Pure data and rules.
+"""The rules by which a name looks secret: of a key, parameter, header, option or environment variable. Pure.
 
 A name is taken apart into words, however it is written: ``dbPassword``, ``DB_PASSWORD``, ``db-password`` and
 ``db.password`` are two words each. What is secret is a word, or words after each other, and not some letters: there is
@@ -97,7 +97,7 @@ BEFORE_TOKEN: Final = frozenset(words_of(
 ))  # fmt: skip
 #: A name that begins with these is of a number.
 _LIMITS: Final = frozenset(words_of("max min num"))
-#: So much of a name is looked at, in characters.
+#: Characters of a name that are looked at.
 _LONGEST: Final = 200
 
 _SPLIT: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
@@ -124,18 +124,18 @@ def is_secret_name(name: str) -> bool:
 @lru_cache(maxsize=2048)
 def _is_secret(name: str) -> bool:
     words = "_".join(_SPLIT.findall(name)).lower()
-    return any(_decides(f"_{words}_", found) for found in _TERM.finditer(f"_{words}_"))
+    return any(_decides(f"_{words}_", match) for match in _TERM.finditer(f"_{words}_"))
 
 
-def _decides(words: str, found: re.Match[str]) -> bool:
-    earlier = words[: found.start()].strip("_").split("_")
+def _decides(words: str, match: re.Match[str]) -> bool:
+    earlier = words[: match.start()].strip("_").split("_")
     if earlier[0] in _LIMITS:
         return False
     before = earlier[-1]
-    if before in BEFORE or (before in BEFORE_TOKEN and found[0].startswith("token")):
+    if before in BEFORE or (before in BEFORE_TOKEN and match[0].startswith("token")):
         return False
-    after = [word for word in words[found.end() :].split("_") if word and not word.isdigit()]
-    last = found["last"]
+    after = [word for word in words[match.end() :].split("_") if word and not word.isdigit()]
+    last = match["last"]
     if last is None:
         return _CARRIERS.issuperset(after[-1:]) or ABOUT.isdisjoint(after)
     if last == "pass" and before in _PASSAGES:
@@ -144,7 +144,7 @@ def _decides(words: str, found: re.Match[str]) -> bool:
 
 
 def is_number_of(name: str, value: float) -> bool:
-    """Whether a number below a name that looks secret is none: one of tokens, of tests that passed, of a pin."""
+    """Whether a number below a name that looks secret is a count or a pin's number, and no secret."""
     words = _SPLIT.findall(name[-_LONGEST:])
     last = words[-1].lower() if words else ""
     return last.endswith("tokens") or (last in ("pass", "pin") and abs(value) < 1000)

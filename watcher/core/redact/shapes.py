@@ -1,4 +1,4 @@
-"""What is secret whatever it is called: texts of a shape that only secrets have. Pure data and patterns.
+"""Texts that have the shape of a secret, whatever their name is. Pure data and patterns.
 
 Each pattern takes linear time. A text that was cut may end within such a shape, and then its beginning is enough:
 ``halves`` masks that.
@@ -18,7 +18,7 @@ HIDDEN: Final = "***"
 
 
 class Vendor(NamedTuple):
-    """Keys that a vendor publishes the form of, so that they can be found.
+    """Keys of a vendor who publishes their form so that they can be found.
 
     :ivar prefixes: what they begin with, each as it is.
     :ivar rest: a pattern of what comes then, of the least length that a key has.
@@ -113,20 +113,20 @@ def _is_web(text: str, scheme: int) -> bool:
     return text[max(0, scheme - 5) : scheme].lower().endswith(_WEB)
 
 
-def _password(found: re.Match[str]) -> str:
+def _password(match: re.Match[str]) -> str:
     """Masked, but for what looks like the port and the path of a page."""
-    if found[2] and _PORT.match(found[3]) and _is_web(found.string, found.start()):
-        return found[0]
-    return f"{found[1]}{found[2]}:{HIDDEN}@"
+    if match[2] and _PORT.match(match[3]) and _is_web(match.string, match.start()):
+        return match[0]
+    return f"{match[1]}{match[2]}:{HIDDEN}@"
 
 
-def _basic(found: re.Match[str]) -> str:
+def _basic(match: re.Match[str]) -> str:
     """Masked where it is a user and a password, and no word of a sentence."""
     try:
-        plain = base64.b64decode(found[2].rstrip("=") + "===", b"-_" if "-" in found[2] or "_" in found[2] else None)
+        plain = base64.b64decode(match[2].rstrip("=") + "===", b"-_" if "-" in match[2] or "_" in match[2] else None)
     except binascii.Error:
-        return found[0]
-    return f"{found[1]} {HIDDEN}" if b":" in plain else found[0]
+        return match[0]
+    return f"{match[1]} {HIDDEN}" if b":" in plain else match[0]
 
 
 _PREFIXES: Final = ("eyJ", *(prefix for vendor in VENDORS for prefix in vendor.prefixes))
@@ -143,7 +143,7 @@ def halves(text: str) -> str:
     That is its very end, or before the ``...`` that Celery puts there, and the brackets that it closes behind it.
     """
     at = _cut_at(text)
-    start = max(text.rfind(each, 0, at) for each in " \t\r\n'\"<>\\") + 1
+    start = max(text.rfind(space, 0, at) for space in " \t\r\n'\"<>\\") + 1
     hidden = _half_from(text, start, at)
     return text if hidden is None or text[hidden:at] == HIDDEN else f"{text[:hidden]}{HIDDEN}{text[at:]}"
 
@@ -179,8 +179,8 @@ def _half_from(text: str, start: int, end: int) -> int | None:
     begun = _BEGUN.search(text, word.start(), end)
     if begun is not None:
         return begun.start()
-    told = len(word[0]) >= _TELLING and any(prefix.startswith(word[0]) for prefix in _PREFIXES)
-    return word.start() if told else None
+    telling = len(word[0]) >= _TELLING and any(prefix.startswith(word[0]) for prefix in _PREFIXES)
+    return word.start() if telling else None
 
 
 def headless(text: str) -> str:

@@ -1,4 +1,4 @@
-"""One search that says whether there may be something to mask in a text: what every event pays. Pure.
+"""One search that says whether a text may hold something to mask; every event pays for it. Pure.
 
 Most texts hold no secret, and are searched to their end. So the search starts at few characters: a term is looked for
 from its rarest letter on, and what comes before that is looked back for. The text is in lower case: a search that
@@ -45,7 +45,7 @@ _SHAPES: Final = (
 
 
 class _Term(NamedTuple):
-    """How a term is looked for.
+    """How the search finds a term.
 
     :ivar letter: from which one on.
     :ivar rest: what comes after that, in letters.
@@ -114,6 +114,6 @@ def searches(*, names: bool) -> tuple[re.Pattern[str], re.Pattern[bytes]]:
         by_letter.setdefault(letter, []).append(shape[len(letter) :])
     # The alternatives are tried in their order, so what is met most often comes first.
     letters = sorted(by_letter, key=_RAREST.find, reverse=True)
-    each = [f"{letter}(?:{'|'.join(sorted(set(by_letter[letter])))})" for letter in letters]
-    pattern = "|".join(each)
+    branches = [f"{letter}(?:{'|'.join(sorted(set(by_letter[letter])))})" for letter in letters]
+    pattern = "|".join(branches)
     return re.compile(pattern), re.compile(pattern.encode())

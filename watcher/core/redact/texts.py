@@ -1,4 +1,4 @@
-"""Names that look secret in a text, and what stands after them. Pure.
+"""Values in a text that stand after a name that looks secret. Pure.
 
 A text is what a ``repr`` makes, a message, a traceback, a command line: there is a name, then what separates it from
 its value, then the value, which may be quoted, have escaped quotes, be in brackets, or be bare. Each of these is looked
@@ -24,7 +24,7 @@ VALUED: Final = words_of("value values val v content default old new")
 #: What is said of some names, ``{"only": ["password", "email"]}``; besides these all plurals are.
 _OF_NAMES: Final = frozenset(words_of("only exclude include select defer by order schema header missing except"))
 _GIVEN_NAME: Final = re.compile(r"[bu]?\\*[\"']?([\w.\-]{2,80}+)")
-#: Name and value are not further from each other than so many characters.
+#: Greatest distance between a name and its value, in characters.
 _NEAR: Final = 300
 
 _HEAD: Final = re.compile(
@@ -74,7 +74,7 @@ _PAIRED: Final = re.compile(r"(?:[\[(,]\s{0,8}|^)[\[(][bu]?\\*[\"']$|^\([bu]?\\*
 
 
 class _Span(NamedTuple):
-    """What of a text is replaced."""
+    """A part of a text that is replaced."""
 
     start: int
     end: int
@@ -83,8 +83,8 @@ class _Span(NamedTuple):
 
 def last_word(name: str) -> str:
     """The last word of a name, in lower case: ``key`` of ``ParameterKey``."""
-    found = _LAST_WORD.search(name)
-    return found[0].lower() if found is not None else ""
+    match = _LAST_WORD.search(name)
+    return match[0].lower() if match is not None else ""
 
 
 def is_of_names(word: str) -> bool:
@@ -158,7 +158,7 @@ class _Pairs:
         return None
 
     def _near(self, start: int, end: int) -> bool:
-        return end - start <= _NEAR and not any(each in "{}<>" for each in self._text[start:end])
+        return end - start <= _NEAR and not any(bracket in "{}<>" for bracket in self._text[start:end])
 
 
 def _names_a_secret(text: str, head: re.Match[str], is_secret: Callable[[str], bool]) -> bool:
@@ -187,8 +187,8 @@ def _value_after(text: str, head: re.Match[str]) -> _Span | None:
     if head["separator"] and (annotation := _ANNOTATION.match(text, start)) is not None:
         start = annotation.end()
     if head["element"]:
-        found = _CONTENT.match(text, start)
-        return _Span(start, found.end(), HIDDEN) if found is not None else None
+        match = _CONTENT.match(text, start)
+        return _Span(start, match.end(), HIDDEN) if match is not None else None
     value = _VALUE.match(text, start)
     if value is None:
         return None

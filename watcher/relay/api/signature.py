@@ -224,10 +224,10 @@ def _check_value(parameter: Formal, value: Any) -> None:
     wanted = _plain_types(parameter.annotation)
     if not wanted or (value is None and parameter.default is None):
         return
-    given = type(value)
-    if given not in wanted and not (given is int and float in wanted):
-        takes = " or ".join(_PLAIN[each] for each in wanted)
-        raise _refuse(parameter.name, f"expected {takes}, not {_JSON.get(given, given.__name__)}")
+    kind = type(value)
+    if kind not in wanted and not (kind is int and float in wanted):
+        takes = " or ".join(_PLAIN[type_name] for type_name in wanted)
+        raise _refuse(parameter.name, f"expected {takes}, not {_JSON.get(kind, kind.__name__)}")
 
 
 def _plain_types(annotation: Any) -> tuple[type, ...]:

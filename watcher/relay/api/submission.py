@@ -67,13 +67,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request to submit a task; ``said`` is what it says of the options."""
+    """One request to submit a task; ``stated`` is what it says of the options."""
 
     task: str
     args: list[Any]
     kwargs: dict[str, Any]
     options: Options
-    said: Mapping[str, Any]
+    stated: Mapping[str, Any]
 
     @property
     def digest(self) -> str:
@@ -81,7 +81,7 @@ class Submission:
 
         It takes longer than all the rest: of what is refused it isn't asked.
         """
-        options = {name: value for name, value in self.said.items() if name != "task_id"}
+        options = {name: value for name, value in self.stated.items() if name != "task_id"}
         text = json.dumps([self.task, self.args, self.kwargs, options], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -117,9 +117,9 @@ def check_key(key: str) -> str:
     return key
 
 
-def _options(given: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
+def _options(options: Mapping[str, Any], now: datetime, zone: tzinfo) -> Options:
     read: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in OPTIONS:
             raise _refuse(name, f"is unknown; accepted are {', '.join(OPTIONS)}")
         if value is not None:

@@ -23,10 +23,10 @@ class TaskListCache:
 
     def __init__(self) -> None:
         self._tasks: Sequence[Any] = ()
-        self._told: dict[Hashable, msgspec.Raw] = {}
+        self._encoded: dict[Hashable, msgspec.Raw] = {}
         self._size = 0
 
-    def told(self, rights: Hashable, tasks: Sequence[T], make: Callable[[Sequence[T]], Registry]) -> msgspec.Raw:
+    def encoded(self, rights: Hashable, tasks: Sequence[T], make: Callable[[Sequence[T]], Registry]) -> msgspec.Raw:
         """The registry for a client with these rights.
 
         :param rights: what the registry depends on besides the tasks; the cache key.
@@ -35,15 +35,15 @@ class TaskListCache:
         """
         if len(tasks) != len(self._tasks) or any(map(_differ, tasks, self._tasks)):
             self._tasks, self._size = list(tasks), 0
-            self._told.clear()
-        found = self._told.pop(rights, None)
-        if found is None:
-            found = msgspec.Raw(msgspec.json.encode(make(tasks)))
-            self._size += len(bytes(found))
-        self._told[rights] = found
-        while len(self._told) > _KEPT or (self._size > _BYTES and len(self._told) > 1):
-            self._size -= len(bytes(self._told.pop(next(iter(self._told)))))
-        return found
+            self._encoded.clear()
+        encoded = self._encoded.pop(rights, None)
+        if encoded is None:
+            encoded = msgspec.Raw(msgspec.json.encode(make(tasks)))
+            self._size += len(bytes(encoded))
+        self._encoded[rights] = encoded
+        while len(self._encoded) > _KEPT or (self._size > _BYTES and len(self._encoded) > 1):
+            self._size -= len(bytes(self._encoded.pop(next(iter(self._encoded)))))
+        return encoded
 
 
 def _differ(one: object, other: object) -> bool:

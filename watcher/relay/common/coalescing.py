@@ -34,7 +34,7 @@ class _Question(Generic[K, V]):
     ``leads``: it has a lane. ``asked``: it is under way, or was; ``tried``: it has been under way, perhaps in vain.
     """
 
-    __slots__ = ("asked", "asking", "failure", "found", "key", "leads", "stirred", "tried")
+    __slots__ = ("answers", "asked", "asking", "failure", "key", "leads", "stirred", "tried")
 
     def __init__(self, key: K) -> None:
         self.key = key
@@ -42,7 +42,7 @@ class _Question(Generic[K, V]):
         self.leads = False
         self.asked = False
         self.tried = False
-        self.found: list[V] = []
+        self.answers: list[V] = []
         self.failure: Exception | None = None
         self.stirred = anyio.Event()
 
@@ -100,12 +100,12 @@ class Coalescer(Generic[K, V]):
                 self._leave(question)
         if question.failure is not None:
             raise copy.copy(question.failure)  # one for each: who raises it adds its own traceback
-        if not question.found:
+        if not question.answers:
             raise TimeoutError if question.tried else QueryTimeout
-        return question.found[0]
+        return question.answers[0]
 
     async def _answered(self, question: _Question[K, V]) -> None:
-        while not question.found and question.failure is None:
+        while not question.answers and question.failure is None:
             if question.leads:
                 question.leads = False
                 await self._lead()
@@ -122,8 +122,8 @@ class Coalescer(Generic[K, V]):
             question.asked = question.tried = True
         try:
             answers = await self._ask([question.key for question in batch]) if batch else ()
-            for question, found in zip(batch, answers, strict=True):
-                question.found.append(found)
+            for question, answer in zip(batch, answers, strict=True):
+                question.answers.append(answer)
         except Exception as error:  # noqa: BLE001 - it is raised to each of them
             for question in batch:
                 question.failure = error
@@ -157,7 +157,7 @@ class Coalescer(Generic[K, V]):
 
     def _pass_on(self) -> None:
         """Give the lane to whoever has waited for longest."""
-        following = next((each for each in self._waiting if not each.leads), None)
+        following = next((question for question in self._waiting if not question.leads), None)
         if following is None:
             self._free += 1
         else:

@@ -89,27 +89,27 @@ _budget = LineBudget()
 def why(error: BaseException) -> str:
     """Why a server failed, in fixed words: nothing of the error's text is in it but a code that is known."""
     chain = list(causes(error))
-    said = (_said_by_redis(each) for each in chain), (_said_by_a_driver(each) for each in chain)
-    return next((each for words in said for each in words if each is not None), _UNKNOWN)
+    reasons = (_said_by_redis(link) for link in chain), (_said_by_a_driver(link) for link in chain)
+    return next((reason for words in reasons for reason in words if reason is not None), _UNKNOWN)
 
 
 def _said_by_redis(error: BaseException) -> str | None:
     text = _text(error)
     if _OURS.fullmatch(text):
         return text
-    named = [_CLASSES[each.__name__] for each in type(error).__mro__ if each.__name__ in _CLASSES]
+    named = [_CLASSES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CLASSES]
     named += _CODE.findall(text)
     return f"{named[0]} ({_CODES[named[0]]})" if named else None
 
 
 def _said_by_a_driver(error: BaseException) -> str | None:
-    for kinds, told in _KINDS:
+    for kinds, reason in _KINDS:
         if isinstance(error, kinds):
-            return told
+            return reason
     if type(error).__name__ in ("LimitExceeded", "MaxConnectionsError", "PoolFull"):
         return _FULL
     text = _text(error).lower()
-    return next((told for phrase, told in _PHRASES.items() if phrase in text), None)
+    return next((reason for phrase, reason in _PHRASES.items() if phrase in text), None)
 
 
 def unavailable(

@@ -37,16 +37,16 @@ class WatchedFile:
     :param repeat: seconds after which it is told again what stops them from being taken.
     """
 
-    def __init__(self, field: str, paths: Sequence[str], kept: str, *, look: float, repeat: float = _REPEAT) -> None:
+    def __init__(self, field: str, paths: Sequence[str], warning: str, *, look: float, repeat: float = _REPEAT) -> None:
         self.field = field
         #: Whether they have changed, and could not be taken: what they said before holds.
         self.stale = False
         self._paths = paths
-        self._kept = kept
+        self._warning = warning
         self._look_after = look
         self._repeat = repeat
         self._taken = self._look()
-        self._told: tuple[str, float] = ("", 0.0)  # the reason, and when it was told
+        self._last_warning: tuple[str, float] = ("", 0.0)  # the reason, and when it was told
 
     async def run(self, take: Callable[[], Awaitable[None]]) -> None:
         """Follow them; never returns. Cancelling it is safe wherever it is safe in ``take``.
@@ -59,9 +59,9 @@ class WatchedFile:
         before = self._taken
         while True:
             await anyio.sleep(self._look_after)
-            found = await to_thread.run_sync(self._look)
-            settled, before = found == before, found
-            if not settled or (found == self._taken and not self.stale):
+            marks = await to_thread.run_sync(self._look)
+            settled, before = marks == before, marks
+            if not settled or (marks == self._taken and not self.stale):
                 continue
             try:
                 await to_thread.run_sync(self._see_to_files)
@@ -70,11 +70,11 @@ class WatchedFile:
                 self.stale = True
                 self._tell(str(error))
             else:
-                self._taken = found  # as it was before it was read: what is written meanwhile is seen at the next look
+                self._taken = marks  # as it was before it was read: what is written meanwhile is seen at the next look
                 if self.stale:
                     logger.info("%s can be read again", setting(self.field).variable)
                 self.stale = False
-                self._told = ("", 0.0)
+                self._last_warning = ("", 0.0)
 
     def _see_to_files(self) -> None:
         """See that none has become a pipe or a device: to read one may never end, and nothing would be followed then.
@@ -90,11 +90,11 @@ class WatchedFile:
                 raise SettingError(setting(self.field).variable, path, "it is no longer a regular file")
 
     def _tell(self, why: str) -> None:
-        told, moment = self._told
+        last_reason, moment = self._last_warning
         now = time.monotonic()
-        if why != told or now - moment >= self._repeat:
-            self._told = (why, now)
-            logger.warning("%s: %s", self._kept, why)
+        if why != last_reason or now - moment >= self._repeat:
+            self._last_warning = (why, now)
+            logger.warning("%s: %s", self._warning, why)
 
     def _look(self) -> tuple[_Mark, ...]:
         return tuple(map(_mark, self._paths))
@@ -102,7 +102,7 @@ class WatchedFile:
 
 def _mark(path: str) -> _Mark:
     try:
-        found = os.stat(path)  # noqa: PTH116 - a Path would say the same
+        status = os.stat(path)  # noqa: PTH116 - a Path would say the same
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

@@ -76,10 +76,10 @@ def config(
     :param http: makes the protocol of a connection that was accepted; ``websocket``: of one that becomes a WebSocket.
     :param idle_timeout: how long a connection stays without a request, in seconds.
     """
-    made: dict[str, Any] = {"ws": websocket, "http": http}  # factories serve; uvicorn's types say classes
+    factories: dict[str, Any] = {"ws": websocket, "http": http}  # factories serve; uvicorn's types say classes
     return Config(
         app,
-        **made,
+        **factories,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -117,8 +117,8 @@ class Server(uvicorn.Server):
         if self._certificate is not None:
             times = {"ssl_handshake_timeout": self._handshake, "ssl_shutdown_timeout": _CLOSING}
             tls = {"ssl": self._certificate.context, **times}
-        made: Any = self.config.http_protocol_class
-        make = functools.partial(made, config=self.config, server_state=self.server_state, app_state={})
+        protocol: Any = self.config.http_protocol_class
+        make = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
         loop = asyncio.get_running_loop()
         self.servers = []
         for sock in sockets or []:

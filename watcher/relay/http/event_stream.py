@@ -53,23 +53,23 @@ class EventStream:
     :param known: channel → event, for tasks that the history doesn't have; they have no offset.
     """
 
-    __slots__ = ("_cursor", "_epoch", "_floors", "_history", "_known", "_opening", "_seen", "_told", "sent")
+    __slots__ = ("_began", "_cursor", "_epoch", "_floors", "_history", "_opening", "_sent_id", "_snapshots", "sent")
 
     def __init__(
         self,
         history: History,
         channels: Iterable[str],
         since: StreamCursor | None,
-        known: Mapping[str, bytes] | None = None,
+        snapshots: Mapping[str, bytes] | None = None,
     ) -> None:
         self._history = history
         self._floors = dict.fromkeys(channels, 0)
-        self._seen = since is not None
+        self._began = since is not None
         self._epoch, self._cursor = since or ("", 0)
-        if self._seen and not self._epoch:
+        if self._began and not self._epoch:
             self._epoch = history.epoch
-        self._told = -1  # offset of the last id that the reader was sent
-        self._known = known or {}
+        self._sent_id = -1  # offset of the last id that the reader was sent
+        self._snapshots = snapshots or {}
         self._opening: list[int] | None = None  # offsets of what it begins with, the first one last
         #: Number of events sent.
         self.sent = 0
@@ -79,13 +79,13 @@ class EventStream:
 
         :param limit: about how many bytes of events.
         """
-        if self._seen and not self._continues():
+        if self._began and not self._continues():
             # The journal has a new epoch, or the next events are gone.
             self._begin()
             return b'event: gap\ndata: {"epoch":"%s","offset":%d}\n\n' % (self._epoch.encode(), self._cursor)
-        if not self._seen:
+        if not self._began:
             self._begin()
-            newest = [line for channel, line in self._known.items() if not self._has(channel)]
+            newest = [line for channel, line in self._snapshots.items() if not self._has(channel)]
             self.sent += len(newest)
             if newest:
                 return b"".join(b"data: %s\n\n" % line for line in newest)
@@ -107,7 +107,7 @@ class EventStream:
 
     def _begin(self) -> None:
         """Begin with the current state."""
-        self._seen = True
+        self._began = True
         self._epoch, self._cursor = self._history.epoch, self._history.last
         newest = {offset for channel in self._floors if (offset := self._newest(channel))}
         self._opening = sorted(newest, reverse=True)
@@ -142,13 +142,13 @@ class EventStream:
         if not lines:
             return b""
         self.sent += len(lines)
-        self._told = next(reversed(lines))
+        self._sent_id = next(reversed(lines))
         epoch = self._epoch.encode()
         return b"".join([b"id: %s:%d\ndata: %s\n\n" % (epoch, offset, line) for offset, line in lines.items()])
 
     def _position(self) -> bytes:
         """The id to resume from, if it is not the last one sent."""
-        if self._told == self._cursor:
+        if self._sent_id == self._cursor:
             return b""
-        self._told = self._cursor
+        self._sent_id = self._cursor
         return b"id: %s:%d\n\n" % (self._epoch.encode(), self._cursor)

@@ -194,10 +194,10 @@ class Exchange:
         self._started, self._expects_continue = True, False
         lines = [_status_line(status)]
         closes = False
-        for given, value in headers:
-            name = given.lower()
+        for header, value in headers:
+            name = header.lower()
             if not _NAME.fullmatch(name) or _NO_VALUE.search(value):
-                raise RuntimeError(f"{given!r} is no header of an answer")
+                raise RuntimeError(f"{header!r} is no header of an answer")
             if name == b"content-length" and self._chunked is None:
                 self._left, self._chunked = int(value), False
             elif name == b"transfer-encoding" and value.lower() == b"chunked":

@@ -98,13 +98,13 @@ def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
     yield _counters("limits_reached", "How often each limit was reached.", "limit", limits)
     responses = [(str(status), count) for status, count in sorted(counts.responses.items())]
     yield _counters("http_responses", "HTTP answers by status.", "code", responses)
-    stale = [(field, int(each)) for field, each in sorted(load.stale.items())]
+    stale = [(field, int(is_stale)) for field, is_stale in sorted(load.stale.items())]
     yield _gauges("file_stale", "1 while a watched file has changed but can't be used.", "setting", stale)
     # The journal, and the relay's window of it.
     yield _gauge("redis_up", "1 while the relay follows the journal.", int(load.redis))
     yield InfoMetricFamily("watcher_feed", "Epoch of the journal that the relay follows.", {"epoch": history.epoch})
     yield _gauge("feed_offset", "Offset of the newest event in the relay.", history.last)
-    yield _gauge("history_events", "Events in the relay's window.", len(history) + history.kept)
+    yield _gauge("history_events", "Events in the relay's window.", len(history) + history.retained)
     yield _gauge("history_bytes", "Bytes of the events in the relay's window.", history.size)
     if journal is not None:
         yield _gauge("journal_offset", "Offset of the newest event in Redis.", journal.last)

@@ -76,14 +76,14 @@ def document(root_path: str) -> Json:
     for schema in components.values():
         if "description" in schema:
             schema["description"] = _prose(schema["description"])
-        for each in schema["properties"].values():
+        for field in schema["properties"].values():
             # What may be absent is absent, in answers too: where there is a default, generators say that it is there.
-            each.pop("default", None)
+            field.pop("default", None)
     components["SubmissionRequest"]["properties"]["options"] = _options()
     for kind in ("Event", "Task"):
         properties = components[kind]["properties"]
         properties["args"], properties["kwargs"] = {"type": "array", "items": {}}, {"type": "object"}
-    made = {
+    api = {
         "openapi": "3.1.0",
         "info": {
             "title": "celery-watcher",
@@ -107,20 +107,20 @@ def document(root_path: str) -> Json:
             },
         },
     }
-    _complete(made)
-    return made
+    _complete(api)
+    return api
 
 
 def _complete(node: Any) -> None:
     """Add to each schema what readers can infer but client generators need."""
     if isinstance(node, list):
-        for each in node:
-            _complete(each)
+        for child in node:
+            _complete(child)
     elif isinstance(node, dict):
         _complete_schema(node)
-        for name, each in node.items():
+        for name, child in node.items():
             if name not in ("default", "enum"):
-                _complete(each)
+                _complete(child)
 
 
 def _complete_schema(schema: Json) -> None:
@@ -139,44 +139,44 @@ def _complete_schema(schema: Json) -> None:
 
 
 def _paths() -> Json:
-    made: Json = {}
+    paths: Json = {}
     for operation in OPERATIONS:
-        made.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
-    return made
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return paths
 
 
 def _operation(operation: Operation) -> Json:
-    made: Json = {"operationId": operation.name, "summary": operation.summary, "tags": [operation.tag]}
+    operation_object: Json = {"operationId": operation.name, "summary": operation.summary, "tags": [operation.tag]}
     parameters = [_ID] if "{id}" in operation.path else []
     parameters += [_parameter(name, parameter) for name, parameter in operation.query.items()]
     parameters += map(_header, operation.headers)
     if parameters:
-        made["parameters"] = parameters
+        operation_object["parameters"] = parameters
     if operation.body is not None:
         content = {"application/json": {"schema": _ref(operation.body)}}
-        made["requestBody"] = {"required": operation.needs_body, "content": content}
+        operation_object["requestBody"] = {"required": operation.needs_body, "content": content}
     if operation.open:
-        made["security"] = []
+        operation_object["security"] = []
     elif operation.token_in_query:
-        made["security"] = [{"bearer": []}, {"token": []}, {}]
+        operation_object["security"] = [{"bearer": []}, {"token": []}, {}]
     # Of those that need no token, a foreign Host or Origin is refused before anything is looked at.
     always = (NotPermitted,) if operation.open else (Unauthorized, NotPermitted)
-    told = {str(status): _answer(answer) for status, answer in operation.answers.items()}
-    made["responses"] = told | _problems((*always, *_LIMITS, *operation.errors))
-    return made
+    responses = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    operation_object["responses"] = responses | _problems((*always, *_LIMITS, *operation.errors))
+    return operation_object
 
 
 def _answer(answer: DocumentedAnswer) -> Json:
     content = answer.content if answer.body is None else {"application/json": {"schema": answer.body}}
-    made: Json = {"description": answer.description, "content": _resolved(content)}
-    return made | ({"headers": _headers(answer.headers)} if answer.headers else {})
+    response: Json = {"description": answer.description, "content": _resolved(content)}
+    return response | ({"headers": _headers(answer.headers)} if answer.headers else {})
 
 
 def _resolved(node: Any) -> Any:
     """The same with references in the places of types, and nothing that two answers share."""
     if isinstance(node, type):
         return _ref(node)
-    return {name: _resolved(each) for name, each in node.items()} if isinstance(node, Mapping) else node
+    return {name: _resolved(child) for name, child in node.items()} if isinstance(node, Mapping) else node
 
 
 def _problems(errors: Iterable[type[Refused]]) -> Json:
@@ -188,14 +188,14 @@ def _problems(errors: Iterable[type[Refused]]) -> Json:
 
 
 def _problem(status: int, kinds: list[type[Refused]]) -> Json:
-    told = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
-    made: Json = {
-        "description": told or HTTPStatus(status).phrase,
+    meanings = " ".join(f"`{kind.title}`: {_prose(kind.__doc__ or '')}" for kind in kinds)
+    response: Json = {
+        "description": meanings or HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": _ref(Problem)}},
     }
     names = ["Retry-After"] if any(kind.temporary for kind in kinds) else []
     names += ["WWW-Authenticate"] if Unauthorized in kinds else []
-    return made | ({"headers": _headers(names)} if names else {})
+    return response | ({"headers": _headers(names)} if names else {})
 
 
 def _headers(names: Iterable[str]) -> Json:
@@ -212,8 +212,8 @@ def _parameter(name: str, parameter: QueryParameter) -> Json:
     if parameter.repeated > 1:
         schema = {"type": "array", "items": schema, "maxItems": parameter.repeated}
         schema |= {"minItems": 1} if parameter.required else {}
-    made: Json = {"name": name, "in": "query", "description": parameter.meaning, "schema": schema}
-    return made | ({"required": True} if parameter.required else {})
+    parameter_object: Json = {"name": name, "in": "query", "description": parameter.meaning, "schema": schema}
+    return parameter_object | ({"required": True} if parameter.required else {})
 
 
 def _options() -> Json:

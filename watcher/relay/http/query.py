@@ -84,10 +84,10 @@ def _seen_by(grant: Grant) -> Callable[[EventKey], bool]:
     verdicts: dict[EventKey, bool] = {}
     match = _any_of(grant.watch).fullmatch
 
-    def sees(place: EventKey) -> bool:
-        verdict = verdicts.get(place)
+    def sees(event_key: EventKey) -> bool:
+        verdict = verdicts.get(event_key)
         if verdict is None:
-            verdict = verdicts[place] = any(map(match, place.channels))
+            verdict = verdicts[event_key] = any(map(match, event_key.channels))
         return verdict
 
     return sees

@@ -174,9 +174,9 @@ class RequestReader:
 
 def _wants_websocket(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the last of its headers say so; offers of other protocols are passed over (RFC 9110, 7.8)."""
-    told = dict(headers)
-    tokens = [token.strip() for token in told.get(b"connection", b"").lower().split(b",")]
-    return b"upgrade" in tokens and told.get(b"upgrade", b"").lower() == b"websocket"
+    fields = dict(headers)
+    tokens = [token.strip() for token in fields.get(b"connection", b"").lower().split(b",")]
+    return b"upgrade" in tokens and fields.get(b"upgrade", b"").lower() == b"websocket"
 
 
 def _parts(url: bytes) -> tuple[bytes, bytes]:

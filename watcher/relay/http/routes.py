@@ -206,11 +206,11 @@ class _Api:
             # the task may be seen, for the moment of the answer tells when it ended.
             theirs = bool(submitted.token or (grant.subject and not submitted.existing))
             theirs = theirs or not self._relay.settings.guarded
-            known = (
+            current = (
                 await self._known(submitted.id, OPEN if theirs else grant) if submitted.existing or not theirs else None
             )
-            task = known if known is not None and known.final else None
-            if task is None and (theirs or known is not None):
+            task = current if current is not None and current.final else None
+            if task is None and (theirs or current is not None):
                 task = await self._final(submitted.id, wait)
             if task is not None:
                 if task.final:
@@ -357,5 +357,5 @@ class _Api:
         return {"Watcher-Epoch": history.epoch, "Watcher-Offset": str(history.last)}
 
     def _json(self, value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-        told = {**self._NO_STORE, **(headers or {})}
-        return Response(msgspec.json.encode(value), status, told, media_type="application/json")
+        all_headers = {**self._NO_STORE, **(headers or {})}
+        return Response(msgspec.json.encode(value), status, all_headers, media_type="application/json")

@@ -87,14 +87,14 @@ class EventStreamRoute:
                 raise NotPermitted(f"the token does not allow watching {channel[:300]!r}")
         if OVERVIEW in channels:
             await self._relay.overview.now()
-        known = {}
+        snapshots = {}
         if since is None:
-            known = await self._unknown(channels)
+            snapshots = await self._unknown(channels)
         else:
             # The relay that served the reader before was ahead of this one.
             await self._relay.reached(since.epoch, since.offset)
         events = [channel for channel in channels if channel != OVERVIEW]
-        stream = EventStream(self._relay.hub.history, events, since, known)
+        stream = EventStream(self._relay.hub.history, events, since, snapshots)
         by_token = bool(token)
         return _Answer(
             self._relay, stream, channels, grant, by_token=by_token, quiet=self._quiet, stalled=self._stalled
@@ -102,7 +102,7 @@ class EventStreamRoute:
 
     async def _unknown(self, channels: Iterable[str]) -> dict[str, bytes]:
         """What only the result backend knows, as an event without a place in the journal."""
-        known, failures = dict[str, bytes](), list[Refused]()
+        snapshots, failures = dict[str, bytes](), list[Refused]()
 
         async def look(channel: str, task_id: str) -> None:
             try:
@@ -111,7 +111,7 @@ class EventStreamRoute:
                 failures.append(error)
             else:
                 if task is not None and not task.offset:
-                    known[channel] = encode(_event(task))
+                    snapshots[channel] = encode(_event(task))
 
         async with anyio.create_task_group() as group:  # together, as they are asked for together
             for channel in channels:
@@ -120,7 +120,7 @@ class EventStreamRoute:
                     group.start_soon(look, channel, task_id)
         if failures:
             raise failures[0]
-        return known
+        return snapshots
 
 
 def _event(task: Task) -> Event:

@@ -91,21 +91,21 @@ class StaticFiles:
 
     def _current(self, name: str) -> _File:
         path = self._files[name]
-        known = self._read.get(name)
+        cached = self._read.get(name)
         try:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-            if known is not None and known.stamp == stamp:
-                return known
+            if cached is not None and cached.stamp == stamp:
+                return cached
             body = path.read_bytes()
         except OSError:
-            if known is None:
+            if cached is None:
                 raise
-            return known  # the next request tries again
+            return cached  # the next request tries again
         else:
             packed = gzip.compress(body, mtime=0) if path.suffix in _TEXTS else None
-            known = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', packed)
-        return known
+            cached = self._read[name] = _File(stamp, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', packed)
+        return cached
 
 
 def _takes_gzip(header: str | None) -> bool:

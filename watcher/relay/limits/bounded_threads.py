@@ -43,14 +43,14 @@ class BoundedThreads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._places: FairSemaphore[_Place[Any]] = FairSemaphore(limit, max(1, limit // 4))
+        self._slots: FairSemaphore[_Place[Any]] = FairSemaphore(limit, max(1, limit // 4))
         self._threads = anyio.CapacityLimiter(math.inf)  # the slots are the limit
         self._returned = 0
 
     @property
     def running(self) -> int:
         """Number of slots in use."""
-        return self._limit - self._places.free
+        return self._limit - self._slots.free
 
     async def run(self, call: Callable[[], T], seconds: float) -> T:
         """Run ``call`` in a thread, and return its result.
@@ -61,30 +61,30 @@ class BoundedThreads:
         :raises ThreadsBusy: no slot was free in time, though others' calls returned.
         :raises TimeoutError: the call has not returned in time, it may or may not have begun; or nobody's has.
         """
-        place = _Place(call, bill(), self._free)
+        slot = _Place(call, bill(), self._free)
         returned = self._returned
         try:
             with anyio.fail_after(seconds):
-                if not self._places.enter(place, place.whose):
-                    await place.given.wait()
+                if not self._slots.enter(slot, slot.whose):
+                    await slot.admitted.wait()
                 else:
-                    place.given.set()
-                return await anyio.to_thread.run_sync(place.use, abandon_on_cancel=True, limiter=self._threads)
+                    slot.admitted.set()
+                return await anyio.to_thread.run_sync(slot.use, abandon_on_cancel=True, limiter=self._threads)
         except TimeoutError:
-            if place.given.is_set() or returned == self._returned:
+            if slot.admitted.is_set() or returned == self._returned:
                 raise
             raise ThreadsBusy from None
         finally:
-            if not place.given.is_set():
-                self._places.withdraw(place, place.whose)
+            if not slot.admitted.is_set():
+                self._slots.withdraw(slot, slot.whose)
             else:
-                place.leave()
+                slot.leave()
 
     def _free(self, whose: object | None) -> None:
         self._returned += 1
-        following = self._places.leave(whose)
+        following = self._slots.leave(whose)
         if following is not None:
-            following.given.set()
+            following.admitted.set()
 
 
 class _Place(Generic[T]):
@@ -99,7 +99,7 @@ class _Place(Generic[T]):
         self._begun = False
         self._left = False
         self.whose = of.heavy
-        self.given = anyio.Event()
+        self.admitted = anyio.Event()
 
     def use(self) -> T:
         with self._lock:

@@ -48,11 +48,13 @@ class DirectWriter:
     def __init__(self, transport: asyncio.Transport, high: int) -> None:
         transport.set_write_buffer_limits(high=high)
         self._transport = transport
-        found = transport.get_extra_info("socket")
+        transport_socket = transport.get_extra_info("socket")
         self._socket: socket.socket | None = None
-        if found is not None and transport.get_extra_info("sslcontext") is None:
+        if transport_socket is not None and transport.get_extra_info("sslcontext") is None:
             # The transport's own, which it closes after connection_lost(). Its wrapper can't send.
-            self._socket = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
+            self._socket = socket.socket(
+                transport_socket.family, transport_socket.type, transport_socket.proto, fileno=transport_socket.fileno()
+            )
             _shared.add(self._socket)
             self._socket.setblocking(False)  # an app may have set a default time-out, for which send() would wait
         self._queued = False  # whether something may wait in the transport

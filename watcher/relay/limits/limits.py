@@ -261,7 +261,7 @@ class Limits:
             address = ipaddress.ip_address(key.partition("/")[0])
         except ValueError:
             return False
-        return any(address in each or key == str(each) for each in self.settings.trusted_proxies)
+        return any(address in network or key == str(network) for network in self.settings.trusted_proxies)
 
     # Requests and submissions.
 

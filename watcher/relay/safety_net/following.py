@@ -29,11 +29,11 @@ def is_settled(newest: Event | None) -> bool:
     return newest is not None and newest.state in _SETTLED
 
 
-def following(event: Event, task: Task | None, told: Sequence[Event], workers: Workers) -> Event | None:
+def following(event: Event, task: Task | None, events: Sequence[Event], workers: Workers) -> Event | None:
     """``event``, made from what is stored, as the next one of ``task``; None where it says nothing new.
 
     :param task: as the journal knows it.
-    :param told: its events so far, those of earlier runs and lives too.
+    :param events: its events so far, those of earlier runs and lives too.
     """
     if task is None:
         # Celery 5.6.2 and later store REVOKED for whatever id somebody revokes: that makes no task.
@@ -41,18 +41,18 @@ def following(event: Event, task: Task | None, told: Sequence[Event], workers: W
     if event.state == "STARTED" and workers.knows(event.hostname):
         # Its worker has told of it; what is stored has no time, so it may be of an earlier life or run.
         return None
-    if _is_of_before(event, task, told) or _is_somebody_elses_word(event, task, workers):
+    if _is_of_before(event, task, events) or _is_somebody_elses_word(event, task, workers):
         return None
     placed = _placed(event, task)
     if placed is None or not _says_more(placed, task):
         return None
     # Of another try it isn't known who has it.
     names = _FROM_THE_TASK if (placed.retries or 0) == (task.retries or 0) else _FROM_ANOTHER_TRY
-    known = {name: getattr(task, name) for name in names if getattr(placed, name) is None}
-    return msgspec.structs.replace(placed, **known)
+    kept_fields = {name: getattr(task, name) for name in names if getattr(placed, name) is None}
+    return msgspec.structs.replace(placed, **kept_fields)
 
 
-def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
+def _is_of_before(event: Event, task: Task, events: Sequence[Event]) -> bool:
     """Whether it is of an earlier run or life, and stored still.
 
     A backend that keeps no time of it (``date_done``) is taken at its word. So is one where nothing but the sender's
@@ -61,12 +61,12 @@ def _is_of_before(event: Event, task: Task, told: Sequence[Event]) -> bool:
     if not is_final(event.state):
         # Who started a task is stored with it.
         return rank(event.state) >= rank("STARTED") and _has_begun_again(
-            task, [each for each in told if event.hostname in (None, each.hostname)]
+            task, [other for other in events if event.hostname in (None, other.hostname)]
         )
     started = task.times.get("STARTED") if _is_told_by_a_worker(task) else None
     if started is not None and event.timestamp < started:
         return True
-    ends = [each for each in told if is_final(each.state)]
+    ends = [other for other in events if is_final(other.state)]
     earlier = [end for end in ends if (end.run, end.sent, end.state) != (task.run, task.sent, task.state)]
     return any(-_TICK < end.timestamp - event.timestamp < _SAME_END for end in earlier)
 
@@ -76,7 +76,7 @@ def _is_told_by_a_worker(task: Task) -> bool:
     return task.source == "signal" or task.reason == "worker_lost"
 
 
-def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
+def _has_begun_again(task: Task, events: Sequence[Event]) -> bool:
     """Whether the task waits or has started, and has reported nothing since, but an earlier run or life had begun.
 
     Starts and reports are stored without their time, until another one is.
@@ -85,9 +85,12 @@ def _has_begun_again(task: Task, told: Sequence[Event]) -> bool:
         return False
     this = (task.retries or 0, task.run)
     return any(
-        rank(each.state) >= rank("STARTED")
-        and ((each.retries or 0, each.run) != this or (None not in (each.sent, task.sent) and each.sent != task.sent))
-        for each in told
+        rank(earlier.state) >= rank("STARTED")
+        and (
+            (earlier.retries or 0, earlier.run) != this
+            or (None not in (earlier.sent, task.sent) and earlier.sent != task.sent)
+        )
+        for earlier in events
     )
 
 
@@ -135,5 +138,5 @@ def _says_more(event: Event, task: Task) -> bool:
     return rank(event.state) >= rank(task.state)
 
 
-def _meta(told: Event | Task) -> bytes:
-    return bytes(told.meta) if isinstance(told.meta, msgspec.Raw) else b""
+def _meta(record: Event | Task) -> bytes:
+    return bytes(record.meta) if isinstance(record.meta, msgspec.Raw) else b""

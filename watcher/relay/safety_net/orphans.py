@@ -50,26 +50,26 @@ class Workers:
             hostname, _, incarnation = name.rpartition(" ")
             hostname = hostname or name
             self._fields[name] = self._processes[hostname, incarnation] = worker
-            self._newest[hostname] = max(worker, self._newest.get(hostname, worker), key=lambda each: each.last)
+            self._newest[hostname] = max(worker, self._newest.get(hostname, worker), key=lambda process: process.last)
 
-    def has_lost(self, told: Task | Event | Reserved) -> bool:
+    def has_lost(self, record: Task | Event | Reserved) -> bool:
         """Whether the worker that had the task is gone, or is another one by now.
 
         A worker that never gave a sign, because its plugin doesn't, may be there.
         """
-        process = self._process(told)
+        process = self._process(record)
         if process is not None:
             return self._is_gone(process)
         # A worker with a plugin of before runs were told.
-        worker = self._newest.get(told.hostname or "")
+        worker = self._newest.get(record.hostname or "")
         if worker is None:
             return False
-        return self._is_gone(worker) or told.timestamp < worker.started
+        return self._is_gone(worker) or record.timestamp < worker.started
 
-    def has(self, told: Task | Event | Reserved) -> bool:
+    def has(self, record: Task | Event | Reserved) -> bool:
         """Whether the worker that has the task is certainly there."""
-        worker = self._process(told) or self._newest.get(told.hostname or "")
-        return worker is not None and not self.has_lost(told)
+        worker = self._process(record) or self._newest.get(record.hostname or "")
+        return worker is not None and not self.has_lost(record)
 
     def knows(self, hostname: str | None) -> bool:
         """Whether a worker of that name has the plugin, and so tells of its tasks itself."""
@@ -83,8 +83,8 @@ class Workers:
         """The fields of those that were last heard of long ago."""
         return [name for name, worker in self._fields.items() if self._now - worker.last > _DAYS * 86400]
 
-    def _process(self, told: Task | Event | Reserved) -> _Worker | None:
-        return self._processes.get((told.hostname or "", incarnation_of(told.run))) if told.run else None
+    def _process(self, record: Task | Event | Reserved) -> _Worker | None:
+        return self._processes.get((record.hostname or "", incarnation_of(record.run))) if record.run else None
 
     def _is_gone(self, worker: _Worker) -> bool:
         return self._now - worker.last > _GONE

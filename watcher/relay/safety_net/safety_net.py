@@ -171,9 +171,9 @@ class SafetyNet:
             cursor, fields = await self._redis.hscan(self._journal.open, cursor, count=_AT_ONCE)
             identities = [field.decode(errors="replace") for field in fields]
             for start in range(0, len(identities), _AT_ONCE):  # a small hash comes whole
-                found = await self._missing_of(identities[start : start + _AT_ONCE])
+                events = await self._missing_of(identities[start : start + _AT_ONCE])
                 due = anyio.current_time() + _PATIENCE  # what was stored a moment ago may be on its way
-                for event in found:
+                for event in events:
                     self._later.setdefault(event.id, due)
             await self._look_after(identities)
             first_round = first_round and cursor != 0
@@ -203,9 +203,9 @@ class SafetyNet:
         """
         expected = 0
         for start in range(0, len(identities), _AT_ONCE):
-            found = await self._missing_of(identities[start : start + _AT_ONCE])
+            events = await self._missing_of(identities[start : start + _AT_ONCE])
             due = anyio.current_time() + _PATIENCE
-            for event in found:
+            for event in events:
                 if event.timestamp >= oldest and expected < most:
                     self._later.setdefault(event.id, due)
                     expected += 1
@@ -246,8 +246,8 @@ class SafetyNet:
         if not open_ones:
             return []
         stored: Any = await self._results.mget([f"{self._prefix}{identity}" for identity in open_ones])
-        found = (self._missing(*each) for each in zip(open_ones, stored, strict=True) if each[1] is not None)
-        return [event for event in found if event is not None]
+        events = (self._missing(*pair) for pair in zip(open_ones, stored, strict=True) if pair[1] is not None)
+        return [event for event in events if event is not None]
 
     def _missing(self, identity: str, payload: bytes) -> Event | None:
         """The event that ``payload`` tells of, where the journal doesn't have it."""
@@ -257,7 +257,7 @@ class SafetyNet:
             return None  # Celery stores the failure of a group under its own id
         if task is None and event.parent_id and (parent := self._history.state(event.parent_id)) is not None:
             event = replace(event, root_id=parent.root_id)  # which isn't stored
-        return following(event, task, self._history.told(identity), self._workers)
+        return following(event, task, self._history.events_of(identity), self._workers)
 
 
 def _due(waiting: dict[str, float], now: float) -> list[str]:

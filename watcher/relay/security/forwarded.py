@@ -69,12 +69,12 @@ def peer(connection: str | None, lines: Lines, proxies: Sequence[Network]) -> Pe
     listed = {name: _listed(lines(f"X-Forwarded-{name}")) for name in ("For", "Host", "Proto")}
     if any(listed.values()):
         address, hops = _walk(address, listed["For"], proxies)
-        forwarded_host, scheme = _said(listed["Host"], hops), _said(listed["Proto"], hops)
+        forwarded_host, scheme = _nearest(listed["Host"], hops), _nearest(listed["Proto"], hops)
     else:
         elements = _elements(",".join(lines("Forwarded")))
         address, hops = _walk(address, [element.get("for", "") for element in elements], proxies)
-        forwarded_host = _said([element["host"] for element in elements[-hops:] if "host" in element], hops)
-        scheme = _said([element["proto"] for element in elements[-hops:] if "proto" in element], hops)
+        forwarded_host = _nearest([element["host"] for element in elements[-hops:] if "host" in element], hops)
+        scheme = _nearest([element["proto"] for element in elements[-hops:] if "proto" in element], hops)
     return Peer(address, True, forwarded_host or host, _SCHEMES.get((scheme or "").lower()))
 
 
@@ -94,7 +94,7 @@ def _walk(address: Address, nodes: Sequence[str], proxies: Sequence[Network]) ->
     return address, max(1, hops)
 
 
-def _said(values: Sequence[str], hops: int) -> str | None:
+def _nearest(values: Sequence[str], hops: int) -> str | None:
     """The value written by the trusted proxy that is nearest to the client; not every proxy adds one."""
     return values[-min(hops, len(values))] if values else None
 

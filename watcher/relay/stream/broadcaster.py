@@ -1,4 +1,4 @@
-"""From the feed to everybody who watches: what the journal brings, into the history and out to its subscribers."""
+"""Takes events from the feed into the history, and out to the subscribers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["Broadcaster"]
 
 logger = logging.getLogger(__name__)
 
-#: A flush hands each client no more than this at once, in bytes, so that one that can't take it is noticed soon.
+#: Most bytes that a flush hands a client at once: so a client that can't take them is noticed soon.
 _PIECE: Final = 256 * 1024
-#: A relay is behind the journal by milliseconds; it is waited for this long, in seconds.
+#: Seconds to wait for the relay to reach an offset; it is usually behind by milliseconds.
 _LAG: Final = 1.0
 
 
 class Broadcaster:
     """Where the feed leads: a :class:`.feed.Sink`.
 
-    Nothing waits between a publish and the flush that follows it, so nobody begins to watch in between.
+    There is no await between a publish and its flush, so nobody can subscribe in between.
 
     :param source: what the journal's stream is called, for the log.
     :param disturbed: told why events may be late from now on; None: no longer.
@@ -62,7 +62,7 @@ class Broadcaster:
         """Take a whole journal; who watched the one before is told."""
         subscribers = self._hub.subscribers().union(self._clients())
         self._hub.reset(snapshot.epoch, snapshot.first)
-        for offset, line in snapshot.kept:
+        for offset, line in snapshot.retained:
             self.history.keep(offset, line)
         self._count_invalid(self._hub.publish(snapshot.lines))
         self._hub.flush()  # nobody is handed this: they are told to ask

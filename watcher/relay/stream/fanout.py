@@ -17,7 +17,7 @@ class Outlet(Protocol):
     """A subscriber of the hub."""
 
     def deliver(self, data: bytes) -> int:
-        """Here are events, as frames; returns how many writes it takes."""
+        """Take events, as frames; returns how many writes that takes."""
 
 
 def fan_out(handed: Iterable[Handed[Any]], counts: Stats) -> None:

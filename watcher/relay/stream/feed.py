@@ -34,24 +34,24 @@ __all__ = ["Feed", "Sink"]
 
 logger = logging.getLogger(__name__)
 
-#: Reading all of a journal takes less than this, in seconds.
+#: Time limit for reading a whole journal, in seconds.
 _CATCH_UP: Final = 30.0
-#: So often it is looked whether the journal can be appended to, in seconds.
+#: Seconds between two checks whether the journal can be appended to.
 _LOOK: Final = 2.0
-#: After a look at the journal that anybody could ask for by publishing, the next one waits for so many seconds …
+#: Seconds between two looks at the journal that anybody could ask for by publishing …
 _PAUSE: Final = 0.02
-#: … and the log says this often at most what came there, in seconds.
+#: … and between two lines in the log about them.
 _SAY: Final = 10.0
 
 
 class Sink(Protocol):
-    """Where the feed leads. All is called on the event loop and must not wait."""
+    """Takes what the feed reads. All of it is called on the event loop and must not block."""
 
     def restart(self, snapshot: JournalSnapshot) -> None:
-        """Here is the journal; nothing that was handed over before holds any more."""
+        """Take a whole journal, in place of everything taken before."""
 
     def extend(self, lines: Sequence[bytes]) -> None:
-        """Here are the next events."""
+        """Take the next events."""
 
     def disturb(self, trouble: str | None) -> None:
         """Events may be late from now on, and why; None: no longer."""
@@ -88,7 +88,7 @@ class Feed:
         self.tried = anyio.Event()
 
     async def run(self) -> None:
-        """Feed the sink; returns never, ends by cancellation. A break is logged once, and its end once."""
+        """Feed the sink; never returns, ends by cancellation. A break is logged once, and its end once."""
         attempt = 0
         while True:
             try:
@@ -140,14 +140,14 @@ class Feed:
         """
         self._restarting = True
         try:
-            found = await snapshot(self._redis, self._journal, epoch, first)
+            journal_snapshot = await snapshot(self._redis, self._journal, epoch, first)
         finally:
             self._restarting = False
         if epoch != self._epoch:
             self._heard = 0
-        self._epoch, self._offset = epoch, found.first + len(found.lines) - 1
-        self._newest = found.lines[-1] if found.lines else b""
-        self._sink.restart(found)
+        self._epoch, self._offset = epoch, journal_snapshot.first + len(journal_snapshot.lines) - 1
+        self._newest = journal_snapshot.lines[-1] if journal_snapshot.lines else b""
+        self._sink.restart(journal_snapshot)
 
     async def _look(self) -> None:
         """See whether the journal is the one that is being read, and read what is new; all of it, if it is another.
@@ -164,13 +164,13 @@ class Feed:
         await self._read()
 
     async def _verify(self, offset: int, newest: bytes, last: int) -> None:
-        found: Any = await self._redis.xrange(
+        entries: Any = await self._redis.xrange(
             self._journal.stream, entry_id(self._epoch, offset), entry_id(self._epoch, max(offset, last)), count=1
         )
-        if found:
-            batch = entry(found[0])
-            place = offset - batch.first
-            if 0 <= place < len(batch.lines) and batch.lines[place] == newest:
+        if entries:
+            batch = entry(entries[0])
+            index = offset - batch.first
+            if 0 <= index < len(batch.lines) and batch.lines[index] == newest:
                 return
         await self._positions.position(entry_id(self._epoch, last))
         raise _Rewound
@@ -188,19 +188,21 @@ class Feed:
                 self._hand_on(batch.lines[fresh:])
 
     async def _look_beside(self) -> None:
-        """See now and then whether anybody can append, and say so where nobody can."""
+        """Check now and then whether the journal can be appended to, and report where it can't."""
         while True:
             with suppress(RedisError, OSError):  # who listens finds that out
-                found = await obstacle(self._redis, self._journal)
-                if found is not None and self.trouble is None:
-                    logger.warning("the journal can't be appended to (%s; %s)", found.told, found.error)
-                elif found is None and self.trouble is not None:
+                obstacle_found = await obstacle(self._redis, self._journal)
+                if obstacle_found is not None and self.trouble is None:
+                    logger.warning(
+                        "the journal can't be appended to (%s; %s)", obstacle_found.reason, obstacle_found.error
+                    )
+                elif obstacle_found is None and self.trouble is not None:
                     logger.info("the journal can be appended to again")
-                self._say(found.told if found is not None else None)
+                self._say(obstacle_found.reason if obstacle_found is not None else None)
             await anyio.sleep(_LOOK)
 
     async def _look_again(self) -> None:
-        """Look at the journal after what was published was no more than a reason to; not too often."""
+        """Look at the journal after an unauthenticated message; not too often."""
         while True:
             await self._doubts.wait()
             self._doubts = anyio.Event()
@@ -222,7 +224,7 @@ class Feed:
             return 0
         lines: list[bytes] = []
         for count, message in enumerate(messages):
-            batch = self._told(message.data)
+            batch = self._batch_of(message.data)
             if batch is None:
                 continue
             fresh = self._offset + len(lines) + 1 - batch.first
@@ -236,7 +238,7 @@ class Feed:
 
     async def _hear_slowly(self, message: Message) -> None:
         """Take a message that doesn't follow on what is here: find out from the stream what lies in between."""
-        batch = self._told(message.data)
+        batch = self._batch_of(message.data)
         if batch is None:
             return
         async with self._reading:
@@ -254,8 +256,8 @@ class Feed:
             self._doubts.set()
         self._heard = max(self._heard, batch.last)
 
-    def _told(self, message: bytes) -> Batch | None:
-        """What was published, where a writer of the journal has done it; else it is a reason to look."""
+    def _batch_of(self, message: bytes) -> Batch | None:
+        """The batch that a writer of the journal published; None for any other message, which is a reason to look."""
         try:
             batch = parse_live(message)
         except ValueError:

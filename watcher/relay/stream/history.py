@@ -26,7 +26,7 @@ __all__ = ["ALL", "History", "Piece", "Stretch"]
 
 #: The channel that carries every event.
 ALL: Final = "tasks"
-#: After so many events that are passed over, a walk says so: that takes a millisecond or two.
+#: Events passed over between two None of a walk: a millisecond or two.
 _PASSED: Final = 1000
 
 
@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
 
     first: int
     lines: list[bytes]
-    places: list[EventKey | None]
+    event_keys: list[EventKey | None]
     marks: bytes
 
     @property
@@ -55,21 +55,23 @@ class Stretch(NamedTuple):
 
     def telling(self) -> list[tuple[int, bytes]]:
         """Each event with its offset; of many reports of a task in a row only the first and the last."""
-        kept: list[tuple[int, bytes] | None] = []
+        events: list[tuple[int, bytes] | None] = []
         reports: dict[str, int] = {}
-        for offset, (line, place, mark) in enumerate(zip(self.lines, self.places, self.marks, strict=True), self.first):
-            if place is None:
+        for offset, (line, key, mark) in enumerate(
+            zip(self.lines, self.event_keys, self.marks, strict=True), self.first
+        ):
+            if key is None:
                 continue
-            task = place.story.task
+            task = key.task_index.task
             if mark & AGAIN:
                 before = reports.get(task)
                 if before is not None:
-                    kept[before] = None
-                reports[task] = len(kept)
+                    events[before] = None
+                reports[task] = len(events)
             else:
                 reports.pop(task, None)
-            kept.append((offset, line))
-        return [each for each in kept if each is not None]
+            events.append((offset, line))
+        return [event for event in events if event is not None]
 
 
 class History:
@@ -110,7 +112,7 @@ class History:
         return self.window.size
 
     @property
-    def kept(self) -> int:
+    def retained(self) -> int:
         """How many events of unfinished tasks are kept beside the window."""
         return len(self._retained.events)
 
@@ -122,15 +124,15 @@ class History:
         Events that the window is going to hold are passed over, as are lines that are no events, and the second of two
         at one place.
         """
-        kept = self._retained.events
-        if offset >= self.first or offset in kept:
+        retained = self._retained.events
+        if offset >= self.first or offset in retained:
             return
         try:
             event = decode(line)
         except InvalidEvent:
             return
-        place = self._index.enter(event, offset)
-        kept[offset] = KeptEvent(line, place, place.story.note(event))
+        event_key = self._index.enter(event, offset)
+        retained[offset] = KeptEvent(line, event_key, event_key.task_index.note(event))
 
     def append(self, line: bytes) -> tuple[str, ...]:
         """Add the next event; returns its channels, :data:`ALL` excepted.
@@ -144,10 +146,10 @@ class History:
             if window.add(b"", None, 0):
                 window.trim(self._retained.leave)
             raise
-        place = self._index.enter(event, window.last + 1)
-        if window.add(line, place, place.story.note(event)):
+        event_key = self._index.enter(event, window.last + 1)
+        if window.add(line, event_key, event_key.task_index.note(event)):
             window.trim(self._retained.leave)
-        return place.channels
+        return event_key.channels
 
     # What is asked.
 
@@ -156,19 +158,19 @@ class History:
         window = self.window
         if window.first <= offset <= window.last:
             return window.lines[window.start + offset - window.first] or None
-        kept = self._retained.events.get(offset)
-        return None if kept is None else kept.line
+        retained = self._retained.events.get(offset)
+        return None if retained is None else retained.line
 
     def stretch(self, after: int, limit: int) -> Stretch:
         """The window's events that follow on an offset, ``limit`` at most."""
         window = self.window
         first = max(after + 1, window.first)
         part = slice(window.start + first - window.first, window.start + first - window.first + limit)
-        return Stretch(first, window.lines[part], window.places[part], bytes(window.marks[part]))
+        return Stretch(first, window.lines[part], window.event_keys[part], bytes(window.marks[part]))
 
     def kept_lines(self) -> list[tuple[int, bytes]]:
         """The events of unfinished tasks before the window, ascending by offset."""
-        return [(offset, kept.line) for offset, kept in self._retained.events.items()]
+        return [(offset, event.line) for offset, event in self._retained.events.items()]
 
     def is_whole(self, channel: str, after: int) -> bool:
         """Whether every event that ``channel`` had after offset ``after`` is still here."""
@@ -207,9 +209,9 @@ class History:
             if line is not None:
                 yield offsets[index], line
         if channel == ALL:
-            for offset, kept in reversed(self._retained.events.items()):
+            for offset, retained in reversed(self._retained.events.items()):
                 if before is None or offset < before:
-                    yield offset, kept.line
+                    yield offset, retained.line
 
     def has(self, channel: str) -> bool:
         """Whether an event of a channel is here."""
@@ -228,7 +230,7 @@ class History:
                 return event
         return None
 
-    def told(self, task_id: str) -> list[Event]:
+    def events_of(self, task_id: str) -> list[Event]:
         """The events of a task that are kept, oldest first: those of earlier runs and lives, too."""
         return [event for _, event in self._events(task_id)]
 
@@ -236,8 +238,8 @@ class History:
         """The tasks of a channel, the one with the newest event first, at most ``limit``."""
         task_ids: dict[str, None] = {}
         for offset in reversed(self._offsets(channel)):
-            if (place := self._place_of(offset)) is not None:
-                task_ids[place.story.task] = None
+            if (event_key := self._key_of(offset)) is not None:
+                task_ids[event_key.task_index.task] = None
                 if len(task_ids) >= limit:
                     break
         return [task for task_id in task_ids if (task := self.task(task_id)) is not None]
@@ -247,24 +249,26 @@ class History:
     ) -> Iterator[tuple[int, Task | None] | None]:
         """The events of some channels, newest first, each with its task where it is the task's newest one of these.
 
-        What is passed over is not answered, but now and then there is a None: the history may grow before one goes on,
-        which changes nothing of what follows. After a :meth:`reset` begin anew.
+        Now and then it yields None while it passes over events, so that the caller can let others run: the history may
+        grow meanwhile without effect on what follows. After a :meth:`reset` begin anew.
 
         :param before: offset that the events lie before; None for the start.
         :param sees: which events there are for whoever asks; all where it is None.
         """
         last, walked, passed = self.last, frozenset(channels), 0
 
-        def carries(place: EventKey) -> bool:
-            if ALL not in walked and walked.isdisjoint(offsets.channel for offsets in (place.story, *place.others)):
+        def carries(event_key: EventKey) -> bool:
+            if ALL not in walked and walked.isdisjoint(
+                offsets.channel for offsets in (event_key.task_index, *event_key.others)
+            ):
                 return False
-            return sees is None or sees(place)
+            return sees is None or sees(event_key)
 
         for offset in self._downwards(channels, last if before is None else min(last, before - 1)):
-            place = self._place_of(offset)
-            if place is not None and carries(place):
-                newest = self._is_newest(place.story, offset, last, carries)
-                yield offset, self.task(place.story.task) if newest else None
+            event_key = self._key_of(offset)
+            if event_key is not None and carries(event_key):
+                newest = self._is_newest(event_key.task_index, offset, last, carries)
+                yield offset, self.task(event_key.task_index.task) if newest else None
                 continue
             passed += 1
             if passed % _PASSED == 0:
@@ -278,23 +282,26 @@ class History:
             yield from (offset for offset in reversed(list(self._retained.events)) if offset <= top and offset < first)
             return
         listed = [array("Q", offsets) for channel in channels if (offsets := self._index.of(channel)) is not None]
-        streams = [map(each.__getitem__, range(bisect_right(each, top) - 1, -1, -1)) for each in listed]
+        streams = [
+            map(channel_offsets.__getitem__, range(bisect_right(channel_offsets, top) - 1, -1, -1))
+            for channel_offsets in listed
+        ]
         yield from (offset for offset, _ in groupby(merge(*streams, reverse=True)))
 
-    def _place_of(self, offset: int) -> EventKey | None:
-        """Where the event at an offset is found; None where it is gone, or was none."""
+    def _key_of(self, offset: int) -> EventKey | None:
+        """The key of the event at an offset; None where it is gone, or was none."""
         window = self.window
         if window.first <= offset <= window.last:
-            return window.places[window.start + offset - window.first]
-        kept = self._retained.events.get(offset)
-        return None if kept is None else kept.place
+            return window.event_keys[window.start + offset - window.first]
+        retained = self._retained.events.get(offset)
+        return None if retained is None else retained.event_key
 
-    def _is_newest(self, story: TaskIndex, offset: int, last: int, carries: Callable[[EventKey], bool]) -> bool:
+    def _is_newest(self, task_index: TaskIndex, offset: int, last: int, carries: Callable[[EventKey], bool]) -> bool:
         """Whether no later event of the task, up to ``last``, is carried; not each is on all of the task's channels."""
-        for later in reversed(story):
+        for later in reversed(task_index):
             if later == offset:
                 return True
-            if later <= last and (place := self._place_of(later)) is not None and carries(place):
+            if later <= last and (event_key := self._key_of(later)) is not None and carries(event_key):
                 return False
         return False
 

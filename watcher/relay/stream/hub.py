@@ -1,4 +1,4 @@
-"""Who watches what, and what each of them is to be handed.
+"""The subscribers of each channel, and the events that each of them gets.
 
 Pure data: no I/O, no await, so nothing can come between a check and the update that depends on it. Events come in by
 :meth:`Hub.publish`; :meth:`Hub.flush`, called once for all that one read from Redis brought, says who gets what. Under
@@ -74,7 +74,7 @@ class Hub(Generic[Subscriber]):
         return list(self._watching.get(channel, ()))
 
     def publish(self, lines: Iterable[bytes]) -> int:
-        """Add the next events of the journal; returns how many lines were no events and were passed over."""
+        """Add the next events of the journal; returns how many lines were skipped since they are no events."""
         invalid, history, watching, dirty = 0, self.history, self._watching, self._dirty
         window = history.window
         for line in lines:
@@ -93,7 +93,7 @@ class Hub(Generic[Subscriber]):
 
     def waiting(self) -> int:
         """Bytes of events that the next flush has for one channel, at most."""
-        return max([sum([len(line) for _, line in each.events]) for each in self._dirty.values()], default=0)
+        return max([sum([len(line) for _, line in flush.events]) for flush in self._dirty.values()], default=0)
 
     def flush(self) -> Sequence[Handed[Subscriber]]:
         """What was published since the last flush, and who watches some of it; each subscriber is there once."""

@@ -17,7 +17,7 @@ __all__ = ["AGAIN", "LATE", "RANK", "ChannelIndex", "EventIndex", "EventKey", "K
 
 
 class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptable at run time before Python 3.12
-    """A channel's offsets, ascending, how many of them lead nowhere any more, and the newest that doesn't.
+    """A channel's offsets, ascending; ``dead`` of them lead to no event any more, and ``lost`` is the newest of those.
 
     ``lost`` is 0 where none of them has.
     """
@@ -29,23 +29,23 @@ class ChannelIndex(array):  # type: ignore[type-arg]  # array is not subscriptab
 
     @classmethod
     def of(cls, channel: str) -> Self:
-        """Of a channel that has none yet."""
-        made = cls("Q")
-        made.channel = channel
-        made.dead = made.lost = 0
-        return made
+        """The index of a channel without events."""
+        index = cls("Q")
+        index.channel = channel
+        index.dead = index.lost = 0
+        return index
 
 
 class TaskIndex(ChannelIndex):
     """The offsets of one task's events.
 
-    ``final``: whether its newest event that isn't late ended it; None where there is none. ``place``, ``state``,
+    ``final``: whether its newest event that isn't late ended it; None where there is none. ``event_key``, ``state``,
     ``retries``, ``run``, ``rank``: of its newest event, and likely of the next one too.
     """
 
-    __slots__ = ("final", "place", "rank", "retries", "run", "state", "task")
+    __slots__ = ("event_key", "final", "rank", "retries", "run", "state", "task")
     final: bool | None
-    place: EventKey | None
+    event_key: EventKey | None
     rank: int
     retries: int | None
     run: str | None
@@ -54,12 +54,12 @@ class TaskIndex(ChannelIndex):
 
     @classmethod
     def of(cls, task: str) -> Self:
-        """Of a task that nothing is known of yet."""
-        made = super().of(f"task:{task}")
-        made.task = task
-        made.final = made.place = made.retries = made.run = None
-        made.state, made.rank = "", 0
-        return made
+        """The index of a task without events."""
+        index = super().of(f"task:{task}")
+        index.task = task
+        index.final = index.event_key = index.retries = index.run = None
+        index.state, index.rank = "", 0
+        return index
 
     def note(self, event: Event) -> int:
         """Take note of the task's next event; returns its mark."""
@@ -81,13 +81,13 @@ class EventKey:
     longer than its events, so it must not matter how long a name somebody thinks of.
     """
 
-    __slots__ = ("channels", "key", "others", "story")
+    __slots__ = ("channels", "key", "others", "task_index")
 
-    def __init__(self, story: TaskIndex, key: Key, others: tuple[ChannelIndex, ...]) -> None:
-        self.story = story
+    def __init__(self, task_index: TaskIndex, key: Key, others: tuple[ChannelIndex, ...]) -> None:
+        self.task_index = task_index
         self.key = key
         self.others = others
-        self.channels = tuple([each.channel for each in (story, *others) if len(each.channel) <= CHANNEL_LIMIT])
+        self.channels = tuple([index.channel for index in (task_index, *others) if len(index.channel) <= CHANNEL_LIMIT])
 
 
 #: ``root_id``, ``group_id``, ``name``, ``tags``: what an event's channels follow from, beside its task.
@@ -98,7 +98,7 @@ class KeptEvent(NamedTuple):
     """An event outside the window; ``mark`` is its rank, with the flags below."""
 
     line: bytes
-    place: EventKey
+    event_key: EventKey
     mark: int
 
 
@@ -110,9 +110,9 @@ AGAIN: Final = 32
 RANK: Final = 15
 
 
-def stands(kept: KeptEvent) -> tuple[float, int]:
+def stands(retained: KeptEvent) -> tuple[float, int]:
     """What says which of two late events is rather to be kept: that of the later life and try."""
-    event = decode(kept.line)
+    event = decode(retained.line)
     return event.sent or 0.0, event.retries or 0
 
 
@@ -134,18 +134,20 @@ class EventIndex:
 
     def enter(self, event: Event, offset: int) -> EventKey:
         """Note down where an event is to be found. Most are on the channels of their task's event before."""
-        story = self.tasks.get(event.id)
-        if story is None:
-            story = self.tasks[event.id] = TaskIndex.of(event.id)
+        task_index = self.tasks.get(event.id)
+        if task_index is None:
+            task_index = self.tasks[event.id] = TaskIndex.of(event.id)
         key = (event.root_id, event.group_id, event.name, event.tags)
-        place = story.place
-        if place is None or place.key != key:
+        event_key = task_index.event_key
+        if event_key is None or event_key.key != key:
             others = event.channels()[1:]
-            place = story.place = EventKey(story, key, tuple([self._channel(other) for other in others]))
-        story.append(offset)
-        for offsets in place.others:
+            event_key = task_index.event_key = EventKey(
+                task_index, key, tuple([self._channel(other) for other in others])
+            )
+        task_index.append(offset)
+        for offsets in event_key.others:
             offsets.append(offset)
-        return place
+        return event_key
 
     def of(self, channel: str) -> ChannelIndex | None:
         """The offsets of a channel; None where none of its events is here."""
@@ -157,11 +159,11 @@ class EventIndex:
         offsets = self.of(channel)
         return offsets.lost if offsets is not None and offsets.lost else self._lost.newest(channel)
 
-    def forget_task(self, story: TaskIndex) -> None:
+    def forget_task(self, task_index: TaskIndex) -> None:
         """None of a task's events is here any more."""
-        del self.tasks[story.task]
-        self._remember(story, story[-1])
-        story.place = None  # no cycle, so that all of it is freed at once
+        del self.tasks[task_index.task]
+        self._remember(task_index, task_index[-1])
+        task_index.event_key = None  # no cycle, so that all of it is freed at once
 
     def forget_channel(self, offsets: ChannelIndex) -> None:
         """None of a channel's events is here any more."""

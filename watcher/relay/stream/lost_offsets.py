@@ -39,7 +39,7 @@ class LostOffsets:
 
     def note(self, channel: str, offset: int) -> None:
         """The channel has lost all its events, the newest of them at ``offset``."""
-        first, mark = _place(channel)
+        first, mark = _bucket(channel)
         distance = min(offset - self._start, _OFFSET)
         least, at = distance, -1
         for index, slot in enumerate(self._slots[first : first + _WAYS]):
@@ -54,13 +54,13 @@ class LostOffsets:
 
     def newest(self, channel: str) -> int:
         """The offset after which the channel has lost nothing; it may be greater than it need be."""
-        first, mark = _place(channel)
+        first, mark = _bucket(channel)
         bucket = self._slots[first : first + _WAYS]
-        found = next((slot for slot in bucket if slot and (slot ^ mark) <= _OFFSET), None)
-        return self._start + (min(slot & _OFFSET for slot in bucket) if found is None else found & _OFFSET)
+        match = next((slot for slot in bucket if slot and (slot ^ mark) <= _OFFSET), None)
+        return self._start + (min(slot & _OFFSET for slot in bucket) if match is None else match & _OFFSET)
 
 
-def _place(channel: str) -> tuple[int, int]:
+def _bucket(channel: str) -> tuple[int, int]:
     """Where the channel's bucket begins, and the bits that tell it from others there, where a slot has them."""
     number = hash(channel)
     return (number % _BUCKETS) * _WAYS, ((number >> 20) & _MARK) << _OFFSET_BITS

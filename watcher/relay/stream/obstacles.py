@@ -1,4 +1,4 @@
-"""What keeps everybody from appending to the journal, although Redis answers."""
+"""Reasons why nobody can append to the journal, although Redis answers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Obstacle", "obstacle"]
 class Obstacle(NamedTuple):
     """Why nobody can append.
 
-    :param told: in words for clients. ``error``: what Redis says, for the log.
+    :param reason: in words for clients. ``error``: what Redis says, for the log.
     """
 
-    told: str
+    reason: str
     error: Exception
 
 
@@ -31,11 +31,11 @@ async def obstacle(redis: Redis, journal: Journal) -> Obstacle | None:
 
     :raises redis.RedisError: Redis can't be asked. OSError: nor reached.
     """
-    for place in (journal.open, journal.open_lines, journal.closed, journal.closed_older):
+    for key in (journal.open, journal.open_lines, journal.closed, journal.closed_older):
         try:
-            _ = await redis.hlen(place)
+            _ = await redis.hlen(key)
         except ResponseError as error:
-            return Obstacle(f"Redis: {place}: {why(error)}", error)
+            return Obstacle(f"Redis: {key}: {why(error)}", error)
     try:
         # A write that needs memory, and changes nothing: this key is there within a script only.
         await redis.set(journal.renewed, "", xx=True)

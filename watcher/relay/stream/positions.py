@@ -20,7 +20,7 @@ __all__ = ["Positions", "Size"]
 
 _T = TypeVar("_T")
 
-#: Nobody waits longer than this, in seconds. A Redis that is silent is found out sooner.
+#: Longest wait for an answer, in seconds; a silent Redis is noticed sooner.
 _PATIENCE: Final = 3.0
 
 
@@ -61,7 +61,7 @@ class Positions:
         return await _asked(self._newest)
 
     async def size(self) -> Size:
-        """How large the journal is, likewise.
+        """The size of the journal, asked in the same way. Safe to cancel.
 
         :raises Unavailable: Redis doesn't answer.
         """
@@ -98,8 +98,8 @@ class Positions:
             raise _away(error) from None
         if isinstance(unfinished, Exception):
             raise _away(unfinished)
-        told = None if isinstance(size, Exception) else size
-        return [Size(last, last - first + 1, unfinished, told)] * len(asked)
+        memory = None if isinstance(size, Exception) else size
+        return [Size(last, last - first + 1, unfinished, memory)] * len(asked)
 
 
 def _away(error: Exception) -> Unavailable:

@@ -1,4 +1,4 @@
-"""What has left the window, and is kept because its task needs it: pure data.
+"""Events that have left the window, but are kept because their task needs them: pure data.
 
 What holds:
 
@@ -37,65 +37,65 @@ class RetainedEvents:
             return window.marks[window.start + offset - window.first]
         return self.events[offset].mark
 
-    def leave(self, offset: int, line: bytes, place: EventKey, mark: int) -> None:
+    def leave(self, offset: int, line: bytes, event_key: EventKey, mark: int) -> None:
         """An event has left the window: keep it if its task needs it."""
-        story = place.story
-        if story[-1] != offset:
-            if self.mark_of(story[story.index(offset) + 1]) & AGAIN:  # the next one says the same, and stays
-                story.remove(offset)
-                self._strike(place, 1, offset)
+        task_index = event_key.task_index
+        if task_index[-1] != offset:
+            if self.mark_of(task_index[task_index.index(offset) + 1]) & AGAIN:  # the next one says the same, and stays
+                task_index.remove(offset)
+                self._strike(event_key, 1, offset)
                 return
-        elif story.final is not False:
-            self.events[offset] = KeptEvent(line, place, mark)
-            self._forget(story)
+        elif task_index.final is not False:
+            self.events[offset] = KeptEvent(line, event_key, mark)
+            self._forget(task_index)
             return
-        self.events[offset] = KeptEvent(line, place, mark)
-        self._replace(offset, mark, story)
+        self.events[offset] = KeptEvent(line, event_key, mark)
+        self._replace(offset, mark, task_index)
 
-    def _replace(self, offset: int, mark: int, story: TaskIndex) -> None:
+    def _replace(self, offset: int, mark: int, task_index: TaskIndex) -> None:
         """Of a task's events outside the window the one that stands highest of each rank suffices."""
-        for older in story:
+        for older in task_index:
             if older >= offset:
                 return
-            kept = self.events[older]
-            if kept.mark & RANK == mark & RANK:
+            rival = self.events[older]
+            if rival.mark & RANK == mark & RANK:
                 # What was not late when it came stands no lower than what came before it.
                 stands_higher = not mark & LATE or (
-                    older != self._current(story) and stands(self.events[offset]) >= stands(kept)
+                    older != self._current(task_index) and stands(self.events[offset]) >= stands(rival)
                 )
-                self._lose(older if stands_higher else offset, story)
+                self._lose(older if stands_higher else offset, task_index)
                 return
 
-    def _current(self, story: TaskIndex) -> int | None:
+    def _current(self, task_index: TaskIndex) -> int | None:
         """Offset of the event that made a task's current state."""
-        return next((offset for offset in reversed(story) if not self.mark_of(offset) & LATE), None)
+        return next((offset for offset in reversed(task_index) if not self.mark_of(offset) & LATE), None)
 
-    def _lose(self, offset: int, story: TaskIndex) -> None:
+    def _lose(self, offset: int, task_index: TaskIndex) -> None:
         """One event goes, of a task that stays."""
-        story.remove(offset)  # a task has few outside the window, and they come first
-        if offset > story[-1]:
-            story.place = None  # what the newest event's place leads to may be gone with it
-        self._strike(self.events.pop(offset).place, 1, offset)
+        task_index.remove(offset)  # a task has few outside the window, and they come first
+        if offset > task_index[-1]:
+            task_index.event_key = None  # what the newest event's place leads to may be gone with it
+        self._strike(self.events.pop(offset).event_key, 1, offset)
 
-    def _forget(self, story: TaskIndex) -> None:
+    def _forget(self, task_index: TaskIndex) -> None:
         """All events of a task go."""
-        self._index.forget_task(story)
+        self._index.forget_task(task_index)
         gone: dict[EventKey, list[int]] = {}
-        for offset in story:
-            gone.setdefault(self.events[offset].place, []).append(offset)
-        for place, offsets in gone.items():
+        for offset in task_index:
+            gone.setdefault(self.events[offset].event_key, []).append(offset)
+        for event_key, offsets in gone.items():
             for offset in offsets:
                 del self.events[offset]
-            self._strike(place, len(offsets), offsets[-1])
+            self._strike(event_key, len(offsets), offsets[-1])
 
-    def _strike(self, place: EventKey, count: int, newest: int) -> None:
+    def _strike(self, event_key: EventKey, count: int, newest: int) -> None:
         """So many offsets of a place, up to ``newest``, lead nowhere any more.
 
         The work is paid for by the offsets struck before: it is constant on average.
         """
-        story = place.story
-        story.lost = max(story.lost, newest)
-        for offsets in place.others:
+        task_index = event_key.task_index
+        task_index.lost = max(task_index.lost, newest)
+        for offsets in event_key.others:
             offsets.lost = max(offsets.lost, newest)
             offsets.dead += count
             if offsets.dead == len(offsets):

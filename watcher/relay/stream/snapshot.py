@@ -30,12 +30,12 @@ class JournalSnapshot:
     """The whole journal at one moment.
 
     :param first: offset of the first of ``lines``, or of the next event where there is none.
-    :param kept: older events of unfinished tasks, ascending by offset.
+    :param retained: older events of unfinished tasks, ascending by offset.
     """
 
     epoch: str
     first: int
-    kept: Sequence[tuple[int, bytes]]
+    retained: Sequence[tuple[int, bytes]]
     lines: Sequence[bytes]
 
 
@@ -67,17 +67,17 @@ async def snapshot(redis: Redis, journal: Journal, epoch: str, first: int) -> Jo
     gone, size = _excess(journal, lines, size)
     del lines[:gone]
     first += gone
-    return JournalSnapshot(epoch, first, await _kept(redis, journal, oldest, first), lines)
+    return JournalSnapshot(epoch, first, await _retained(redis, journal, oldest, first), lines)
 
 
-async def _kept(redis: Redis, journal: Journal, oldest: int, first: int) -> list[tuple[int, bytes]]:
+async def _retained(redis: Redis, journal: Journal, oldest: int, first: int) -> list[tuple[int, bytes]]:
     """The events of unfinished tasks that lie before the offset ``first``, ascending.
 
     :param oldest: offset of the stream's first event a moment ago.
     """
-    known = redis.register_script(KNOWN)
-    kept: dict[int, bytes] = {}
-    places: list[bytes] = []
+    lookup = redis.register_script(KNOWN)
+    lines: dict[int, bytes] = {}
+    fields: list[bytes] = []
     strange = 0
     async for field, value in redis.hscan_iter(journal.open_lines, count=_PAGE):
         try:
@@ -86,15 +86,15 @@ async def _kept(redis: Redis, journal: Journal, oldest: int, first: int) -> list
             strange += 1
             continue
         if line and offset < first:
-            kept[offset] = line
+            lines[offset] = line
         elif oldest <= offset < first:
-            places.append(field)  # the stream has more than is kept here, or had
+            fields.append(field)  # the stream has more than is kept here, or had
     if strange:
         logger.warning("ignored %d invalid entries of %s", strange, journal.open_lines)
-    for start in range(0, len(places), _PAGE):
-        _, values = await known(keys=[journal.stream, journal.open_lines], args=places[start : start + _PAGE])
-        kept.update((offset, line) for offset, line in open_lines(values) if offset < first)
-    return sorted(kept.items())
+    for start in range(0, len(fields), _PAGE):
+        _, values = await lookup(keys=[journal.stream, journal.open_lines], args=fields[start : start + _PAGE])
+        lines.update((offset, line) for offset, line in open_lines(values) if offset < first)
+    return sorted(lines.items())
 
 
 def _excess(journal: Journal, lines: Sequence[bytes], size: int) -> tuple[int, int]:

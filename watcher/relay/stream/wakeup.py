@@ -8,7 +8,7 @@ __all__ = ["ChannelWakeup"]
 
 
 class ChannelWakeup:
-    """A subscriber of the hub that only hears that there is something; what it is, the history knows."""
+    """A subscriber of the hub that only learns that there are events; it reads them from the history."""
 
     __slots__ = ("_rung",)
 

@@ -21,8 +21,8 @@ class Window:
     """
 
     __slots__ = (
-        "_max_bytes", "_max_events", "_most_bytes", "_most_events", "first", "last", "lines", "marks", "places", "size",
-        "start",
+        "_max_bytes", "_max_events", "_most_bytes", "_most_events", "event_keys", "first", "last", "lines", "marks",
+        "size", "start",
     )  # fmt: skip
 
     def __init__(self, first: int, max_events: int, max_bytes: int) -> None:
@@ -34,16 +34,16 @@ class Window:
         self.first = first
         self.last = first - 1
         self.lines: list[bytes] = []
-        self.places: list[EventKey | None] = []  # of each line; None where it is no event
+        self.event_keys: list[EventKey | None] = []  # of each line; None where it is no event
         self.marks = bytearray()
         self.start = 0
         self.size = 0  # bytes of lines
 
-    def add(self, line: bytes, place: EventKey | None, mark: int) -> bool:
+    def add(self, line: bytes, event_key: EventKey | None, mark: int) -> bool:
         """Add the next one; returns whether :meth:`trim` is to be called."""
         self.last += 1
         self.lines.append(line)
-        self.places.append(place)
+        self.event_keys.append(event_key)
         self.marks.append(mark)
         self.size += len(line)
         return self.last - self.first >= self._most_events or self.size > self._most_bytes
@@ -53,16 +53,16 @@ class Window:
 
         :param leave: called with each event that has just left: its offset, line, place and mark.
         """
-        lines, places, marks, start = self.lines, self.places, self.marks, self.start
+        lines, event_keys, marks, start = self.lines, self.event_keys, self.marks, self.start
         while self.last - self.first >= self._max_events or (self.size > self._max_bytes and self.first < self.last):
-            line, place, mark = lines[start], places[start], marks[start]
-            lines[start], places[start] = b"", None
+            line, event_key, mark = lines[start], event_keys[start], marks[start]
+            lines[start], event_keys[start] = b"", None
             start += 1
             self.start = start
             self.first += 1
             self.size -= len(line)
-            if place is not None:
-                leave(self.first - 1, line, place, mark)
+            if event_key is not None:
+                leave(self.first - 1, line, event_key, mark)
         if start > 1024 and start * 2 > len(lines):
-            del lines[:start], places[:start], marks[:start]
+            del lines[:start], event_keys[:start], marks[:start]
             self.start = 0

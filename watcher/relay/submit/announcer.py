@@ -40,14 +40,14 @@ class Announcer:
         :raises redis.RedisError: Redis is away or refuses; nobody knows either.
         """
         records = [Record(event.id, standing(event), encode(event)) for event in events]
-        found: list[Appended] = []
+        appended: list[Appended] = []
         async with self._lock:
             for batch in batches(records):
                 self._number += 1  # also where it fails: what was lost must not make the next batch look like a repeat
                 last = await self._append(*self._journal.append(self._writer, self._number, batch))
                 first = last.offset - len(batch) + 1
-                found += [last._replace(offset=first + index) for index in range(len(batch))]
-        return found
+                appended += [last._replace(offset=first + index) for index in range(len(batch))]
+        return appended
 
     async def _append(self, keys: list[str], arguments: list[str | int | bytes]) -> Appended:
         for attempt in range(1, _ATTEMPTS + 1):

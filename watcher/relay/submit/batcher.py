@@ -53,7 +53,7 @@ class Batcher(Generic[T]):
     def __init__(self, carry: Callable[[list[T], float], Awaitable[None]], *, lanes: int, bound: int) -> None:
         self._carry = carry
         self._bound = bound
-        self._places: FairSemaphore[_Waiting[T]] = FairSemaphore(lanes, max(1, lanes // 4))
+        self._slots: FairSemaphore[_Waiting[T]] = FairSemaphore(lanes, max(1, lanes // 4))
 
     async def run(self, item: T, deadline: float) -> None:
         """Return when ``item`` has been carried, or at the deadline while it is.
@@ -65,10 +65,10 @@ class Batcher(Generic[T]):
         :raises Unavailable: nobody had time for it.
         """
         waiting = _Waiting(item)
-        wait, among = self._places.waiting(waiting.whose)
+        wait, among = self._slots.waiting(waiting.whose)
         if wait >= self._bound // among:
             raise TooMany("too many submissions at once")
-        waiting.leads = self._places.enter(waiting, waiting.whose)
+        waiting.leads = self._slots.enter(waiting, waiting.whose)
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
                 if not waiting.leads:
@@ -79,13 +79,13 @@ class Batcher(Generic[T]):
             if waiting.leads:
                 self._pass_on(waiting.whose)
             elif not waiting.taken:
-                self._places.withdraw(waiting, waiting.whose)
+                self._slots.withdraw(waiting, waiting.whose)
         if not waiting.taken:
             raise Unavailable("the relay is overloaded", submitted="no")
 
     async def _lead(self, first: _Waiting[T], deadline: float) -> None:
         most = _MOST if first.whose is None or first.whose.alone else _MOST_HEAVY
-        batch = [first, *self._places.along(first.whose, most - 1)]
+        batch = [first, *self._slots.along(first.whose, most - 1)]
         for waiting in batch:
             waiting.taken = True
         together = UsageBill((account for waiting in batch for account in waiting.bill.accounts), paced=False)
@@ -98,7 +98,7 @@ class Batcher(Generic[T]):
 
     def _pass_on(self, whose: object | None) -> None:
         """Give the lane to whoever is next."""
-        following = self._places.leave(whose)
+        following = self._slots.leave(whose)
         if following is not None:
             following.leads = True
             following.woken.set()

@@ -223,7 +223,7 @@ def _sends_itself(pending: PendingSubmission) -> bool:
 
 def _refusal(what: str, error: Exception, line: BrokerConnection) -> Refused:
     """What an error that a task's own code raised means to whoever submitted it."""
-    text, named = _said(error)
+    text, named = _text_and_task_id(error)
     why = f"{what}: {type(error).__name__}{text and ': '}{text}"
     away: Any = line.connection.connection_errors
     if isinstance(error, (OSError, *away)):  # of the lock that it wanted, say
@@ -233,12 +233,12 @@ def _refusal(what: str, error: Exception, line: BrokerConnection) -> Refused:
     return NotSent(why, task_id=named)
 
 
-def _said(error: Exception) -> tuple[str, str | None]:
+def _text_and_task_id(error: Exception) -> tuple[str, str | None]:
     """What an error says, and the id of the task that it names."""
     try:
-        message, named = getattr(error, "message", None), getattr(error, "task_id", None)
+        message, task_id = getattr(error, "message", None), getattr(error, "task_id", None)
         text = message if isinstance(message, str) and message else str(error) or repr(error)
-        return text, named if isinstance(named, str) and named else None
+        return text, task_id if isinstance(task_id, str) and task_id else None
     except Exception:  # noqa: BLE001 - whoever made it may have made that wrong, too
         return "", None
 

@@ -46,16 +46,18 @@ class BrokerUnavailable(Exception):
     def __init__(self, reason: BaseException, *, absent: bool, refused: bool = False, of_queue: bool = False) -> None:
         super().__init__(f"the broker {'refuses' if refused else 'does not answer'}: {reason}")
         self._reason = reason
-        self._told: dict[str | None, Unavailable] = {}
+        self._refusals: dict[str | None, Unavailable] = {}
         self.absent = absent
         self.refused = refused
         self.of_queue = of_queue
 
     def refusal(self, submitted: Literal["no", "unknown"] | None) -> Unavailable:
         """The same for the client."""
-        if submitted not in self._told:  # once for all messages of a batch
-            self._told[submitted] = unavailable("the broker", self._reason, refuses=self.refused, submitted=submitted)
-        return self._told[submitted]
+        if submitted not in self._refusals:  # once for all messages of a batch
+            self._refusals[submitted] = unavailable(
+                "the broker", self._reason, refuses=self.refused, submitted=submitted
+            )
+        return self._refusals[submitted]
 
 
 class _SingleTryProducer(Producer):

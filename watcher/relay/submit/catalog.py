@@ -81,7 +81,7 @@ class TaskCatalog:
             shown = [self._entry(task).shown for task in tasks if self._may_submit(str(task.name), grant)]
             return Registry(shown, revoke=grant.revoke)
 
-        return self._lists.told((grant.submit, grant.revoke), tasks, make)
+        return self._lists.encoded((grant.submit, grant.revoke), tasks, make)
 
     def _may_submit(self, name: str, grant: Grant) -> bool:
         return any(fnmatchcase(name, glob) for glob in self._submit) and grant.may_submit(name)

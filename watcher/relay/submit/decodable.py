@@ -56,23 +56,23 @@ def check(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str, names
     # What can't carry an empty call either (it isn't installed, it signs and has no key here) is none of the client's.
     if _fault(positional, named, serializer) is None or _fault([], {}, serializer) is not None:
         return
-    known = dict(enumerate(names()))
-    parts = [(known.get(index, f"args[{index}]"), value) for index, value in enumerate(args)]
+    parameter_names = dict(enumerate(names()))
+    parts = [(parameter_names.get(index, f"args[{index}]"), value) for index, value in enumerate(args)]
     _blame([*parts, *named.items()], lambda values: _fault(values, {}, serializer))
     raise BadArguments("the keyword arguments together encode another value, not those of a call")
 
 
 def _blame(parts: list[tuple[str, Any]], fails: _Fails) -> None:
     """Say which of the arguments is to blame, where it is one of them."""
-    found = _culprit(parts, fails)
-    if found is None:
+    culprit = _culprit(parts, fails)
+    if culprit is None:
         return
-    argument, path, inner = found.step, "", _culprit(_parts(found.value), fails)
+    argument, path, inner = culprit.step, "", _culprit(_parts(culprit.value), fails)
     while inner is not None and len(path) < _PLACE:
-        path, found = path + inner.step, inner
-        inner = _culprit(_parts(found.value), fails)
+        path, culprit = path + inner.step, inner
+        inner = _culprit(_parts(culprit.value), fails)
     at = f"{path} in it" if path else "it"
-    raise BadArguments(f"argument {argument!r}: no worker can decode {at}, {_why(found)}", argument=argument)
+    raise BadArguments(f"argument {argument!r}: no worker can decode {at}, {_why(culprit)}", argument=argument)
 
 
 def _culprit(parts: list[tuple[str, Any]], fails: _Fails) -> _Culprit | None:
@@ -108,7 +108,7 @@ def _is_doubtful(call: list[Any], serializer: str) -> bool:
 def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(_SHALLOW):
-        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
         level = list(itertools.chain.from_iterable(inner))
     return bool(level)
 
@@ -130,16 +130,16 @@ def _fault(args: list[Any], kwargs: dict[str, Any], serializer: str) -> Exceptio
     return TypeError("not the arguments of a call")  # named like a tag, they were taken for one as a whole
 
 
-def _why(found: _Culprit) -> str:
+def _why(culprit: _Culprit) -> str:
     """What is wrong with it, without the value: that may be a secret."""
-    value, error = found.value, found.error
+    value, error = culprit.value, culprit.error
     while isinstance(error, KombuError) and error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     if isinstance(error, RecursionError):
         return "which is nested too deeply"
     if not isinstance(value, dict) or value.keys() != _TAG:
         return f"which its serializer rejects ({type(error).__name__})"
-    kind, known = value["__type__"], json_tags()
-    if not isinstance(kind, str) or (known and kind not in known):
-        return f"whose __type__ is not one of {', '.join(known)}"
+    kind, tags = value["__type__"], json_tags()
+    if not isinstance(kind, str) or (tags and kind not in tags):
+        return f"whose __type__ is not one of {', '.join(tags)}"
     return f"whose __value__ is not a {kind[:_NAME]} ({type(error).__name__})"

@@ -177,7 +177,7 @@ class Gateway:
             return
         try:
             with anyio.fail_after(_CHECK):
-                used = await self._read(task_id) is not None and not await self._claims.known(task_id)
+                used = await self._read(task_id) is not None and not await self._claims.is_submitted(task_id)
         except (Unavailable, RedisError, OSError, TimeoutError):
             raise Unavailable("can't find out whether the task id is in use", submitted="no") from None
         if used:
@@ -201,23 +201,23 @@ class Gateway:
                 raise Unavailable(f"another request is submitting task {outcome.id!r}", submitted="unknown")
             await anyio.sleep(_AGAIN)
 
-    async def _is_theirs(self, known: AlreadySubmitted, pending: PendingSubmission, grant: Grant) -> bool:
-        if known.existing:  # the task's own code knows whose it is, or doesn't care
+    async def _is_theirs(self, earlier: AlreadySubmitted, pending: PendingSubmission, grant: Grant) -> bool:
+        if earlier.existing:  # the task's own code knows whose it is, or doesn't care
             with contextlib.suppress(TooMany, RedisError, OSError):
-                return self._settings.secret is not None and await self._claims.belongs(known.id, grant.subject)
+                return self._settings.secret is not None and await self._claims.belongs(earlier.id, grant.subject)
             return False
         # Without a subject nobody knows whether a repeat comes from whoever submitted the task.
-        return pending.place is not None or bool(grant.subject)
+        return pending.position is not None or bool(grant.subject)
 
-    def _submitted(self, known: AlreadySubmitted, grant: Grant, *, theirs: bool) -> Submitted:
-        channel = f"task:{known.id}"
+    def _submitted(self, earlier: AlreadySubmitted, grant: Grant, *, theirs: bool) -> Submitted:
+        channel = f"task:{earlier.id}"
         token, settings = None, self._settings
         if settings.secret is not None and theirs:
             token = issue(
                 settings.secret, ttl=_TOKEN_TTL, until=grant.expires, watch=[literally(channel)],
                 audience=next(iter(settings.audience), ""), issuer=next(iter(settings.issuer), ""),
             )  # fmt: skip
-        return Submitted(known.id, channel, known.epoch, known.offset, token, existing=known.existing)
+        return Submitted(earlier.id, channel, earlier.epoch, earlier.offset, token, existing=earlier.existing)
 
     async def revoke(self, data: bytes, grant: Grant) -> dict[str, Any]:
         """Revoke a task: workers that have it will not run it.

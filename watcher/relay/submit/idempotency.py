@@ -141,7 +141,7 @@ class IdempotencyStore:
             verdicts[index] = _verdict(ids[index], claims[index], answer)
         return [verdicts[index] for index in range(len(claims))]
 
-    async def known(self, task_id: str) -> bool:
+    async def is_submitted(self, task_id: str) -> bool:
         """Whether a task of this id was submitted within the last day.
 
         :raises redis.RedisError: Redis is away. TimeoutError: not asked in time. TooMany: too many are asked.
@@ -177,7 +177,7 @@ class IdempotencyStore:
         """Whether the task of this id was submitted by a subject within the last day; a nobody's is nobody's.
 
         :param subject: a token's ``sub``.
-        :raises: as :meth:`known`.
+        :raises: as :meth:`is_submitted`.
         """
         held = _HELD.fullmatch(_text(await self._held.get(task_id, _LOOK))) if subject else None
         return held is not None and held["subject"] == subject_digest(subject)
@@ -207,9 +207,9 @@ class IdempotencyStore:
         :param refused: those that were not sent: their idempotency keys are free again.
         """
         commands: list[_Command] = []
-        for task_id, claim, known in sent:
-            other = "" if known.id == task_id else f" {'=' if known.existing else '+'}{known.id}"
-            value = f"{_SENT} {claim.body} {known.epoch} {known.offset}{other}"
+        for task_id, claim, submitted in sent:
+            other = "" if submitted.id == task_id else f" {'=' if submitted.existing else '+'}{submitted.id}"
+            value = f"{_SENT} {claim.body} {submitted.epoch} {submitted.offset}{other}"
             commands.append(("SET", self._id(task_id), value, "PX", _TTL))
         for task_id, claim in refused:
             commands.append(("SET", self._id(task_id), f"{_REFUSED} {claim.body}", "PX", _TTL))
@@ -243,13 +243,13 @@ def _verdict(task_id: str, claim: Claim, answer: str) -> Verdict:
         return ClaimTaken(task_id)
     if answer == "known":
         return NotPermitted(f"the task id {task_id!r} is in use")
-    found = _HELD.fullmatch(answer)
-    if found is None or found["subject"] != claim.subject:  # none that a relay made is nobody's, too
+    match = _HELD.fullmatch(answer)
+    if match is None or match["subject"] != claim.subject:  # none that a relay made is nobody's, too
         return NotPermitted(f"the task id {task_id!r} is in use")
-    if found["digest"] != claim.digest:
+    if match["digest"] != claim.digest:
         return Conflict(f"the task id {task_id!r} was used for another request")
-    if found["epoch"]:
-        return AlreadySubmitted(found["other"] or task_id, found["epoch"], int(found["offset"]), found["how"] == "=")
+    if match["epoch"]:
+        return AlreadySubmitted(match["other"] or task_id, match["epoch"], int(match["offset"]), match["how"] == "=")
     return ClaimBusy(task_id)
 
 

@@ -8,7 +8,7 @@ holds:
 - The loop checks, claims, announces and withdraws. Only the thread that sends begins to send, and only it leaves
   ``SENDING``, so what it reads there is still true in its next line.
 - Once it is ``SENDING`` the broker may have it. Nobody says any more that it was not submitted, unless the thread does.
-- ``place`` is set before it is ``ANNOUNCED``, so whatever was sent is in the journal.
+- ``position`` is set before it is ``ANNOUNCED``, so whatever was sent is in the journal.
 - One side puts on record how it ended: the thread where the loop had given up on it while it was ``SENDING``
   (``overdue``), else the loop. What is ``UNKNOWN`` nobody does: it stays claimed until the claim is old.
 """
@@ -97,7 +97,7 @@ class PendingSubmission:
     :param queue: that the client asked for.
     :param route: where it goes, as options of ``apply_async``; see :meth:`.broker.Broker.route`.
     :param description: fields of its PENDING that were found out while it was checked.
-    :param place: where PENDING stands; None until it is announced.
+    :param position: where PENDING stands; None until it is announced.
     :param claimed_at: by the monotonic clock.
     """
 
@@ -114,7 +114,7 @@ class PendingSubmission:
     tags: tuple[str, ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
     description: dict[str, Any] = field(default_factory=dict)
-    place: Appended | None = None
+    position: Appended | None = None
     claimed_at: float = 0.0
     _state: State = State.NEW
     _verdict: Outcome | None = None
@@ -146,16 +146,16 @@ class PendingSubmission:
         with self._lock:
             state, substitute = self._state, self._substitute
             verdict = self._verdict or self._why
-        if self.place is not None and state is State.SENT:
-            return AlreadySubmitted(self.task_id, self.place.epoch, self.place.offset)
-        if self.place is not None and substitute is not None:
+        if self.position is not None and state is State.SENT:
+            return AlreadySubmitted(self.task_id, self.position.epoch, self.position.offset)
+        if self.position is not None and substitute is not None:
             existing = substitute.message is None
-            return AlreadySubmitted(substitute.task_id, self.place.epoch, self.place.offset, existing=existing)
+            return AlreadySubmitted(substitute.task_id, self.position.epoch, self.position.offset, existing=existing)
         if verdict is not None:
             return verdict
         if SUBMITTED[state] == "unknown":
             return Unavailable("the broker doesn't answer in time", submitted="unknown")
-        missing = "Redis" if self.place is None else "the broker"
+        missing = "Redis" if self.position is None else "the broker"
         return Unavailable(f"{missing} doesn't answer in time", submitted="no")
 
     # What the event loop changes; checks run in a thread that it waits for.
@@ -174,9 +174,9 @@ class PendingSubmission:
         with self._lock:
             return self._move(State.CLAIMED)
 
-    def announced(self, place: Appended) -> bool:
-        """PENDING stands at ``place``, even where it has been withdrawn meanwhile."""
-        self.place = place
+    def announced(self, position: Appended) -> bool:
+        """PENDING stands at ``position``, even where it has been withdrawn meanwhile."""
+        self.position = position
         with self._lock:
             return self._move(State.ANNOUNCED)
 

@@ -94,7 +94,7 @@ class SubmissionPipeline:
         for pending in batch:
             pending.withdraw()
         with anyio.CancelScope(deadline=max(deadline, anyio.current_time() + _RECORD)):
-            announced = [pending for pending in batch if pending.place is not None]
+            announced = [pending for pending in batch if pending.position is not None]
             await self._record([pending for pending in announced if not pending.leave_to_thread()])
 
     async def _carry(self, batch: Sequence[PendingSubmission], deadline: float) -> None:
@@ -138,9 +138,9 @@ class SubmissionPipeline:
 
     async def _announce(self, batch: Sequence[PendingSubmission]) -> None:
         """Put PENDING into the journal, before any event of a worker's can be there."""
-        places = await self._announcer.append([pending.pending() for pending in batch])
-        for pending, place in zip(batch, places, strict=True):
-            pending.announced(place)
+        positions = await self._announcer.append([pending.pending() for pending in batch])
+        for pending, position in zip(batch, positions, strict=True):
+            pending.announced(position)
 
     def _send(self, batch: Sequence[PendingSubmission], loop: asyncio.AbstractEventLoop) -> None:
         """Hand them to the broker, in a thread; record here what the loop has left to it meanwhile."""

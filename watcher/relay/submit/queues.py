@@ -99,7 +99,7 @@ class Queues:
 
 def routed(routes: Any) -> set[str]:
     """The queues that ``task_routes`` names, as far as they stand in it; what a router of the app's does is its own."""
-    found: set[str] = set()
+    names: set[str] = set()
     for route in routes if isinstance(routes, list | tuple) else (routes,):
         pairs = route.items() if isinstance(route, Mapping) else route if isinstance(route, list | tuple) else ()
         for pair in pairs:
@@ -107,8 +107,8 @@ def routed(routes: Any) -> set[str]:
             queue = target.get("queue") if isinstance(target, Mapping) else target
             name = getattr(queue, "name", queue)
             if isinstance(name, str) and name:
-                found.add(name)
-    return found
+                names.add(name)
+    return names
 
 
 def _matches(name: str, globs: Iterable[str]) -> bool:

@@ -56,9 +56,9 @@ def standing_for(task_id: str, name: str, returned: Any, published: Sequence[Sen
         answers for it: it may be sent later.
     :param published: by it.
     """
-    if any(each.id == task_id for each in published):
+    if any(message.id == task_id for message in published):
         return task_id
-    of_that_name = [each.id for each in published if each.headers.get("task") == name]
+    of_that_name = [message.id for message in published if message.headers.get("task") == name]
     try:
         named = returned if isinstance(returned, str) else getattr(returned, "id", None)
     except Exception:  # noqa: BLE001 - it is whatever the app's code returns
@@ -67,7 +67,7 @@ def standing_for(task_id: str, name: str, returned: Any, published: Sequence[Sen
     is_task = isinstance(named, str) and named and not isinstance(returned, EagerResult | ResultSet)
     if is_task and (named != task_id or not of_that_name):
         return str(named)
-    return next(iter(of_that_name or [each.id for each in published]), None)
+    return next(iter(of_that_name or [message.id for message in published]), None)
 
 
 def _on_published(*, headers: Any = None, body: Any = None, routing_key: Any = None, **_: Any) -> None:

@@ -93,12 +93,12 @@ def _at_once() -> int:
 
 async def _ask(results: ResultLocation, identities: list[str]) -> Sequence[bytes | None]:
     # What no key can be is no reason to answer nobody.
-    keys = [f"{results.prefix}{each}".encode(errors="replace") for each in identities]
+    keys = [f"{results.prefix}{identity}".encode(errors="replace") for identity in identities]
     try:
-        found: Any = await results.redis.mget(keys)
+        payloads: Any = await results.redis.mget(keys)
     except (RedisError, OSError) as error:
         raise _away(error) from error
-    return [payload or None for payload in found]
+    return [payload or None for payload in payloads]
 
 
 def _away(error: Exception) -> Unavailable:

@@ -22,7 +22,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from watcher.centrifuge import messages
-from watcher.centrifuge.frames import PIECE, PING, frames
+from watcher.centrifuge.frames import PING, frames
 from watcher.centrifuge.messages import Disconnect
 from watcher.core.errors import Refused, TooMany
 from watcher.core.permissions import Grant
@@ -31,10 +31,11 @@ from watcher.relay.limits.limits import ACCOUNT, COMMAND, AddressUsage, RateLimi
 from watcher.relay.limits.socket_backlog import acknowledged, waiting
 from watcher.relay.limits.throttled import ReadThrottle
 from watcher.relay.security.forwarded import Lines, Peer
-from watcher.relay.websocket.handshake import PATH, PROTOBUF, Handshake, answer, asks_for_protobuf
+from watcher.relay.websocket.handshake import Handshake, answer, objection
 from watcher.relay.websocket.records import Call
 from watcher.relay.websocket.services import SocketServices
 from watcher.relay.websocket.session import Session
+from watcher.relay.websocket.slow_consumer import HIGH_WATER, SlowConsumer
 from watcher.relay.websocket.subscriptions import Subscriptions
 
 __all__ = ["WebSocketConnection"]
@@ -43,13 +44,9 @@ __all__ = ["WebSocketConnection"]
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
 
-#: A client that has this much waiting to be sent is behind, and isn't handed more. In bytes.
-_HIGH_WATER: Final = 256 * 1024
-#: So many bytes of replies count as one more command.
+#: Bytes of replies that count as one more command.
 _REPLY: Final = 4 * 1024
-#: A connection that takes no byte for this long is given up, in seconds …
-_STALLED: Final = 60.0
-#: … and one that doesn't finish the closing handshake.
+#: Seconds after which a client that doesn't finish the closing handshake is given up.
 _CLOSING: Final = 3.0
 
 
@@ -64,7 +61,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_session", "_slow_consumer",
         "_throttle", "_transport",
     )  # fmt: skip
 
@@ -86,10 +83,9 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         self._protocol = ServerProtocol(state=state, max_size=desk.terms.message, logger=_quiet)
         self._session: Session | None = None
         self._fragments: bytearray | None = None
-        self._scheduled = False  # whether the next piece for a client that is behind is on its way
+        self._slow_consumer: SlowConsumer | None = None  # made when the client is first behind
         self._pinged = False  # whether a pong is due
         self._ends: float | None = None  # when the desk is to call expire()
-        self._stalled: tuple[Any, float] = (None, 0.0)  # bytes that waited and were taken, and since when
 
     # What asyncio calls.
 
@@ -97,7 +93,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         """The connection is handed over."""
         self._transport = cast(asyncio.Transport, transport)
         self._throttle.open(self._transport)
-        self._writer = DirectWriter(self._transport, high=_HIGH_WATER)
+        self._writer = DirectWriter(self._transport, high=HIGH_WATER)
         self._straight = self._writer.let_data(False)  # the writer's straight way, kept for deliver()
         self._connections.add(self)
 
@@ -120,19 +116,20 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         if self._session is not None:
             self._session.close()
             self._desk.closed(self)
-            self._session = None  # no cycle, so that all of it is freed at once
+            self._session = self._slow_consumer = None  # no cycle, so that all of it is freed at once
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
         self._throttle.pause()
-        self._stalled = (None, asyncio.get_running_loop().time())
+        if self._slow_consumer is not None:
+            self._slow_consumer.forget_progress()
         if self._session is not None:
             self._session.subscriptions.fall_behind()
 
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
         self._throttle.resume()
-        self._schedule()
+        self._catch_up()
 
     # Frames in.
 
@@ -170,8 +167,9 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
 
     def welcome(self, handshake: Handshake) -> None:
         """Answer the handshake that was read before this was made."""
-        peer = self._desk.peer(self._transport, handshake.lines)
-        refused = self._objection(handshake.target, peer, handshake.lines) or self._seat(peer, handshake.lines)
+        lines = handshake.lines
+        peer = self._desk.peer(self._transport, lines)
+        refused = objection(handshake.target, peer, lines, self._desk.refusal) or self._seat(peer, lines)
         if refused is None:
             self._writer.let_data(True)
             self._straight = self._writer.send(handshake.answer)
@@ -183,20 +181,12 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
     def _handshake(self, request: Request) -> None:
         lines = request.headers.get_all
         peer = self._desk.peer(self._transport, lines)
-        refused = self._objection(request.path, peer, lines)
+        refused = objection(request.path, peer, lines, self._desk.refusal)
         response = self._protocol.reject(*refused) if refused else answer(self._protocol, request)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and (refused := self._seat(peer, lines)):
             response = self._protocol.reject(*refused)
         self._protocol.send_response(response)
         self._send_control()
-
-    def _objection(self, target: str, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
-        """Why who asks for ``target`` gets no WebSocket, or None."""
-        if not target.partition("?")[0].endswith(PATH):
-            return HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n"
-        if (reason := self._desk.refusal(peer, lines)) is not None:
-            return HTTPStatus.FORBIDDEN, f"{reason}\n"
-        return (HTTPStatus.BAD_REQUEST, f"{PROTOBUF}\n") if asks_for_protobuf(target) else None
 
     def _seat(self, peer: Peer, lines: Lines) -> tuple[HTTPStatus, str] | None:
         """Begin the client's session; why there is no room for it, or None."""
@@ -232,7 +222,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         self._pinged = False  # whoever talks is there
         start = time.thread_time()
         outcome = self._session.receive(text)
-        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.given // _REPLY
+        counted = text.count(b"\n") - outcome.rest.count(b"\n") + outcome.size // _REPLY
         self._throttle.cost += max(counted, int((time.thread_time() - start) / COMMAND))
         if outcome.rest:
             self._throttle.put_back(outcome.rest)
@@ -242,7 +232,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         if outcome.disconnect is not None:
             self.close(outcome.disconnect)
         self._tell_end()
-        self._schedule()
+        self._catch_up()
 
     def _tell_end(self) -> None:
         """Tell the desk when the client's next token ends, where that has changed."""
@@ -260,7 +250,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
             self._throttle.cost += sum(map(len, replies)) // _REPLY
             self._write_text(replies)
             self._tell_end()
-            self._schedule()
+            self._catch_up()
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
@@ -298,9 +288,8 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
 
     def _send_control(self) -> None:
         """Send what the WebSocket protocol itself has to say: handshake, pongs, close."""
-        self._straight = self._writer.let_data(
-            self._protocol.state is State.OPEN
-        )  # between the handshake and the closing one
+        is_open = self._protocol.state is State.OPEN  # between the handshake and the closing one
+        self._straight = self._writer.let_data(is_open)
         for data in self._protocol.data_to_send():
             if data:
                 self._straight = self._writer.send(data)
@@ -314,21 +303,19 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         if self._protocol.state is State.CLOSED or self._protocol.handshake_exc is not None:
             self._transport.close()
 
-    def _schedule(self) -> None:
-        """See to it that a client that is behind gets its next piece, if it can take one."""
-        behind = self._session is not None and not self._session.subscriptions.live
-        if behind and not self._throttle.paused and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._feed_piece)
+    def _catch_up(self) -> None:
+        """Send a client that is behind its next piece, if it can take one."""
+        if self._session is not None and not self._session.subscriptions.live:
+            self._as_slow_consumer(self._session).schedule()
 
-    def _feed_piece(self) -> None:
-        self._scheduled = False
-        if self._session is not None and not self._throttle.paused and self._protocol.state is State.OPEN:
-            pushes = self._session.subscriptions.catch_up(PIECE)
-            self._desk.counts.writes += bool(pushes)
-            self._desk.counts.delivered += len(pushes)
-            self._write_text(pushes)
-            self._schedule()
+    def _as_slow_consumer(self, session: Session) -> SlowConsumer:
+        if self._slow_consumer is None:
+            counts = self._desk.counts
+            self._slow_consumer = SlowConsumer(session.subscriptions, counts, self._has_room, self._write_text)
+        return self._slow_consumer
+
+    def _has_room(self) -> bool:
+        return self._session is not None and not self._throttle.paused and self._protocol.state is State.OPEN
 
     # Time and the end.
 
@@ -351,12 +338,14 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         left = waiting(self._transport)
         if self._throttle.paused or (self._pinged and left):
             # It may be slow, but what it has not taken yet it can't have answered.
-            self._give_up_if_stalled(now, left)
+            if self._as_slow_consumer(self._session).is_stalled(left, acknowledged(self._transport), now):
+                self._transport.abort()
         elif self._pinged:
             self.close(messages.NO_PONG)
         elif self._session.grant is not None:
             self._pinged = True
-            self._stalled = (None, now)
+            if self._slow_consumer is not None:
+                self._slow_consumer.forget_progress()
             self.deliver(PING)
 
     def close_if_silent(self) -> None:
@@ -364,13 +353,6 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         if self._session is None or self._session.grant is None:
             self._desk.terms.reached("connect_timeout", self.address)
             self.close(messages.STALE)
-
-    def _give_up_if_stalled(self, now: float, left: int) -> None:
-        seen = (left, acknowledged(self._transport))
-        if seen != self._stalled[0]:
-            self._stalled = (seen, now)
-        elif now - self._stalled[1] > _STALLED:
-            self._transport.abort()
 
     def close(self, reason: Disconnect) -> None:
         """Close the connection; the client learns why, and whether to come back."""

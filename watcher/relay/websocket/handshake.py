@@ -8,7 +8,7 @@ wrong with it, so that whoever is let in here would be let in there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -18,8 +18,9 @@ from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
 from watcher.centrifuge.protocol import PATH
+from watcher.relay.security.forwarded import Lines, Peer
 
-__all__ = ["NO_UPGRADE", "PATH", "PROTOBUF", "Handshake", "answer", "asks_for_protobuf", "read"]
+__all__ = ["NO_UPGRADE", "PATH", "PROTOBUF", "Handshake", "answer", "asks_for_protobuf", "objection", "read"]
 
 #: What a request to that address is told which is no handshake.
 NO_UPGRADE: Final = (
@@ -122,3 +123,18 @@ def answer(protocol: ServerProtocol, request: Request) -> Response:
     elif response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and _JSON in offered:
         response.headers[_PROTOCOL] = _JSON
     return response
+
+
+def objection(
+    target: str, peer: Peer, lines: Lines, refusal: Callable[[Peer, Lines], str | None]
+) -> tuple[HTTPStatus, str] | None:
+    """Why a request gets no WebSocket, as status and text; None where it gets one.
+
+    :param target: what it asks for: path and query.
+    :param refusal: why this peer is refused, or None; asked only where the path is right.
+    """
+    if not target.partition("?")[0].endswith(PATH):
+        return HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n"
+    if (reason := refusal(peer, lines)) is not None:
+        return HTTPStatus.FORBIDDEN, f"{reason}\n"
+    return (HTTPStatus.BAD_REQUEST, f"{PROTOBUF}\n") if asks_for_protobuf(target) else None

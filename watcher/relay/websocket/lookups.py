@@ -50,8 +50,8 @@ class Lookups:
 
     def wanted(self, channel: str) -> bool:
         """Whether the client will be subscribed to the channel, once what it said of it is done."""
-        said = self._waiting.get(channel)
-        return said is not None and said[-1].request is not None
+        waiting = self._waiting.get(channel)
+        return waiting is not None and waiting[-1].request is not None
 
     def start(self, channel: str, asked: Waiting) -> None:
         """A look-up has begun, for this subscription."""

@@ -90,11 +90,11 @@ class FrameOutcome:
     """What one frame leads to: replies in order, calls to make, and perhaps the end.
 
     ``rest`` is what of the frame is to be received later: what its commands ask for is more than is given at once.
-    ``given``: about how many bytes were given so far.
+    ``size``: about how many bytes were given so far.
     """
 
     replies: list[bytes] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     disconnect: Disconnect | None = None
     rest: bytes = b""
-    given: int = 0
+    size: int = 0

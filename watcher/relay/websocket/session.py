@@ -3,7 +3,7 @@
 What holds: each command is answered once, in its frame's outcome or, where it needs a call, by :meth:`Session.answer`
 or :meth:`Session.give_up`; at most ``terms.calls`` wait for that. What a client says of a channel whose task is being
 looked up waits too, so that replies for one channel keep their order. What it may do is :mod:`.rights`' to say, what it
-is subscribed to :mod:`.subscriptions`', and what it is told of the past :mod:`.past`'s.
+is subscribed to :mod:`.subscriptions`', and what it is told of the past :mod:`.recovery`'s.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from watcher.core.event import OVERVIEW
 from watcher.core.permissions import Grant
 from watcher.relay.stream.history import ALL
 from watcher.relay.stream.hub import Hub
-from watcher.relay.websocket import past
+from watcher.relay.websocket import recovery
 from watcher.relay.websocket.lookups import Lookups, Waiting
 from watcher.relay.websocket.records import Call, FrameOutcome, SessionConfig, SubscriptionQuota
 from watcher.relay.websocket.rights import Rights
@@ -117,7 +117,7 @@ class Session:
                 self._command(command, outcome)
                 if outcome.disconnect:
                     break
-                if outcome.given > _GIVEN and at + 1 < len(lines):
+                if outcome.size > _GIVEN and at + 1 < len(lines):
                     rest = lines[at + 1 :]
                     outcome.rest = b"\n".join([*rest, outcome.rest] if outcome.rest else rest)
                     break
@@ -151,7 +151,7 @@ class Session:
             reply = self._connect(command.id, command.connect.token)
         elif command.subscribe is not None:
             reply = self._subscribe(command.id, command.subscribe, outcome)
-            outcome.given += _SUBSCRIPTION
+            outcome.size += _SUBSCRIPTION
         elif command.unsubscribe is not None:
             reply = self._unsubscribe(command.id, command.unsubscribe.channel)
         elif command.history is not None:
@@ -167,7 +167,7 @@ class Session:
             reply = messages.error_reply(command.id, messages.why_not(command, self.subscriptions))
         if reply is not None:
             outcome.replies.append(reply)
-            outcome.given += len(reply)
+            outcome.size += len(reply)
 
     # Commands.
 
@@ -210,7 +210,7 @@ class Session:
         if channel in self._lookups:  # unsubscribed, and subscribed again, before the first subscription was answered
             return self._wait(channel, asked)
         history = self._hub.history
-        data = past.known(history, channel)
+        data = recovery.subscription_data(history, channel)
         # Another relay was ahead of this one when it served the client: what it has seen is about to come here too.
         ahead = request.recover and request.epoch == history.epoch and request.offset > history.last
         if data is not None and not ahead:
@@ -262,15 +262,15 @@ class Session:
                 self._rights.lend(channel, until)
             self.subscriptions.add(channel, history.last, whole=True)
             return messages.reply(command_id, "subscribe", messages.SubscribeResult(data=encoded))
-        recovery = past.recover(history, request)
-        if recovery is None:
+        missed = recovery.recover(history, request)
+        if missed is None:
             return messages.error_reply(command_id, messages.UNRECOVERABLE)
         if until is not None:
             self._rights.lend(channel, until)
-        self.subscriptions.add(channel, recovery.position, whole=recovery.recovered or not request.recover)
+        self.subscriptions.add(channel, missed.position, whole=missed.recovered or not request.recover)
         result = messages.SubscribeResult(
-            recoverable=True, positioned=True, epoch=history.epoch, offset=recovery.position, data=encoded,
-            was_recovering=request.recover, recovered=recovery.recovered, publications=recovery.publications,
+            recoverable=True, positioned=True, epoch=history.epoch, offset=missed.position, data=encoded,
+            was_recovering=request.recover, recovered=missed.recovered, publications=missed.publications,
         )  # fmt: skip
         return messages.reply(command_id, "subscribe", result)
 
@@ -280,7 +280,7 @@ class Session:
             return messages.error_reply(command_id, error)
         if request.channel == OVERVIEW:
             return messages.error_reply(command_id, messages.NOT_AVAILABLE, _NO_PAST)
-        page = past.page(self._hub.history, request)
+        page = recovery.page(self._hub.history, request)
         if page is None:
             return messages.error_reply(command_id, messages.UNRECOVERABLE)
         return messages.reply(command_id, "history", page)
@@ -307,7 +307,7 @@ class Session:
             self._calls -= 1
             return [messages.reply(call.id, "rpc", {"data": value})]
         channel = call.request.channel
-        data: Any = past.known(self._hub.history, channel)
+        data: Any = recovery.subscription_data(self._hub.history, channel)
         if data is None:
             data = value if channel == OVERVIEW else {"task": value}
         return [self._in_turn(channel, asked, data) for asked in self._finished(channel)]

@@ -68,7 +68,7 @@ class Subscriptions:
             self._hub.watch(channel, self._outlet)
             return
         self.fall_behind()
-        self._floors = {each: max(floor, self._cursor) for each, floor in self._floors.items()}
+        self._floors = {name: max(floor, self._cursor) for name, floor in self._floors.items()}
         self._floors[channel] = position
         self._cursor = min(self._cursor, position)
 
@@ -132,8 +132,8 @@ class Subscriptions:
         """End the subscriptions that the history can't continue."""
         pushes = []
         for channel, floor in list(self._floors.items()):
-            given = max(floor, self._cursor, self._excused.get(channel, 0))
-            if channel != OVERVIEW and not self._hub.history.is_whole(channel, given):
+            covered = max(floor, self._cursor, self._excused.get(channel, 0))
+            if channel != OVERVIEW and not self._hub.history.is_whole(channel, covered):
                 self.remove(channel)
                 pushes.append(messages.unsubscribe_push(channel))
         return pushes

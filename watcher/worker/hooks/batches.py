@@ -1,10 +1,10 @@
-"""Hears of calls that are run together: many messages, and one run for all of them, as celery-batches makes it.
+"""Reports calls that are run together: many messages in one run, as celery-batches does it.
 
-Of such a run Celery's signals tell an id that nobody sent, with an empty request, and not what becomes of the calls.
+For such a run Celery's signals bring an id that nobody sent and an empty request, and don't say how the calls ended.
 What can be heard of those: the run's arguments hold them; the task's own code ends each by ``backend.mark_as_done``, or
 none of them; and the job that the pool is given is lost without a word if nobody listens.
 
-Nothing here is done for other tasks. The backend is listened to while such a run lasts, by attributes of the instance.
+Other tasks are left alone. The backend is observed only during such a run, by attributes of the instance.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Run:
         self.open = {call.id: call for call in calls}
 
     def rest(self) -> list[BatchedCall]:
-        """The calls that nobody has ended; from here on they have."""
+        """Take the calls that have not ended yet; afterwards none are left."""
         calls = list(self.open.values())
         self.open.clear()
         return calls
@@ -59,14 +59,14 @@ _begun: ContextVar[_Run | None] = ContextVar("watcher_gathered", default=None)
 
 
 def gathers(task: Task[Any, Any]) -> bool:
-    """Whether the task takes its messages in a way of its own."""
+    """Whether the task has its own way of taking messages (celery-batches)."""
     return task.Strategy != Task.Strategy
 
 
 def calls_in(arguments: Any, depth: int = _DEPTH) -> list[BatchedCall]:
     """The calls that a run, or the job of a pool, is given: whatever has an id and a message's headers."""
     if isinstance(arguments, list | tuple):
-        return [call for each in arguments for call in calls_in(each, depth - 1)] if depth else []
+        return [call for argument in arguments for call in calls_in(argument, depth - 1)] if depth else []
     identity, headers = getattr(arguments, "id", None), getattr(arguments, "request_dict", None)
     return [BatchedCall(identity, headers)] if isinstance(identity, str) and isinstance(headers, Mapping) else []
 
@@ -77,7 +77,7 @@ def event(call: BatchedCall, state: str) -> Event:
 
 
 def ended_with(einfo: Any) -> BaseException:
-    """What a pool tells that a job ended with; billiard wraps it to carry its traceback along."""
+    """The error that a pool reports for a job; billiard wraps it to carry the traceback."""
     error: BaseException = getattr(einfo.exception, "exc", einfo.exception)
     return error
 
@@ -145,8 +145,8 @@ def _hearing(original: Callable[..., Any], state: str | None, heard: Callable[[A
 
     def method(*args: Any, **kwargs: Any) -> Any:
         returned = original(*args, **kwargs)
-        given = signature.bind(*args, **kwargs).arguments
-        heard(given.get("task_id"), given.get("state", state), given.get("result", given.get("exc")))
+        arguments = signature.bind(*args, **kwargs).arguments
+        heard(arguments.get("task_id"), arguments.get("state", state), arguments.get("result", arguments.get("exc")))
         return returned
 
     return method

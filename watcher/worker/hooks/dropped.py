@@ -1,4 +1,4 @@
-"""Messages that a worker takes off its queue and makes no task of, as events: what it can't decode or doesn't accept.
+"""Events for messages that a worker takes off its queue but can't run: it can't decode them, or doesn't accept them.
 
 Celery logs them, and for most it stores nothing. Whose they were is in the headers; those of protocol 1 say it in their
 body, and where that can't be decoded, by the message's ``correlation_id``, which is the task's id.
@@ -26,7 +26,7 @@ from watcher.worker.hooks.patches import follow, hear
 
 __all__ = ["DroppedMessages"]
 
-#: What is longer is no id, in characters.
+#: Longest text that is taken for an id, in characters.
 _LONGEST: Final = 255
 _KINDS: Final = {"root_id": str, "parent_id": str, "group": str, "retries": int}
 
@@ -53,7 +53,7 @@ class DroppedMessages:
     def on_setup(self, **_: Any) -> None:
         """A worker is about to start: what fires no signal is only there, and no sooner looked for.
 
-        Importing it elsewhere would be too early for who patches later.
+        Importing it elsewhere would be too early for programs that patch it later.
         """
         follow(_celery.DECODE_ERROR, self.on_undecodable, "undecodable messages")
 
@@ -97,11 +97,11 @@ class DroppedMessages:
 def _received_headers(consumer: Any, message: Any) -> dict[str, Any]:
     """The headers of a message that a worker took but made no request of, with what a request would add.
 
-    Nobody has looked at them: what isn't as Celery writes it is left out.
+    They are unchecked: whatever Celery would not have written is left out.
     """
-    given = message.headers if isinstance(message.headers, Mapping) else {}
-    known = {name: value for name, value in given.items() if isinstance(value, _KINDS.get(name, object))}
-    return {**known, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
+    headers = message.headers if isinstance(message.headers, Mapping) else {}
+    readable = {name: value for name, value in headers.items() if isinstance(value, _KINDS.get(name, object))}
+    return {**readable, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
 
 
 def _said_by(message: Any) -> dict[str, Any]:

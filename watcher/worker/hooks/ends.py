@@ -1,4 +1,4 @@
-"""Ends that Celery's signals don't tell: what could not be stored, what never ran, what ended its own thread.
+"""Events for ends that fire no signal: the end could not be stored, the task never ran, or it ended its own thread.
 
 :mod:`watcher.worker.hooks.unsignalled` hears of them; here they become events.
 """
@@ -43,7 +43,7 @@ _REVOKED: Final[dict[str, Reason]] = {"expired": "expired", "terminated": "termi
 
 
 class Failed(Protocol):
-    """What makes an event of a failure that a signal tells of."""
+    """Makes the event of a failure that a signal reports."""
 
     def __call__(self, *, sender: Task[Any, Any], task_id: str, exception: BaseException) -> None: ...
 
@@ -64,7 +64,7 @@ class EndReporter:
         self._failed = failed
 
     def worker_is_ready(self) -> None:
-        """Listen to what is only in a worker: importing it elsewhere would be too early for who patches later."""
+        """Hook what exists only in a worker: elsewhere, importing it is too early for programs that patch it."""
         hear_exits(self.on_exit)
 
     def connect(self) -> None:
@@ -80,9 +80,9 @@ class EndReporter:
         """FAILURE or REVOKED: the task has ended, and Celery could not store how."""
         if getattr(request, "is_eager", False):
             return
-        known = request if hasattr(request, "get") else {}  # of an unknown task Celery makes no real request
+        headers = request if hasattr(request, "get") else {}  # of an unknown task Celery makes no real request
         name: Any = getattr(request, "task", None) or getattr(request, "name", None)
-        event = about(task_id, known, name, "FAILURE", time.time())
+        event = about(task_id, headers, name, "FAILURE", time.time())
         if isinstance(error, TaskRevokedError):
             reason = _REVOKED.get(str(error), "revoked")
             self._publish(replace(event, state="REVOKED", reason=reason))
@@ -93,7 +93,7 @@ class EndReporter:
                 event,
                 exception=raised(self._policy.of(name), error, None),
                 reason=reason_of(error) or ("backend_lost" if _only_unstored(why) else None),
-                runtime=ran_for(known),
+                runtime=ran_for(headers),
             )
         )
 
@@ -137,10 +137,10 @@ class EndReporter:
             self._publish(event)
 
     @guarded
-    def on_ignored(self, request: Context, told: Event) -> None:
+    def on_ignored(self, request: Context, end: Event) -> None:
         """The rest of a chain or chord whose task has reported its own end, and raised ``Ignore``, has the same."""
         for event in ends_of(
-            rest_of(request.chain, request.chord), request, told.state, time.time(), exception=told.exception
+            rest_of(request.chain, request.chord), request, end.state, time.time(), exception=end.exception
         ):
             self._publish(event)
 
@@ -155,12 +155,12 @@ class EndReporter:
 
     @guarded
     def on_going_on(self, task: Task[Any, Any]) -> None:
-        """A try sends the next one and goes on: the next one is told so, see :meth:`kept`."""
+        """A try has sent the next one and goes on: mark the next one, see :meth:`first_success`."""
         request: Any = task.request
         if not request.called_directly and not request.is_eager:
             request.headers = {**(request.headers or {}), "watcher_again": True}
 
-    def kept(self, task: Task[Any, Any], request: tagging.Headers, error: BaseException | None = None) -> Any:
+    def first_success(self, task: Task[Any, Any], request: tagging.Headers, error: BaseException | None = None) -> Any:
         """The meta that the backend keeps of a success that was there before, if there can be one; else None.
 
         What is stored as a key's value (Redis and others) stays the first success, whatever is stored later (celery/
@@ -170,10 +170,10 @@ class EndReporter:
 
         :param error: what Celery says that the task ended with; None where it succeeded.
         """
-        told = request.get("watcher_told")
+        reported = request.get("watcher_told")
         again = request.get("watcher_again") or (request.get("delivery_info") or {}).get("redelivered")
         counted = error is not None and request.get("chord") is not None and _celery.counted_in_chord(error)
-        if not again and not counted and (told is None or told.state != SUCCESS):
+        if not again and not counted and (reported is None or reported.state != SUCCESS):
             return None
         if not isinstance(task.backend, _KEEPING):
             return None

@@ -1,4 +1,4 @@
-"""What a workflow still held when one of its tasks failed: the signatures of what never ran → events."""
+"""The rest of a workflow after one of its tasks has failed: signatures that will never run → events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ends_of(
 ) -> Iterator[Event]:
     """An event for each task that would have been sent: those of groups, of chords and of what follows, too.
 
-    A task that was given no id is left out: nobody can know it.
+    A task without an id is left out: nobody can watch it.
 
     :param before: the request of the task after which they would have been sent; what they would have inherited.
     :param fields: what else each event tells.
@@ -34,14 +34,14 @@ def ends_of(
     # Under its id another task may have run, and more than once: that which this one was to take the place of.
     sent = lives.next_life(before) if before is not None else None
     inherited = tagging.of_header(before) if before is not None else []
-    for each in _leaves(signatures):
-        options = each.options
+    for leaf in _leaves(signatures):
+        options = leaf.options
         task_id = options.get("task_id")
         if not task_id:
             continue
         yield Event(
             id=str(task_id),
-            name=each.signature.get("task"),
+            name=leaf.signature.get("task"),
             state=state,
             timestamp=timestamp,
             source="signal",
@@ -50,7 +50,7 @@ def ends_of(
             sent=sent,
             root_id=options.get("root_id") or root or str(task_id),
             parent_id=options.get("parent_id") or parent,
-            group_id=each.group_id,
+            group_id=leaf.group_id,
             tags=tagging.of_signature(options, inherited),
             **fields,
         )
@@ -59,7 +59,7 @@ def ends_of(
 def rest_of(links: Any, body: Any = None, *, counted: bool = False) -> Iterator[Any]:
     """What will not run after a task: the rest of its chain or chord, and the bodies of the chords around that.
 
-    It looks at what messages hold only as it is iterated over.
+    Lazy: it reads the messages only as it is iterated over.
 
     :param links: of the chain, the last first, as a message has them; or none.
     :param body: of the chord whose header the task itself is in, where there are no links.
@@ -104,25 +104,25 @@ def _leaves(signatures: Iterable[Any]) -> Iterator[_Leaf]:
     FAILURE under the id of that, too, so it has to be known as one of no task. Celery itself would have sent some under
     the id of the group around it: it freezes a chord's body as one of the header's group.
     """
-    left: list[tuple[Any, Any]] = [(each, None) for each in signatures]
+    left: list[tuple[Any, Any]] = [(link, None) for link in signatures]
     while left:
         signature, group_id = left.pop()
         if not isinstance(signature, Mapping):
             continue
         options, kwargs = signature.get("options") or {}, signature.get("kwargs") or {}
         kind = signature.get("subtask_type")
-        left += [(each, None) for each in options.get("chain") or ()]
+        left += [(link, None) for link in options.get("chain") or ()]
         if kind == "group":
             members = kwargs.get("tasks") or ()
-            left += [(each, group_id or options.get("task_id")) for each in members]
+            left += [(link, group_id or options.get("task_id")) for link in members]
         elif kind == "chain":
             *links, last = kwargs.get("tasks") or (None,)
-            left += [*((each, None) for each in links), (last, group_id)]
+            left += [*((link, None) for link in links), (last, group_id)]
         elif kind == "chord":
             header = kwargs.get("header") or ()
             if isinstance(header, Mapping):
                 header = (header.get("kwargs") or {}).get("tasks") or ()
-            left += [(each, options.get("task_id")) for each in header]  # a chord's own id is that of its header
+            left += [(link, options.get("task_id")) for link in header]  # a chord's own id is that of its header
             left.append((kwargs.get("body"), group_id))
         else:
             yield _Leaf(signature, options, group_id or options.get("group_id"))

@@ -1,7 +1,7 @@
 """Has functions of ours called by Celery: by its signals, and in the place of functions of its own, which call those.
 
-Carefully, since Celery promises none of these. Where one isn't there, or is called otherwise than Celery 5.5 to 5.7 do,
-it stays as it is, and one line in the log says what is not told. Which functions: watcher/rendering/_celery.py.
+Celery promises none of these functions. Where one is missing, or is called in another way than in Celery 5.5 to 5.7, it
+is left alone, and one line in the log says what is not told. They are listed in watcher/rendering/_celery.py.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def wrap(path: str, wrapper: Callable[..., Any], what: str) -> None:
     _replace(path, make, what)
 
 
-def follow(path: str, told: Callable[..., None], what: str) -> None:
-    """Call ``told`` after each call of a function that doesn't raise, with the same arguments.
+def follow(path: str, follower: Callable[..., None], what: str) -> None:
+    """Call ``follower`` after each call of a function that doesn't raise, with the same arguments.
 
     :param path: as for :func:`wrap`, and so is ``what``.
     """
@@ -73,7 +73,7 @@ def follow(path: str, told: Callable[..., None], what: str) -> None:
         def followed(*args: Any, **kwargs: Any) -> Any:
             returned = original(*args, **kwargs)
             try:
-                told(*args, **kwargs)
+                follower(*args, **kwargs)
             except (TypeError, AttributeError) as error:
                 doubt(error)
             return returned
@@ -91,7 +91,7 @@ def wrap_own(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callabl
 
 @contextmanager
 def wrapped_own(owner: Any, makes: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Iterator[None]:
-    """The same of several methods, by their names, for the time of a block."""
+    """As :func:`wrap_own`, for several methods by name and for the duration of a block."""
     own = vars(owner)
     before = {name: own[name] for name in makes if name in own}
     own.update({name: _marked(getattr(owner, name), make) for name, make in makes.items()})
@@ -104,17 +104,17 @@ def wrapped_own(owner: Any, makes: Mapping[str, Callable[[Callable[..., Any]], C
 
 
 def _marked(original: Callable[..., Any], make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-    made: Any = functools.wraps(original)(make(original))
-    made.watcher_wrapped = True
-    return made
+    wrapper: Any = functools.wraps(original)(make(original))
+    wrapper.watcher_wrapped = True
+    return wrapper
 
 
 def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> None:
     module, _, name = path.partition(":")
     owner: Any = _module(module)
     *owners, name = name.split(".")
-    for each in owners:
-        owner = getattr(owner, each, None)
+    for attribute in owners:
+        owner = getattr(owner, attribute, None)
     original = getattr(owner, name, None)
     if callable(original):
         setattr(owner, name, make(original, _Doubt(what)))
@@ -123,7 +123,7 @@ def _replace(path: str, make: Callable[..., Callable[..., Any]], what: str) -> N
 
 
 class _Doubt:
-    """Says once that a function was called in a way that nobody knows here."""
+    """Logs once that a function was called in an unknown way."""
 
     def __init__(self, what: str) -> None:
         self._what: str | None = what

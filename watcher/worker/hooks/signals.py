@@ -7,7 +7,7 @@ all fire in one process. Sources: celery/worker/request.py and celery/app/trace.
 :mod:`watcher.worker.hooks.unsignalled`; messages of which no task is made are told by
 :mod:`watcher.worker.hooks.dropped`.
 
-Every handler is guarded: nothing that it does, or that users' values do in it, can harm a task.
+Every handler is guarded: neither an error of its own nor one in a user's value can harm a task.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalHandlers"]
 
-#: States that say of a task what its worker has told already, or what isn't so while it runs.
+#: States that the worker has reported already, or that are untrue while the task runs.
 _NOT_RUNNING: Final = frozenset({"PENDING", "RECEIVED", "STARTED", "RETRY"})
 
 
@@ -157,11 +157,11 @@ class SignalHandlers:
             self.on_gathered(task, args)
             return
         # Remembered for as long as the task runs: Celery sends nothing of it anywhere.
-        known = vars(request)
-        known["watcher_since"] = time.monotonic()
-        known["watcher_started"] = event = about(task_id, known, task.name, "STARTED", time.time())
-        if TAKES_LINKS_OUT and known.get("chain"):
-            known["watcher_chain"] = tuple(known["chain"])
+        attributes = vars(request)
+        attributes["watcher_since"] = time.monotonic()
+        attributes["watcher_started"] = event = about(task_id, attributes, task.name, "STARTED", time.time())
+        if TAKES_LINKS_OUT and attributes.get("chain"):
+            attributes["watcher_chain"] = tuple(attributes["chain"])
         self._publish(event)
 
     @_guarded
@@ -170,10 +170,10 @@ class SignalHandlers:
         request = vars(sender.request)
         if request.get("is_eager") or request.get("id") is None:  # of a run for many messages each call is told
             return
-        kept = self._ends.kept(sender, request)
+        first_success = self._ends.first_success(sender, request)
         if runtime is None:  # Celery says it since 5.7
             runtime = ran_for(request)
-        self._succeed(sender, request, kept["result"] if kept else result, runtime)
+        self._succeed(sender, request, first_success["result"] if first_success else result, runtime)
 
     def _succeed(self, task: Task[Any, Any], request: dict[str, Any], result: Any, runtime: float | None) -> None:
         if isinstance(result, ResultBase):
@@ -212,17 +212,17 @@ class SignalHandlers:
         if isinstance(exception, Reject):
             return  # REJECTED was told where it was raised; Celery >= 5.7 stores it as a failure besides
         request: Any = sender.request
-        seen, runtime = exception, None
-        received, told = self._received.get(task_id), failing(task_id)
-        if told is not None:  # as it is while Celery runs the task or gives it up; it may have let go of its request
-            request, exception = told.request, told.error or exception
+        signalled, runtime = exception, None
+        received, failure = self._received.get(task_id), failing(task_id)
+        if failure is not None:  # as it is while Celery runs the task or gives it up; it may have let go of its request
+            request, exception = failure.request, failure.error or exception
         if request.get("id") == task_id:
             if request.get("is_eager"):
                 return
             runtime = ran_for(request)
-            kept = self._ends.kept(sender, request, exception)
-            if kept:
-                self._succeed(sender, vars(request), kept["result"], runtime)
+            first_success = self._ends.first_success(sender, request, exception)
+            if first_success:
+                self._succeed(sender, vars(request), first_success["result"], runtime)
                 return
         elif received is not None:
             request = received.request_dict
@@ -230,7 +230,7 @@ class SignalHandlers:
             runtime = time.time() - received.time_start
         lost = isinstance(exception, WorkerLostError | TimeLimitExceeded)
         # The traceback of a lost worker is that of Celery's own main process, which says nothing.
-        error = raised(self._policy.of(sender.name), exception, None if lost else einfo, seen)
+        error = raised(self._policy.of(sender.name), exception, None if lost else einfo, signalled)
         self._tell(
             task_id, request, sender.name, "FAILURE", exception=error, reason=reason_of(exception), runtime=runtime
         )
@@ -240,11 +240,11 @@ class SignalHandlers:
         """IGNORED and REJECTED: the task asked for it, and nothing of it is stored."""
         if request.is_eager:
             return
-        told = request.get("watcher_told")
-        if state == "IGNORED" and told is not None:
-            self._publish(told)
-            if told.state in EXCEPTION_STATES:
-                self._ends.on_ignored(request, told)
+        reported = request.get("watcher_told")
+        if state == "IGNORED" and reported is not None:
+            self._publish(reported)
+            if reported.state in EXCEPTION_STATES:
+                self._ends.on_ignored(request, reported)
         elif state == "IGNORED" and getattr(why, "args", None) == _celery.REPLACED:
             self._on_replaced(task, request)
         elif state == "IGNORED":
@@ -291,20 +291,20 @@ class SignalHandlers:
             request = running(task, str(task_id))  # a thread that the task has begun reports for it
         if not state or (request is not None and (request.is_eager or not request.id)):
             return
-        now, told = time.time(), self._told(task, state, meta)
+        now, fields = time.time(), self._fields_of(task, state, meta)
         if request is None:
-            self._publish(replace(Event(id=str(task_id), state=state, timestamp=now, source="signal"), **told))
+            self._publish(replace(Event(id=str(task_id), state=state, timestamp=now, source="signal"), **fields))
             return
         name = "PROGRESS" if state in _NOT_RUNNING else state
-        event = replace(about(request.id, request, request.get("task") or task.name, name, now), **told)
+        event = replace(about(request.id, request, request.get("task") or task.name, name, now), **fields)
         if is_final(state):
             request.watcher_told = event
-        elif told or name == state:
+        elif fields or name == state:
             self._publish(event)
 
     @_guarded
     def on_ready(self, *, sender: Any, **_: Any) -> None:
-        """The worker is about to take tasks; those that it gathers have jobs in its pool that nobody listens to."""
+        """The worker is about to take tasks. Jobs of gathered tasks are observed: nobody else reports their loss."""
         self._ends.worker_is_ready()
         if any(batches.gathers(task) for task in sender.app.tasks.values()):
             batches.hear_lost(sender.pool, self.on_gathered_lost)
@@ -319,12 +319,12 @@ class SignalHandlers:
 
     @_guarded
     def on_gathered_call(self, began: float, task: Task[Any, Any], call: BatchedCall, state: str, value: Any) -> None:
-        """What the task's own code, or the end of the run, makes of one of its calls."""
-        told = self._told(task, state, value)
+        """The new state of one call, set by the task's own code or by the end of the run."""
+        fields = self._fields_of(task, state, value)
         if isinstance(value, BaseException):
-            told = {"exception": carried(self._policy.of(task.name), value)}
-        told["runtime"] = time.monotonic() - began if is_final(state) else None
-        self._publish(replace(batches.event(call, state), **told))
+            fields = {"exception": carried(self._policy.of(task.name), value)}
+        fields["runtime"] = time.monotonic() - began if is_final(state) else None
+        self._publish(replace(batches.event(call, state), **fields))
 
     @_guarded
     def on_gathered_lost(self, calls: list[BatchedCall], einfo: Any) -> None:
@@ -338,7 +338,7 @@ class SignalHandlers:
             else:
                 self._publish(replace(event, state="STARTED", reason="worker_lost"))
 
-    def _told(self, task: Task[Any, Any], state: str, meta: Any) -> dict[str, Any]:
+    def _fields_of(self, task: Task[Any, Any], state: str, meta: Any) -> dict[str, Any]:
         """The fields that a state set by ``update_state`` brings."""
         if state in EXCEPTION_STATES and isinstance(meta, BaseException):
             return {"exception": self._exception(task, meta, None)}
@@ -357,13 +357,13 @@ class SignalHandlers:
     def _carrying(self, event: Event, headers: tagging.Headers, args: Any, kwargs: Any) -> Event:
         """The event with what its task's message carries: the arguments, and when the task may run."""
         rendering = self._policy.of(headers.get("task"))
-        given = rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))
+        arguments = rendering.arguments(args, kwargs, headers.get("argsrepr"), headers.get("kwargsrepr"))
         return replace(
             event,
-            argsrepr=given.argsrepr,
-            kwargsrepr=given.kwargsrepr,
-            args=given.args,
-            kwargs=given.kwargs,
+            argsrepr=arguments.argsrepr,
+            kwargsrepr=arguments.kwargsrepr,
+            args=arguments.args,
+            kwargs=arguments.kwargs,
             **schedule(headers),
         )
 

@@ -1,4 +1,4 @@
-"""Hears of what fires no signal, or fires one too late: reports, drops, failures of others, exits.
+"""Reports what fires no signal, or fires one too late: progress, drops, failures of other tasks, exits.
 
 Celery's own functions are wrapped, each once for all tasks. That is the least intrusive way: what is added runs beside
 Celery's own work, only where something out of the ordinary happens, and can't change what Celery returns or raises. A
@@ -79,22 +79,24 @@ _failing: ContextVar[Failing | None] = ContextVar("watcher_failing", default=Non
 
 
 def failing(task_id: str | None = None) -> Failing | None:
-    """The task whose failure is being told of in this context, with the error as it was raised; None where none is.
+    """The task whose failure Celery is reporting in this context, with the error as it was raised; None if none is.
 
     :param task_id: only if it is this one.
     """
-    found = _failing.get()
-    return found if found is not None and task_id in (None, getattr(found.request, "id", None)) else None
+    failure = _failing.get()
+    return failure if failure is not None and task_id in (None, getattr(failure.request, "id", None)) else None
 
 
 def running(task: Task[Any, Any], task_id: str) -> Context | None:
-    """The request of a task that runs in another thread of this process; None where there is none.
+    """The request of a task that runs in another thread of this process; None if none does.
 
     :param task: the one that it is most likely to be of.
     """
-    found = [each for each in _celery.requests_everywhere(task) if getattr(each, "id", None) == task_id]
+    requests = [
+        candidate for candidate in _celery.requests_everywhere(task) if getattr(candidate, "id", None) == task_id
+    ]
     # A try may begin while Celery still puts away the one before it.
-    return max(found, key=lambda request: request.retries or 0, default=None)
+    return max(requests, key=lambda request: request.retries or 0, default=None)
 
 
 def hear_update_state(report: Report) -> None:
@@ -103,12 +105,12 @@ def hear_update_state(report: Report) -> None:
     :param report: must not raise.
     """
 
-    def told(
+    def followed(
         self: Task[Any, Any], task_id: str | None = None, state: str | None = None, meta: Any = None, **_: Any
     ) -> None:
         report(self, task_id, state, meta)
 
-    follow(_celery.UPDATE_STATE, told, "states that tasks set themselves")
+    follow(_celery.UPDATE_STATE, followed, "states that tasks set themselves")
 
 
 def hear_retries(report: Retried) -> None:
@@ -131,11 +133,11 @@ def hear_drops(report: Drop) -> None:
     :param report: must not raise.
     """
 
-    def told(self: Any, task: Task[Any, Any], req: Context, *_: Any, **__: Any) -> None:
+    def followed(self: Any, task: Task[Any, Any], req: Context, *_: Any, **__: Any) -> None:
         report(task, req, self.state, self.retval)
 
-    follow(_celery.IGNORED, told, "tasks that raise Ignore")
-    follow(_celery.REJECTED, told, "tasks that raise Reject")
+    follow(_celery.IGNORED, followed, "tasks that raise Ignore")
+    follow(_celery.REJECTED, followed, "tasks that raise Reject")
 
 
 def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
@@ -149,7 +151,7 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
     """
 
     def handle(original: Any, self: Any, task: Task[Any, Any], req: Context, *args: Any, **kwargs: Any) -> Any:
-        with _known(Failing(req, self.retval)):
+        with _failing_with(Failing(req, self.retval)):
             try:
                 return original(self, task, req, *args, **kwargs)
             except Exception as error:
@@ -160,19 +162,21 @@ def hear_failures(unsaved: Unsaved, never_ran: NeverRan) -> None:
 
     def mark(original: Any, self: Any, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("request", args[1] if len(args) > 1 else None)
-        told = failing()
-        with _known(Failing(request, exc) if request is not None and told is None else told):
+        outer = failing()
+        with _failing_with(Failing(request, exc) if request is not None and outer is None else outer):
             try:
                 return original(self, task_id, exc, *args, **kwargs)
             except Exception as error:
-                if told is None and request is not None:
+                if outer is None and request is not None:
                     unsaved(task_id, request, exc, error)
                 raise
             finally:  # what was to run after it doesn't, whether or not this could be stored
                 left = getattr(request, "chain", None)
                 chain = getattr(request, "watcher_chain", None) or left
                 if chain:  # its last link is counted where Celery still has it
-                    never_ran(rest_of(chain, counted=bool(left)), request, told.error if told and told.error else exc)
+                    never_ran(
+                        rest_of(chain, counted=bool(left)), request, outer.error if outer and outer.error else exc
+                    )
 
     wrap(_celery.TRACED_FAILURE, handle, "failures that can't be stored")
     wrap(_celery.MARK_FAILURE, mark, "tasks that never run in a chain that failed")
@@ -186,7 +190,7 @@ def hear_revokes(unsaved: Unsaved) -> None:
 
     def revoke(original: Any, self: Any, task_id: str, *args: Any, **kwargs: Any) -> Any:
         request = kwargs.get("request", args[1] if len(args) > 1 else None)
-        with _known(Failing(request, None) if request is not None else None):
+        with _failing_with(Failing(request, None) if request is not None else None):
             try:
                 return original(self, task_id, *args, **kwargs)
             except Exception as error:
@@ -204,14 +208,14 @@ def hear_chords(never_ran: NeverRan) -> None:
     """
 
     def chord(original: Any, self: Any, callback: Any, exc: Any = None, **kwargs: Any) -> Any:
-        error, told = sys.exc_info()[1] if exc is None else exc, failing()
+        error, failure = sys.exc_info()[1] if exc is None else exc, failing()
         if getattr(callback, "subtask_type", None) == "group":
             error = getattr(error, "__cause__", None) or error  # as Celery stores it for a body of several tasks
         try:
             return original(self, callback, exc=exc, **kwargs)
         finally:
             # Celery stores the failure of this one only, and doesn't count it in the chord around it: that never ends.
-            never_ran(rest_of((), callback), told.request if told else None, error)
+            never_ran(rest_of((), callback), failure.request if failure else None, error)
 
     wrap(_celery.CHORD_ERROR, chord, "tasks that never run after a chord that failed")
 
@@ -228,7 +232,7 @@ def hear_exits(report: Exit) -> None:
 
     def reraise(original: Any, kind: Any, error: BaseException, traceback: TracebackType | None = None) -> Any:
         owners = _celery.callback_owners(traceback)
-        request = next((each for each in owners if hasattr(each, "request_dict")), None)
+        request = next((owner for owner in owners if hasattr(owner, "request_dict")), None)
         if request is not None:
             report(request, error)
         return original(kind, error, traceback)
@@ -236,8 +240,8 @@ def hear_exits(report: Exit) -> None:
     wrap(_celery.APPLY_TARGET_RERAISE, reraise, "tasks that end their thread")
 
 
-class _known:  # noqa: N801 - a context manager that is read as a verb
-    """Say what fails, for the time of a block; a class, because a generator would stand in each traceback."""
+class _failing_with:  # noqa: N801 - a context manager that is read as a verb
+    """Name the failing task during a block. A class, because a generator would appear in each traceback."""
 
     def __init__(self, what: Failing | None) -> None:
         self._what = what

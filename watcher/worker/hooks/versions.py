@@ -1,4 +1,4 @@
-"""What Celery 5.5 and 5.6 do otherwise than 5.7, where that can't be seen from what their modules hold."""
+"""Differences of Celery 5.5 and 5.6 from 5.7 that their modules don't show."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ __all__ = ["WeakRegistry"]
 
 T = TypeVar("T")
 
-#: So many entries are kept before those are looked for whose objects are gone.
+#: Number of entries from which on dead objects are looked for.
 _FIRST_SWEEP: Final = 1000
 
 
 class WeakRegistry(Generic[T]):
-    """A ``WeakValueDictionary`` of which nothing is called when an object goes: that would be for each task.
+    """A ``WeakValueDictionary`` without callbacks: a callback would run for every task that ends.
 
-    What is gone is swept out now and then, so that it holds at most twice as many entries as there are objects, and a
+    Entries of dead objects are swept out now and then: there are at most twice as many entries as live objects, plus a
     thousand.
     """
 
@@ -27,17 +27,17 @@ class WeakRegistry(Generic[T]):
         self._sweep_at = _FIRST_SWEEP
 
     def __len__(self) -> int:
-        """How many entries there are, those included whose objects are gone."""
+        """Number of entries, including those of dead objects."""
         return len(self._refs)
 
-    def add(self, identity: str, each: T) -> None:
-        """Remember ``each``, in the place of what had this id."""
+    def add(self, identity: str, member: T) -> None:
+        """Remember ``member``, in the place of what had this id."""
         if len(self._refs) >= self._sweep_at:
-            self._refs = {key: kept for key, kept in self._refs.items() if kept() is not None}
+            self._refs = {key: reference for key, reference in self._refs.items() if reference() is not None}
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._refs))
-        self._refs[identity] = ref(each)
+        self._refs[identity] = ref(member)
 
     def get(self, identity: str) -> T | None:
         """What has this id; None where it is gone, or never was."""
-        found = self._refs.get(identity)
-        return found() if found is not None else None
+        reference = self._refs.get(identity)
+        return reference() if reference is not None else None

@@ -1,4 +1,4 @@
-"""One process's connection to the journal: it appends one batch at a time, and tells why where it can't."""
+"""One process's connection to the journal: it appends one batch at a time, or says why it can't."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CODES: Final = re.compile(
 
 
 class _Connection(Protocol):
-    """What is used of redis-py's connections, whatever their kind, which have no types of their own."""
+    """The part of redis-py's connections that is used here; they have no types of their own."""
 
     def send_command(self, *args: str | bytes | int) -> None: ...
     def read_response(self) -> object: ...

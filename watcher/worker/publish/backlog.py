@@ -1,4 +1,4 @@
-"""What waits in one process, and how much that is: shared by whoever puts events and whoever sends them."""
+"""The events that wait in one process, and their size: shared by those who put events and the sender."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Backlog:
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.lock = threading.RLock()
-        #: Events, and between them the marks of those who wait until all before them is appended.
+        #: Events, and between them marks: a mark is rung when everything before it is appended.
         self.queue: Queue[Item | Wakeup] = new_queue()
         self.size = 0
         self.dropped = 0
 
     def forget(self, size: int) -> None:
-        """So many bytes of events don't wait any more."""
+        """Subtract the bytes of events that no longer wait."""
         with self.lock:
             self.size -= size
 

@@ -86,7 +86,7 @@ class Batches:
         self._backlog.forget(self.ready.popleft().weight)
 
     def ring_marks(self) -> None:
-        """All that was collected is appended, or lost: tell who waits for it."""
+        """Everything collected is appended, or lost: wake those who wait for it."""
         for mark in self.marks:
             mark.ring()
         self.marks.clear()
@@ -108,8 +108,8 @@ class Batches:
             return self._throttle.release_all()
         event, _ = item
         if rank(event.state) != _PROGRESS:
-            kept = self._throttle.release(event.id)
-            return (item,) if kept is None else (kept, item)
+            delayed = self._throttle.release(event.id)
+            return (item,) if delayed is None else (delayed, item)
         passed, replaced = self._throttle.offer(event.id, item, time.monotonic())
         if replaced is not None:
             self._backlog.forget(replaced[1])

@@ -122,11 +122,11 @@ class Outbox:
         self._hurry()
         patience = patience if self._sender.away_since is None else PATIENCE
         end = time.monotonic() + timeout
-        seen = self._sender.appended
+        before = self._sender.appended
         while not appended.wait(max(min(patience, end - time.monotonic()), 0)):
-            if self._sender.appended == seen or time.monotonic() >= end:
+            if self._sender.appended == before or time.monotonic() >= end:
                 return False
-            seen = self._sender.appended
+            before = self._sender.appended
         return True
 
     def stop(self) -> None:

@@ -48,7 +48,7 @@ class Publisher:
         self._journal = journal
         self._bound = bound
         self._pid = 0  # of the process that the rest is for; 0: another than this
-        self._made: dict[int, tuple[Appender, Outbox]] = {}
+        self._by_process: dict[int, tuple[Appender, Outbox]] = {}
         self._appender, self._outbox = self._make()
         _publishers.add(self)
 
@@ -87,7 +87,7 @@ class Publisher:
     def forked(self) -> None:
         """Leave to the parent what is the parent's; called in a child."""
         self._pid = 0
-        self._made = {}
+        self._by_process = {}
         self._leave(self._appender, self._outbox)
         self._appender, self._outbox = self._make()
 
@@ -98,11 +98,11 @@ class Publisher:
 
     def _begin(self) -> None:
         """Make what this process needs. Threads may come here together, and a signal may strike; one of them wins."""
-        pid, made = getpid(), self._made
-        if self._pid in made:  # a fork that Python wasn't told of
-            self._leave(*made[self._pid])
-        self._appender, self._outbox = own = made.setdefault(pid, self._make())
-        self._made = {pid: own}
+        pid, by_process = getpid(), self._by_process
+        if self._pid in by_process:  # a fork that Python wasn't told of
+            self._leave(*by_process[self._pid])
+        self._appender, self._outbox = own = by_process.setdefault(pid, self._make())
+        self._by_process = {pid: own}
         self._pid = pid
         at_end_of_child(_at_end_of_child)
 

@@ -1,4 +1,4 @@
-"""Of a task that reports its progress too often, the newest report: pure, the caller brings the time."""
+"""Thins out the reports of a task that reports its progress too often. Pure: the caller brings the time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class ProgressThrottle(Generic[T]):
         self._interval = interval
         self._limit = limit
         # Oldest first: an entry is taken out and put in again when it gets a new time.
-        self._passed: dict[str, float] = {}
-        self._kept: dict[str, T] = {}
+        self._passed_at: dict[str, float] = {}
+        self._delayed: dict[str, T] = {}
 
     def __len__(self) -> int:
         """How many reports are kept."""
-        return len(self._kept)
+        return len(self._delayed)
 
     @property
     def idle(self) -> bool:
         """Whether no report is kept, nor any remembered."""
-        return not self._passed
+        return not self._passed_at
 
     def offer(self, task_id: str, report: T, now: float) -> tuple[T | None, T | None]:
         """A task reports: what passes now, and what is not needed any more because a newer one took its place.
@@ -41,46 +41,46 @@ class ProgressThrottle(Generic[T]):
         :param now: seconds on any clock that doesn't go back.
         """
         self._forget(now)
-        if task_id in self._passed and (task_id in self._kept or len(self._kept) < self._limit):
-            replaced = self._kept.get(task_id)
-            self._kept[task_id] = report
+        if task_id in self._passed_at and (task_id in self._delayed or len(self._delayed) < self._limit):
+            replaced = self._delayed.get(task_id)
+            self._delayed[task_id] = report
             return None, replaced
-        self._passed.pop(task_id, None)
-        self._passed[task_id] = now
+        self._passed_at.pop(task_id, None)
+        self._passed_at[task_id] = now
         return report, None
 
     def release(self, task_id: str) -> T | None:
         """Another event of the task is about to pass: the report that must go before it, where one is kept."""
-        self._passed.pop(task_id, None)
-        return self._kept.pop(task_id, None)
+        self._passed_at.pop(task_id, None)
+        return self._delayed.pop(task_id, None)
 
     def due(self, now: float) -> list[T]:
         """The reports whose time has come."""
         ready = []
-        for task_id in [task_id for task_id in self._kept if self._passed[task_id] + self._interval <= now]:
-            ready.append(self._kept.pop(task_id))
-            del self._passed[task_id]
-            self._passed[task_id] = now
+        for task_id in [task_id for task_id in self._delayed if self._passed_at[task_id] + self._interval <= now]:
+            ready.append(self._delayed.pop(task_id))
+            del self._passed_at[task_id]
+            self._passed_at[task_id] = now
         self._forget(now)
         return ready
 
     def release_all(self) -> list[T]:
         """All kept reports, oldest task first: nothing will call :meth:`due` any more."""
-        ready = list(self._kept.values())
-        self._kept.clear()
-        self._passed.clear()
+        ready = list(self._delayed.values())
+        self._delayed.clear()
+        self._passed_at.clear()
         return ready
 
     def next_due(self) -> float | None:
         """When :meth:`due` will have something to give, on the clock of ``now``; None where nothing is kept."""
-        if not self._kept:
+        if not self._delayed:
             return None
-        return min(self._passed[task_id] for task_id in self._kept) + self._interval
+        return min(self._passed_at[task_id] for task_id in self._delayed) + self._interval
 
     def _forget(self, now: float) -> None:
-        """Drop the times that say nothing any more."""
-        while self._passed:
-            task_id = next(iter(self._passed))
-            if task_id in self._kept or self._passed[task_id] + self._interval > now:
+        """Drop the times that no longer hold anything back."""
+        while self._passed_at:
+            task_id = next(iter(self._passed_at))
+            if task_id in self._delayed or self._passed_at[task_id] + self._interval > now:
                 return
-            del self._passed[task_id]
+            del self._passed_at[task_id]

@@ -14,7 +14,7 @@ from watcher.centrifuge.messages import HistoryRequest, HistoryResult, Publicati
 from watcher.core.event import OVERVIEW
 from watcher.relay.stream.history import History
 
-__all__ = ["Recovery", "known", "page", "recover"]
+__all__ = ["Recovery", "page", "recover", "subscription_data"]
 
 #: Publications in one reply: an SDK gives a command 5 s, so a reply must be small. In bytes of lines.
 _REPLY_BYTES: Final = 256 * 1024
@@ -34,7 +34,7 @@ class Recovery(NamedTuple):
     publications: tuple[Publication, ...] = ()
 
 
-def known(history: History, channel: str) -> dict[str, Any] | None:
+def subscription_data(history: History, channel: str) -> dict[str, Any] | None:
     """The ``data`` of a subscription; None where it isn't known here: of a task, or of the channel of numbers."""
     kind, _, name = channel.partition(":")
     if kind == "task":
