@@ -323,7 +323,7 @@ class Settings:
 
 
 #: All settings, in the order of :class:`Settings`.
-SETTINGS: Final = tuple(Setting(each.name, each.default, *each.metadata[_ABOUT]) for each in fields(Settings))
+SETTINGS: Final = tuple(Setting(spec.name, spec.default, *spec.metadata[_ABOUT]) for spec in fields(Settings))
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 
 
