@@ -64,8 +64,8 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_scheduled", "_session", "_stalled",
-        "_straight", "_throttle", "_transport", "_writer",
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_room", "_scheduled", "_session",
+        "_stalled", "_straight", "_throttle", "_transport", "_writer",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -89,6 +89,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._fragments: bytearray | None = None
         self._scheduled = False  # whether the next piece for a client that is behind is on its way
         self._pinged = False  # whether a pong is due
+        self._room: asyncio.Event | None = None  # what waits until the client takes what it is sent
         self._ends: float | None = None  # when the desk is to call expire()
         self._stalled: tuple[Any, float] = (None, 0.0)  # bytes that waited and were taken, and since when
 
@@ -122,6 +123,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._session.close()
             self._desk.closed(self)
             self._session = None  # no cycle, so that all of it is freed at once
+        self._make_room()
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
@@ -133,6 +135,7 @@ class WebSocketConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
         self._throttle.resume()
+        self._make_room()
         self._schedule()
 
     # Frames in.
@@ -262,6 +265,17 @@ class WebSocketConnection(asyncio.Protocol):
             self._write_text(replies)
             self._tell_end()
             self._schedule()
+
+    async def room(self) -> None:
+        """Wait until the client takes what it is sent, or is gone; safe to cancel."""
+        while self._throttle.paused and self._session is not None:
+            self._room = self._room or asyncio.Event()
+            await self._room.wait()
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
