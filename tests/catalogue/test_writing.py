@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -51,6 +52,10 @@ def holds(catalogue: Catalogue, tasks: list[Task]) -> None:
     assert ended == sum(task.final for task in tasks)
 
 
+def _is_beyond(catalogue: Catalogue, offset: int) -> bool:
+    return catalogue.position().offset > offset
+
+
 def test_a_writer_that_is_killed_again_and_again_writes_everything_once(opened: Open, url: str, tmp_path: Path) -> None:
     lines = history(Random(5), 60)
     (tmp_path / "lines").write_bytes(b"\n".join(lines))
@@ -61,8 +66,7 @@ def test_a_writer_that_is_killed_again_and_again_writes_everything_once(opened: 
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, url, str(tmp_path / "lines")], cwd=ROOT, env=environment()
         )
-        begun = at
-        wait_for(lambda begun=begun: catalogue.position().offset > begun, what="the writer to write")
+        wait_for(partial(_is_beyond, catalogue, at), what="the writer to write")
         if kills < 3:
             writer.kill()
             kills += 1
@@ -99,7 +103,7 @@ def test_what_is_old_and_has_ended_is_forgotten_and_counted_no_more(opened: Open
 
     old = [task for task in tasks if task.final and task.timestamp < limit]
     assert 10 < len(old) < 50
-    forgotten = []
+    forgotten: list[int] = []
     while not forgotten or forgotten[-1] == 7:
         forgotten.append(catalogue.retain(limit, 7))
     assert sum(forgotten) == len(old)

@@ -29,6 +29,9 @@ _PATIENCE: Final = 5.0
 _BUSY: Final = 2000
 #: No answer of PostgreSQL takes longer, in milliseconds.
 _ANSWER: Final = 10_000
+#: SQLite's cache of a connection that writes, and of one that reads, in KiB; the system has its own.
+_CACHE: Final = 6144
+_READER_CACHE: Final = 2048
 _ACCEPTED: Final = "sqlite:////PATH, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -172,7 +175,7 @@ class Database:
                 cursor.execute("PRAGMA journal_mode=WAL")
                 cursor.execute(f"PRAGMA synchronous={'NORMAL' if self.lasting else 'OFF'}")
                 cursor.execute("PRAGMA secure_delete=OFF")
-            cursor.execute("PRAGMA cache_size=-16384")
+            cursor.execute(f"PRAGMA cache_size=-{_READER_CACHE if readers else _CACHE}")
             cursor.execute("PRAGMA temp_store=MEMORY")
             cursor.close()
 

@@ -7,7 +7,6 @@ means is found out in Python, by the language's own rules, and the database is a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, false, func, not_, or_, select
@@ -16,12 +15,11 @@ from watcher.catalogue.conditions import Columns, Condition, seen_by, tagged, wi
 from watcher.catalogue.globs import ANY, Piece, any_of
 from watcher.catalogue.globs import Glob as Pattern
 from watcher.catalogue.tables import tallies
-from watcher.core.event import FINAL_STATES
 from watcher.core.filters import Filter
 from watcher.core.filters.filter import Group
 from watcher.core.filters.matching import error_names, worker_names
 from watcher.core.filters.values import Bound, Glob, Kind, State, Text
-from watcher.core.kinds import WAITING
+from watcher.core.kinds import WAITING, kind_of
 from watcher.core.permissions import Grant
 
 __all__ = ["conditions_of"]
@@ -34,15 +32,6 @@ _FEW: Final[dict[str, Callable[[str | None], tuple[str, ...]]]] = {
     "error": error_names,
 }
 _COLUMNS: Final = {"id": "id", "parent": "parent", "group": "batch"}
-#: Kind → its states, where these say it.
-_STATES: Final[dict[str, tuple[str, ...]]] = {
-    "succeeded": ("SUCCESS",),
-    "failed": ("FAILURE",),
-    "other": tuple(sorted(FINAL_STATES - {"SUCCESS", "FAILURE"})),
-    "waiting": WAITING,
-    "retrying": ("RETRY",),
-    "queued": ("PENDING", "RECEIVED"),
-}
 #: By so much, in seconds, a moment that an index is asked for is further away: no rounding may leave a task out.
 _SPARE: Final = 0.001
 
@@ -73,7 +62,7 @@ def _condition(connection: Connection, key: str, value: Any, now: float) -> Cond
         case State():
             return Condition(lambda of: of["state"].in_(value.names), frozenset({"state"}), narrow=True)
         case Kind():
-            return _of_kind(value.name, now)
+            return _of_kind(connection, value.name, now)
         case Bound():
             return _bound(key, value, now)
         case Text():
@@ -120,23 +109,23 @@ def _root(of: Columns, glob: Pattern) -> ColumnElement[bool]:
     return or_(_like(of, "root", glob), and_(of["root"].is_(None), _like(of, "id", glob)))
 
 
-def _of_kind(kind: str, now: float) -> Condition:
-    if kind == "lost":
-        return Condition(lambda of: of["lost"] == 1, frozenset({"lost"}))
-    if kind == "running":
-        states = (*WAITING, *sorted(FINAL_STATES))
-        return Condition(lambda of: and_(of["state"].not_in(states), of["lost"] == 0), frozenset({"state", "lost"}))
+def _of_kind(connection: Connection, kind: str, now: float) -> Condition:
+    """Which states are of a kind is found out from those that there are: an index leads to these, and to no others."""
     if kind == "scheduled":
         return Condition(lambda of: of["due"] > now, frozenset({"due"}), narrow=True)
-    states = _STATES[kind]
-    if kind != "queued":
-        found = Condition(lambda of: and_(of["state"].in_(states), of["lost"] == 0), frozenset({"state", "lost"}))
-        return replace(found, narrow=True)
+    if kind in ("queued", "retrying"):
+        states: Sequence[str] = [state for state in WAITING if (state == "RETRY") is (kind == "retrying")]
+    else:
+        known = connection.execute(select(tallies.c.state, tallies.c.lost).distinct())
+        states = [state for state, lost in known if kind_of(state, "worker_lost" if lost else None) == kind]
+    lost = int(kind == "lost")
 
-    def queued(of: Columns) -> ColumnElement[bool]:
-        return and_(of["state"].in_(states), of["lost"] == 0, or_(of["due"].is_(None), of["due"] <= now))
+    def of(columns: Columns) -> ColumnElement[bool]:
+        found = and_(columns["state"].in_(states), columns["lost"] == lost)
+        return and_(found, or_(columns["due"].is_(None), columns["due"] <= now)) if kind == "queued" else found
 
-    return Condition(queued, frozenset({"state", "lost", "due"}), narrow=True)
+    used = frozenset({"state", "lost", "due"} if kind == "queued" else {"state", "lost"})
+    return Condition(of, used, narrow=True)
 
 
 def _bound(key: str, bound: Bound, now: float) -> Condition:

@@ -67,7 +67,9 @@ def _scheduled(now: float) -> Condition:
 
 
 def _grouped(question: Question, by: Sequence[str], scheduled: ColumnElement[int]) -> list[Mapping[str, Any]]:
-    statement, _ = question.tasks((*(tasks.c[name] for name in by), scheduled.label("scheduled")))
+    # Else an index of what is grouped by leads to all tasks, in order of that.
+    idle = Columns(tasks, for_sqlite=question.for_sqlite, idle=True)
+    statement, _ = question.tasks((*(idle[name].label(name) for name in by), scheduled.label("scheduled")))
     group = list(statement.subquery().c)
     counted = question.connection.execute(select(func.count().label("count"), *group).group_by(*group))
     return [dict(row) for row in counted.mappings()]

@@ -44,6 +44,8 @@ _decode_task = msgspec.json.Decoder(Task).decode
 
 #: Between two attempts to reach the database.
 _AGAIN: Final = Backoff(first=0.25, longest=10.0)
+#: A server is waited for so long at the start, in seconds: nobody is served before.
+_START: Final = 1.0
 #: Questions that are answered at a time; one that has no answer after so many seconds is refused.
 _THREADS: Final = 4
 _ANSWER: Final = 10.0
@@ -116,7 +118,10 @@ class Archive:
         self._opened = True
         self._location.hold()
         try:
-            self._catalogue = await anyio.to_thread.run_sync(self._location.open)
+            with anyio.fail_after(_START if self._location.shared else None):
+                self._catalogue = await anyio.to_thread.run_sync(self._location.open, abandon_on_cancel=True)
+        except TimeoutError:
+            self._fail(Away("it has not answered yet"))
         except (Unusable, Away) as error:
             if isinstance(error, Away) and self._location.shared:
                 self._fail(error)

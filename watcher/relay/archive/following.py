@@ -24,6 +24,7 @@ from watcher.core.errors import Unavailable
 from watcher.core.event import Event, InvalidEvent, decode
 from watcher.journal.layout import Journal, entry_id
 from watcher.journal.reader import entries
+from watcher.relay.malloc import give_back
 from watcher.relay.stream.history import History
 
 __all__ = ["Follower", "Journals"]
@@ -32,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Events of one portion at most: some MiB while they are decoded.
+#: Events that are taken from the history at once, at most, and of these that are decoded at once: that is some MiB.
 _MOST: Final = 20_000
+_DECODED: Final = 2_000
 #: Between two portions, in seconds, at least: what happens to a task within that time is written once. Who asks for
 #: what isn't there yet doesn't wait for that.
 _REST: Final = 0.5
@@ -80,6 +82,7 @@ class Follower:
         self.moved_at = time.monotonic()
         #: Events that were applied so far.
         self.applied = 0
+        self._built = True  # a whole journal was read, and not all of the memory that it took was given back
 
     @property
     def behind(self) -> int:
@@ -111,6 +114,9 @@ class Follower:
                     await self._apply(stretch.telling, stretch.last)
                     await self._rest(time.monotonic() - start)
                 else:
+                    if self._built:
+                        self._built = False
+                        give_back()
                     await self._journals.grown()
 
     async def look(self) -> None:
@@ -146,7 +152,17 @@ class Follower:
 
     async def _apply(self, events: Callable[[], Sequence[tuple[int, bytes]]], last: int) -> None:
         epoch = self._journals.history.epoch
-        await self._in_thread(lambda: self._catalogue.apply(epoch, events(), last))
+
+        def apply() -> None:
+            told = events()
+            for start in range(0, len(told), _DECODED):
+                portion = told[start : start + _DECODED]
+                whole = start + _DECODED >= len(told)
+                self._catalogue.apply(epoch, portion, last if whole else portion[-1][0])
+            if not told:
+                self._catalogue.apply(epoch, (), last)
+
+        await self._in_thread(apply)
         self.applied += last - self.at.offset
         self._move(Position(epoch, last))
 
