@@ -58,12 +58,14 @@ class Listed(NamedTuple):
     """Which tasks are wanted.
 
     :param sort: descending always. ``limit``: how many tasks at most. ``before``: ``next`` of the page before.
+    :param size: bytes of tasks that the page may have; there is one task in any case.
     """
 
     filter: Filter
     sort: Sort = "when"
     limit: int = 100
     before: int | str | None = None
+    size: int = 2**21
 
 
 class Page(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,8 @@ from watcher.core.permissions import Grant
 
 __all__ = ["one", "page", "place", "position", "reach", "several", "unfinished"]
 
+#: Tasks that are looked up at a time: their details have up to 60 KiB each.
+_AT_ONCE: Final = 100
 _COLUMNS: Final = {"sent": "sent", "runtime": "runtime", "waited": "waited"}
 _decode = msgspec.json.Decoder(Task).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,11 +50,22 @@ def page(question: Question, wanted: Listed) -> Page:
     statement, columns = question.tasks((tasks.c.key, tasks.c.touched, value), wanted.limit)
     statement = _ordered(statement, wanted, columns).limit(wanted.limit + 1)
     found = question.connection.execute(statement).all()
-    more = len(found) > wanted.limit
-    found = found[: wanted.limit]
-    shown = _details(question.connection, [key for key, _, _ in found])
-    told = [_told(shown[key], touched, base) for key, touched, _ in found]
-    return Page(told, _next(wanted, found[-1]) if more else None, at)
+    told: list[Raw] = []
+    left = wanted.size
+    for task in _shown(question.connection, found[: wanted.limit], base):
+        left -= len(task)
+        if told and left < 0:
+            break
+        told.append(task)
+    return Page(told, _next(wanted, found[len(told) - 1]) if len(told) < len(found) else None, at)
+
+
+def _shown(connection: Connection, found: Sequence[Any], base: int) -> Iterator[Raw]:
+    """What is shown of the tasks that were found, some looked up at a time: not all of them may be wanted."""
+    for start in range(0, len(found), _AT_ONCE):
+        piece = found[start : start + _AT_ONCE]
+        shown = _details(connection, [key for key, _, _ in piece])
+        yield from (_told(shown[key], touched, base) for key, touched, _ in piece)
 
 
 def _details(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -23,6 +23,9 @@ from watcher.relay.stream.hub import Hub
 
 __all__ = ["Answers"]
 
+#: Bytes of tasks on a page, about: a task has up to 60 KiB.
+_SIZE: Final = 2 * 1024 * 1024
+
 
 class Answers:
     """What may be asked, for the holder of a grant: what that doesn't let see is in no list, and in no number.
@@ -37,13 +40,14 @@ class Answers:
         self._archive = archive
         self._numbers = Overview(states={}, kinds={}, total=0, rates=Rates(0, 0, 0, 0), since=None, archive=None)
 
-    async def list(self, asked: ListQuery, grant: Grant) -> TaskList:
+    async def list(self, asked: ListQuery, grant: Grant, size: int = _SIZE) -> TaskList:
         """A page of tasks; of those that the journal holds, where the archive is away or behind.
 
+        :param size: bytes of tasks that it may have; there is one task in any case.
         :raises Unavailable: it is, and only it can sort them so.
         """
         try:
-            return await self._listed(asked, grant)
+            return await self._listed(asked, grant, size)
         except Unavailable as error:
             why = str(error)
         if asked.sort != "when":
@@ -57,14 +61,14 @@ class Answers:
                 return found
             await turn()  # others, and events, have theirs
 
-    async def _listed(self, asked: ListQuery, grant: Grant) -> TaskList:
-        tasks, following, position = await self._page(asked, grant)
+    async def _listed(self, asked: ListQuery, grant: Grant, size: int) -> TaskList:
+        tasks, following, position = await self._page(asked, grant, size)
         reach = self._archive.reach
         # They are JSON already, as the API shows a task.
         return TaskList(cast("list[Task]", tasks), *position, following, since=reach.since, gaps=reach.gaps)
 
-    async def _page(self, asked: ListQuery, grant: Grant) -> Page:
-        wanted = Listed(asked.filter, cast("Sort", asked.sort), asked.limit, asked.before)
+    async def _page(self, asked: ListQuery, grant: Grant, size: int) -> Page:
+        wanted = Listed(asked.filter, cast("Sort", asked.sort), asked.limit, asked.before, size)
         try:
             return await self._archive.list(wanted, grant)
         except ValueError as error:
@@ -72,7 +76,7 @@ class Answers:
 
     async def page(self, asked: ListQuery, grant: Grant) -> tuple[Sequence[Raw], int | str | None]:
         """A page of tasks as JSON, and where the next one begins; None where there is none."""
-        found = await self._page(asked, grant)
+        found = await self._page(asked, grant, _SIZE)
         return found.tasks, found.next
 
     async def counts(self, asked: CountsQuery, grant: Grant) -> TaskCounts:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+import anyio
 
 from watcher.centrifuge.messages import SubscribeRequest, task_identity
 from watcher.core.errors import NoMethod, Refused
@@ -31,7 +34,18 @@ _QUESTIONS: Final = {
     "series": SERIES,
     "names": NAMES,
 }
+#: So many of them are answered at a time to one connection, and so many bytes of tasks come in one reply.
+_QUESTIONS_AT_ONCE: Final = 4
+_REPLY: Final = 256 * 1024
 _METHODS: Final = ("submit", "revoke", "registry", *_QUESTIONS)
+
+
+@dataclass(slots=True)
+class _Asking:
+    """The questions of one connection: their places, and how many there are with those that wait."""
+
+    places: anyio.Semaphore
+    count: int = 0
 
 
 class CallServices(Protocol):
@@ -59,6 +73,7 @@ class ClientCalls(CallRunner):
     def __init__(self, services: CallServices) -> None:
         super().__init__(self._answer, self._count_refusal)
         self._services = services
+        self._asking: dict[WebSocketConnection, _Asking] = {}
 
     async def _answer(self, socket: WebSocketConnection, call: Call) -> Any:
         services, grant = self._services, socket.grant
@@ -71,17 +86,29 @@ class ClientCalls(CallRunner):
         if call.request is not None:
             return await self._before_subscription(call.request)
         if call.method in _QUESTIONS:
-            return await self._question(call, grant)
+            return await self._question(socket, call, grant)
         if call.method != "get":
             raise NoMethod(f"no such method {call.method!r}: {', '.join(_METHODS)} and get exist")
         return {"task": await services.lookup(task_identity(call.data), grant)}
 
-    async def _question(self, call: Call, grant: Grant) -> Any:
-        """What is asked about many tasks."""
+    async def _question(self, socket: WebSocketConnection, call: Call, grant: Grant) -> Any:
+        """What is asked about many tasks: a few at a time, and none for a client that doesn't take its answers."""
+        asking = self._asking.setdefault(socket, _Asking(anyio.Semaphore(_QUESTIONS_AT_ONCE)))
+        asking.count += 1
+        try:
+            async with asking.places:
+                await socket.room()
+                return await self._answer_question(call, grant) if socket.subscriptions is not None else None
+        finally:
+            asking.count -= 1
+            if not asking.count:
+                del self._asking[socket]
+
+    async def _answer_question(self, call: Call, grant: Grant) -> Any:
         answers, now = self._services.answers, time.time()
         given = called(call.data, _QUESTIONS[call.method])
         if call.method == "list":
-            return await answers.list(ListQuery.read(given), grant)
+            return await answers.list(ListQuery.read(given), grant, _REPLY)
         if call.method == "counts":
             return await answers.counts(CountsQuery.read(given), grant)
         if call.method == "series":

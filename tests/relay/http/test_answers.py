@@ -19,6 +19,7 @@ from anyio.to_thread import run_sync
 from msgspec import Raw
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.relay.raw import UPGRADE, text
 from tests.relay.serving import append, is_problem, listening, serving
 from tests.support.client import client
 from tests.support.events import event, life
@@ -236,3 +237,36 @@ async def test_a_file_is_cut_off_where_the_archive_fails(valkey: Valkey) -> None
         await eventually(lambda: endless.pages > 1, what="it to begin")
         endless.error = Unavailable("the archive is away")
         assert not (await run_sync(rest, reader)).endswith(b"0\r\n\r\n")
+
+
+async def test_answers_to_calls_are_made_as_fast_as_they_are_taken(valkey: Valkey) -> None:
+    """A page has about 256 KiB of tasks, and whoever reads none of them has a few waiting, not all of them."""
+    async with listening(valkey.url()) as (http, relay):
+        for number in range(70):
+            append(valkey, event(f"large-{number}", argsrepr="x" * 1000, kwargsrepr="y" * 1000, tags=("z" * 2000,)))
+        await eventually(lambda: relay.hub.history.last >= 70, what="the relay to know")
+        answered, answer = 0, relay.answers.list
+
+        async def counted(*given: Any) -> Any:
+            nonlocal answered
+            answered += 1
+            return await answer(*given)
+
+        relay.answers.list = counted  # type: ignore[assignment,method-assign]
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+            reader.connect((http.base_url.host, http.base_url.port))
+            command = b'{"id":%d,"rpc":{"method":"list","data":{"limit":1000}}}'
+            asked = [text(command % number) for number in range(2, 102)]
+            reader.sendall(b"".join([f"{UPGRADE}\r\n".encode(), text(b'{"id":1,"connect":{}}'), *asked]))
+            await eventually(lambda: answered > 0, what="the first")
+            before = -1
+            while answered > before:
+                before = answered
+                with anyio.move_on_after(0.3):
+                    await eventually(lambda: answered > before, what="more")  # noqa: B023
+            assert answered < 50, "of 100: what the buffers hold, and a few"
+            taken = b""
+            while b'"archive":null' not in taken:
+                taken += await run_sync(reader.recv, 1 << 16)
+        assert 40 < taken.count(b'{"id":"large-') < 70, "a page, not all of them"

@@ -61,7 +61,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_session", "_slow_consumer",
+        "_connections", "_desk", "_ends", "_fragments", "_pinged", "_protocol", "_room", "_session", "_slow_consumer",
         "_throttle", "_transport",
     )  # fmt: skip
 
@@ -85,6 +85,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
         self._fragments: bytearray | None = None
         self._slow_consumer: SlowConsumer | None = None  # made when the client is first behind
         self._pinged = False  # whether a pong is due
+        self._room: asyncio.Event | None = None  # what waits until the client takes what it is sent
         self._ends: float | None = None  # when the desk is to call expire()
 
     # What asyncio calls.
@@ -117,6 +118,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
             self._session.close()
             self._desk.closed(self)
             self._session = self._slow_consumer = None  # no cycle, so that all of it is freed at once
+        self._make_room()
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent: it is fed from the history from now on, and not heard meanwhile."""
@@ -129,6 +131,7 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
     def resume_writing(self) -> None:
         """It has taken enough to be sent more."""
         self._throttle.resume()
+        self._make_room()
         self._catch_up()
 
     # Frames in.
@@ -251,6 +254,17 @@ class WebSocketConnection(DirectOutlet, asyncio.Protocol):
             self._write_text(replies)
             self._tell_end()
             self._catch_up()
+
+    async def room(self) -> None:
+        """Wait until the client takes what it is sent, or is gone; safe to cancel."""
+        while self._throttle.paused and self._session is not None:
+            self._room = self._room or asyncio.Event()
+            await self._room.wait()
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def refuse(self, call: Call, error: Refused) -> None:
         """Send the reply to a call that could not be carried out."""
