@@ -48,16 +48,19 @@ async def serving(
     redis = async_client(redis_url)
     relay = Node(settings or Settings(), JOURNAL, redis, app, results, submitting=submitting)
     transport = httpx.ASGITransport(application(relay), raise_app_exceptions=False)
-    async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-        group.start_soon(relay.run)
-        await relay.loaded.wait()
-        try:
-            yield client, relay
-        finally:
-            group.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await relay.gateway.aclose()
-                await redis.aclose()
+    try:
+        async with anyio.create_task_group() as group, httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            group.start_soon(relay.run)
+            await relay.loaded.wait()
+            try:
+                yield client, relay
+            finally:
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await relay.gateway.aclose()
+    finally:  # only now, since a lease is given back at the end
+        with anyio.CancelScope(shield=True):
+            await redis.aclose()
 
 
 @asynccontextmanager
