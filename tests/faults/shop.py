@@ -26,6 +26,7 @@ app.conf.update(
         "shop.order": "orders",
         "shop.mail": "mail",
         "shop.media": "media",
+        "shop.pause": "aside",
         "shop.part": "reports",
         "shop.report": "reports",
     },
@@ -69,6 +70,11 @@ def report(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@app.task(name="shop.pause")
+def pause() -> None:
+    time.sleep(600)
+
+
 @app.task(name="shop.legacy")
 def legacy() -> None:
     raise NotImplementedError
@@ -93,6 +99,7 @@ def main(count: int, seconds: float) -> None:
     start = time.monotonic()
     for _ in range(LEGACY):
         say(legacy.delay().id, "shop.legacy", "legacy", None)
+    say(pause.delay().id, "shop.pause", "aside", None)
     whole: Any = chord([part.s(number) for number in range(PARTS)])(report.s())
     for each in whole.parent.results:
         say(each.id, "shop.part", "reports")
