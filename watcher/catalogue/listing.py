@@ -24,6 +24,8 @@ __all__ = ["one", "page", "place", "position", "reach", "several", "unfinished"]
 
 #: Tasks that are looked up at a time: their details have up to 60 KiB each.
 _AT_ONCE: Final = 100
+#: Greatest number that a database keeps.
+_MOST: Final = 2**63 - 1
 _COLUMNS: Final = {"sent": "sent", "runtime": "runtime", "waited": "waited"}
 _decode = msgspec.json.Decoder(Task).decode
 _encode = msgspec.json.Encoder().encode
@@ -95,9 +97,12 @@ def _next(wanted: Listed, last: Any) -> int | str:
 
 def _whole(before: int | str) -> int:
     try:
-        return int(before)
+        value = int(before)
     except ValueError:
-        raise ValueError(f"before={before!r}: `next` of the page before is accepted") from None
+        value = -1
+    if not 0 <= value <= _MOST:
+        raise ValueError(f"before={before!r}: `next` of the page before is accepted")
+    return value
 
 
 def _split(before: int | str) -> tuple[float, int]:
@@ -106,7 +111,7 @@ def _split(before: int | str) -> tuple[float, int]:
         value = float(found[1]) if found else math.nan
     except ValueError:
         value = math.nan
-    if found is None or not math.isfinite(value):
+    if found is None or not math.isfinite(value) or int(found[2]) > _MOST:
         raise ValueError(f"before={before!r}: `next` of the page before is accepted")
     return value, int(found[2])
 

@@ -100,6 +100,8 @@ async def test_questions_are_answered_over_http_and_by_calls_alike(valkey: Valke
         ("tasks?filter=" + "x" * 4097, "parameter 'filter': may have 4096 characters at most"),
         ("counts?by=state,queue,name", "parameter 'by': must be one or two of state, kind, name, queue, worker, error"),
         ("counts?by=state,queue&by=name", "parameter 'by': two at most are accepted, not 3"),
+        ("counts?by=state,state", "parameter 'by': each may be given once, not 'state,state'"),
+        ("tasks?sort=runtime&before=1~9999999999999999999", "parameter 'before'"),
         ("counts?by=", "parameter 'by': must be one or two"),
         ("counts?limit=1", "parameter 'limit': is unknown; accepted are filter, by"),
         ("series?since=yesterday", "parameter 'since:yesterday': yesterday is no moment"),

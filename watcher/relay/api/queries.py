@@ -48,7 +48,8 @@ class ListQuery:
         if states := given.all("state"):
             exactly.append(Group("state", False, tuple(State(name, exact=True) for name in dict.fromkeys(states))))
         sort, before = given.text("sort") or usual_sort, given.text("before")
-        if before is not None and before.isdigit() != (sort == "when"):
+        whole = before is not None and before.isascii() and before.isdigit()
+        if before is not None and whole != (sort == "when"):
             raise BadRequest(f"parameter 'before': belongs to a list that is not sorted by {sort}")
         return cls(
             filter=Filter((*_filter(given).groups, *exactly)),
@@ -72,7 +73,9 @@ class CountsQuery:
 
         :raises BadRequest: they ask for more than two, or the filter is none.
         """
-        by = tuple(dict.fromkeys(name for text in given.all("by") for name in text.split(",")))
+        by = tuple(name for text in given.all("by") for name in text.split(","))
+        if len(set(by)) < len(by):
+            raise BadRequest(f"parameter 'by': each may be given once, not {','.join(by)[:80]!r}")
         if len(by) > 2:
             raise BadRequest(f"parameter 'by': two at most are accepted, not {len(by)}")
         return cls(_filter(given), cast("tuple[CountBy, ...]", by))

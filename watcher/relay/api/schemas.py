@@ -201,7 +201,7 @@ LIST: Final = {
     ),
     "before": QueryParameter(
         "Continue here: `next` of the previous page.",
-        {"type": "string", "pattern": "^([0-9]{1,18}|[0-9.e+-]{1,30}~[0-9]{1,19})$"},
+        {"type": "string", "pattern": "^([0-9]{1,18}|[0-9.e+-]{1,30}~[0-9]{1,18})$"},
         expected="`next` of the previous page",
     ),
 }
