@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, MetaData, Table, Text, create_engine, insert, select
@@ -37,7 +38,9 @@ def test_a_glob_matches_what_fnmatch_matches(url: str, seed: int) -> None:
         connection.execute(insert(table), [{"name": name} for name in names])
         for glob in globs:
             condition = any_of(table.c.name, [parse(glob)], for_sqlite=engine.dialect.name == "sqlite")
-            found = [] if condition is None else connection.execute(select(table.c.name).where(condition)).scalars()
+            found: Any = (
+                [] if condition is None else connection.execute(select(table.c.name).where(condition)).scalars()
+            )
             assert sorted(found) == [name for name in names if fnmatchcase(name, glob)], glob
     engine.dispose()
 
