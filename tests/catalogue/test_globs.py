@@ -38,9 +38,7 @@ def test_a_glob_matches_what_fnmatch_matches(url: str, seed: int) -> None:
         connection.execute(insert(table), [{"name": name} for name in names])
         for glob in globs:
             condition = any_of(table.c.name, [parse(glob)], for_sqlite=engine.dialect.name == "sqlite")
-            found: Any = (
-                [] if condition is None else connection.execute(select(table.c.name).where(condition)).scalars()
-            )
+            rows: Any = [] if condition is None else connection.execute(select(table.c.name).where(condition))
             assert sorted(name for (name,) in rows) == [name for name in names if fnmatchcase(name, glob)], glob
     engine.dispose()
 

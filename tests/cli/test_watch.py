@@ -110,7 +110,7 @@ def test_tokens(own_env: dict[str, str]) -> None:
             option = () if where else ("--token", granted)
             assert run("watch", "tag:mine", "--timeout", "0.5", *option, url=guarded.url, **where).code == 124
             assert run("watch", "tag:other", "--timeout", "5", *option, url=guarded.url, **where).code == 4
-        body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "mine", "tags": ["mine"]}}
+        body = {"task": "tasks.add", "args": [1, 2], "options": {"task_id": "mine", "tags": ["mine"], "countdown": 600}}
         may = {"Authorization": f"Bearer {issue(SECRET, submit=['*'])}"}
         assert httpx.post(f"{guarded.url}/api/tasks", json=body, headers=may).status_code == 202
         wait_for(lambda: "mine" in within("list", "--ids", "--token", granted, url=guarded.url).out, what="the list")

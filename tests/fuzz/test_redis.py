@@ -23,7 +23,7 @@ from tests.fuzz.stage import JOURNAL, Stage
 from tests.support.waiting import wait_for
 from watcher.journal.scripts import APPEND
 
-EXPECTED = ("ignored ", "the connection to Redis broke", "was rewound")
+EXPECTED = ("ignored ", "the connection to Redis broke", "was rewound", "have left the journal before")
 _GOOD = {
     "id": "t", "state": "SUCCESS", "timestamp": 1.5, "source": "signal", "name": "tasks.add", "hostname": "w",
     "retries": 0, "root_id": "r", "group_id": "g", "args": [1], "kwargs": {}, "argsrepr": "(1,)", "tags": ["a", "b"],

@@ -78,8 +78,8 @@ async def serve(
             backend = await exits.enter_async_context(async_client(stored.target, FOLLOW))
             results = ResultLocation(backend, stored.prefix, stored.expires)
         relay = Node(settings, journal, client, app, results, submitting=submitting)
-        await relay.archive.open()
         exits.callback(relay.archive.close)
+        await relay.archive.open()
         async with anyio.create_task_group() as group:
             group.start_soon(relay.run)
             await relay.feed.tried.wait()

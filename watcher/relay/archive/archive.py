@@ -137,9 +137,9 @@ class Archive:
 
     async def run(self) -> None:
         """Keep the catalogue up to date; returns never, ends by cancellation."""
-        if not self._opened:
-            await self.open()
         try:
+            if not self._opened:
+                await self.open()
             await self._journals.loaded()
             while True:
                 try:
