@@ -113,6 +113,10 @@ class Catalogue(Protocol):
     def position(self) -> Position:
         """Up to where the catalogue is whole."""
 
+    @property
+    def skipped(self) -> int:
+        """How often what came of a task was left out, since the database refuses it: nothing else waits for that."""
+
     def begin(
         self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
     ) -> None:

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from watcher.catalogue.catalogue import Away, Unusable
 from watcher.catalogue.tables import VERSION, metadata, state
 
-__all__ = ["Database", "url_of"]
+__all__ = ["Database", "Unwritable", "url_of"]
 
 #: Connections that read, at most; whoever finds none free waits so long, in seconds.
 _READERS: Final = 4
@@ -32,6 +32,8 @@ _ANSWER: Final = 10_000
 #: SQLite's cache of a connection that writes, and of one that reads, in KiB; the system has its own.
 _CACHE: Final = 6144
 _READER_CACHE: Final = 2048
+#: Classes of PostgreSQL's errors that are about what is in a row: data, constraints, and what is too large for it.
+_OF_ROWS: Final = ("22", "23", "54")
 _ACCEPTED: Final = "sqlite:////PATH, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -53,6 +55,10 @@ def url_of(text: str) -> URL:
             raise ValueError(f"the name of the database is missing; accepted are {_ACCEPTED}")
         return url.set(drivername="postgresql+psycopg")
     raise ValueError(f"accepted are {_ACCEPTED}")
+
+
+class Unwritable(Exception):
+    """The database takes other rows, but not these: what is in them is at fault."""
 
 
 class Database:
@@ -82,8 +88,11 @@ class Database:
 
         :raises Away: the database doesn't answer, is full, or refuses.
         """
-        with _translated(), self._writer.begin() as connection:
-            yield connection
+        try:
+            with _translated(), self._writer.begin() as connection:
+                yield connection
+        except Unwritable as error:  # no row of a task, or it would be a part's
+            raise Away(str(error)) from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -93,6 +102,18 @@ class Database:
         """
         with _translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def part(self, connection: Connection) -> Iterator[None]:
+        """A part of a transaction that writes: undone by itself where it can't be written.
+
+        :raises Unwritable: what was to be written is at fault. Away: the database is.
+        """
+        try:
+            with _translated(), connection.begin_nested():
+                yield
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise Unwritable(_first_line(error)) from error
 
     def prepare(self, namespace: str) -> None:
         """Make the tables where there are none.
@@ -194,7 +215,13 @@ def _translated() -> Iterator[None]:
     except PoolTimeout:
         raise Away("all connections to it are in use") from None
     except DBAPIError as error:
-        raise Away(_first_line(error.orig or error)) from error
+        of_rows = isinstance(error, (IntegrityError, DataError)) or _class_of(error) in _OF_ROWS
+        raise (Unwritable if of_rows else Away)(_first_line(error.orig or error)) from error
+
+
+def _class_of(error: DBAPIError) -> str:
+    """The class of PostgreSQL's code of an error; empty where there is none."""
+    return str(getattr(error.orig, "sqlstate", None) or "")[:2]
 
 
 def _first_line(error: BaseException) -> str:

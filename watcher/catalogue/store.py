@@ -45,6 +45,11 @@ class SqlCatalogue:
         with self._database.reading() as connection:
             return listing.position(connection)
 
+    @property
+    def skipped(self) -> int:
+        """How often what came of a task was left out."""
+        return self._writer.skipped
+
     def begin(
         self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
     ) -> None:

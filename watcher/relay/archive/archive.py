@@ -107,8 +107,9 @@ class Archive:
     def figures(self) -> ArchiveFigures:
         """Numbers for the metrics."""
         applied = self._follower.applied if self._follower is not None else 0
+        skipped = self._catalogue.skipped if self._catalogue is not None else 0
         gaps = len(self.reach.gaps)
-        return ArchiveFigures(self._behind, applied, self._errors, gaps, self._writes, self.trouble)
+        return ArchiveFigures(self._behind, applied, self._errors, gaps, skipped, self._writes, self.trouble)
 
     async def open(self) -> None:
         """Take the place, and look whether it can be used; :meth:`run` does so by itself, but can't tell an operator.
