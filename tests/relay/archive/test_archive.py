@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,38 @@ async def test_a_database_that_is_busy_holds_up_only_its_own_answers(valkey: Val
         other.close()
         await eventually(lambda: relay.archive.trouble is None, what="the archive to catch up")
         assert await ids(relay.archive) == ["meanwhile"]
+
+
+async def test_writing_that_keeps_failing_is_told_once_and_tried_ever_more_seldom(
+    valkey: Valkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "archive.db"
+    caplog.set_level("INFO", "watcher.relay.archive")
+    async with serving(valkey.url(), settings=kept(path)) as (http, relay):
+        assert await ids(relay.archive) == []
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE UPDATE ON watcher_catalogue BEGIN SELECT RAISE(ABORT, 'is full'); END"
+            )
+        append(valkey, *life("meanwhile"))
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to say that it can't write")
+        told: list[bool] = []
+
+        def is_tried_again() -> bool:
+            told.append(relay.archive.trouble is not None)
+            return relay.archive._attempt > 2
+
+        await eventually(is_tried_again, what="the archive to try again and again")
+        assert all(told)
+        assert (await http.get("/readyz")).json()["status"] == "degraded"
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("DROP TRIGGER full")
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to catch up")
+        assert await ids(relay.archive) == ["meanwhile"]
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        assert relay.archive._attempt == 0
 
 
 async def test_a_second_relay_does_not_write_the_same_file(valkey: Valkey, tmp_path: Path) -> None:

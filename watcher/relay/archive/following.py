@@ -66,7 +66,7 @@ class Journals(NamedTuple):
 class Follower:
     """Brings one catalogue up to date, and keeps it so.
 
-    :param moved: called whenever the catalogue is known to be somewhere else, or still well.
+    :param moved: called whenever the catalogue is found to have moved, or to lack nothing.
     """
 
     def __init__(self, catalogue: Catalogue, journals: Journals, moved: Callable[[], None]) -> None:
@@ -206,12 +206,14 @@ class Follower:
                 await self._in_thread(partial(self._catalogue.complete, found))
 
     def _move(self, at: Position) -> None:
-        if at != self.at:
+        moved = at != self.at
+        if moved:
             self.moved_at = time.monotonic()
         self.at = at
         self._moved.set()
         self._moved = anyio.Event()
-        self._told()
+        if moved or not self.behind:  # that it can be read says nothing of whether it can be written
+            self._told()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Call in the one thread that writes. Who is cancelled waits for it, but not for long."""
