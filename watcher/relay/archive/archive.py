@@ -120,7 +120,10 @@ class Archive:
         self._location.hold()
         try:
             with anyio.fail_after(_START if self._location.shared else None):
-                self._catalogue = await anyio.to_thread.run_sync(self._location.open, abandon_on_cancel=True)
+                # A file that is being made is waited for, even by who is cancelled: it would be left behind.
+                self._catalogue = await anyio.to_thread.run_sync(
+                    self._location.open, abandon_on_cancel=self._location.shared
+                )
         except TimeoutError:
             self._fail(Away("it has not answered yet"))
         except (Unusable, Away) as error:
@@ -138,9 +141,9 @@ class Archive:
 
     async def run(self) -> None:
         """Keep the catalogue up to date; returns never, ends by cancellation."""
-        if not self._opened:
-            await self.open()
         try:
+            if not self._opened:
+                await self.open()
             await self._journals.loaded()
             while True:
                 try:
