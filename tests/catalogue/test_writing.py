@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
+from sqlalchemy import URL
 
 from tests.catalogue.conftest import Open
 from tests.support.events import event
 from tests.support.processes import ROOT, environment
 from tests.support.shops import Folded, history
 from tests.support.waiting import wait_for
-from watcher.catalogue.catalogue import Catalogue, Fenced, Listed, Unusable
+from watcher.catalogue.catalogue import Catalogue, Fenced, Listed, Removed, Unusable
 from watcher.catalogue.database import Database, url_of
 from watcher.catalogue.store import SqlCatalogue
 from watcher.core.event import Task, decode, encode
@@ -131,6 +134,26 @@ def test_another_journal_goes_on_behind_the_first(opened: Open) -> None:
     (gap,) = catalogue.reach().gaps
     assert (gap.since, gap.until, gap.events) == (14.0, 30.0, 2)
     assert catalogue.get("a3", OPEN) == rest.tasks[1]
+
+
+def test_a_file_that_is_gone_is_not_made_by_who_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a catalogue?.db"
+    catalogue = SqlCatalogue(URL.create("sqlite", database=str(path)))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.apply("1", [(1, encode(event("a", "PENDING", 1.0)))])
+    path.rename(tmp_path / "elsewhere")
+    asked: list[Callable[[], object]] = [
+        catalogue.position, catalogue.check, partial(catalogue.apply, "1", [], 2), partial(catalogue.retain, NOW),
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(Removed):
+            ask()
+        assert not path.exists()
+    path.touch()
+    with pytest.raises(Removed):
+        catalogue.check()
+    catalogue.close()
 
 
 def test_a_form_of_another_version_is_refused(opened: Open, url: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Page",
     "Position",
     "Reach",
+    "Removed",
     "Sort",
     "Unusable",
 ]
@@ -41,6 +42,10 @@ class Unusable(Exception):
 
 class Away(Exception):
     """The database doesn't answer, is full, or refuses; what was asked may be tried again."""
+
+
+class Removed(Away):
+    """The database's file is gone, or another one is in its place: it has to be opened again."""
 
 
 class Fenced(Exception):
@@ -161,6 +166,12 @@ class Catalogue(Protocol):
 
     def retain(self, older_than: float, limit: int = 500) -> int:
         """Forget finished tasks that last changed before that (Unix seconds); returns how many, ``limit`` at most."""
+
+    def check(self) -> None:
+        """See whether the database is still where it was.
+
+        :raises Removed: it isn't.
+        """
 
     def close(self) -> None:
         """Let go of the database."""

@@ -122,6 +122,10 @@ class SqlCatalogue:
         with self._database.reading() as connection:
             yield Question(connection, conditions_of(connection, chosen, grant, now), now, self._database.sqlite)
 
+    def check(self) -> None:
+        """See whether the database is still where it was."""
+        self._database.check()
+
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,11 @@ def kept(path: Path, **others: Any) -> Settings:
 
 def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def modes(folder: Path) -> list[int]:
+    """Of all files of databases."""
+    return [stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*.db*")]
 
 
 async def ids(archive: Archive, text: str = "", grant: Grant = OPEN) -> list[str]:
@@ -156,6 +163,36 @@ async def test_writing_that_keeps_failing_is_told_once_and_tried_ever_more_seldo
         assert await ids(relay.archive) == ["meanwhile"]
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
         assert relay.archive._attempt == 0
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_a_file_that_is_removed_is_noticed_and_built_again(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lasting: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    append(valkey, *life("old"))
+    caplog.set_level("INFO", "watcher.relay.archive")
+    async with serving(valkey.url(), settings=kept(tmp_path / "archive.db") if lasting else None) as (http, relay):
+        assert await ids(relay.archive) == ["old"]
+        if lasting:
+            (tmp_path / "archive.db").unlink()
+        else:
+            shutil.rmtree(tmp_path / entries(tmp_path)[0])
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to notice")
+        assert "its file was removed, or replaced" in (await http.get("/readyz")).text
+        with pytest.raises(Unavailable):  # and makes no file
+            await relay.archive._ask(lambda catalogue: catalogue.position())
+
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to be built again")
+        assert await ids(relay.archive) == ["old"]
+        append(valkey, event("new", "PENDING", 9.0))
+        await eventually(lambda: relay.hub.history.last == 5, what="the relay to know")
+        assert await ids(relay.archive) == ["new", "old"]
+        assert modes(tmp_path) == [0o600] * (4 if lasting else 3)  # with the log, its index, and the lock
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    if lasting:
+        with contextlib.closing(sqlite3.connect(tmp_path / "archive.db")) as file:
+            assert file.execute("SELECT count(*) FROM watcher_tasks").fetchone() == (2,)
 
 
 async def test_a_second_relay_does_not_write_the_same_file(valkey: Valkey, tmp_path: Path) -> None:

@@ -143,6 +143,13 @@ class Follower:
         self.reach = await self._in_thread(self._catalogue.reach)
         return gone
 
+    async def check(self) -> None:
+        """See whether the catalogue's file is still there.
+
+        :raises Removed: it isn't.
+        """
+        await self._in_thread(self._catalogue.check)
+
     async def _rest(self, spent: float) -> None:
         """Let more come together; as long as the portion took, at least, so that others get the processor, too."""
         if self.behind < _MOST:
