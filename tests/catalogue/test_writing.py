@@ -136,6 +136,29 @@ def test_another_journal_goes_on_behind_the_first(opened: Open) -> None:
     assert catalogue.get("a3", OPEN) == rest.tasks[1]
 
 
+@pytest.mark.parametrize(
+    ("lost", "first", "events"), [(None, 1, None), (0, 1, None), (7, 1, 7), (7, 3, 9), (None, 3, 2)]
+)
+def test_a_gap_tells_how_many_events_are_known_to_be_missing(
+    opened: Open, lost: int | None, first: int, events: int | None
+) -> None:
+    catalogue = opened()
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.apply("1", [(1, encode(event("a", "PENDING", 10.0)))])
+    catalogue.begin("2", first, [], since=None, now=NOW, lost=lost)
+    (gap,) = catalogue.reach().gaps
+    assert (gap.since, gap.until, gap.events) == (10.0, NOW, events)
+
+
+def test_a_catalogue_that_had_nothing_when_its_journal_was_lost_is_whole_since_then(opened: Open) -> None:
+    catalogue = opened()
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.begin("2", 1, [], since=None, now=NOW + 1, lost=3)
+    assert (catalogue.reach().since, catalogue.reach().gaps) == (NOW + 1, [])
+    catalogue.begin("2", 5, [], since=NOW + 2, now=NOW + 9)
+    assert (catalogue.reach().since, catalogue.reach().gaps) == (NOW + 2, [])
+
+
 def test_a_file_that_is_gone_is_not_made_by_who_reads(tmp_path: Path) -> None:
     path = tmp_path / "a catalogue?.db"
     catalogue = SqlCatalogue(URL.create("sqlite", database=str(path)))

@@ -123,12 +123,20 @@ class Catalogue(Protocol):
         """How often what came of a task was left out, since the database refuses it: nothing else waits for that."""
 
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Begin with a journal, go on with another one, or after a gap in this one, which is recorded.
 
         :param first: offset of the next event. ``kept``: older events of unfinished tasks, ascending by offset.
         :param since: when that next event was, Unix seconds; None where the journal has nothing before it, and none.
+        :param lost: events that the journal before had beyond :meth:`position`; None: that isn't known.
         """
 
     def apply(self, epoch: str, events: Sequence[tuple[int, bytes]], upto: int | None = None) -> None:

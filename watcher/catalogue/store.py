@@ -51,11 +51,18 @@ class SqlCatalogue:
         return self._writer.skipped
 
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Begin with a journal, go on with another one, or after a gap."""
         with self._writing:
-            self._writer.begin(epoch, first, kept, since=since, now=now)
+            self._writer.begin(epoch, first, kept, since=since, now=now, lost=lost)
 
     def apply(self, epoch: str, events: Sequence[tuple[int, bytes]], upto: int | None = None) -> None:
         """Take the next events."""

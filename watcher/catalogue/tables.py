@@ -86,7 +86,7 @@ gaps: Final = Table(
     "watcher_gaps",
     metadata,
     Column("at", _KEY, primary_key=True, autoincrement=False),  # as `touched`
-    _is("since", _FLOAT), _is("until", _FLOAT), _is("events", _BIG),
+    _is("since", _FLOAT), _is("until", _FLOAT), _may("events", _BIG),
 )  # fmt: skip
 
 tasks: Final = Table(

@@ -104,10 +104,18 @@ class Writer:
         self._write(place, Place(epoch, last, place.base), fresh)
 
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Go on at ``first``; see :meth:`watcher.catalogue.catalogue.Catalogue.begin`."""
         place = self.place()
+        gap: dict[str, Any] | None
         if not place.epoch:  # nothing is missing that it ever had
             self._write(place, Place(epoch, first - 1, 0), kept, since=since)
         elif epoch == place.epoch:
@@ -119,7 +127,9 @@ class Writer:
         else:
             # Offsets begin anew: what comes now must not be at a place where something was.
             base = place.base + place.offset
-            gap = {"at": base + first - 1, "events": first - 1, "until": since or now}
+            # Of a journal that is gone there may always have been more than anybody has seen.
+            missing = (lost or 0) + first - 1
+            gap = {"at": base + first - 1, "events": missing or None, "until": since or now}
             self._write(place, Place(epoch, first - 1, base), kept, gap=gap)
 
     def _write(
@@ -343,6 +353,9 @@ def _by_task(lines: Iterable[tuple[int, bytes]]) -> _Events:
 
 def _record(connection: Connection, gap: dict[str, Any]) -> None:
     newest = connection.execute(select(tasks.c.changed).order_by(tasks.c.touched.desc()).limit(1)).scalar()
-    since = min(newest if newest is not None else gap["until"], gap["until"])
+    if newest is None:  # then nothing is known from before it
+        connection.execute(update(state).values(since=gap["until"]))
+        return
+    since = min(newest, gap["until"])
     connection.execute(delete(gaps).where(gaps.c.at == gap["at"]))
     connection.execute(insert(gaps).values(since=since, **gap))

@@ -112,6 +112,28 @@ async def test_events_that_left_the_journal_unread_are_a_gap(valkey: Valkey, tmp
         assert (gap.since, gap.until, gap.events) == (5.0, 50.0, 4)
 
 
+async def test_what_a_journal_had_that_is_gone_is_a_gap_of_so_many_events(valkey: Valkey, tmp_path: Path) -> None:
+    path = tmp_path / "archive.db"
+    async with serving(valkey.url(), settings=kept(path)) as (_, relay):
+        append(valkey, event("seen", "PENDING", 5.0))
+        await eventually(lambda: relay.hub.history.last == 1, what="the relay to know")
+        assert await ids(relay.archive) == ["seen"]
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        append(valkey, *life("unseen"))
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to be behind")
+        epoch = relay.hub.history.epoch
+        with valkey.client() as redis:
+            redis.flushdb()
+        append(valkey, event("next", "PENDING", 9.0))
+        await eventually(lambda: relay.hub.history.epoch != epoch, what="the relay to read the next journal")
+        other.close()
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to go on")
+        assert await ids(relay.archive) == ["next", "seen"]
+        (gap,) = relay.archive.reach.gaps
+        assert (gap.since, gap.events) == (5.0, 4)
+
+
 async def test_a_database_that_is_busy_holds_up_only_its_own_answers(valkey: Valkey, tmp_path: Path) -> None:
     path = tmp_path / "archive.db"
     async with serving(valkey.url(), settings=kept(path)) as (_, relay):

@@ -180,7 +180,9 @@ class Follower:
             return False
         epoch, first, kept = history.epoch, history.first, history.kept_lines()
         since = _moment(history.line(first)) if first > 1 else None
-        begin = partial(self._catalogue.begin, epoch, first, kept, since=since, now=time.time())
+        ended, last = history.ended or ("", 0)
+        lost = last - self.at.offset if self.at.epoch and ended == self.at.epoch else None
+        begin = partial(self._catalogue.begin, epoch, first, kept, since=since, now=time.time(), lost=lost)
         missing = bool(self.at.epoch)
         await self._in_thread(begin)
         if missing:
