@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
+from sqlalchemy import URL
 
 from tests.catalogue.conftest import Open
 from tests.support.events import event
 from tests.support.processes import ROOT, environment
 from tests.support.shops import Folded, history
 from tests.support.waiting import wait_for
-from watcher.catalogue.catalogue import Catalogue, Fenced, Listed, Unusable
+from watcher.catalogue.catalogue import Catalogue, Fenced, Listed, Removed, Unusable
 from watcher.catalogue.database import Database, url_of
 from watcher.catalogue.store import SqlCatalogue
 from watcher.core.event import Task, decode, encode
@@ -131,6 +134,49 @@ def test_another_journal_goes_on_behind_the_first(opened: Open) -> None:
     (gap,) = catalogue.reach().gaps
     assert (gap.since, gap.until, gap.events) == (14.0, 30.0, 2)
     assert catalogue.get("a3", OPEN) == rest.tasks[1]
+
+
+@pytest.mark.parametrize(
+    ("lost", "first", "events"), [(None, 1, None), (0, 1, None), (7, 1, 7), (7, 3, 9), (None, 3, 2)]
+)
+def test_a_gap_tells_how_many_events_are_known_to_be_missing(
+    opened: Open, lost: int | None, first: int, events: int | None
+) -> None:
+    catalogue = opened()
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.apply("1", [(1, encode(event("a", "PENDING", 10.0)))])
+    catalogue.begin("2", first, [], since=None, now=NOW, lost=lost)
+    (gap,) = catalogue.reach().gaps
+    assert (gap.since, gap.until, gap.events) == (10.0, NOW, events)
+
+
+def test_a_catalogue_that_had_nothing_when_its_journal_was_lost_is_whole_since_then(opened: Open) -> None:
+    catalogue = opened()
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.begin("2", 1, [], since=None, now=NOW + 1, lost=3)
+    assert (catalogue.reach().since, catalogue.reach().gaps) == (NOW + 1, [])
+    catalogue.begin("2", 5, [], since=NOW + 2, now=NOW + 9)
+    assert (catalogue.reach().since, catalogue.reach().gaps) == (NOW + 2, [])
+
+
+def test_a_file_that_is_gone_is_not_made_by_who_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a catalogue?.db"
+    catalogue = SqlCatalogue(URL.create("sqlite", database=str(path)))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    catalogue.begin("1", 1, [], since=None, now=NOW)
+    catalogue.apply("1", [(1, encode(event("a", "PENDING", 1.0)))])
+    path.rename(tmp_path / "elsewhere")
+    asked: list[Callable[[], object]] = [
+        catalogue.position, catalogue.check, partial(catalogue.apply, "1", [], 2), partial(catalogue.retain, NOW),
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(Removed):
+            ask()
+        assert not path.exists()
+    path.touch()
+    with pytest.raises(Removed):
+        catalogue.check()
+    catalogue.close()
 
 
 def test_a_form_of_another_version_is_refused(opened: Open, url: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Page",
     "Position",
     "Reach",
+    "Removed",
     "Sort",
     "Unusable",
 ]
@@ -41,6 +42,10 @@ class Unusable(Exception):
 
 class Away(Exception):
     """The database doesn't answer, is full, or refuses; what was asked may be tried again."""
+
+
+class Removed(Away):
+    """The database's file is gone, or another one is in its place: it has to be opened again."""
 
 
 class Fenced(Exception):
@@ -113,13 +118,25 @@ class Catalogue(Protocol):
     def position(self) -> Position:
         """Up to where the catalogue is whole."""
 
+    @property
+    def skipped(self) -> int:
+        """How often what came of a task was left out, since the database refuses it: nothing else waits for that."""
+
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Begin with a journal, go on with another one, or after a gap in this one, which is recorded.
 
         :param first: offset of the next event. ``kept``: older events of unfinished tasks, ascending by offset.
         :param since: when that next event was, Unix seconds; None where the journal has nothing before it, and none.
+        :param lost: events that the journal before had beyond :meth:`position`; None: that isn't known.
         """
 
     def apply(self, epoch: str, events: Sequence[tuple[int, bytes]], upto: int | None = None) -> None:
@@ -157,6 +174,12 @@ class Catalogue(Protocol):
 
     def retain(self, older_than: float, limit: int = 500) -> int:
         """Forget finished tasks that last changed before that (Unix seconds); returns how many, ``limit`` at most."""
+
+    def check(self) -> None:
+        """See whether the database is still where it was.
+
+        :raises Removed: it isn't.
+        """
 
     def close(self) -> None:
         """Let go of the database."""

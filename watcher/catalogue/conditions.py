@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, or_, select, type_coerce
 from sqlalchemy.sql.expression import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
@@ -38,12 +38,12 @@ class Columns:
     def __getitem__(self, name: str) -> ColumnElement[Any]:
         column = self._table.c[name]
         if self._table is tallies:
-            return func.nullif(column, "") if name in _MAY_BE_EMPTY else column
+            return func.nullif(column, "", type_=column.type) if name in _MAY_BE_EMPTY else column
         if not self._idle:
             return column
         if self.for_sqlite:  # a `+` before it
             return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
-        return column.concat("") if name in _TEXTS else column + 0
+        return type_coerce(column.concat(""), column.type) if name in _TEXTS else column + 0
 
 
 _MAY_BE_EMPTY: Final = frozenset({"name", "queue", "worker", "error"})

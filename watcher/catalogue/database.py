@@ -7,20 +7,22 @@ PostgreSQL: by psycopg 3; one question is answered from one snapshot.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from watcher.catalogue.catalogue import Away, Unusable
+from watcher.catalogue.catalogue import Away, Removed, Unusable
 from watcher.catalogue.tables import VERSION, metadata, state
 
-__all__ = ["Database", "url_of"]
+__all__ = ["Database", "Unwritable", "url_of"]
 
 #: Connections that read, at most; whoever finds none free waits so long, in seconds.
 _READERS: Final = 4
@@ -32,6 +34,8 @@ _ANSWER: Final = 10_000
 #: SQLite's cache of a connection that writes, and of one that reads, in KiB; the system has its own.
 _CACHE: Final = 6144
 _READER_CACHE: Final = 2048
+#: Classes of PostgreSQL's errors that are about what is in a row: data, constraints, and what is too large for it.
+_OF_ROWS: Final = ("22", "23", "54")
 _ACCEPTED: Final = "sqlite:////PATH, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -55,6 +59,10 @@ def url_of(text: str) -> URL:
     raise ValueError(f"accepted are {_ACCEPTED}")
 
 
+class Unwritable(Exception):
+    """The database takes other rows, but not these: what is in them is at fault."""
+
+
 class Database:
     """A catalogue's database; :meth:`prepare` comes before all else.
 
@@ -67,6 +75,7 @@ class Database:
         self.url = url
         self.lasting = lasting
         self.sqlite = url.drivername == "sqlite"
+        self._file: tuple[int, int] | None = None  # which one it is: its device and number there
         try:
             self._writer = self._engine(readers=False)
             self._reader = self._engine(readers=True)
@@ -80,19 +89,50 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; it is undone where an exception ends it.
 
-        :raises Away: the database doesn't answer, is full, or refuses.
+        :raises Away: the database doesn't answer, is full, or refuses. Removed: its file is gone.
         """
-        with _translated(), self._writer.begin() as connection:
-            yield connection
+        self.check()
+        try:
+            with _translated(), self._writer.begin() as connection:
+                yield connection
+        except Unwritable as error:  # no row of a task, or it would be a part's
+            raise Away(str(error)) from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that reads: all of it sees the database at one moment.
 
-        :raises Away: the database doesn't answer.
+        :raises Away: the database doesn't answer. Removed: its file is gone.
         """
+        self.check()
         with _translated(), self._reader.begin() as connection:
             yield connection
+
+    def check(self) -> None:
+        """See whether the file is still the one that was opened: SQLite goes on in one that nobody finds any more.
+
+        :raises Removed: it isn't.
+        """
+        if self.path is None or self._file is None:
+            return
+        try:
+            found = self.path.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._file:
+            raise Removed("its file was removed, or replaced")
+
+    @contextlib.contextmanager
+    def part(self, connection: Connection) -> Iterator[None]:
+        """A part of a transaction that writes: undone by itself where it can't be written.
+
+        :raises Unwritable: what was to be written is at fault. Away: the database is.
+        """
+        try:
+            with _translated(), connection.begin_nested():
+                yield
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise Unwritable(_first_line(error)) from error
 
     def prepare(self, namespace: str) -> None:
         """Make the tables where there are none.
@@ -100,6 +140,8 @@ class Database:
         :raises Unusable: what is there is of another version, or no catalogue.
         :raises Away: the database doesn't answer.
         """
+        if self.path is not None:
+            self._make(self.path)
         with self.writing() as connection:
             if not self.sqlite:  # two relays that start at once must not both make them
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7305801930177458)")
@@ -123,6 +165,16 @@ class Database:
                     raise Unusable(
                         f"{self}: holds the tasks of namespace {mine!r}, not of {namespace!r}; name another database"
                     )
+
+    def _make(self, path: Path) -> None:
+        """Make the file where there is none. It is for nobody else; what SQLite keeps beside it gets the same mode."""
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Away(f"{path} can't be opened: {error.strerror}") from error
+        found = os.fstat(file)
+        os.close(file)
+        self._file = found.st_dev, found.st_ino
 
     def _version(self, connection: Connection) -> int | None:
         names = set(inspect(connection).get_table_names())
@@ -148,11 +200,8 @@ class Database:
         options: dict[str, Any] = {
             "pool_size": _READERS if readers else 1, "max_overflow": 0, "pool_timeout": _PATIENCE
         }  # fmt: skip
-        if self.sqlite:
-            options["connect_args"] = {
-                "check_same_thread": False, "timeout": _BUSY / 1000, "isolation_level": None, "cached_statements": 256
-            }  # fmt: skip
-            engine = create_engine(self.url, **options)
+        if self.path is not None:
+            engine = create_engine(self.url, creator=partial(_connected, self.path), **options)
             event.listen(engine, "connect", self._pragmas(readers=readers))
             begin = "BEGIN" if readers else "BEGIN IMMEDIATE"
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
@@ -187,6 +236,14 @@ class Database:
         return Path(self.url.database or "") if self.sqlite else None
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True,
+        check_same_thread=False, timeout=_BUSY / 1000, isolation_level=None, cached_statements=256,
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -194,7 +251,13 @@ def _translated() -> Iterator[None]:
     except PoolTimeout:
         raise Away("all connections to it are in use") from None
     except DBAPIError as error:
-        raise Away(_first_line(error.orig or error)) from error
+        of_rows = isinstance(error, (IntegrityError, DataError)) or _class_of(error) in _OF_ROWS
+        raise (Unwritable if of_rows else Away)(_first_line(error.orig or error)) from error
+
+
+def _class_of(error: DBAPIError) -> str:
+    """The class of PostgreSQL's code of an error; empty where there is none."""
+    return str(getattr(error.orig, "sqlstate", None) or "")[:2]
 
 
 def _first_line(error: BaseException) -> str:

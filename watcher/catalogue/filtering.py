@@ -15,6 +15,7 @@ from watcher.catalogue.conditions import Columns, Condition, seen_by, tagged, wi
 from watcher.catalogue.globs import ANY, Piece, any_of
 from watcher.catalogue.globs import Glob as Pattern
 from watcher.catalogue.tables import tallies
+from watcher.catalogue.texts import storable
 from watcher.core.filters import Filter
 from watcher.core.filters.filter import Group
 from watcher.core.filters.matching import error_names, worker_names
@@ -154,4 +155,4 @@ def _bound(key: str, bound: Bound, now: float) -> Condition:
 
 def _has(of: Columns, needle: str) -> ColumnElement[bool]:
     find = func.instr if of.for_sqlite else func.strpos
-    return find(of["words"], needle) > 0
+    return find(of["words"], storable(needle)) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from watcher.catalogue.durations import class_of
+from watcher.catalogue.texts import storable
 from watcher.core.event import Task
 from watcher.core.filters.matching import searched
 from watcher.core.kinds import due_of, kind_of, runtime_of, waited_of
@@ -17,7 +18,7 @@ WAITED: Final = 1
 
 
 class Row(NamedTuple):
-    """The columns of ``tasks``, in their order.
+    """The columns of ``tasks``, in their order; texts as the database has them.
 
     ``sent``, ``due`` (not before then) and ``…_since``: moments, Unix seconds; what waits or runs still has the latter
     instead of a duration.
@@ -62,10 +63,12 @@ def minute_of(moment: float) -> int:
 
 
 def text_of(text: str | None) -> str | None:
-    """A text as a database takes it: PostgreSQL has no NUL. The empty one is none."""
-    if text and "\0" in text:
-        return text.replace("\0", "\ufffd")
+    """A text as it is compared in a statement, where :mod:`.texts` writes it. The empty one is none."""
     return text or None
+
+
+def _written(text: str | None) -> str | None:
+    return storable(text) if text else None
 
 
 def row_of(task: Task, key: int, touched: int) -> Row:
@@ -79,22 +82,21 @@ def row_of(task: Task, key: int, touched: int) -> Row:
     waiting_since = None
     if waits:
         waiting_since = task.timestamp if state == "RETRY" else task.sent if sent is None and not task.retries else sent
-    words = searched(task)
     return Row(
         key,
-        text_of(task.id) or "",
+        _written(task.id) or "",
         touched,
         task.timestamp,
-        text_of(state) or "",
+        _written(state) or "",
         int(kind == "lost"),
         int(task.final),
-        text_of(task.name),
-        text_of(task.queue),
-        text_of(task.hostname),
-        None if task.exception is None else text_of(task.exception.type),
-        text_of(task.root_id),
-        None if task.parent_id == task.id else text_of(task.parent_id),
-        text_of(task.group_id),
+        _written(task.name),
+        _written(task.queue),
+        _written(task.hostname),
+        None if task.exception is None else _written(task.exception.type),
+        _written(task.root_id),
+        None if task.parent_id == task.id else _written(task.parent_id),
+        _written(task.group_id),
         _sent(task),
         due_of(task) if waits and state != "RETRY" and task.eta is not None else None,
         waiting_since,
@@ -103,7 +105,7 @@ def row_of(task: Task, key: int, touched: int) -> Row:
         runtime,
         None if waited is None else class_of(waited),
         None if runtime is None else class_of(runtime),
-        words if "\0" not in words else words.replace("\0", "\ufffd"),
+        storable(searched(task)),
     )
 
 

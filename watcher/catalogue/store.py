@@ -45,12 +45,24 @@ class SqlCatalogue:
         with self._database.reading() as connection:
             return listing.position(connection)
 
+    @property
+    def skipped(self) -> int:
+        """How often what came of a task was left out."""
+        return self._writer.skipped
+
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Begin with a journal, go on with another one, or after a gap."""
         with self._writing:
-            self._writer.begin(epoch, first, kept, since=since, now=now)
+            self._writer.begin(epoch, first, kept, since=since, now=now, lost=lost)
 
     def apply(self, epoch: str, events: Sequence[tuple[int, bytes]], upto: int | None = None) -> None:
         """Take the next events."""
@@ -116,6 +128,10 @@ class SqlCatalogue:
     def _asked(self, chosen: Filter, grant: Grant, now: float) -> Iterator[Question]:
         with self._database.reading() as connection:
             yield Question(connection, conditions_of(connection, chosen, grant, now), now, self._database.sqlite)
+
+    def check(self) -> None:
+        """See whether the database is still where it was."""
+        self._database.check()
 
     def close(self) -> None:
         """Let go of the database."""

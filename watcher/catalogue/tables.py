@@ -25,9 +25,10 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
-    Text,
     text,
 )
+
+from watcher.catalogue.texts import StoredText
 
 __all__ = [
     "VERSION",
@@ -47,7 +48,7 @@ __all__ = [
 VERSION: Final = 1
 
 # By code points, as SQLite compares and Python: whose language a server speaks must not matter.
-_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_TEXT: Final = StoredText().with_variant(StoredText(collation="C"), "postgresql")
 # SQLite takes a key for its own number of the row only if it is called so.
 _KEY: Final = BigInteger().with_variant(Integer(), "sqlite")
 _SMALL: Final = SmallInteger()
@@ -85,7 +86,7 @@ gaps: Final = Table(
     "watcher_gaps",
     metadata,
     Column("at", _KEY, primary_key=True, autoincrement=False),  # as `touched`
-    _is("since", _FLOAT), _is("until", _FLOAT), _is("events", _BIG),
+    _is("since", _FLOAT), _is("until", _FLOAT), _may("events", _BIG),
 )  # fmt: skip
 
 tasks: Final = Table(

@@ -6,7 +6,8 @@ from where this writer believes it to be: a writer that another one has overtake
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -14,15 +15,18 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from watcher.catalogue.catalogue import Fenced
-from watcher.catalogue.database import Database
+from watcher.catalogue.database import Database, Unwritable
 from watcher.catalogue.rollups import Deltas
-from watcher.catalogue.rows import Row, row_of, text_of
+from watcher.catalogue.rows import Row, row_of
 from watcher.catalogue.tables import details, durations, gaps, minutes, spans, state, tags, tallies, tasks
+from watcher.catalogue.texts import storable
 from watcher.catalogue.upserts import Upsert, each
 from watcher.core.event import FINAL_STATES, Event, InvalidEvent, Task, decode, fold, is_final
 from watcher.core.kinds import WAITING
 
 __all__ = ["Known", "Place", "Writer", "known_by"]
+
+logger = logging.getLogger(__name__)
 
 #: Unfinished tasks that are kept as they are, at most: they are likely to be heard of soon.
 _REMEMBERED: Final = 10_000
@@ -53,6 +57,8 @@ class Place(NamedTuple):
 
 #: The events of some tasks by id, each with its offset, ascending.
 _Events: TypeAlias = dict[str, list[tuple[int, Event]]]
+#: Writes what tasks with these ids have become, and tells it.
+_Write: TypeAlias = Callable[[Sequence[str]], dict[str, Known]]
 
 
 class Writer:
@@ -61,6 +67,8 @@ class Writer:
     def __init__(self, database: Database) -> None:
         lite = database.sqlite
         self._database = database
+        #: How often what came of a task was left out, since it could not be written.
+        self.skipped = 0
         self._place: Place | None = None  # as far as known; None: to be asked for
         self._known: dict[str, Known] = {}  # unfinished tasks, the least recently changed first
         self._tasks = Upsert(tasks, each(_SET, "set"), for_sqlite=lite)
@@ -96,10 +104,18 @@ class Writer:
         self._write(place, Place(epoch, last, place.base), fresh)
 
     def begin(
-        self, epoch: str, first: int, kept: Sequence[tuple[int, bytes]], *, since: float | None, now: float
+        self,
+        epoch: str,
+        first: int,
+        kept: Sequence[tuple[int, bytes]],
+        *,
+        since: float | None,
+        now: float,
+        lost: int | None = None,
     ) -> None:
         """Go on at ``first``; see :meth:`watcher.catalogue.catalogue.Catalogue.begin`."""
         place = self.place()
+        gap: dict[str, Any] | None
         if not place.epoch:  # nothing is missing that it ever had
             self._write(place, Place(epoch, first - 1, 0), kept, since=since)
         elif epoch == place.epoch:
@@ -111,7 +127,9 @@ class Writer:
         else:
             # Offsets begin anew: what comes now must not be at a place where something was.
             base = place.base + place.offset
-            gap = {"at": base + first - 1, "events": first - 1, "until": since or now}
+            # Of a journal that is gone there may always have been more than anybody has seen.
+            missing = (lost or 0) + first - 1
+            gap = {"at": base + first - 1, "events": missing or None, "until": since or now}
             self._write(place, Place(epoch, first - 1, base), kept, gap=gap)
 
     def _write(
@@ -127,22 +145,32 @@ class Writer:
             self._move(connection, place, fresh, since)
             if gap is not None:
                 _record(connection, gap)
-            changed = self._fold(connection, _by_task(events), fresh.base)
+            batch = _by_task(events)
+
+            def folded(ids: Sequence[str]) -> dict[str, Known]:
+                return self._fold(connection, {identity: batch[identity] for identity in ids}, fresh.base)
+
+            changed = self._apart(connection, list(batch), folded)
         self._place = fresh
         self._remember(changed)
 
     def complete(self, told: Sequence[Event]) -> None:
         """Take the ends of unfinished tasks; see :meth:`watcher.catalogue.catalogue.Catalogue.complete`."""
         ends = {event.id: event for event in told if is_final(event.state)}
-        changed: dict[str, Known] = {}
         with self._guarded() as connection:
             self.confirm(connection)
-            before = self._find(connection, ends)
-            for identity, known in before.items():
-                if not known.task.final:
-                    task = fold(known.task, ends[identity], known.task.offset)
-                    changed[identity] = Known(task, row_of(task, known.row.key, known.row.touched))
-            self._store(connection, [(before[identity], new) for identity, new in changed.items()])
+
+            def completed(ids: Sequence[str]) -> dict[str, Known]:
+                changed: dict[str, Known] = {}
+                before = self._find(connection, ids)
+                for identity, known in before.items():
+                    if not known.task.final:
+                        task = fold(known.task, ends[identity], known.task.offset)
+                        changed[identity] = Known(task, row_of(task, known.row.key, known.row.touched))
+                self._store(connection, [(before[identity], new) for identity, new in changed.items()])
+                return changed
+
+            changed = self._apart(connection, list(ends), completed)
         self._remember(changed)
 
     @contextmanager
@@ -188,6 +216,27 @@ class Writer:
         self._store(connection, [(before.get(identity), new) for identity, new in changed.items()])
         return changed
 
+    def _apart(self, connection: Connection, ids: Sequence[str], write: _Write) -> dict[str, Known]:
+        """Write tasks; one that can't be written is left out, and found by halves: it must hold up no other."""
+        try:
+            with self._database.part(connection):
+                return write(ids)
+        except Unwritable as error:
+            if len(ids) < 2:
+                self._skip(ids, error)
+                return {}
+        half = len(ids) // 2
+        return self._apart(connection, ids[:half], write) | self._apart(connection, ids[half:], write)
+
+    def _skip(self, ids: Sequence[str], error: Unwritable) -> None:
+        self.skipped += len(ids)
+        if self.skipped == 1:
+            logger.warning(
+                "the archive leaves out what can't be written of the task %.200r (%.200s); "
+                "watcher_archive_skipped_total counts these, and no more are logged",
+                "".join(ids), error,
+            )  # fmt: skip
+
     def _store(self, connection: Connection, changes: Sequence[tuple[Known | None, Known]]) -> None:
         """Write what tasks have become."""
         deltas, whole, touched = Deltas(), list[Row](), list[Row]()
@@ -217,14 +266,14 @@ class Writer:
             else:
                 asked.append(identity)
         for start in range(0, len(asked), _ASKED):
-            found |= known_by(connection, tasks.c.id.in_([text_of(one) for one in asked[start : start + _ASKED]]))
+            found |= known_by(connection, tasks.c.id.in_(asked[start : start + _ASKED]))
         return found
 
     def _label(self, connection: Connection, labels: Sequence[tuple[Known | None, Known]]) -> None:
         gone = [old.row.key for old, _ in labels if old is not None and old.task.tags]
         if gone:
             connection.execute(delete(tags).where(tags.c.key.in_(gone)))
-        rows = {(text_of(tag) or "", new.row.key) for _, new in labels for tag in new.task.tags or ()}
+        rows = {(storable(tag), new.row.key) for _, new in labels for tag in new.task.tags or ()}
         self._tags(connection, sorted(rows))
 
     def count(self, connection: Connection, deltas: Deltas) -> None:
@@ -247,12 +296,12 @@ class Writer:
 
 def known_by(connection: Connection, condition: ColumnElement[bool]) -> dict[str, Known]:
     """Tasks as they are in the catalogue, by id."""
-    columns = (tasks.c.key, tasks.c.touched, details.c.task)
+    columns = (tasks.c.id, tasks.c.key, tasks.c.touched, details.c.task)
     found = connection.execute(select(*columns).join(details, details.c.key == tasks.c.key).where(condition))
     every: dict[str, Known] = {}
-    for key, touched, told in found:
+    for identity, key, touched, told in found:
         task = _decode_task(told)
-        every[task.id] = Known(task, row_of(task, key, touched))
+        every[identity] = Known(task, row_of(task, key, touched))
     return every
 
 
@@ -304,6 +353,9 @@ def _by_task(lines: Iterable[tuple[int, bytes]]) -> _Events:
 
 def _record(connection: Connection, gap: dict[str, Any]) -> None:
     newest = connection.execute(select(tasks.c.changed).order_by(tasks.c.touched.desc()).limit(1)).scalar()
-    since = min(newest if newest is not None else gap["until"], gap["until"])
+    if newest is None:  # then nothing is known from before it
+        connection.execute(update(state).values(since=gap["until"]))
+        return
+    since = min(newest, gap["until"])
     connection.execute(delete(gaps).where(gaps.c.at == gap["at"]))
     connection.execute(insert(gaps).values(since=since, **gap))

@@ -14,11 +14,14 @@ BY: Final[tuple[CountBy, ...]] = get_args(CountBy)
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Events that left the journal before they were read: between these moments (Unix seconds) tasks may be missing."""
+    """Events that left the journal before they were read: between these moments (Unix seconds) tasks may be missing.
+
+    :ivar events: how many are known to be missing; None where that isn't known, since the journal itself was lost.
+    """
 
     since: float
     until: float
-    events: int
+    events: int | None
 
 
 class Count(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,11 @@ def kept(path: Path, **others: Any) -> Settings:
 
 def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def modes(folder: Path) -> list[int]:
+    """Of all files of databases."""
+    return [stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*.db*")]
 
 
 async def ids(archive: Archive, text: str = "", grant: Grant = OPEN) -> list[str]:
@@ -104,6 +112,28 @@ async def test_events_that_left_the_journal_unread_are_a_gap(valkey: Valkey, tmp
         assert (gap.since, gap.until, gap.events) == (5.0, 50.0, 4)
 
 
+async def test_what_a_journal_had_that_is_gone_is_a_gap_of_so_many_events(valkey: Valkey, tmp_path: Path) -> None:
+    path = tmp_path / "archive.db"
+    async with serving(valkey.url(), settings=kept(path)) as (_, relay):
+        append(valkey, event("seen", "PENDING", 5.0))
+        await eventually(lambda: relay.hub.history.last == 1, what="the relay to know")
+        assert await ids(relay.archive) == ["seen"]
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        append(valkey, *life("unseen"))
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to be behind")
+        epoch = relay.hub.history.epoch
+        with valkey.client() as redis:
+            redis.flushdb()
+        append(valkey, event("next", "PENDING", 9.0))
+        await eventually(lambda: relay.hub.history.epoch != epoch, what="the relay to read the next journal")
+        other.close()
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to go on")
+        assert await ids(relay.archive) == ["next", "seen"]
+        (gap,) = relay.archive.reach.gaps
+        assert (gap.since, gap.events) == (5.0, 4)
+
+
 async def test_a_database_that_is_busy_holds_up_only_its_own_answers(valkey: Valkey, tmp_path: Path) -> None:
     path = tmp_path / "archive.db"
     async with serving(valkey.url(), settings=kept(path)) as (_, relay):
@@ -123,6 +153,68 @@ async def test_a_database_that_is_busy_holds_up_only_its_own_answers(valkey: Val
         other.close()
         await eventually(lambda: relay.archive.trouble is None, what="the archive to catch up")
         assert await ids(relay.archive) == ["meanwhile"]
+
+
+async def test_writing_that_keeps_failing_is_told_once_and_tried_ever_more_seldom(
+    valkey: Valkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "archive.db"
+    caplog.set_level("INFO", "watcher.relay.archive")
+    async with serving(valkey.url(), settings=kept(path)) as (http, relay):
+        assert await ids(relay.archive) == []
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE UPDATE ON watcher_catalogue BEGIN SELECT RAISE(ABORT, 'is full'); END"
+            )
+        append(valkey, *life("meanwhile"))
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to say that it can't write")
+        told: list[bool] = []
+
+        def is_tried_again() -> bool:
+            told.append(relay.archive.trouble is not None)
+            return relay.archive._attempt > 2
+
+        await eventually(is_tried_again, what="the archive to try again and again")
+        assert all(told)
+        assert (await http.get("/readyz")).json()["status"] == "degraded"
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("DROP TRIGGER full")
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to catch up")
+        assert await ids(relay.archive) == ["meanwhile"]
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        assert relay.archive._attempt == 0
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_a_file_that_is_removed_is_noticed_and_built_again(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lasting: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    append(valkey, *life("old"))
+    caplog.set_level("INFO", "watcher.relay.archive")
+    async with serving(valkey.url(), settings=kept(tmp_path / "archive.db") if lasting else None) as (http, relay):
+        assert await ids(relay.archive) == ["old"]
+        if lasting:
+            (tmp_path / "archive.db").unlink()
+        else:
+            shutil.rmtree(tmp_path / entries(tmp_path)[0])
+        await eventually(lambda: relay.archive.trouble is not None, what="the archive to notice")
+        assert "its file was removed, or replaced" in (await http.get("/readyz")).text
+        with pytest.raises(Unavailable):  # and makes no file
+            await relay.archive._ask(lambda catalogue: catalogue.position())
+
+        await eventually(lambda: relay.archive.trouble is None, what="the archive to be built again")
+        assert await ids(relay.archive) == ["old"]
+        append(valkey, event("new", "PENDING", 9.0))
+        await eventually(lambda: relay.hub.history.last == 5, what="the relay to know")
+        assert await ids(relay.archive) == ["new", "old"]
+        assert modes(tmp_path) == [0o600] * (4 if lasting else 3)  # with the log, its index, and the lock
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    if lasting:
+        with contextlib.closing(sqlite3.connect(tmp_path / "archive.db")) as file:
+            assert file.execute("SELECT count(*) FROM watcher_tasks").fetchone() == (2,)
 
 
 async def test_a_second_relay_does_not_write_the_same_file(valkey: Valkey, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ async def test_clients_and_events_are_counted(valkey: Valkey) -> None:
         "watcher_safety_net_active": 0,
         "watcher_archive_errors_total": 0,
         "watcher_archive_gaps": 0,
+        "watcher_archive_skipped_total": 0,
         "watcher_archive_writes": 1,
     }
     assert {name: found.get(name) for name in expected} == expected

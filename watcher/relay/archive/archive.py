@@ -18,9 +18,20 @@ import msgspec
 from msgspec import Raw
 from redis.exceptions import RedisError
 
-from watcher.catalogue.catalogue import Away, Catalogue, Counts, Fenced, Listed, Page, Position, Reach, Unusable
+from watcher.catalogue.catalogue import (
+    Away,
+    Catalogue,
+    Counts,
+    Fenced,
+    Listed,
+    Page,
+    Position,
+    Reach,
+    Removed,
+    Unusable,
+)
 from watcher.core.backoff import Backoff
-from watcher.core.errors import TooMany, Unavailable
+from watcher.core.errors import SettingError, TooMany, Unavailable
 from watcher.core.event import Task
 from watcher.core.figures import CountBy, NameStats, Series
 from watcher.core.filters import Filter
@@ -107,8 +118,9 @@ class Archive:
     def figures(self) -> ArchiveFigures:
         """Numbers for the metrics."""
         applied = self._follower.applied if self._follower is not None else 0
+        skipped = self._catalogue.skipped if self._catalogue is not None else 0
         gaps = len(self.reach.gaps)
-        return ArchiveFigures(self._behind, applied, self._errors, gaps, self._writes, self.trouble)
+        return ArchiveFigures(self._behind, applied, self._errors, gaps, skipped, self._writes, self.trouble)
 
     async def open(self) -> None:
         """Take the place, and look whether it can be used; :meth:`run` does so by itself, but can't tell an operator.
@@ -119,7 +131,10 @@ class Archive:
         self._location.hold()
         try:
             with anyio.fail_after(_START if self._location.shared else None):
-                self._catalogue = await anyio.to_thread.run_sync(self._location.open, abandon_on_cancel=True)
+                # A file that is being made is waited for, even by who is cancelled: it would be left behind.
+                self._catalogue = await anyio.to_thread.run_sync(
+                    self._location.open, abandon_on_cancel=self._location.shared
+                )
         except TimeoutError:
             self._fail(Away("it has not answered yet"))
         except (Unusable, Away) as error:
@@ -144,8 +159,10 @@ class Archive:
             while True:
                 try:
                     await self._keep()
-                except* (Away, Fenced, Unusable, LeaseLost, RedisError, OSError, TimeoutError) as errors:
+                except* (Away, Fenced, Unusable, SettingError, LeaseLost, RedisError, OSError, TimeoutError) as errors:
                     self._fail(_first(errors))
+                    if isinstance(_first(errors), Removed):
+                        await self._drop()
                 await anyio.sleep(_AGAIN.seconds(self._attempt))
                 self._attempt += 1
         finally:
@@ -231,6 +248,8 @@ class Archive:
     # Keeping it.
 
     async def _keep(self) -> None:
+        if not self._location.held:
+            self._location.hold()
         if self._catalogue is None:
             self._catalogue = await anyio.to_thread.run_sync(self._location.open)
         if self._follower is None:
@@ -249,6 +268,7 @@ class Archive:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._retain, self._follower)
+                group.start_soon(self._check, self._follower)
                 await self._follower.run()
         finally:
             self._writes = False
@@ -273,6 +293,19 @@ class Archive:
                 gone = await follower.forget(oldest, _FORGET)
                 await anyio.sleep(_PAUSE)
 
+    async def _check(self, follower: Follower) -> None:
+        """See now and then whether the file is still there, while nothing is written."""
+        while not self._location.shared:
+            await anyio.sleep(_LOOK)
+            await follower.check()
+
+    async def _drop(self) -> None:
+        """Let go of a file that is gone, so that another one is made in its place."""
+        catalogue, self._catalogue, self._follower = self._catalogue, None, None
+        if catalogue is not None:
+            await anyio.to_thread.run_sync(catalogue.close)
+        self._location.leave()
+
     def _moved(self) -> None:
         if self._why is not None and self._errors:
             logger.info("the archive follows the journal again")
@@ -281,8 +314,10 @@ class Archive:
 
     def _fail(self, error: BaseException) -> None:
         self._errors += 1
-        if isinstance(error, Unusable):
+        if isinstance(error, (Unusable, SettingError)):
             why = str(error)
+        elif isinstance(error, Removed):
+            why = f"{error}; it is built again from the journal"
         elif isinstance(error, Away):
             why = "its database doesn't answer, or takes nothing more"
         else:

@@ -66,7 +66,7 @@ class Journals(NamedTuple):
 class Follower:
     """Brings one catalogue up to date, and keeps it so.
 
-    :param moved: called whenever the catalogue is known to be somewhere else, or still well.
+    :param moved: called whenever the catalogue is found to have moved, or to lack nothing.
     """
 
     def __init__(self, catalogue: Catalogue, journals: Journals, moved: Callable[[], None]) -> None:
@@ -143,6 +143,13 @@ class Follower:
         self.reach = await self._in_thread(self._catalogue.reach)
         return gone
 
+    async def check(self) -> None:
+        """See whether the catalogue's file is still there.
+
+        :raises Removed: it isn't.
+        """
+        await self._in_thread(self._catalogue.check)
+
     async def _rest(self, spent: float) -> None:
         """Let more come together; as long as the portion took, at least, so that others get the processor, too."""
         if self.behind < _MOST:
@@ -173,7 +180,9 @@ class Follower:
             return False
         epoch, first, kept = history.epoch, history.first, history.kept_lines()
         since = _moment(history.line(first)) if first > 1 else None
-        begin = partial(self._catalogue.begin, epoch, first, kept, since=since, now=time.time())
+        ended, last = history.ended or ("", 0)
+        lost = last - self.at.offset if self.at.epoch and ended == self.at.epoch else None
+        begin = partial(self._catalogue.begin, epoch, first, kept, since=since, now=time.time(), lost=lost)
         missing = bool(self.at.epoch)
         await self._in_thread(begin)
         if missing:
@@ -206,12 +215,14 @@ class Follower:
                 await self._in_thread(partial(self._catalogue.complete, found))
 
     def _move(self, at: Position) -> None:
-        if at != self.at:
+        moved = at != self.at
+        if moved:
             self.moved_at = time.monotonic()
         self.at = at
         self._moved.set()
         self._moved = anyio.Event()
-        self._told()
+        if moved or not self.behind:  # that it can be read says nothing of whether it can be written
+            self._told()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Call in the one thread that writes. Who is cancelled waits for it, but not for long."""

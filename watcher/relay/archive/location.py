@@ -41,6 +41,8 @@ class Location:
         self._given = settings.archive
         self.lasting = settings.archive is not None
         self.shared = False
+        #: Whether it is taken for this relay.
+        self.held = False
         self._exits = contextlib.ExitStack()
         self._url: URL | None = None
         if settings.archive is not None:
@@ -59,6 +61,7 @@ class Location:
             self._url = URL.create("sqlite", database=str(self._exits.enter_context(_temporary()) / "catalogue.db"))
         elif not self.shared:
             self._exits.enter_context(self._alone(Path(self._url.database or "")))
+        self.held = True
 
     def open(self) -> Catalogue:
         """Open the catalogue; it is made where there is none. Blocks.
@@ -82,6 +85,9 @@ class Location:
     def leave(self) -> None:
         """Give the place back; a temporary one is gone then."""
         self._exits.close()
+        self.held = False
+        if self._given is None:
+            self._url = None
 
     @contextlib.contextmanager
     def _alone(self, path: Path) -> Iterator[None]:
@@ -89,7 +95,9 @@ class Location:
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # Tasks' arguments are for nobody else; what SQLite keeps beside it gets the same mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            size = os.fstat(made).st_size
+            os.close(made)
         except OSError as error:
             wrong = f"{path} can't be written: {error.strerror}"
             raise SettingError(self._name, self._given, f"a file in a directory that exists ({wrong})") from None
@@ -97,6 +105,8 @@ class Location:
             if not _locked(file):
                 wrong = "another relay keeps its catalogue there; for several relays, use PostgreSQL"
                 raise SettingError(self._name, self._given, wrong)
+            for beside in ("-wal", "-shm") if not size else ():  # of a file that was removed
+                path.with_name(path.name + beside).unlink(missing_ok=True)
             yield
         finally:
             os.close(file)  # and with it the lock; the file stays, since another may be about to lock it

@@ -51,6 +51,7 @@ class ArchiveFigures(NamedTuple):
 
     :param behind: events that the journal is ahead. ``applied``: events that this relay has written.
     :param errors: attempts to write that failed. ``gaps``: times of which events are missing.
+    :param skipped: how often what came of a task was left out, since the database refuses it.
     :param writes: whether this relay is the one that writes. ``trouble``: why it can't tell all; None where it can.
     """
 
@@ -58,6 +59,7 @@ class ArchiveFigures(NamedTuple):
     applied: int
     errors: int
     gaps: int
+    skipped: int
     writes: bool
     trouble: str | None
 

@@ -120,6 +120,9 @@ def families(relay: MetricsSource, journal: Size | None) -> Iterator[Metric]:
     yield _counter("archive_events", "Events that this relay has written into the archive.", archive.applied)
     yield _counter("archive_errors", "Attempts to write the archive that failed.", archive.errors)
     yield _gauge("archive_gaps", "Times of which events are missing in the archive.", archive.gaps)
+    yield _counter(
+        "archive_skipped", "Tasks left out of the archive, since its database refuses them.", archive.skipped
+    )
     yield _gauge("archive_writes", "1 while this relay is the one that writes the archive.", int(archive.writes))
     yield _counter("safety_net_events", "Events completed from the result backend.", load.completed)
     yield _gauge("safety_net_active", "1 while this relay is the one that completes events.", int(load.nets))

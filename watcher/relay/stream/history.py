@@ -84,10 +84,15 @@ class History:
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self.epoch = ""
+        #: Epoch and newest offset of the journal before this one; None where there was none.
+        self.ended: tuple[str, int] | None = None
         self.reset("", 1)
 
     def reset(self, epoch: str, first: int) -> None:
         """Forget everything; the next event has the offset ``first`` in ``epoch``."""
+        if self.epoch and epoch != self.epoch:
+            self.ended = self.epoch, self.last
         self.epoch = epoch
         self.window = Window(first, self._max_events, self._max_bytes)
         self._index = EventIndex(first)
