@@ -150,7 +150,7 @@ function draw() {
   views.names.update(answers.names.open ? answers.names : null);
   showView(place.now);
   views.table.update({ tasks, activeNumber: list.activeNumber, openId: history?.id ?? "", now: time });
-  views.empty.update({ tasks, loading, status, registry, extent: feed.extent });
+  views.empty.update({ tasks, loading, unanswered: loads.phase === "failed", status, registry, extent: feed.extent });
   views.registry.update({ ...registry, hidden: composer.draft !== null });
   views.form.update(composer.draft);
   const obstacle = obstacleTo(history?.task ?? null, registry.tasks);

@@ -2,7 +2,7 @@
 
 import { BUCKETS, HOUR, Series } from "../model/series.js";
 import { loadNames, loadSeries } from "../requests.js";
-import { termText } from "../model/filter.js";
+import { parse, termText, textOf } from "../model/filter.js";
 
 /** @typedef {import("../requests.js").NameStats} NameStats */
 
@@ -85,11 +85,16 @@ export class NamesControl {
     this.#changed();
   }
 
+  /** What is looked for beside names: of two names a filter takes either. */
+  #others() {
+    return textOf(parse(this.#filter).filter(({ key, negated }) => key !== "name" || negated));
+  }
+
   async #draw() {
     this.#busy += 1;
     for (let name = this.#wanted.shift(); name !== undefined; name = this.#wanted.shift()) {
       const until = (Math.floor(this.#now() / 60) + 1) * 60;
-      const asked = { filter: `${this.#filter} ${termText("name", name)}`.trim(), since: until - HOUR, until, buckets: BUCKETS };
+      const asked = { filter: `${this.#others()} ${termText("name", name)}`.trim(), since: until - HOUR, until, buckets: BUCKETS };
       const answer = await loadSeries(asked);
       if (answer && this.open) this.pictures.set(name, new Series(asked.since, until, false, answer.buckets));
       this.#changed();

@@ -26,7 +26,7 @@ const HEADS = [
   ["count", "Tasks"],
   ["failed", "Failed"],
   ["p50", "Runtime p50"],
-  ["p95", "p95"],
+  ["p95", "Runtime p95"],
   ["waited", "Waited p95"],
   ["seen", "Last seen"],
 ];

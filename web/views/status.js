@@ -194,13 +194,15 @@ export class EmptyView {
    * @param {object} model
    * @param {Tasks} model.tasks
    * @param {boolean} model.loading
+   * @param {boolean} model.unanswered  whether the relay did not answer what it was asked for the list
    * @param {Status} model.status
    * @param {{tasks: Registered[]}} model.registry
    * @param {"all" | "some" | "none"} model.extent  how much of the tasks may be seen
    */
-  update({ tasks, loading, status, registry, extent }) {
+  update({ tasks, loading, unanswered, status, registry, extent }) {
     const nothing = extent === "all" ? "nothing" : extent;
-    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? "filtered" : loading ? status.phase : nothing;
+    const filtered = unanswered ? "unanswered" : "filtered";
+    const kind = tasks.length > 0 ? "" : tasks.counts.all > 0 ? filtered : loading ? status.phase : nothing;
     const example = kind === "nothing" ? exampleOf(registry.tasks) : "";
     if (`${kind} ${example}` === this.#shown) return;
     this.#shown = `${kind} ${example}`;
@@ -214,6 +216,9 @@ export class EmptyView {
         el("p", { class: "dim", text: "No tasks match." }),
         el("button", { type: "button", text: "Show all tasks", onclick: this.actions.showAll }),
       ];
+    }
+    if (kind === "unanswered") {
+      return [el("p", { class: "dim", text: "The relay did not answer. Of the tasks that this page holds, none match." })];
     }
     if (kind === "some") {
       return [
