@@ -27,9 +27,9 @@ def test_a_slow_page_draws_less_often(open_page: OpenPage, play: Stage) -> None:
     expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     page.evaluate(_SLOW, 60)
     number = 0
-    while page.evaluate("began.length") < 6:
+    while page.evaluate("began.length") < 9:
         number += 1
         play.emit(f"t{number}", "STARTED", name="tasks.add")
     gaps = [after - before for before, after in pairwise(page.evaluate("began"))]
-    assert min(gaps[1:]) > 4 * 60 * 0.9
+    assert min(gaps[3:]) > 4 * 60 * 0.9  # what the page drew as it began is past
     expect(rows(page).first).to_have_attribute("id", f"row-{number}")  # and in the end shows what is
